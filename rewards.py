@@ -1,0 +1,345 @@
+"""Verdicts -> rewards: one float per reward function and completion, and the graded completion that a trace line holds.
+
+`RewardSet(judge, ["cargo_build_reward=1", ...])` is the one builder: it grades each batch once however many functions
+read it, and its `.functions` have TRL's signature `f(prompts, completions, **kwargs) -> list[float | None]`.
+Every function, users' own included, is `None` for a completion that the machine failed to grade (`error_kind: "infra"`).
+
+Own reward function: put `def short_program_reward(prompts, completions, **kwargs): ...` in a file and name it in the
+config as `my_rewards.py:short_program_reward=0.5`. `kwargs["graded"]` holds the graded completions of the batch.
+"""
+
+import functools
+import importlib.util
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rust_code import Program, extract_program
+from rust_tool import Job, Judge, Verdict
+
+SCHEMA_VERSION = 1
+ASSERTS_FOR_FULL_REWARD = 4  # distinct assertions after which writing more pays nothing
+
+DEFAULT_REWARDS = (
+    "cargo_build_reward=1",
+    "cargo_clippy_reward=1",
+    "cargo_test_reward=2",
+    "non_empty_reward=1",
+    "code_block_reward=0.5",
+    "test_block_reward=0.5",
+    "tests_have_asserts_reward=1",
+)
+
+
+class RewardError(ValueError):
+    """The reward list of a config cannot be used; the message is one sentence for the user."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What each function pays: (program, verdict) -> float in [0, 1], or None where the question does not arise
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def cargo_build_reward(program: Program | None, verdict: Verdict) -> float:
+    """1 when `cargo build` succeeds."""
+    return float(verdict.build_passed)
+
+
+def cargo_clippy_reward(program: Program | None, verdict: Verdict) -> float:
+    """1 when clippy has nothing to say, 0.5 when it only warns (or was told with `allow` not to), 0 when it fails.
+
+    Plain `cargo clippy` exits 0 on warnings, so its exit code alone would be a second build reward.
+    """
+    if program is None or not verdict.clippy_passed:
+        return 0.0
+    return 1.0 if verdict.clippy_warnings == 0 and not program.silences_clippy else 0.5
+
+
+def cargo_test_reward(program: Program | None, verdict: Verdict) -> float:
+    """1 when the completion's own tests pass and are worth something (an honest pass)."""
+    return float(verdict.test_passed and verdict.honest_tests)
+
+
+def hidden_tests_reward(program: Program | None, verdict: Verdict) -> float | None:
+    """Share of the task's hidden tests passed; None where the task has none."""
+    return None if not verdict.hidden_total else verdict.hidden_passed / verdict.hidden_total
+
+
+def non_empty_reward(program: Program | None, verdict: Verdict) -> float:
+    """1 when the program defines at least one function besides `main` and tests."""
+    return float(program is not None and bool(program.functions))
+
+
+def code_block_reward(program: Program | None, verdict: Verdict) -> float:
+    """1 when the program came in a closed ```rust block."""
+    return float(program is not None and program.code_block)
+
+
+def test_block_reward(program: Program | None, verdict: Verdict) -> float:
+    """1 when there is a `#[cfg(test)]` module with at least one `#[test]` function."""
+    return float(program is not None and program.has_test_block)
+
+
+def tests_have_asserts_reward(program: Program | None, verdict: Verdict) -> float:
+    """Distinct assertions that could run, divided by 4, at most 1: one assertion proves little."""
+    return 0.0 if program is None else min(program.n_asserts, ASSERTS_FOR_FULL_REWARD) / ASSERTS_FOR_FULL_REWARD
+
+
+BUILT_IN_REWARDS: tuple[Callable[[Program | None, Verdict], float | None], ...] = (
+    cargo_build_reward,
+    cargo_clippy_reward,
+    cargo_test_reward,
+    hidden_tests_reward,
+    non_empty_reward,
+    code_block_reward,
+    test_block_reward,
+    tests_have_asserts_reward,
+)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The graded completion
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def completion_text(completion: str | list[dict]) -> str:
+    """Text of a completion in either of TRL's forms: a string, or a conversation of assistant messages."""
+    return completion if isinstance(completion, str) else "".join(message["content"] or "" for message in completion)
+
+
+def graded_completion(task: dict, completion: str, program: Program | None, verdict: Verdict) -> dict:
+    """DESIGN.md's record of one completion, without rewards, step and advantage (their owners add them)."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "task_id": task.get("task_id"),
+        "prompt": task.get("prompt"),
+        "completion": completion,
+        "program": program.source if program else None,
+        "build_passed": verdict.build_passed,
+        "clippy_passed": verdict.clippy_passed,
+        "clippy_warnings": verdict.clippy_warnings,
+        "test_passed": verdict.test_passed,
+        "tests": dict(verdict.tests),
+        "hidden_passed": verdict.hidden_passed,
+        "hidden_total": verdict.hidden_total,
+        "error_kind": verdict.error_kind,
+        "diagnostics": [asdict(diagnostic) for diagnostic in verdict.diagnostics],
+        "honest_tests": verdict.honest_tests,
+        "guard": verdict.guard,
+        "n_asserts": program.n_asserts if program else 0,
+        "duration_s": round(verdict.duration_s, 4),
+    }
+
+
+class RewardSet:
+    """The reward functions of one run, all reading the verdicts of one judge.
+
+    Args:
+        judge: Anything with `grade(jobs) -> list[Verdict]`.
+        specs: `name=weight` items; a name is one of DESIGN.md's functions, or `FILE.py:FUNCTION` for a user's own.
+        copied_from: Text (the system prompt) whose code block earns no test reward when it comes back as the answer.
+
+    Raises:
+        RewardError: Unknown name, weight that is no number, a name given twice, a file or function that is not there.
+    """
+
+    def __init__(self, judge: Judge, specs: Sequence[str] = DEFAULT_REWARDS):
+        self.judge = judge
+        self.weights: dict[str, float] = {}
+        self.functions: list[Callable[..., list[float | None]]] = []
+        self._batch: tuple[object, list[dict]] | None = None
+        built_in = {function.__name__: function for function in BUILT_IN_REWARDS}
+        for spec in specs:
+            name, weight = parse_reward_spec(spec)
+            if name in built_in:
+                function = self._built_in(built_in[name])
+            elif ".py:" in name:
+                function = self._users_own(load_reward_function(name))
+            else:
+                raise RewardError(f"unknown reward {name!r}; built in are {', '.join(built_in)}; your own is FILE.py:FUNCTION")
+            if function.__name__ in self.weights:
+                raise RewardError(f"the reward {function.__name__} is listed twice")
+            self.weights[function.__name__] = weight
+            self.functions.append(function)
+        if not self.functions:
+            raise RewardError("no reward functions: list at least one as name=weight")
+
+    def grade(self, tasks: Sequence[dict], completions: Sequence[str]) -> list[dict]:
+        """Grade completions of tasks (same length, same order) -> graded completions with built-in rewards filled.
+
+        `rewards[name]` is a float or None, `reward` the weighted sum of what is not None (None when nothing is).
+        """
+        programs = [extract_program(completion) for completion in completions]
+        jobs = [
+            Job(program=program, hidden_tests=tuple(task["tests"]) if task.get("tests") else None,
+                entry_point=task.get("entry_point"), prompt=task.get("prompt") or "")
+            for task, program in zip(tasks, programs, strict=True)
+        ]  # fmt: skip
+        graded = []
+        for task, completion, program, verdict in zip(tasks, completions, programs, self.judge.grade(jobs), strict=True):
+            record = graded_completion(task, completion, program, verdict)
+            is_infra = verdict.error_kind == "infra"
+            record["rewards"] = {
+                function.__name__: None if is_infra else function(program, verdict)
+                for function in BUILT_IN_REWARDS
+                if function.__name__ in self.weights
+            }
+            record["reward"] = weighted_sum(record["rewards"], self.weights)
+            graded.append(record)
+        return graded
+
+    def grade_batch(self, prompts: Sequence, completions: Sequence, columns: dict[str, Sequence]) -> list[dict]:
+        """Graded completions of one TRL batch; the judge runs for the first caller only, the others share the result.
+
+        `columns` are the dataset columns TRL hands to reward functions; `user_prompt` is the row's text prompt.
+        """
+        if self._batch is not None and self._batch[0] is completions:
+            return self._batch[1]
+        fields = ("task_id", "tests", "entry_point")
+        tasks = [{field: columns[field][i] for field in fields if field in columns} for i in range(len(completions))]
+        for i, task in enumerate(tasks):
+            task["prompt"] = columns["user_prompt"][i] if "user_prompt" in columns else completion_text(prompts[i][-1:] if isinstance(prompts[i], list) else prompts[i])
+        graded = self.grade(tasks, [completion_text(completion) for completion in completions])
+        self._batch = (completions, graded)
+        return graded
+
+    def _built_in(self, pay: Callable) -> Callable[..., list[float | None]]:
+        """TRL-shaped function that reads one built-in reward off the batch's graded completions."""
+
+        @functools.wraps(pay)
+        def reward_function(prompts, completions, **kwargs):
+            return [record["rewards"][pay.__name__] for record in self.grade_batch(prompts, completions, kwargs)]
+
+        del reward_function.__wrapped__  # its signature is TRL's, not the wrapped function's
+        return reward_function
+
+    def _users_own(self, function: Callable) -> Callable[..., list[float | None]]:
+        """A user's function with the same guarantees: None where the machine failed, traced like the built-in ones."""
+
+        @functools.wraps(function)
+        def reward_function(prompts, completions, **kwargs):
+            graded = self.grade_batch(prompts, completions, kwargs)
+            values = function(prompts=prompts, completions=completions, graded=graded, **kwargs)
+            if not isinstance(values, Sequence) or len(values) != len(completions):
+                raise RewardError(f"{function.__name__} must return a list of {len(completions)} floats or None, got {values!r:.80}")
+            for record, value in zip(graded, values, strict=True):
+                is_infra = record["error_kind"] == "infra"
+                record["rewards"][function.__name__] = None if is_infra or value is None else float(value)
+                record["reward"] = weighted_sum(record["rewards"], self.weights)
+            return [record["rewards"][function.__name__] for record in graded]
+
+        return reward_function
+
+
+def weighted_sum(rewards: dict[str, float | None], weights: dict[str, float]) -> float | None:
+    """Sum of weight x reward over the functions that answered, as TRL sums; None when none did."""
+    paid = [weights[name] * value for name, value in rewards.items() if value is not None]
+    return sum(paid) if paid else None
+
+
+def parse_reward_spec(spec: str) -> tuple[str, float]:
+    """`name=weight` -> (name, weight). Raises RewardError."""
+    name, separator, weight = spec.rpartition("=")
+    try:
+        value = float(weight)
+    except ValueError:
+        value = math.nan
+    if not separator or not name or not math.isfinite(value):
+        raise RewardError(f"reward {spec!r}: expected name=weight with a finite number, for example cargo_test_reward=2")
+    return name.strip(), value
+
+
+def load_reward_function(name: str) -> Callable:
+    """`FILE.py:FUNCTION` -> the function. Raises RewardError when either is missing."""
+    file, _, function_name = name.rpartition(":")
+    if not Path(file).is_file():
+        raise RewardError(f"reward {name}: no file {file}")
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise RewardError(f"reward {name}: {file} defines no function {function_name}")
+    return function
+
+
+def batch_metrics(graded: Sequence[dict]) -> dict[str, float]:
+    """Rates of one batch in [0, 1], by metric name; rates of verdicts leave out what the machine failed to grade.
+
+    judge/build_rate, judge/clippy_rate (exit code 0), judge/test_rate (the harness's raw word),
+    judge/honest_test_rate, judge/hidden_test_share (only where tasks have hidden tests), judge/infra_share,
+    judge/guard_share (passing tests that a guard refused).
+    """
+    verdicts = [record for record in graded if record["error_kind"] != "infra"]
+    metrics = {"judge/infra_share": 1 - len(verdicts) / len(graded)} if graded else {}
+    if not verdicts:
+        return metrics
+    rate = lambda holds: sum(map(bool, map(holds, verdicts))) / len(verdicts)  # noqa: E731
+    metrics |= {
+        "judge/build_rate": rate(lambda record: record["build_passed"]),
+        "judge/clippy_rate": rate(lambda record: record["clippy_passed"]),
+        "judge/test_rate": rate(lambda record: record["test_passed"]),
+        "judge/honest_test_rate": rate(lambda record: record["test_passed"] and record["honest_tests"]),
+        "judge/guard_share": rate(lambda record: record["test_passed"] and not record["honest_tests"]),
+    }
+    hidden = [record for record in verdicts if record["hidden_total"]]
+    if hidden:
+        metrics["judge/hidden_test_share"] = sum(r["hidden_passed"] / r["hidden_total"] for r in hidden) / len(hidden)
+    return metrics
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The trace
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class TraceWriter:
+    """Appends graded completions to one jsonl file, a batch in one write, so that no reader sees half a line.
+
+    Raises OSError when the disk is full; the file then ends with the last whole batch.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cut_torn_line(path)
+
+    def write(self, records: Sequence[dict]) -> None:
+        """Append `records`, one line each, and wait until they are on disk."""
+        # surrogates (a broken byte sequence in a completion) cannot be encoded: keep them as JSON escapes
+        text = "".join(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
+        data = memoryview(text.encode("utf-8", "backslashreplace"))
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            size_before = os.fstat(descriptor).st_size
+            try:
+                while data:
+                    data = data[os.write(descriptor, data) :]
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, size_before)
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def cut_torn_line(path: Path) -> None:
+    """Remove a last line without its newline, left by a run that was killed while writing."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        position = end
+        while position > 0:
+            start = max(0, position - 65536)
+            file.seek(start)
+            newline = file.read(position - start).rfind(b"\n")
+            if newline >= 0:
+                position = start + newline + 1
+                break
+            position = start
+        if position != end:
+            file.truncate(position)

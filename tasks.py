@@ -1,0 +1,271 @@
+"""Prompt sets of any known layout -> task rows, and the one prompt builder that training and evaluation share.
+
+A task row is a plain dict: `task_id: str`, `prompt: str` (what the user asks), `tests: list[str] | None` (hidden tests,
+never shown to the model), `entry_point: str | None`, `source: str`; other columns of the file pass through.
+Layouts are recognised by their columns, so a file needs no flag that says what it is.
+Not done here: judging whether tests make sense (`rust_code.with_hidden_tests` refuses what it cannot read).
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+TASK_COLUMNS = ("task_id", "prompt", "tests", "entry_point", "source")
+
+# Layout name -> columns that must all be present. The first match wins, so the more specific layouts come first.
+LAYOUTS = {
+    "multipl-e": ("name", "language", "prompt", "tests"),
+    "humaneval-x": ("task_id", "prompt", "declaration", "test"),
+    "mbpp": ("task_id", "text", "test_list"),
+    "acecode": ("question", "test_cases"),
+    "oxen": ("rust_prompt",),
+    "question": ("question",),
+    "plain": ("prompt",),
+}
+
+
+class TaskError(ValueError):
+    """The prompt set cannot be used as asked; the message is one sentence for the user."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Prompt builder
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def build_messages(prompt: str, system_prompt: str) -> list[dict]:
+    """Conversation for one task: a system turn (left out when `system_prompt` is blank) and the user's turn."""
+    user = {"role": "user", "content": prompt}
+    return [{"role": "system", "content": system_prompt}, user] if system_prompt.strip() else [user]
+
+
+def signature_prompt(declaration: str) -> str:
+    """User prompt for a task given as doc comment + signature: the function to complete is shown verbatim."""
+    stub = declaration.rstrip()
+    stub = stub if stub.endswith("{") else stub + " {"
+    return (
+        "Complete this Rust function. Keep its name and signature, and answer with the whole function "
+        f"in one ```rust block.\n\n```rust\n{stub}\n    // your code\n}}\n```"
+    )
+
+
+def rust_wording(text: str) -> str:
+    """A Python task's wording asked of Rust: `Write a python function to ...` -> `Write a Rust function to ...`."""
+    text = re.sub(r"\bpython(\s*3)?\b", "Rust", text.strip(), flags=re.IGNORECASE)
+    if not re.search(r"\brust\b", text, flags=re.IGNORECASE):
+        text = re.sub(r"\b([Ww]rite|[Cc]reate|[Ii]mplement) (a|an|the) (function|program|method|class)\b", r"\1 a Rust \3", text, count=1)
+    return text if re.search(r"\brust\b", text, flags=re.IGNORECASE) else f"Write this in Rust: {text}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One row of each layout
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _function_name(signature: str) -> str | None:
+    """Name of the last `fn` in a signature (a declaration text may hold helper items before it)."""
+    names = re.findall(r"\bfn\s+([A-Za-z_][A-Za-z0-9_]*)", re.sub(r"//[^\n]*", "", signature))
+    return names[-1] if names else None
+
+
+def _as_test_list(tests: object) -> list[str] | None:
+    """Whatever a file holds as tests (null, one text, a list, numpy array, JSON text of a list) -> list of texts."""
+    if tests is None or (isinstance(tests, float) and tests != tests):  # NaN is how pandas reads a missing cell
+        return None
+    if isinstance(tests, str):
+        if tests.lstrip().startswith("["):
+            try:
+                tests = json.loads(tests)
+            except json.JSONDecodeError:
+                pass  # not a JSON list: one test text
+        if isinstance(tests, str):
+            return [tests] if tests.strip() else None
+    if not isinstance(tests, Iterable) or not all(isinstance(test, str) for test in tests):
+        raise TaskError(f"tests must be text or a list of texts, found {type(tests).__name__}")
+    return [test for test in tests if test.strip()] or None
+
+
+def _convert(layout: str, row: dict, columns: dict[str, str]) -> dict:
+    """One input row -> task_id / prompt / tests / entry_point (task_id may be missing still)."""
+    if layout == "multipl-e":
+        return {
+            "task_id": row["name"],
+            "prompt": signature_prompt(row["prompt"]),
+            "tests": _as_test_list(row["tests"]),
+            "entry_point": _function_name(row["prompt"]),
+        }
+    if layout == "humaneval-x":
+        shown = row["prompt"] if "fn " in row["prompt"] else row["prompt"] + row["declaration"]
+        return {
+            "task_id": row["task_id"],
+            "prompt": signature_prompt(shown),
+            "tests": _as_test_list(row["test"]),
+            "entry_point": _function_name(row["declaration"]),
+        }
+    if layout == "mbpp":  # its tests are Python: of no use to cargo
+        return {"task_id": row["task_id"], "prompt": rust_wording(row["text"]), "tests": None, "entry_point": None}
+    if layout == "acecode":
+        return {"task_id": row.get("id"), "prompt": rust_wording(row["question"]), "tests": None, "entry_point": None}
+    prompt_column = {"oxen": "rust_prompt", "question": "question", "plain": "prompt"}[layout]
+    tests_column = columns.get("tests", "tests")
+    return {
+        "task_id": row.get(columns.get("task_id", "task_id")),
+        "prompt": row[columns.get("prompt", prompt_column)],
+        "tests": _as_test_list(row.get(tests_column)),
+        "entry_point": row.get(columns.get("entry_point", "entry_point")),
+    }
+
+
+def detect_layout(found: Sequence[str]) -> str:
+    """Name of the layout that these column names belong to. Raises TaskError naming the columns and the layouts."""
+    for layout, needed in LAYOUTS.items():
+        if all(column in found for column in needed):
+            return layout
+    known = "; ".join(f"{name}: {', '.join(needed)}" for name, needed in LAYOUTS.items())
+    raise TaskError(
+        f"no prompt column: found the columns {', '.join(map(str, found)) or '(none)'}; known layouts are {known}; "
+        "name the column yourself with --prompt_column"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Loading
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def read_rows(path: Path) -> list[dict]:
+    """All rows of a local jsonl, json (a list) or parquet file. Raises TaskError, for jsonl with the line number."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet  # here, because it costs start-up time that a jsonl user need not pay
+
+        return pyarrow.parquet.read_table(path).to_pylist()
+    if path.suffix == ".json":
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(rows, list):
+            raise TaskError(f"{path}: a .json file of tasks must hold a list of objects")
+        return rows
+    rows = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise TaskError(f"{path}, line {number}: not JSON ({error.msg} at column {error.colno})") from error
+            if not isinstance(row, dict):
+                raise TaskError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
+            rows.append(row)
+    return rows
+
+
+def _read_source(source: str, split: str) -> list[dict]:
+    path = Path(source)
+    if path.is_file():
+        return read_rows(path)
+    if path.is_dir() or source.startswith((".", "/", "~")) or path.suffix in {".jsonl", ".json", ".parquet"}:
+        raise TaskError(f"{source}: no such file (expected a .jsonl, .json or .parquet file, or a hub dataset id)")
+    import datasets
+
+    try:
+        return datasets.load_dataset(source, split=split).to_list()
+    except Exception as error:  # the hub client raises a dozen unrelated types; each means the same to the user
+        raise TaskError(
+            f"could not load the hub dataset {source!r} ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
+            "without a network, pass a local file: --tasks FILE.jsonl|.parquet"
+        ) from error
+
+
+def read_task_ids(spec: str) -> set[str]:
+    """`FILE.json:KEY` (a JSON object of id lists) or `FILE` (a JSON list, or one id per line) -> set of task ids."""
+    name, _, key = spec.rpartition(":") if re.search(r"\.json:[^/]+$", spec) else (spec, "", "")
+    path = Path(name)
+    if not path.is_file():
+        raise TaskError(f"--task_ids {spec}: {name} is not a file (expected FILE.json:KEY or a list of ids)")
+    text = path.read_text(encoding="utf-8")
+    if not key and path.suffix != ".json":
+        return {line.strip() for line in text.splitlines() if line.strip()}
+    ids = json.loads(text)
+    if key:
+        if key not in ids:
+            raise TaskError(f"--task_ids {spec}: no key {key!r}; found {', '.join(sorted(ids))}")
+        ids = ids[key]
+    if not isinstance(ids, list):
+        raise TaskError(f"--task_ids {spec}: expected a list of ids; name a key as FILE.json:KEY")
+    return set(map(str, ids))
+
+
+def _to_task(row: dict, index: int, layout: str, columns: dict[str, str], source: str) -> dict:
+    task = _convert(layout, row, columns)
+    if not isinstance(task["prompt"], str) or not task["prompt"].strip():
+        raise TaskError(f"{source}, row {index + 1}: the prompt is empty")
+    task["task_id"] = f"{Path(source).stem}/{index}" if task["task_id"] is None else str(task["task_id"])
+    task["source"] = row.get("source") or source
+    passed_through = {key: value for key, value in row.items() if key not in task and key not in TASK_COLUMNS}
+    return task | passed_through
+
+
+def load_tasks(
+    source: str,
+    *,
+    split: str = "train",
+    columns: dict[str, str] | None = None,
+    task_ids: str | None = None,
+    limit: int | None = None,
+) -> list[dict]:
+    """Load a prompt set as task rows, in file order.
+
+    Args:
+        source: Path of a .jsonl, .json or .parquet file, or a hub dataset id.
+        split: Split of a hub dataset (ignored for files).
+        columns: Task field -> column name of the file, for files of no known layout (`{"prompt": "instruction"}`).
+        task_ids: Keep only these ids: `FILE.json:KEY`, or a file with one id per line.
+        limit: Keep the first `limit` rows, after `task_ids`.
+
+    Raises:
+        TaskError: Nothing to load, no prompt column, an empty prompt, duplicate ids, unknown ids.
+    """
+    rows = _read_source(source, split)
+    if not rows:
+        raise TaskError(f"{source}: the prompt set is empty")
+    columns = {field: column for field, column in (columns or {}).items() if column}
+    missing = [column for column in columns.values() if column not in rows[0]]
+    if missing:
+        raise TaskError(f"{source}: no column {', '.join(missing)}; found {', '.join(map(str, rows[0]))}")
+    layout = "plain" if "prompt" in columns else detect_layout(list(rows[0]))
+    try:
+        tasks = [_to_task(row, index, layout, columns, source) for index, row in enumerate(rows)]
+    except KeyError as error:
+        raise TaskError(f"{source}: a row lacks the column {error} that its first row has (mixed layouts?)") from error
+    tasks = _select(tasks, source, task_ids)
+    return tasks[:limit] if limit else tasks
+
+
+def _select(tasks: list[dict], source: str, task_ids: str | None) -> list[dict]:
+    """Refuse duplicate ids, keep the wanted ones. Raises TaskError."""
+    seen: set[str] = set()
+    for task in tasks:
+        if task["task_id"] in seen:
+            raise TaskError(f"{source}: the task id {task['task_id']!r} appears more than once")
+        seen.add(task["task_id"])
+    if task_ids is None:
+        return tasks
+    wanted = read_task_ids(task_ids)
+    kept = [task for task in tasks if task["task_id"] in wanted]
+    if not kept:
+        raise TaskError(f"none of the {len(wanted)} ids of {task_ids} is in {source} (its first id is {tasks[0]['task_id']!r})")
+    if len(kept) < len(wanted):
+        absent = sorted(wanted - seen)
+        raise TaskError(f"{len(absent)} of the {len(wanted)} ids of {task_ids} are not in {source}, for example {absent[0]!r}")
+    return kept
+
+
+def tasks_hash(tasks: Sequence[dict]) -> str:
+    """SHA-256 (hex) over ids, prompts and hidden tests in order: two runs with equal hashes saw equal tasks."""
+    digest = hashlib.sha256()
+    for task in tasks:
+        key = [task["task_id"], task["prompt"], task["tests"], task["entry_point"]]
+        digest.update(json.dumps(key, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
