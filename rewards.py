@@ -140,7 +140,6 @@ class RewardSet:
     Args:
         judge: Anything with `grade(jobs) -> list[Verdict]`.
         specs: `name=weight` items; a name is one of DESIGN.md's functions, or `FILE.py:FUNCTION` for a user's own.
-        copied_from: Text (the system prompt) whose code block earns no test reward when it comes back as the answer.
 
     Raises:
         RewardError: Unknown name, weight that is no number, a name given twice, a file or function that is not there.

@@ -1,0 +1,271 @@
+"""What this machine can do, in plain words, and the preflight that train.py and eval.py run first.
+
+    python doctor.py          # or `make doctor`; exit status 0 when the CPU path works
+
+The `require_*` functions raise MachineError with one sentence: what was found, what was expected, what to do next.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rust_tool import Judge, ToolchainError, find_toolchain
+from sandbox import SandboxUnavailable
+
+HERE = Path(__file__).resolve().parent
+PYTHON_RANGE = ((3, 11), (3, 13))  # first and last minor version the pinned packages have wheels for
+VLLM_RANGE = ((0, 22), (0, 31))  # what TRL 1.16 supports
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "vllm", "tree-sitter", "tree-sitter-rust")
+
+
+class MachineError(RuntimeError):
+    """This machine (or this folder) cannot do what was asked; the message is one clear sentence."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Preflight
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def package_version(name: str) -> str | None:
+    """Installed version of a distribution, or None."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def require_accelerator(*, load_in_4bit: bool, use_cpu: bool) -> None:
+    """A 4-bit config needs a CUDA GPU. Raises MachineError."""
+    import torch
+
+    if load_in_4bit and (use_cpu or not torch.cuda.is_available()):
+        found = "use_cpu is set" if use_cpu else f"torch {torch.__version__} sees no CUDA GPU"
+        raise MachineError(
+            f"load_in_4bit needs a CUDA GPU, but {found}: run configs/tiny.yaml on a CPU, or drop 4-bit with "
+            "--load_in_4bit false"
+        )
+
+
+def require_vllm() -> None:
+    """vLLM is installed, in the range TRL supports. Raises MachineError."""
+    found = package_version("vllm")
+    wanted = f"{VLLM_RANGE[0][0]}.{VLLM_RANGE[0][1]} to {VLLM_RANGE[1][0]}.{VLLM_RANGE[1][1]}"
+    if found is None:
+        raise MachineError(
+            f"use_vllm is set but vLLM is not installed (expected {wanted}): pip install -r requirements-vllm.txt, or "
+            "leave out --use_vllm to sample with transformers"
+        )
+    minor = tuple(int(part) for part in re.findall(r"\d+", found)[:2])
+    if not VLLM_RANGE[0] <= minor <= VLLM_RANGE[1]:
+        raise MachineError(f"vLLM {found} is installed, TRL supports {wanted}: pip install -r requirements-vllm.txt")
+
+
+def require_free_disk(folder: Path, needed_gib: float) -> float:
+    """Free GiB where `folder` will be. Raises MachineError when less than `needed_gib`, or when it is not writable."""
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not os.access(existing, os.W_OK):
+        raise MachineError(f"cannot write to {existing}: choose another --output_dir")
+    free_gib = shutil.disk_usage(existing).free / 2**30
+    if free_gib < needed_gib:
+        raise MachineError(f"{free_gib:.1f} GiB free for {folder}, {needed_gib:.0f} GiB needed: free some or choose another --output_dir")
+    return free_gib
+
+
+def require_run_folder(folder: Path, *, resuming: bool) -> None:
+    """A new run wants an empty folder, a resumed one the folder of its run. Raises MachineError; touches nothing."""
+    if os.environ.get("RANK", "0") != "0":
+        return  # the first process looks, before it writes
+    if resuming:
+        if not (folder / "run.json").is_file():
+            raise MachineError(f"nothing to resume: {folder} holds no run.json")
+        return
+    if folder.exists() and not folder.is_dir():
+        raise MachineError(f"{folder} is a file: choose another --output_dir")
+    if folder.is_dir() and any(folder.iterdir()):
+        what = "already holds a run" if (folder / "run.json").is_file() else "is not empty"
+        raise MachineError(f"{folder} {what}: choose another --output_dir, or go on with --resume_from_checkpoint last")
+
+
+def checkpoint_to_resume(folder: Path, asked: str | None) -> str | None:
+    """Checkpoint folder for `--resume_from_checkpoint last|PATH`, None to start. Raises MachineError."""
+    if not asked:
+        return None
+    if asked not in {"last", "true", "True"}:
+        if not Path(asked).is_dir():
+            raise MachineError(f"--resume_from_checkpoint {asked}: no such folder; expected a checkpoint-N folder, or last")
+        return asked
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    whole = [path for path in found if (path / "trainer_state.json").is_file()]  # written last: a torn one lacks it
+    return str(whole[-1]) if whole else None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is recorded of a run
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def gpu_facts() -> str | None:
+    """`NVIDIA H200, 139.8 of 139.8 GiB free`, or None without a CUDA GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    free, total = torch.cuda.mem_get_info()
+    count = torch.cuda.device_count()
+    return f"{f'{count} x ' if count > 1 else ''}{torch.cuda.get_device_name(0)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+
+
+def git_commit() -> str | None:
+    """Commit of this checkout, with `+changes` when tracked files differ from it; None outside a checkout."""
+    git = ["git", "-C", str(HERE)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit}+changes" if changed.stdout.strip() else commit
+
+
+def versions() -> dict:
+    """Package versions, Python, platform and commit, for the record of a run."""
+    found = {name: package_version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "platform": platform.platform(), **found, "commit": git_commit()}
+
+
+def write_run_file(folder: Path, config: dict, plan: dict) -> None:
+    """Write folder/run.json: config, plan, versions. A resumed run adds one more entry to `attempts`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "run.json"
+    attempts = json.loads(path.read_text())["attempts"] if path.is_file() else []
+    attempts.append({"started": datetime.now(UTC).isoformat(timespec="seconds"), "config": config, "plan": plan, "versions": versions()})
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"schema_version": 1, **attempts[-1], "attempts": attempts}, indent=1, default=str))
+    temporary.replace(path)
+
+
+def attempts_so_far(folder: Path) -> int:
+    """How often this run was resumed: 0 for a first attempt."""
+    return len(json.loads((folder / "run.json").read_text())["attempts"]) - 1
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The report
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report. `is_needed`: the CPU path does not work without it."""
+
+    name: str
+    found: str
+    is_ok: bool
+    is_needed: bool = False
+    advice: str = ""
+
+
+def check_python() -> Check:
+    first, last = PYTHON_RANGE
+    supported = f"{first[0]}.{first[1]} to {last[0]}.{last[1]}"
+    is_ok = first <= sys.version_info[:2] <= last
+    return Check("Python", f"{platform.python_version()}", is_ok, True, f"supported: {supported}; make the environment with one of these")
+
+
+def check_packages() -> Check:
+    needed = [name for name in PACKAGES if name != "vllm"]
+    missing = [name for name in needed if package_version(name) is None]
+    found = ", ".join(f"{name} {package_version(name)}" for name in ("torch", "transformers", "trl", "peft") if package_version(name))
+    return Check("packages", found or "none", not missing, True, f"missing: {', '.join(missing)}; pip install -r requirements.txt")
+
+
+def check_gpu() -> Check:
+    if package_version("torch") is None:
+        return Check("GPU", "unknown: torch is not installed", False)
+    facts = gpu_facts()
+    return Check("GPU", facts or "no CUDA GPU: configs/tiny.yaml runs on the CPU", facts is not None, False, "the 1.5B configs need one")
+
+
+def check_vllm() -> Check:
+    found = package_version("vllm")
+    try:
+        require_vllm()
+    except MachineError as error:
+        return Check("vLLM", found or "not installed (optional)", False, False, str(error))
+    return Check("vLLM", found, True)
+
+
+def check_toolchain(cargo_path: str) -> Check:
+    try:
+        toolchain = find_toolchain(cargo_path)
+    except ToolchainError as error:
+        return Check("Rust", "not usable", False, True, str(error))
+    return Check("Rust", f"{toolchain.rustc_version}; {toolchain.clippy_version}", True, True)
+
+
+def check_judge(cargo_path: str) -> Check:
+    """Sandbox axes really in force, and a known good program graded."""
+    try:
+        with Judge(workers=1, cargo_path=cargo_path) as judge:
+            sandbox = judge.describe()["sandbox"]
+    except (ToolchainError, SandboxUnavailable) as error:
+        return Check("sandbox", "none", False, True, str(error))
+    axes = ", ".join(f"{axis}: {mechanism}" for axis, mechanism in sandbox["report"].items())
+    is_sealed = "none" not in sandbox["report"].values()
+    return Check("sandbox", f"{sandbox['tier']} ({axes})", is_sealed, True, "install bubblewrap, or run where Landlock is on (Linux 5.13)")
+
+
+def check_disk() -> Check:
+    free_gib = shutil.disk_usage(HERE).free / 2**30
+    return Check("disk", f"{free_gib:.1f} GiB free here", free_gib > 2, True, "2 GiB are needed for the tiny run, 20 GiB for a 1.5B run")
+
+
+def check_machine() -> Check:
+    shm = Path("/dev/shm")
+    tmpfs = f"tmpfs {shutil.disk_usage(shm).free / 2**30:.1f} GiB free" if shm.is_dir() and os.access(shm, os.W_OK) else "no tmpfs"
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return Check("machine", f"{os.cpu_count()} cores, {memory_gib:.0f} GiB memory, {tmpfs}", True)
+
+
+def all_checks(cargo_path: str) -> list[Callable[[], Check]]:
+    """Every check of the report, in its order."""
+    return [
+        check_python,
+        check_packages,
+        check_gpu,
+        check_vllm,
+        lambda: check_toolchain(cargo_path),
+        lambda: check_judge(cargo_path),
+        check_machine,
+        check_disk,
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Say what this machine can do.")
+    parser.add_argument("--cargo_path", default="cargo", help="the cargo to look at")
+    arguments = parser.parse_args()
+    works = True
+    for check in all_checks(arguments.cargo_path):
+        result = check()
+        works = works and (result.is_ok or not result.is_needed)
+        mark = "ok  " if result.is_ok else ("FAIL" if result.is_needed else "--  ")
+        print(f"{mark} {result.name:>9}  {result.found}", flush=True)
+        if not result.is_ok and result.advice:
+            print(f"{'':>16}{result.advice}")
+    print("The CPU path works: make train" if works else "The CPU path does not work yet: see FAIL above.")
+    return 0 if works else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,678 @@
+"""Train a small code model to write Rust with GRPO, cargo as the only teacher.
+
+    python train.py                                                    # configs/qwen2.5-coder-1.5b-qlora.yaml
+    python train.py --config configs/tiny.yaml                         # a few minutes on a CPU, nothing to download
+    python train.py --tasks my_prompts.jsonl --use_vllm true           # any field of any config is a flag
+    accelerate launch train.py --config configs/...yaml                # any number of GPUs
+
+The run folder (`--output_dir`) gets run.json (resolved config, versions, commit, plan), trace.jsonl (one graded completion
+per line), metrics.jsonl (one line per step), checkpoint-*/, and adapter/ (merged/ too with `--save_merged`).
+Not guaranteed: bit-equal repeats on a GPU (sampling and CUDA kernels are not deterministic).
+"""
+
+import contextlib
+import difflib
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import doctor
+from rewards import DEFAULT_REWARDS, RewardError, RewardSet, TraceWriter, batch_metrics
+from rust_tool import Judge, ToolchainError
+from sandbox import SandboxUnavailable
+from tasks import TaskError, build_messages, load_tasks, tasks_hash
+
+HERE = Path(__file__).resolve().parent
+DEFAULT_CONFIG = HERE / "configs" / "qwen2.5-coder-1.5b-qlora.yaml"
+MIN_TRACED_FOR_INFRA_STOP = 64  # graded completions before the infra share can stop a run
+
+
+@dataclass
+class ScriptArguments:
+    """What train.py itself needs; everything about optimisation is TRL's GRPOConfig, about the model TRL's ModelConfig."""
+
+    tasks: str = field(
+        default="ljt019/rust-17000",
+        metadata={"help": "Prompts: hub dataset id, or a .parquet/.jsonl/.json file (README lists the layouts)."},
+    )
+    tasks_split: str = field(default="train", metadata={"help": "Split of a hub dataset."})
+    task_ids: str | None = field(
+        default=None, metadata={"help": "Train on these task ids only: FILE.json:KEY, or a file with one id per line."}
+    )
+    prompt_column: str | None = field(default=None, metadata={"help": "Column that holds the prompt, if not recognised."})
+    tests_column: str | None = field(default=None, metadata={"help": "Column that holds hidden tests."})
+    task_id_column: str | None = field(default=None, metadata={"help": "Column that holds the task id."})
+    max_tasks: int | None = field(default=None, metadata={"help": "Use only the first so many tasks."})
+    system_prompt: str = field(
+        default=str(HERE / "system_prompt.txt"), metadata={"help": "Text file with the system prompt; 'none' for none."}
+    )
+    max_prompt_length: int = field(
+        default=512, metadata={"help": "Longest prompt allowed, in tokens, chat template included."}
+    )
+    drop_long_prompts: bool = field(
+        default=False, metadata={"help": "Leave out tasks whose prompt is too long instead of stopping."}
+    )
+    rewards: list[str] = field(
+        default_factory=lambda: list(DEFAULT_REWARDS),
+        metadata={"help": "Reward functions as name=weight; your own as FILE.py:FUNCTION=weight."},
+    )
+    judge_workers: int | None = field(default=None, metadata={"help": "Programs graded at once (default: cores / processes)."})
+    run_timeout_s: float = field(default=5.0, metadata={"help": "CPU seconds each test may take."})
+    sandbox: str = field(
+        default="auto",
+        metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."},
+    )
+    cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
+    max_minutes: float | None = field(
+        default=None, metadata={"help": "Stop cleanly, adapter saved, before training takes longer than this."}
+    )
+    save_merged: bool = field(
+        default=False, metadata={"help": "Also write merged/: the bf16 model that was sampled, for transformers and vLLM."}
+    )
+    max_infra_share: float = field(
+        default=0.03, metadata={"help": "Stop when more than this share of completions could not be graded."}
+    )
+    max_sampling_logp_difference: float = field(
+        default=0.1,
+        metadata={"help": "vLLM only: stop when the mean |sampling - training| log-prob per token exceeds this."},
+    )
+    gpu_memory_limit_gib: float | None = field(
+        default=None, metadata={"help": "Never take more GPU memory than this (to prove that a config fits a smaller card)."}
+    )
+
+
+class UserError(Exception):
+    """What was asked for cannot work; the message is one clear sentence."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Arguments: default < YAML < flag
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def parse_arguments(argv: list[str]) -> tuple:
+    """-> (ScriptArguments, GRPOConfig, ModelConfig). Raises UserError for what TRL or YAML would refuse with a traceback."""
+    from trl import GRPOConfig, ModelConfig, TrlParser
+
+    argv = [part for arg in argv for part in (arg.split("=", 1) if arg.startswith("--config=") else [arg])]
+    if "--config" not in argv and "-h" not in argv and "--help" not in argv:
+        argv = ["--config", str(DEFAULT_CONFIG), *argv]
+    # allow_abbrev: argparse would otherwise take --max_min for --max_minutes without a word
+    parser = TrlParser((ScriptArguments, GRPOConfig, ModelConfig), allow_abbrev=False)
+    try:
+        *parsed, unknown_keys, unknown_flags = parser.parse_args_and_config(
+            argv, return_remaining_strings=True, separate_remaining_strings=True
+        )
+    except FileNotFoundError as error:
+        shipped = ", ".join(sorted(f"configs/{path.name}" for path in (HERE / "configs").glob("*.yaml")))
+        raise UserError(f"no config file {error.filename}; shipped configs: {shipped}") from error
+    except ValueError as error:
+        if "bf16/gpu" in str(error):
+            raise UserError("this config trains in bf16 on a CUDA GPU and torch sees none: on a CPU run --config configs/tiny.yaml") from error
+        raise UserError(f"the configuration does not work: {error}") from error
+    unknown = [name for name in (*unknown_keys, *unknown_flags) if name.startswith("--")]
+    if unknown or unknown_flags:
+        known = [option for action in parser._actions for option in action.option_strings]
+        names = unknown or unknown_flags
+        close = difflib.get_close_matches(names[0], known, n=1)
+        where = "in the config file" if names[0] in unknown_keys else "on the command line"
+        hint = f"; did you mean {close[0].lstrip('-')}?" if close else ""
+        raise UserError(f"unknown setting {where}: {names[0].lstrip('-')}{hint}")
+    return tuple(parsed)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The plan: everything that can be known to fail is found before the model loads
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def read_system_prompt(path: str) -> str:
+    """Text of the system prompt file; '' for 'none'. Raises UserError."""
+    if path == "none":
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise UserError(f"--system_prompt {path}: {error.strerror}; expected a text file, or 'none'") from error
+
+
+def load_tokenizer(model_args):
+    """Tokenizer of the model, padded left. Raises UserError when the model is not there or has no chat template."""
+    from transformers import AutoTokenizer
+
+    name = model_args.model_name_or_path
+    if not name:
+        raise UserError("no model: pass --model_name_or_path (a hub id or a local folder)")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=model_args.model_revision, padding_side="left")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot load the tokenizer of {name!r} ({str(error).splitlines()[0]}); expected a hub id that can be "
+            "reached or a local folder with tokenizer.json"
+        ) from error
+    if tokenizer.chat_template is None:
+        raise UserError(f"{name!r} has no chat template: pass an instruction-tuned model")
+    return tokenizer
+
+
+def prompt_lengths(messages: list[list[dict]], tokenizer) -> list[int]:
+    """Tokens of each rendered conversation, the assistant's opening included."""
+    texts = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+
+def training_rows(script: ScriptArguments, tokenizer) -> tuple[list[dict], dict]:
+    """Load tasks -> (rows for GRPOTrainer, facts for the plan).
+
+    A row has TRL's conversational `prompt`, and `task_id`, `user_prompt`, `tests`, `entry_point` for the judge.
+    Raises UserError or TaskError.
+    """
+    columns = {"prompt": script.prompt_column, "tests": script.tests_column, "task_id": script.task_id_column}
+    tasks = load_tasks(script.tasks, split=script.tasks_split, columns=columns, task_ids=script.task_ids, limit=script.max_tasks)
+    system_prompt = read_system_prompt(script.system_prompt)
+    messages = [build_messages(task["prompt"], system_prompt) for task in tasks]
+    lengths = prompt_lengths(messages, tokenizer)
+    too_long = [task["task_id"] for task, length in zip(tasks, lengths, strict=True) if length > script.max_prompt_length]
+    if too_long and not script.drop_long_prompts:
+        raise UserError(
+            f"{len(too_long)} of {len(tasks)} prompts are longer than --max_prompt_length {script.max_prompt_length} tokens "
+            f"(the longest has {max(lengths)}, the first is task {too_long[0]!r}): raise the budget or pass --drop_long_prompts"
+        )
+    kept = [i for i, length in enumerate(lengths) if length <= script.max_prompt_length]
+    if not kept:
+        raise UserError(f"every prompt is longer than --max_prompt_length {script.max_prompt_length} tokens")
+    rows = [
+        {
+            "prompt": messages[i],
+            "task_id": tasks[i]["task_id"],
+            "user_prompt": tasks[i]["prompt"],
+            "tests": tasks[i]["tests"],
+            "entry_point": tasks[i]["entry_point"],
+        }
+        for i in kept
+    ]
+    facts = {
+        "tasks": len(rows),
+        "tasks_left_out": len(tasks) - len(rows),
+        "tasks_hash": tasks_hash([tasks[i] for i in kept]),
+        "with_hidden_tests": sum(row["tests"] is not None for row in rows),
+        "longest_prompt_tokens": max(lengths[i] for i in kept),
+        "prompt_budget_tokens": script.max_prompt_length,
+    }
+    return rows, facts
+
+
+def batch_facts(args, n_tasks: int) -> dict:
+    """Batch arithmetic of the run. Raises UserError when one generation batch needs more tasks than there are.
+
+    completions per step = per_device_train_batch_size x processes x gradient_accumulation_steps
+    prompts per step     = completions per step / num_generations
+    """
+    completions = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
+    prompts_per_generation = args.generation_batch_size // args.num_generations
+    if n_tasks < prompts_per_generation:
+        raise UserError(
+            f"{n_tasks} tasks are fewer than the {prompts_per_generation} prompts of one generation batch "
+            f"({args.generation_batch_size} completions / {args.num_generations} per prompt): lower "
+            "--gradient_accumulation_steps or --per_device_train_batch_size"
+        )
+    prompts = completions / args.num_generations
+    steps_per_epoch = n_tasks // prompts_per_generation * prompts_per_generation * args.num_iterations / prompts
+    steps = args.max_steps if args.max_steps > 0 else int(steps_per_epoch * args.num_train_epochs)
+    return {
+        "completions_per_step": completions,
+        "prompts_per_step": prompts,
+        "completions_per_prompt": args.num_generations,
+        "completion_budget_tokens": args.max_completion_length,
+        "steps": steps,
+        "epochs": round(steps / steps_per_epoch, 3) if steps_per_epoch else None,
+    }
+
+
+def make_plan(script: ScriptArguments, args, model_args) -> tuple:
+    """Check everything that needs no model -> (rows, tokenizer, judge, plan). Raises a clear error for what cannot work."""
+    doctor.require_run_folder(Path(args.output_dir), resuming=bool(args.resume_from_checkpoint))
+    doctor.require_accelerator(load_in_4bit=model_args.load_in_4bit, use_cpu=args.use_cpu)
+    if args.use_vllm:
+        doctor.require_vllm()
+    free_gib = doctor.require_free_disk(Path(args.output_dir), needed_gib=5.0 if script.save_merged else 1.0)
+    tokenizer = load_tokenizer(model_args)
+    rows, task_facts = training_rows(script, tokenizer)
+    batch = batch_facts(args, len(rows))
+    workers = script.judge_workers or max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    judge = Judge(workers=workers, run_timeout_s=script.run_timeout_s, sandbox=script.sandbox, cargo_path=script.cargo_path)
+    RewardSet(judge, script.rewards)  # a misspelt reward stops here
+    plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
+    return rows, tokenizer, judge, plan
+
+
+def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
+    """The plan in plain words, one fact a line."""
+    judge, gpu = plan["judge"], plan["gpu"]
+    adapter = f"LoRA r={model_args.lora_r} alpha={model_args.lora_alpha}" if model_args.use_peft else "all weights"
+    generator = f"vLLM ({args.vllm_mode})" if args.use_vllm else "transformers"
+    rewards = ", ".join(script.rewards)
+    seals = ", ".join(f"{axis}: {mechanism}" for axis, mechanism in judge["sandbox"]["report"].items())
+    lines = [
+        ("model", f"{model_args.model_name_or_path}, {'4-bit NF4' if model_args.load_in_4bit else model_args.dtype}, {adapter}"),
+        ("tasks", f"{plan['tasks']} from {script.tasks}, {plan['with_hidden_tests']} with hidden tests, {plan['tasks_left_out']} left out"),
+        ("prompts", f"longest {plan['longest_prompt_tokens']} of {plan['prompt_budget_tokens']} tokens, then up to {plan['completion_budget_tokens']} generated"),
+        ("a step", f"{plan['completions_per_step']} completions = {plan['prompts_per_step']:g} prompts x {plan['completions_per_prompt']}, sampled by {generator}"),
+        ("steps", f"{plan['steps']} ({plan['epochs']} epochs){f', at most {script.max_minutes:g} minutes' if script.max_minutes else ''}"),
+        ("rewards", rewards),
+        ("toolchain", f"{judge['cargo']}; {judge['clippy']}; {judge['workers']} workers"),
+        ("sandbox", f"{judge['sandbox']['tier']} ({seals})"),
+        ("GPU", gpu or "none: training on the CPU"),
+        ("disk", f"{plan['free_disk_gib']} GiB free for {args.output_dir}"),
+    ]  # fmt: skip
+    print("\n".join(f"{name:>10}  {text}" for name, text in lines), flush=True)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Weights that are sampled: base + adapter, computed beside the model and never in it
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def merged_parameters(model, dtype):
+    """Yield (name, tensor) of a PEFT LoRA model as one dense model: W + scaling * B @ A, 4-bit bases dequantised.
+
+    The model is only read, so a quantised (or bf16) base stays bit-identical; PEFT's own merge and unmerge rounds twice,
+    and for 4-bit bases requantises twice. Names are those of the base model. Tensors are `dtype`, made one at a time.
+
+    Raises:
+        UserError: The model has adapter layers other than plain LoRA on linear layers.
+    """
+    import torch
+    from peft.tuners.lora import Linear as LoraLinear
+    from peft.tuners.lora.layer import LoraLayer
+    from peft.utils.integrations import dequantize_module_weight
+
+    base = model.get_base_model()
+    layers = {name: module for name, module in base.named_modules() if isinstance(module, LoraLayer)}
+    for name, layer in layers.items():
+        if not hasattr(layer, "get_delta_weight") or layer.get_base_layer().weight is None or any(layer.use_dora.values()):
+            raise UserError(f"cannot merge the adapter layer {name} ({type(layer).__name__}): only plain LoRA is supported")
+        with torch.no_grad():
+            weight = dequantize_module_weight(layer.get_base_layer()).to(torch.float32)
+            for adapter in layer.active_adapters:
+                weight = weight + layer.get_delta_weight(adapter).to(weight.device, torch.float32)
+        yield f"{name}.weight", weight.to(dtype)
+        if layer.get_base_layer().bias is not None:
+            yield f"{name}.bias", layer.get_base_layer().bias.data.to(dtype)
+    inside_layers = tuple(f"{name}." for name in layers)
+    for name, parameter in base.named_parameters():
+        if not name.startswith(inside_layers):
+            yield name, parameter.data.to(dtype)
+
+
+@contextlib.contextmanager
+def lossless_vllm_sync():
+    """While open, GRPOTrainer builds a vLLM that holds the dense bf16 policy, synced by `merged_parameters`.
+
+    TRL 1.16 loads vLLM with bitsandbytes when the trained model is 4-bit, and syncs by merging the adapter into the
+    4-bit weights and unmerging it again: the base drifts at every sync. Sources: trl/generation/vllm_generation.py.
+    """
+    import torch
+    import trl.generation.vllm_generation as generation
+    import trl.trainer.grpo_trainer as grpo
+    from peft import PeftModel
+
+    class LosslessVLLMGeneration(generation.VLLMGeneration):
+        def _iter_named_params(self):
+            model = self.model
+            if not isinstance(model, PeftModel) or self._dist.is_fsdp or self._dist.is_deepspeed_zero3:
+                yield from super()._iter_named_params()  # sharded: TRL knows how to gather
+            else:
+                yield from merged_parameters(model, torch.bfloat16)
+
+    original = grpo.VLLMGeneration, generation.is_bitsandbytes_available
+    grpo.VLLMGeneration = LosslessVLLMGeneration
+    generation.is_bitsandbytes_available = lambda: False  # asked only to choose vLLM's quantisation: none
+    try:
+        yield
+    finally:
+        grpo.VLLMGeneration, generation.is_bitsandbytes_available = original
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The trainer: TRL's, plus a trace line per completion and the cost of a step
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def make_trainer_class():
+    """GRPOTrainer that traces. A function, so that importing this file does not import torch."""
+    import torch
+    from trl import GRPOTrainer
+
+    class TracedGRPOTrainer(GRPOTrainer):
+        """GRPOTrainer that writes graded completions with their advantages and logs seconds per phase.
+
+        `reward_set`, `trace` and `attempt` (0, then one more at every resume) are set right after construction.
+        """
+
+        reward_set: RewardSet
+        trace: TraceWriter
+        attempt: int = 0
+
+        def _generate(self, prompts):
+            started = time.perf_counter()
+            result = super()._generate(prompts)
+            self._seconds["generate"] += time.perf_counter() - started
+            return result
+
+        def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+            started = time.perf_counter()
+            rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+            columns = {key: [row[key] for row in inputs] for key in inputs[0] if key != "prompt"}
+            self._graded = self.reward_set.grade_batch(prompts, completions, columns)
+            for name, value in batch_metrics(self._graded).items():
+                self._log_metric(name, value)
+            self._seconds["grade"] += time.perf_counter() - started
+            return rewards
+
+        def _generate_and_score_completions(self, inputs):
+            output = super()._generate_and_score_completions(inputs)
+            ratio = output.get("importance_sampling_ratio")
+            mode = "train" if self.model.training else "eval"
+            if ratio is not None and self.vllm_importance_sampling_mode.endswith("_mask"):
+                masked = (ratio == 0).float().mean()  # a sequence (or token) whose ratio left the trusted range
+                self._metrics[mode]["sampling/masked_share"].append(self.accelerator.gather(masked).mean().item())
+            if mode == "train":
+                lengths = output["completion_mask"].sum(dim=1).tolist()
+                self._write_trace(output["advantages"].tolist(), lengths)
+            return output
+
+        def _write_trace(self, advantages: list[float], lengths: list[int]) -> None:
+            rank = self.accelerator.process_index
+            step = self.state.global_step + 1  # the first update that uses these completions
+            for i, (record, advantage, n_tokens) in enumerate(zip(self._graded, advantages, lengths, strict=True)):
+                group = (rank * len(self._graded) + i) // self.num_generations  # a group may span two processes
+                place = {"step": step, "attempt": self.attempt, "rank": rank, "group_id": f"{step}-{group}"}
+                record.update(place, n_tokens=n_tokens, advantage=advantage)
+            try:
+                self.trace.write(self._graded)
+            except OSError as error:
+                raise UserError(
+                    f"cannot write the trace {self.trace.path} ({error.strerror}): whole batches written before are intact; "
+                    "free some space and go on with --resume_from_checkpoint last"
+                ) from error
+
+        def log(self, logs, start_time=None):
+            step_times = self._metrics["train"]["step_time"]
+            if self.model.training and step_times:
+                # TRL's step_time holds all three phases: preparing the inputs is part of its training_step
+                generate, grade = (self._seconds[phase] / len(step_times) for phase in ("generate", "grade"))
+                step = sum(step_times) / len(step_times)
+                logs |= {"time/generate_s": generate, "time/grade_s": grade, "time/train_s": step - generate - grade}
+                self._seconds = dict.fromkeys(self._seconds, 0.0)
+                if torch.cuda.is_available():
+                    free, total = torch.cuda.mem_get_info()
+                    logs["gpu/peak_reserved_gib"] = torch.cuda.max_memory_reserved() / 2**30
+                    logs["gpu/device_used_gib"] = (total - free) / 2**30
+            super().log(logs, start_time)
+
+        _seconds = {"generate": 0.0, "grade": 0.0}  # replaced, never mutated in place, by __init__ below
+
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self._seconds = {"generate": 0.0, "grade": 0.0}
+
+    return TracedGRPOTrainer
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# While it runs: one readable line per step, limits, and stopping cleanly
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def step_line(step: int, steps: int, logs: dict, eta_s: float) -> str:
+    """`step 3/8 | reward 4.2 | build 81 % ...`: what a person wants to know of one step."""
+    percent = lambda key: f"{100 * logs[key]:.0f} %" if logs.get(key) is not None else "-"  # noqa: E731
+    seconds = lambda key: f"{logs.get(key) or 0:.1f}"  # noqa: E731
+    number = lambda key: f"{logs[key]:.2f}" if logs.get(key) is not None else "-"  # noqa: E731
+    hidden = f" hidden {percent('judge/hidden_test_share')}" if "judge/hidden_test_share" in logs else ""
+    minutes, rest = divmod(round(eta_s), 60)
+    return (
+        f"step {step}/{steps} | reward {number('reward')} | build {percent('judge/build_rate')} "
+        f"clippy {percent('judge/clippy_rate')} tests {percent('judge/test_rate')} honest {percent('judge/honest_test_rate')}"
+        f"{hidden} | {logs.get('completions/mean_length') or 0:.0f} tokens | generate {seconds('time/generate_s')} "
+        f"grade {seconds('time/grade_s')} train {seconds('time/train_s')} s | ETA {minutes} min {rest:02d} s"
+    )
+
+
+def make_callback_class():
+    """Callback that prints, records metrics and stops. A function, so that importing this file does not import torch."""
+    from transformers import TrainerCallback
+
+    class RunCallback(TrainerCallback):
+        """Args: script (limits), metrics_path. `stop_reason` says afterwards why a run ended early, `failed` if in error."""
+
+        def __init__(self, script: ScriptArguments, metrics_path: Path):
+            self.script, self.metrics_path = script, metrics_path
+            self.stop_reason: str | None = None
+            self.failed = False
+            self._graded = self._infra = 0.0
+
+        def on_train_begin(self, args, state, control, **kwargs):
+            self._started, self._first_step = time.monotonic(), state.global_step
+
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            if not logs or "reward" not in logs:  # the closing summary of a run is no step
+                return
+            elapsed = time.monotonic() - self._started
+            eta_s = elapsed / max(1, state.global_step - self._first_step) * (state.max_steps - state.global_step)
+            if self.script.max_minutes:
+                eta_s = min(eta_s, max(0.0, self.script.max_minutes * 60 - elapsed))
+            if state.is_world_process_zero:
+                print(step_line(state.global_step, state.max_steps, logs, eta_s), flush=True)
+                line = {"step": state.global_step, "elapsed_s": round(elapsed, 1), **logs}
+                with self.metrics_path.open("a", encoding="utf-8") as metrics:
+                    metrics.write(json.dumps(line) + "\n")
+            self._check_limits(args, logs, control)
+
+        def _check_limits(self, args, logs: dict, control) -> None:
+            self._graded += args.generation_batch_size
+            self._infra += args.generation_batch_size * (logs.get("judge/infra_share") or 0.0)
+            share = self._infra / self._graded
+            if self._graded >= MIN_TRACED_FOR_INFRA_STOP and share > self.script.max_infra_share:
+                self._stop(control, f"{share:.1%} of {self._graded:.0f} completions could not be graded (limit "
+                           f"--max_infra_share {self.script.max_infra_share:.1%}): see error_kind infra in the trace")  # fmt: skip
+            difference = logs.get("sampling/sampling_logp_difference/mean")
+            if difference is not None and difference > self.script.max_sampling_logp_difference:
+                self._stop(control, f"vLLM samples another policy than the one being trained: mean log-prob difference "
+                           f"{difference:.3f} per token, limit {self.script.max_sampling_logp_difference}")  # fmt: skip
+
+        def _stop(self, control, reason: str) -> None:
+            self.stop_reason, self.failed = reason, True
+            control.should_training_stop = control.should_save = True
+
+        def on_step_end(self, args, state, control, **kwargs):
+            elapsed = time.monotonic() - self._started
+            per_step = elapsed / max(1, state.global_step - self._first_step)
+            if self.script.max_minutes and elapsed + per_step > self.script.max_minutes * 60:
+                self.stop_reason = f"another step would pass --max_minutes {self.script.max_minutes:g}"
+            if self.stop_reason:
+                control.should_training_stop = control.should_save = True
+
+    return RunCallback
+
+
+@contextlib.contextmanager
+def stop_on_signal(callback):
+    """First Ctrl-C (or SIGTERM) stops after the step under way; a second one stops at once. Both save."""
+
+    def handle(signum, frame):
+        if callback.stop_reason:
+            raise KeyboardInterrupt
+        callback.stop_reason = f"asked to stop ({signal.Signals(signum).name})"
+        print(f"\n{callback.stop_reason}: finishing this step, then saving; once more to stop at once", flush=True)
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What a run leaves behind
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def resolved_config(script: ScriptArguments, args, model_args) -> dict:
+    """All three groups of arguments as plain data; tokens are masked by transformers' own `to_dict`."""
+    return {"script": asdict(script), "training": args.to_dict(), "model": asdict(model_args)}
+
+
+def save_model(trainer, tokenizer, output_dir: Path, model_args, save_merged: bool) -> Path:
+    """Write adapter/ (or model/ when all weights were trained), and merged/ when asked for -> the first folder."""
+    import torch
+    from safetensors.torch import save_file
+
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    final = output_dir / ("adapter" if model_args.use_peft else "model")
+    model.save_pretrained(final)
+    tokenizer.save_pretrained(final)
+    if save_merged and model_args.use_peft:
+        merged = output_dir / "merged"
+        merged.mkdir(exist_ok=True)
+        state = {name: tensor.cpu().contiguous() for name, tensor in merged_parameters(model, torch.bfloat16)}
+        save_file(state, merged / "model.safetensors", metadata={"format": "pt"})
+        config = model.get_base_model().config.to_dict()
+        config.pop("quantization_config", None)
+        (merged / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}, indent=1, default=str))
+        model.get_base_model().generation_config.save_pretrained(merged)
+        tokenizer.save_pretrained(merged)
+    return final
+
+
+def model_card(model_args, script: ScriptArguments, args, log_history: list[dict], final: Path) -> str:
+    """README.md of the adapter folder: what it is, what was measured while training, how to use it."""
+    steps = [entry for entry in log_history if "reward" in entry]
+    window = max(1, min(3, len(steps) // 2))
+    names = {
+        "reward": "mean reward",
+        "judge/build_rate": "build",
+        "judge/clippy_rate": "clippy (exit code)",
+        "judge/test_rate": "own tests pass",
+        "judge/honest_test_rate": "honest tests pass",
+        "judge/hidden_test_share": "hidden tests passed",
+    }
+    mean = lambda entries, key: sum(entry[key] for entry in entries) / len(entries)  # noqa: E731
+    rows = [
+        f"| {title} | {mean(steps[:window], key):.3f} | {mean(steps[-window:], key):.3f} |"
+        for key, title in names.items()
+        if steps and all(entry.get(key) is not None for entry in steps)
+    ]
+    base = model_args.model_name_or_path
+    load = (
+        f'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}", dtype="auto"), folder)'
+        if model_args.use_peft
+        else 'model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")'
+    )
+    return "\n".join([
+        "---", f"base_model: {base}", "library_name: peft" if model_args.use_peft else "library_name: transformers",
+        "tags: [rust, grpo, trl, code]", "---", "", f"# {Path(args.output_dir).name}", "",
+        f"{base} trained with GRPO; `cargo build`, `clippy` and `test` graded every completion.", "",
+        f"## On the training prompts (first {window} and last {window} of {len(steps)} steps)", "",
+        "These are sampled at the training temperature on training prompts; held-out numbers come from `eval.py`.", "",
+        "| | first | last |", "|---|---:|---:|", *rows, "", "## Use", "", "```python",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        *(["from peft import PeftModel"] if model_args.use_peft else []),
+        "", f'folder = "{final}"', "tokenizer = AutoTokenizer.from_pretrained(folder)", load,
+        'messages = [{"role": "user", "content": "Write a Rust function that reverses the words of a sentence."}]',
+        "inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors=\"pt\", return_dict=True)",
+        "output = model.generate(**inputs, max_new_tokens=400)",
+        'print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))', "```", "",
+        "It was trained with the system prompt of its run (`system_prompt` in run.json); put it first in `messages`.", "",
+        "## Configuration", "", "```yaml", f"tasks: {script.tasks}", f"rewards: {json.dumps(script.rewards)}",
+        f"num_generations: {args.num_generations}", f"learning_rate: {args.learning_rate}", f"steps: {len(steps)}",
+        f"lora_r: {model_args.lora_r}", f"lora_alpha: {model_args.lora_alpha}", f"load_in_4bit: {str(model_args.load_in_4bit).lower()}",
+        "```", "",
+    ])  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# main
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train. -> exit status: 0 done (or stopped cleanly), 1 stopped by a limit, 2 cannot work as asked."""
+    try:
+        script, args, model_args = parse_arguments(sys.argv[1:] if argv is None else argv)
+        rows, tokenizer, judge, plan = make_plan(script, args, model_args)
+    except (UserError, TaskError, RewardError, ToolchainError, SandboxUnavailable, doctor.MachineError) as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+
+    output_dir = Path(args.output_dir)
+    is_main = args.process_index == 0
+    if is_main:
+        print_plan(plan, script, args, model_args)
+        doctor.write_run_file(output_dir, resolved_config(script, args, model_args), plan)
+
+    # --- model, trainer -----------------------------------------------------------------------------------------------
+    import torch
+    from datasets import Dataset
+    from transformers import PrinterCallback, ProgressCallback
+    from trl import get_peft_config, get_quantization_config
+
+    if script.gpu_memory_limit_gib and torch.cuda.is_available():
+        total = torch.cuda.mem_get_info()[1] / 2**30
+        torch.cuda.set_per_process_memory_fraction(min(1.0, script.gpu_memory_limit_gib / total))
+    rewards = RewardSet(judge, script.rewards)
+    args.reward_weights = list(rewards.weights.values())
+    args.model_init_kwargs = (args.model_init_kwargs or {}) | {
+        "revision": model_args.model_revision,
+        "attn_implementation": model_args.attn_implementation,
+        "dtype": model_args.dtype,
+    }
+    args.vllm_max_model_length = args.vllm_max_model_length or script.max_prompt_length + args.max_completion_length
+    callback = make_callback_class()(script, output_dir / "metrics.jsonl")
+    with lossless_vllm_sync() if args.use_vllm else contextlib.nullcontext():
+        trainer = make_trainer_class()(
+            model=model_args.model_name_or_path,
+            reward_funcs=rewards.functions,
+            args=args,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            quantization_config=get_quantization_config(model_args),
+            peft_config=get_peft_config(model_args),
+            callbacks=[callback],
+        )
+    trainer.remove_callback(ProgressCallback)  # our line per step says more than a bar that moves once a step
+    trainer.remove_callback(PrinterCallback)
+    trainer.reward_set = rewards
+    trainer.trace = TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl"))
+    trainer.attempt = doctor.attempts_so_far(output_dir)
+
+    # --- train, and save whatever was reached -------------------------------------------------------------------------
+    resume = doctor.checkpoint_to_resume(output_dir, args.resume_from_checkpoint)
+    error: BaseException | None = None
+    with stop_on_signal(callback):
+        try:
+            trainer.train(resume_from_checkpoint=resume)
+        except (KeyboardInterrupt, UserError, RewardError) as caught:
+            error = caught
+    trainer.accelerator.wait_for_everyone()
+    if is_main and trainer.state.global_step > 0:
+        final = save_model(trainer, tokenizer, output_dir, model_args, script.save_merged)
+        (final / "README.md").write_text(model_card(model_args, script, args, trainer.state.log_history, final), encoding="utf-8")
+        trainer.state.save_to_json(str(output_dir / "trainer_state.json"))
+        print(f"saved {final} after {trainer.state.global_step} steps", flush=True)
+    judge.close()
+    if callback.stop_reason and is_main:
+        print(f"stopped early: {callback.stop_reason}", file=sys.stderr)
+    if error is not None:
+        print(f"train.py: {error or 'interrupted'}", file=sys.stderr)
+    return 1 if callback.failed or isinstance(error, UserError | RewardError) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
