@@ -1,0 +1,1123 @@
+"""Measure models under one protocol: generate (or read) completions, grade them, print and save one table.
+
+    python eval.py --model BASE --adapter RUN_DIR --tasks FILE_OR_HUB_ID --output_dir OUT --num_samples 4
+    python eval.py --api_base http://localhost:8000/v1 --model NAME --tasks FILE --output_dir OUT
+    python eval.py --completions FILE.jsonl|.parquet --output_dir OUT      # grade what exists; no model is loaded
+    python eval.py --compare OUT_A OUT_B                                   # saved results side by side; no model either
+
+Writes OUT/results.jsonl (one graded completion per line: by row, task, sample; or in input order), results.parquet,
+summary.json, table.md, chart.png and run.json (the protocol). Killed at any point, the same command goes on where it
+stopped. Rates are means over graded completions; pass@k is the unbiased estimator; intervals are 95 % percentile bootstraps
+over tasks (all samples of a task are drawn together), and so are the paired differences between rows.
+
+Not guaranteed: intervals say nothing about other tasks than these, and a rate of exactly 0 or 100 % gets an empty interval.
+`duration_s` differs between runs; everything else in results.jsonl is byte-equal when decoding is greedy on one machine.
+"""
+
+import hashlib
+import json
+import math
+import os
+import signal
+import sys
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import doctor
+import tasks as task_sets
+from generate import (
+    BackendArguments,
+    Completion,
+    GenerationError,
+    SamplingArguments,
+    check_adapter_fits,
+    check_prompts_fit,
+    choose_backend,
+    open_generator,
+    read_system_prompt,
+    resolve_adapter,
+    weights_hash,
+)
+from rewards import DEFAULT_REWARDS, SCHEMA_VERSION, RewardError, RewardSet, TraceWriter, completion_text, cut_torn_line
+from rust_code import extract_program, with_hidden_tests
+from rust_tool import Judge, ToolchainError
+from sandbox import SandboxUnavailable
+
+CONFIDENCE = 0.95
+BOOTSTRAP_SEED = 20_240_229  # fixed: the same results always print the same interval
+BOOTSTRAP_CELLS = 4_000_000  # tasks x resamples held at once, about 64 MB
+JOBS_PER_WORKER = 32  # programs per worker and batch: large enough that one looping test holds up little
+FLUSH_S = 1.0  # a kill loses at most this much of generation
+MIN_GRADED_FOR_INFRA_STOP = 64
+TOP_CODES = 10
+MIN_ASSERTS = 2  # distinct assertions that make "tests with asserts"
+PARTIAL_FILES = ("completions.partial.jsonl", "results.partial.jsonl")
+PROBE = "```rust\nfn probe() {}\n```"  # any program: hidden tests are checked against it before grading
+
+
+class EvalError(RuntimeError):
+    """The evaluation cannot be done as asked; the message is one sentence for the user."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Arguments
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class EvalArguments:
+    """What is measured, on which tasks, and where the results go."""
+
+    output_dir: str | None = field(default=None, metadata={"help": "Folder of the results: new, empty, or one to go on with."})
+    model: str | None = field(default=None, metadata={"help": "Model folder or hub id, or the endpoint's name for a model."})
+    adapter: list[str] = field(
+        default_factory=list, metadata={"help": "LoRA adapters on the model, a row each (may be repeated).", "action": "extend"}
+    )
+    baseline: bool = field(default=True, metadata={"help": "Also a row for the model without any adapter."})
+    row_names: list[str] = field(default_factory=list, metadata={"help": "Names of the rows, baseline first, instead of the folders'."})
+    tasks: str | None = field(default=None, metadata={"help": "Prompts: .jsonl, .json or .parquet file, or hub dataset id."})
+    tasks_split: str = field(default="train", metadata={"help": "Split of a hub dataset."})
+    task_ids: str | None = field(default=None, metadata={"help": "Only these tasks: FILE.json:KEY, or a file with one id per line."})
+    limit: int | None = field(default=None, metadata={"help": "Only the first so many tasks (or input rows of --completions)."})
+    hidden_tests: str = field(
+        default="auto",
+        metadata={"help": "auto: grade by the tasks' tests where there are any; required: refuse tasks without; off: ignore them.",
+                  "choices": ["auto", "required", "off"]},
+    )  # fmt: skip
+    k: list[int] = field(default_factory=list, metadata={"help": "Report hidden-test pass@k for these k (default: 1)."})
+    completions: str | None = field(default=None, metadata={"help": "Grade this .jsonl or .parquet file of existing completions."})
+    compare: list[str] = field(default_factory=list, metadata={"help": "Put the rows of these results folders side by side."})
+    prompt_column: str | None = field(default=None, metadata={"help": "Column that holds the prompt."})
+    completion_column: str | None = field(default=None, metadata={"help": "Column that holds the completion (--completions)."})
+    tests_column: str | None = field(default=None, metadata={"help": "Column that holds hidden tests."})
+    task_id_column: str | None = field(default=None, metadata={"help": "Column that holds the task id."})
+    entry_point_column: str | None = field(default=None, metadata={"help": "Column that holds the name of the function asked for."})
+    system_prompt: str | None = field(default=None, metadata={"help": "File with the system prompt (default: system_prompt.txt); none for none."})
+    rewards: list[str] = field(
+        default_factory=lambda: [*DEFAULT_REWARDS, "hidden_tests_reward=2"],
+        metadata={"help": "Reward functions to record, as name=weight."},
+    )
+    judge_workers: int | None = field(default=None, metadata={"help": "Programs graded at once (default: all cores)."})
+    run_timeout_s: float = field(default=5.0, metadata={"help": "CPU seconds each test may take."})
+    sandbox: str = field(
+        default="auto",
+        metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."},
+    )
+    cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
+    max_infra_share: float = field(default=0.03, metadata={"help": "Stop when more than this share of completions could not be graded."})
+    bootstrap_samples: int = field(default=10_000, metadata={"help": "Resamples behind each interval."})
+
+    def column(self, name: str) -> str:
+        """Name in the user's file of one of our columns."""
+        return getattr(self, f"{name}_column") or name
+
+
+def parse_arguments(argv: Sequence[str] | None) -> tuple[EvalArguments, SamplingArguments, BackendArguments]:
+    """Command line and --config file. Raises EvalError for what cannot be parsed or does not go together."""
+    from trl import TrlParser
+
+    parser = TrlParser((EvalArguments, SamplingArguments, BackendArguments), allow_abbrev=False, description=__doc__.split("\n\n")[0])
+    try:
+        args, sampling, backend = parser.parse_args_and_config(argv)
+    except (ValueError, OSError) as error:
+        raise EvalError(f"the arguments do not work: {error}") from error
+    modes = {"--model": args.model, "--completions": args.completions, "--compare": args.compare}
+    given = [flag for flag, value in modes.items() if value]
+    if len(given) != 1:
+        raise EvalError(f"expected one of --model, --completions and --compare, found {' and '.join(given) or 'none of them'}")
+    if not args.output_dir and not args.compare:
+        raise EvalError("--output_dir is missing: where should the results go?")
+    if args.model and not args.tasks:
+        raise EvalError("--tasks is missing: a .jsonl, .json or .parquet file, or a hub dataset id")
+    if args.adapter and not args.model:
+        raise EvalError("--adapter needs --model, the base it was trained on")
+    if any(k < 1 for k in args.k):
+        raise EvalError(f"--k {min(args.k)}: expected at least 1")
+    if args.model and any(k > sampling.num_samples for k in args.k):
+        raise EvalError(f"pass@{max(args.k)} needs at least {max(args.k)} samples per task: raise --num_samples (now {sampling.num_samples})")
+    if args.limit is not None and args.limit < 1:
+        raise EvalError(f"--limit {args.limit}: expected at least 1")
+    return args, sampling, backend
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Metrics of one completion and of many
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def passes_hidden(record: dict) -> bool | None:
+    """Whether every hidden test passed; None when the task has none."""
+    return record["hidden_passed"] == record["hidden_total"] if record["hidden_total"] else None
+
+
+def _honest(record: dict) -> bool:
+    return record["test_passed"] and record["honest_tests"]
+
+
+def _given(condition: bool | None, value: bool | None) -> bool | None:
+    """`value` where the condition holds, else "not asked": a conditional rate."""
+    return value if condition else None
+
+
+# Name -> value of one graded completion; None where the question does not arise. A rate is the mean of what is not None.
+METRICS: dict[str, Callable[[dict], float | None]] = {
+    "build": lambda r: r["build_passed"],
+    "clippy": lambda r: r["clippy_passed"],
+    "tests": lambda r: r["test_passed"],
+    "honest_tests": _honest,
+    "tests_with_asserts": lambda r: r["test_passed"] and r["n_asserts"] >= MIN_ASSERTS,
+    "hidden_tests": passes_hidden,
+    "mean_length": lambda r: r.get("n_tokens"),
+    "finished": lambda r: r.get("finished"),
+    # self tests as a judge of the code: of what passes its own tests, how much is right; of what is right, how much passes
+    "self_tests_precision": lambda r: _given(r["test_passed"], passes_hidden(r)),
+    "self_tests_recall": lambda r: _given(passes_hidden(r), r["test_passed"]),
+    "honest_tests_precision": lambda r: _given(_honest(r), passes_hidden(r)),
+    "honest_tests_recall": lambda r: _given(passes_hidden(r), _honest(r)),
+}
+NOT_PERCENT = ("mean_length",)
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Unbiased estimate of the chance that one of k samples is right, from c right ones among n.
+
+    Source: Chen et al. 2021, Evaluating Large Language Models Trained on Code, equation 1. Raises ValueError when k > n.
+    """
+    if not 0 < k <= n:
+        raise ValueError(f"pass@{k} cannot be estimated from {n} samples")
+    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
+
+
+class RowStats:
+    """Sums per task over the graded completions of one row: all that tables and intervals need, in bounded memory."""
+
+    def __init__(self, row: str):
+        self.row = row
+        self.per_task: dict[str, array] = {}  # task id -> sum and count of each metric in turn
+        self.n_infra = 0
+        self.n_graded = 0
+        self.error_kinds: Counter[str] = Counter()
+        self.rustc_codes: Counter[str] = Counter()
+        self.guards: Counter[str] = Counter()
+        self.tokens: Counter[str] = Counter()
+
+    def add(self, record: dict) -> None:
+        """Count one graded completion; one that the machine failed to grade counts as such and nowhere else."""
+        self.tokens["completion"] += record.get("n_tokens") or 0
+        self.tokens["prompt"] += record.get("n_prompt_tokens") or 0
+        if record["error_kind"] == "infra":
+            self.n_infra += 1
+            return
+        self.n_graded += 1
+        sums = self.per_task.setdefault(record["task_id"], array("d", bytes(16 * len(METRICS))))
+        for i, metric in enumerate(METRICS.values()):
+            value = metric(record)
+            if value is not None:
+                sums[2 * i] += value
+                sums[2 * i + 1] += 1
+        self.error_kinds[record["error_kind"] or "none"] += 1
+        errors = [d for d in record["diagnostics"] if d["level"] == "error"]
+        self.rustc_codes.update({d["code"] or "no code" for d in errors} if record["error_kind"] == "compile" else ())
+        if record["test_passed"] and not record["honest_tests"]:
+            self.guards[record["guard"] or "unknown"] += 1
+
+    def columns(self, ks: Sequence[int]) -> tuple[list[str], Any, Any]:
+        """(names, sums, counts): arrays of shape (tasks, metrics), tasks sorted by id, pass@k columns last."""
+        import numpy as np
+
+        names = [*METRICS, *(f"pass@{k}" for k in ks)]
+        cells = np.array([self.per_task[task_id] for task_id in sorted(self.per_task)]).reshape(-1, len(METRICS), 2)
+        sums, counts = cells[:, :, 0], cells[:, :, 1]
+        hidden = list(METRICS).index("hidden_tests")
+        for k in ks:
+            n_and_c = [(int(n), int(c)) for n, c in zip(counts[:, hidden], sums[:, hidden], strict=True)]
+            can = np.array([float(n >= k) for n, _ in n_and_c])
+            value = np.array([pass_at_k(n, c, k) if n >= k else 0.0 for n, c in n_and_c])
+            sums, counts = np.column_stack([sums, value]), np.column_stack([counts, can])
+        return names, sums, counts
+
+
+def bootstrap(sums: Any, counts: Any, n_resamples: int) -> Any:
+    """Ratio of summed `sums` to summed `counts` in resamples of the tasks (rows) -> array (resamples, metrics).
+
+    Equal shapes get equal resamples, so the difference of two results is a paired bootstrap. NaN where nothing was counted.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    n_tasks, pieces = len(sums), []
+    chunk = max(1, BOOTSTRAP_CELLS // max(1, n_tasks))
+    for start in range(0, n_resamples, chunk):
+        size = min(chunk, n_resamples - start)
+        drawn = rng.integers(n_tasks, size=(size, n_tasks)) + n_tasks * np.arange(size)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=size * n_tasks).reshape(size, n_tasks)
+        with np.errstate(invalid="ignore"):
+            pieces.append((weights @ sums) / (weights @ counts))
+    return np.concatenate(pieces)
+
+
+def _interval(values: Any) -> tuple[float | None, float | None]:
+    import numpy as np
+
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return None, None
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return round(float(low), 6), round(float(high), 6)
+
+
+def estimates(stats: Sequence[RowStats], ks: Sequence[int], n_resamples: int) -> tuple[list[dict], list[dict]]:
+    """Per row {metric: {value, low, high}}, and the paired differences of each row to the first over the same tasks.
+
+    Rows that do not share all their tasks with the first get no difference.
+    """
+    rows, resampled, differences = [], [], []
+    for row in stats:
+        if not row.per_task:
+            rows.append({})
+            resampled.append(None)
+            continue
+        names, sums, counts = row.columns(ks)
+        drawn = bootstrap(sums, counts, n_resamples)
+        resampled.append(drawn)
+        metrics = {}
+        for i, name in enumerate(names):
+            total = counts[:, i].sum()
+            if total:
+                low, high = _interval(drawn[:, i])
+                metrics[name] = {"value": round(float(sums[:, i].sum() / total), 6), "low": low, "high": high}
+        rows.append(metrics)
+    for i, row in enumerate(stats[1:], start=1):
+        if rows[0] and rows[i] and row.per_task.keys() == stats[0].per_task.keys():
+            metrics = {}
+            for j, name in enumerate([*METRICS, *(f"pass@{k}" for k in ks)]):
+                if name in rows[0] and name in rows[i]:
+                    low, high = _interval(resampled[i][:, j] - resampled[0][:, j])
+                    value = rows[i][name]["value"] - rows[0][name]["value"]
+                    metrics[name] = {"value": round(value, 6), "low": low, "high": high}
+            differences.append({"row": row.row, "versus": stats[0].row, "metrics": metrics})
+    return rows, differences
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Protocol: what has to be equal before two rows may stand side by side
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class TasksHash:
+    """Order-keeping SHA-256 over the distinct tasks it is shown, one at a time."""
+
+    def __init__(self):
+        self.seen: set[bytes] = set()
+        self._digest = hashlib.sha256()
+
+    def add(self, task: dict) -> bool:
+        """Take in a task (task_id, prompt, tests, entry_point) unless its id was seen; says whether it was new."""
+        key = hashlib.sha256(task["task_id"].encode("utf-8", "surrogatepass")).digest()[:16]
+        if key in self.seen:
+            return False
+        self.seen.add(key)
+        self._digest.update(task_sets.tasks_hash([task]).encode())
+        return True
+
+    def hexdigest(self) -> str:
+        """SHA-256 (hex) of the tasks so far."""
+        return self._digest.hexdigest()
+
+
+def judge_protocol(judge: Judge) -> dict:
+    """What of the judge decides verdicts: its version, the toolchain, the limits; not how many workers or which sandbox tier."""
+    return {key: value for key, value in judge.describe().items() if key not in {"workers", "sandbox", "scratch_dir", "cache_size"}}
+
+
+def sampling_protocol(sampling: SamplingArguments) -> dict:
+    """Sampling fields that change the distribution of completions; the seed only picks another draw from it."""
+    return {name: value for name, value in asdict(sampling).items() if name != "seed"}
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 (hex) of a text."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def differing(found: Any, expected: Any, path: str = "") -> list[str]:
+    """`path: found instead of expected` for every leaf in which two JSON values differ."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        keys = [*found, *(key for key in expected if key not in found)]
+        return [line for key in keys for line in differing(found.get(key), expected.get(key), f"{path}.{key}" if path else key)]
+    return [] if found == expected else [f"{path}: {_short(found)} instead of {_short(expected)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def open_folder(folder: Path, protocol: dict, run: dict, rows: list[dict], config: dict) -> list[dict]:
+    """Start a results folder, or go on with one of the same protocol and run -> its rows, those it had first.
+
+    `config` is written down and not compared.
+
+    Raises EvalError, with nothing written, when the folder holds anything else.
+    """
+    path = folder / "run.json"
+    if folder.exists() and not folder.is_dir():
+        raise EvalError(f"--output_dir {folder} is a file: choose another one")
+    if folder.is_dir() and any(folder.iterdir()) and not path.is_file():
+        raise EvalError(f"--output_dir {folder} holds files but no run.json of an evaluation: choose another one")
+    had: list[dict] = []
+    if any((folder / name).is_file() for name in ("results.jsonl", *PARTIAL_FILES)):  # else there is nothing to protect yet
+        saved = _read_json(path)
+        asked = {"protocol": protocol, "run": run}
+        differences = differing(asked, {key: saved.get(key) for key in asked})
+        had = saved.get("rows", [])
+        known = {row["row"]: row for row in had}
+        for row in rows:
+            differences += differing(row, known.get(row["row"], row), f"row {row['row']}")
+        if differences:
+            raise EvalError(
+                f"{folder} holds results of another protocol ({'; '.join(differences[:4])}): choose another --output_dir. "
+                "Nothing was changed."
+            )
+        rows = had + [row for row in rows if row["row"] not in known]
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(path, {"schema_version": SCHEMA_VERSION, "protocol": protocol, "run": run, "rows": rows, "config": config})
+    return rows
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvalError(f"cannot read {path}: {error}") from error
+
+
+def _write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file in one step, so that a kill leaves the old or the new one."""
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tasks and rows of a run that generates
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def check_hidden_tests(task: dict, where: str) -> None:
+    """Raises EvalError when a task's hidden tests cannot be understood."""
+    try:
+        with_hidden_tests(extract_program(PROBE), task["tests"], task.get("entry_point"))
+    except ValueError as error:
+        raise EvalError(f"{where}: its hidden tests cannot be used: {error}") from error
+
+
+def load_eval_tasks(args: EvalArguments) -> list[dict]:
+    """Tasks as asked for, their hidden tests checked. Raises EvalError or TaskError."""
+    columns = {name: getattr(args, f"{name}_column") for name in ("prompt", "tests", "task_id", "entry_point")}
+    tasks = task_sets.load_tasks(args.tasks, split=args.tasks_split, columns=columns, task_ids=args.task_ids, limit=args.limit)
+    if args.hidden_tests == "off":
+        tasks = [task | {"tests": None} for task in tasks]
+    without = [task["task_id"] for task in tasks if not task["tests"]]
+    if without and args.hidden_tests == "required":
+        raise EvalError(f"{args.tasks}: {len(without)} of {len(tasks)} tasks have no hidden tests, for example {without[0]!r}")
+    if len(without) == len(tasks) and (args.k or args.tests_column):
+        found = ", ".join(key for key in tasks[0] if tasks[0][key] is not None)
+        raise EvalError(f"{args.tasks}: pass@k and hidden grading need tests, and no task has any (columns: {found}); see --tests_column")
+    for task in tasks:
+        if task["tests"]:
+            check_hidden_tests(task, f"{args.tasks}, task {task['task_id']!r}")
+    return tasks
+
+
+def row_name(model_or_adapter: str) -> str:
+    """Short name of a model or adapter: the hub id, or the last two parts of a folder's path."""
+    path = Path(model_or_adapter)
+    return "/".join(path.resolve().parts[-2:]) if path.exists() else model_or_adapter
+
+
+def describe_rows(args: EvalArguments, backend: BackendArguments) -> list[dict]:
+    """The rows of this run: name, model, adapter and what tells their weights apart. Raises EvalError."""
+    adapters = ([None] if args.baseline or not args.adapter else []) + args.adapter
+    names = args.row_names or [row_name(adapter or args.model) for adapter in adapters]
+    if len(set(names)) < len(names) and not args.row_names:
+        names = [str(adapter or args.model) for adapter in adapters]
+    if len(names) != len(adapters) or len(set(names)) < len(names):
+        raise EvalError(f"--row_names: expected {len(adapters)} different names (baseline first), found {' '.join(names)}")
+    return [
+        {
+            "row": name,
+            "model": args.model,
+            "model_hash": None if backend.api_base else weights_hash(args.model),
+            "adapter": adapter,
+            "adapter_hash": weights_hash(resolve_adapter(adapter)) if adapter else None,
+            "api_base": backend.api_base,
+            "backend": choose_backend(backend),
+            "dtype": backend.dtype,
+            "load_in_4bit": backend.load_in_4bit,
+        }
+        for name, adapter in zip(names, adapters, strict=True)
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Generate, then grade; whatever was done is on disk and never done again
+# ---------------------------------------------------------------------------------------------------------------------
+
+Key = tuple[str, str, int]  # row, task id, sample
+
+
+def _key(record: dict) -> Key:
+    return record["row"], record["task_id"], record["sample"]
+
+
+def read_jsonl(path: Path) -> Iterator[dict]:
+    """Records of a file that we wrote; a torn last line is cut off first. Nothing when there is no file."""
+    cut_torn_line(path)
+    if path.exists():
+        with path.open(encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
+
+
+class Timings:
+    """Seconds and counts by row, summed over every start of a run, in folder/timings.json."""
+
+    def __init__(self, folder: Path):
+        self._path = folder / "timings.json"
+        self.by_row: dict[str, dict[str, float]] = _read_json(self._path) if self._path.exists() else {}
+
+    def add(self, row: str, **seconds_and_counts: float) -> None:
+        """Add to a row's sums and save them."""
+        sums = self.by_row.setdefault(row, {})
+        for name, value in seconds_and_counts.items():
+            sums[name] = round(sums.get(name, 0) + value, 3)
+        _write_json(self._path, self.by_row)
+
+
+class Session:
+    """The state of one generating run: what is generated, what is graded, what it took.
+
+    Args:
+        folder: Opened results folder.
+        tasks: Task rows in order.
+        num_samples: Completions per task and row.
+    """
+
+    def __init__(self, folder: Path, tasks: list[dict], num_samples: int):
+        self.folder, self.tasks, self.num_samples = folder, tasks, num_samples
+        self.generated: dict[Key, dict] = {_key(r): r for r in read_jsonl(folder / "completions.partial.jsonl")}
+        self.graded: dict[Key, dict] = {}
+        for path in (folder / "results.jsonl", folder / "results.partial.jsonl"):
+            self.graded |= {_key(r): r for r in read_jsonl(path) if r["error_kind"] != "infra"}  # those are tried again
+        self.timings = Timings(folder)
+
+    def keys(self, row: str) -> list[Key]:
+        """Every completion of a row, by task and sample."""
+        return [(row, task["task_id"], sample) for task in self.tasks for sample in range(self.num_samples)]
+
+    def ungenerated(self, row: str) -> int:
+        """Completions of a row that are still to be generated."""
+        return sum(key not in self.generated and key not in self.graded for key in self.keys(row))
+
+    def generate(self, row: str, batches: Iterator[list[tuple[int, Completion]]]) -> None:
+        """Write a row's completions to disk as they come, at the latest after a second."""
+        writer, keys, unwritten = TraceWriter(self.folder / "completions.partial.jsonl"), self.keys(row), []
+        start = last_write = time.monotonic()
+        tokens = count = 0
+        try:
+            for batch in progress(batches, self.ungenerated(row), f"{row}: generating"):
+                for index, completion in batch:
+                    _, task_id, sample = keys[index]
+                    answer = asdict(completion)
+                    unwritten.append({"row": row, "task_id": task_id, "sample": sample, "completion": answer.pop("text"), **answer})
+                    tokens, count = tokens + (completion.n_tokens or 0), count + 1
+                if time.monotonic() - last_write >= FLUSH_S:
+                    self._keep(writer, unwritten)
+                    last_write = time.monotonic()
+        finally:
+            self._keep(writer, unwritten)
+            self.timings.add(row, generate_s=time.monotonic() - start, generated=count, generated_tokens=tokens)
+
+    def _keep(self, writer: TraceWriter, records: list[dict]) -> None:
+        writer.write(records)
+        self.generated |= {_key(record): record for record in records}
+        records.clear()
+
+    def grade(self, row: str, rewards: RewardSet, batch_size: int, watch: "InfraWatch") -> None:
+        """Grade a row's completions, a batch at a time, each batch on disk before the next one starts."""
+        writer = TraceWriter(self.folder / "results.partial.jsonl")
+        by_id = {task["task_id"]: task for task in self.tasks}
+        todo = [key for key in self.keys(row) if key not in self.graded]
+        batches = (todo[start : start + batch_size] for start in range(0, len(todo), batch_size))
+        for keys in progress(batches, len(todo), f"{row}: grading"):
+            start = time.monotonic()
+            answers = [self.generated[key] for key in keys]
+            tasks = [by_id[task_id] for _, task_id, _ in keys]
+            graded = rewards.grade(tasks, [answer["completion"] for answer in answers])
+            watch.check(graded)
+            records = [eval_record(g, task, a) for g, task, a in zip(graded, tasks, answers, strict=True)]
+            writer.write(records)
+            self.graded |= {_key(record): record for record in records}
+            self.timings.add(row, grade_s=time.monotonic() - start, graded=len(keys))
+
+    def finish(self, rows: Sequence[str]) -> None:
+        """Write results.jsonl in its final order; drop the partial files unless a row of `rows` is not complete."""
+        complete = [row for row in rows if all(key in self.graded for key in self.keys(row))]
+        temporary = self.folder / "results.jsonl.tmp"
+        temporary.unlink(missing_ok=True)
+        writer = TraceWriter(temporary)
+        for row in complete:
+            writer.write([self.graded[key] for key in self.keys(row)])
+        temporary.replace(self.folder / "results.jsonl")
+        for name in PARTIAL_FILES:
+            if len(complete) == len(rows):
+                (self.folder / name).unlink(missing_ok=True)
+
+
+def eval_record(graded: dict, task: dict, extra: dict) -> dict:
+    """A graded completion as results.jsonl holds it: DESIGN.md's fields, the hidden tests, then what else is known of it."""
+    record = graded | {
+        "step": None,
+        "rank": 0,
+        "group_id": graded["task_id"],
+        "advantage": None,
+        "hidden_tests": task.get("tests"),
+        "entry_point": task.get("entry_point"),
+    }
+    passed_through = {key: value for key, value in {**task, **extra}.items() if key not in graded and key != "tests"}
+    return record | passed_through
+
+
+class InfraWatch:
+    """Stops a run whose machine fails too often. Raises EvalError from `check`."""
+
+    def __init__(self, max_share: float):
+        self.max_share, self.infra, self.total = max_share, 0, 0
+
+    def check(self, graded: Sequence[dict]) -> None:
+        """Count a batch; called before it is saved, so that a run that goes on grades it again."""
+        self.infra += sum(record["error_kind"] == "infra" for record in graded)
+        self.total += len(graded)
+        if self.total >= MIN_GRADED_FOR_INFRA_STOP and self.infra > self.max_share * self.total:
+            raise EvalError(
+                f"the machine failed to grade {self.infra} of {self.total} completions (limit: {self.max_share:.0%}): look at disk, memory "
+                "and `python doctor.py`, then run the same command again to go on"
+            )
+
+
+def progress(batches: Iterable[Sequence], total: int, what: str) -> Iterator[Any]:
+    """Pass batches through under a progress bar that counts their items."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=what, unit="", disable=total == 0, mininterval=0.5, dynamic_ncols=True) as bar:
+        for batch in batches:
+            yield batch
+            bar.update(len(batch))
+
+
+def judge_batch(args: EvalArguments) -> int:
+    """Completions per batch of the judge."""
+    return JOBS_PER_WORKER * (args.judge_workers or os.cpu_count() or 1)
+
+
+def run_generation(session: Session, rows: list[dict], args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments) -> None:
+    """Generate what the rows still lack; the model is loaded only when something is. Raises GenerationError."""
+    lacking = [row for row in rows if session.ungenerated(row["row"])]
+    if not lacking:
+        return
+    conversations = build_conversations(session.tasks, args)
+    max_model_len = None
+    if not backend.api_base:
+        max_model_len = check_prompts_fit(args.model, conversations, sampling.max_new_tokens) + sampling.max_new_tokens
+    adapters = [row["adapter"] for row in lacking if row["adapter"]]
+    start = time.monotonic()
+    generator = open_generator(args.model, backend, adapters, max_model_len, sampling.seed)
+    session.timings.add(lacking[0]["row"], load_s=time.monotonic() - start)
+    try:
+        for row in lacking:
+            keys = session.keys(row["row"])
+            done = {i for i, key in enumerate(keys) if key in session.generated or key in session.graded}
+            session.generate(row["row"], generator.generate(conversations, sampling, row["adapter"], done))
+    finally:
+        generator.close()
+
+
+def build_conversations(tasks: list[dict], args: EvalArguments) -> list[list[dict]]:
+    """Messages of every task, in order."""
+    return [task_sets.build_messages(task["prompt"], eval_system_prompt(args)) for task in tasks]
+
+
+def eval_system_prompt(args: EvalArguments) -> str:
+    """The system prompt's text, "" for none."""
+    return "" if args.system_prompt == "none" else read_system_prompt(args.system_prompt)
+
+
+def open_judge(args: EvalArguments) -> Judge:
+    """The judge as configured. Raises ToolchainError or SandboxUnavailable."""
+    return Judge(workers=args.judge_workers, run_timeout_s=args.run_timeout_s, sandbox=args.sandbox, cargo_path=args.cargo_path)
+
+
+def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments) -> dict:
+    """Generate and grade every row, then report -> the summary."""
+    tasks = load_eval_tasks(args)
+    rows = describe_rows(args, backend)
+    if not backend.api_base:
+        check_prompts_fit(args.model, build_conversations(tasks, args), sampling.max_new_tokens)
+        for adapter in args.adapter:
+            check_adapter_fits(adapter, args.model)
+    tasks_hash = TasksHash()
+    for task in tasks:
+        tasks_hash.add(task)
+    with open_judge(args) as judge:
+        rewards = RewardSet(judge, args.rewards)
+        protocol = {
+            "tasks_hash": tasks_hash.hexdigest(),
+            "n_tasks": len(tasks),
+            "system_prompt_hash": text_hash(eval_system_prompt(args)),
+            "sampling": sampling_protocol(sampling),
+            "judge": judge_protocol(judge),
+        }
+        run = {"seed": sampling.seed, "rewards": rewards.weights}
+        folder = Path(args.output_dir)
+        all_rows = open_folder(folder, protocol, run, rows, asdict(args) | asdict(sampling) | asdict(backend))
+        session = Session(folder, tasks, sampling.num_samples)
+        run_generation(session, rows, args, sampling, backend)
+        watch = InfraWatch(args.max_infra_share)
+        for row in rows:
+            session.grade(row["row"], rewards, judge_batch(args), watch)
+        described = judge.describe()
+    session.finish([row["row"] for row in all_rows])
+    ks = args.k or ([1] if any(task["tests"] for task in tasks) else [])
+    return report(folder, ks, args, {"judge": described, "timings": session.timings.by_row})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Completions that already exist
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def iter_input(path: Path, batch_rows: int = 512) -> Iterator[tuple[str, dict]]:
+    """Yield (place in the file, row) without holding the file. Raises EvalError naming the line that is no JSON object."""
+    if path.suffix == ".parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            batches = pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=batch_rows)
+            rows = (row for batch in batches for row in batch.to_pylist())
+            for number, row in enumerate(rows, start=1):
+                yield f"{path}, row {number}", row
+        except (pyarrow.ArrowException, OSError) as error:
+            raise EvalError(f"{path}: not a readable parquet file ({error})") from error
+        return
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+                raise EvalError(f"{path}, line {number}: not JSON ({error})") from error
+            if not isinstance(row, dict):
+                raise EvalError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
+            yield f"{path}, line {number}", row
+
+
+def _text(value: Any, what: str, where: str) -> str:
+    """A prompt or completion as text: a string, a conversation, or nothing at all (null). Raises EvalError."""
+    if value is None:
+        return ""
+    try:
+        if isinstance(value, str | list):
+            return completion_text(value)
+    except (KeyError, TypeError):
+        pass
+    raise EvalError(f"{where}: {what} must be text or a list of messages, found {type(value).__name__}")
+
+
+def read_completion(where: str, row: dict, args: EvalArguments) -> tuple[dict, str, dict]:
+    """One input row -> (task, completion, the columns that pass through). Raises EvalError."""
+    names = {name: args.column(name) for name in ("prompt", "completion", "tests", "task_id", "entry_point")}
+    for name in ("prompt", "completion", *(name for name in names if getattr(args, f"{name}_column"))):
+        if names[name] not in row:
+            raise EvalError(f"{where}: no column {names[name]!r}; found {', '.join(map(str, row)) or 'none'} (see --{name}_column)")
+    prompt = row[names["prompt"]]
+    prompt = _text(prompt[-1:] if isinstance(prompt, list) else prompt, names["prompt"], where)
+    # in a graded completion `tests` are the outcomes of its own tests, and `hidden_tests` what the task asked
+    tests = row.get("hidden_tests") if "hidden_tests" in row or isinstance(row.get(names["tests"]), dict) else row.get(names["tests"])
+    try:
+        tests = None if args.hidden_tests == "off" else task_sets._as_test_list(tests)
+    except task_sets.TaskError as error:
+        raise EvalError(f"{where}: {error}") from error
+    task_id = row.get(names["task_id"])
+    task = {
+        "task_id": f"prompt-{text_hash(prompt)[:12]}" if task_id is None else str(task_id),
+        "prompt": prompt,
+        "tests": tests,
+        "entry_point": row.get(names["entry_point"]),
+    }
+    passed_through = {key: value for key, value in row.items() if key not in names.values()}
+    return task, _text(row[names["completion"]], names["completion"], where), passed_through
+
+
+def survey(path: Path, args: EvalArguments) -> tuple[int, str]:
+    """Read the whole file once, before anything is graded -> (rows, tasks hash). Raises EvalError for the first bad row."""
+    if path.suffix not in {".jsonl", ".parquet"}:
+        raise EvalError(f"--completions {path}: expected a .jsonl or .parquet file")
+    if not path.is_file():
+        raise EvalError(f"--completions {path}: no such file")
+    from tqdm import tqdm
+
+    count, tasks_hash, samples, tested = 0, TasksHash(), Counter(), 0
+    for where, row in tqdm(islice(iter_input(path), args.limit), desc="reading", unit="", delay=2, leave=False):
+        task, _, passed_through = read_completion(where, row, args)
+        count += 1
+        is_new = tasks_hash.add(task)
+        if args.hidden_tests == "required" and not task["tests"]:
+            raise EvalError(f"{where}: no hidden tests in column {args.column('tests')!r}; found the columns {', '.join(row)}")
+        if is_new and task["tests"]:
+            check_hidden_tests(task, where)
+        if args.k and task["tests"]:
+            samples[input_row(passed_through, path), task["task_id"]] += 1
+        tested += bool(task["tests"])
+    if not count:
+        raise EvalError(f"--completions {path}: no rows in it")
+    if args.k and not tested:
+        raise EvalError(f"{path}: pass@k needs hidden tests, and no row has any in column {args.column('tests')!r} (see --tests_column)")
+    if args.k and max(args.k) > min(samples.values()):
+        (_, task_id), fewest = min(samples.items(), key=lambda item: item[1])
+        raise EvalError(f"pass@{max(args.k)} needs at least {max(args.k)} completions per task; task {task_id!r} has {fewest}")
+    return count, tasks_hash.hexdigest()
+
+
+def input_row(row: dict, path: Path) -> str:
+    """Row of the table that an input row counts for: its own `row` column, or the file's name."""
+    return row["row"] if isinstance(row.get("row"), str) else path.stem
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def grade_file(args: EvalArguments) -> dict:
+    """Grade existing completions, one result per input row and in its order -> the summary."""
+    path, folder = Path(args.completions), Path(args.output_dir)
+    count, tasks_hash = survey(path, args)
+    with open_judge(args) as judge:
+        rewards = RewardSet(judge, args.rewards)
+        made_by = path.parent / "run.json"  # of the evaluation whose results are graded again
+        made = _read_json(made_by).get("protocol", {}) if path.name == "results.jsonl" and made_by.is_file() else {}
+        protocol = {
+            "tasks_hash": tasks_hash,
+            "system_prompt_hash": made.get("system_prompt_hash"),
+            "sampling": made.get("sampling"),
+            "judge": judge_protocol(judge),
+        }
+        run = {"completions": path.name, "sha256": file_hash(path), "limit": args.limit, "rewards": rewards.weights}
+        open_folder(folder, protocol, run, [], asdict(args))
+        timings = Timings(folder)
+        if not (folder / "results.jsonl").exists():
+            _grade_rows(path, count, args, rewards, timings)
+            (folder / "results.partial.jsonl").replace(folder / "results.jsonl")
+        described = judge.describe()
+    return report(folder, args.k, args, {"judge": described, "timings": timings.by_row})
+
+
+def _grade_rows(path: Path, count: int, args: EvalArguments, rewards: RewardSet, timings: Timings) -> None:
+    """Append the graded rows that OUT/results.partial.jsonl still lacks."""
+    partial = Path(args.output_dir) / "results.partial.jsonl"
+    writer, watch = TraceWriter(partial), InfraWatch(args.max_infra_share)
+    samples: Counter[tuple[str, str]] = Counter()
+    n_done = 0
+    for record in read_jsonl(partial):
+        n_done += 1
+        samples[record["row"], record["task_id"]] += 1
+    rows = (read_completion(where, row, args) for where, row in islice(iter_input(path), n_done, args.limit))
+    batches = iter(lambda: list(islice(rows, judge_batch(args))), [])
+    for batch in progress(batches, count - n_done, "grading"):
+        start = time.monotonic()
+        graded = rewards.grade([task for task, _, _ in batch], [completion for _, completion, _ in batch])
+        watch.check(graded)
+        records = []
+        for g, (task, _, passed_through) in zip(graded, batch, strict=True):
+            row = input_row(passed_through, path)
+            extra = {"row": row, "sample": samples[row, task["task_id"]], "n_tokens": None, "finished": None}
+            samples[row, task["task_id"]] += 1
+            records.append(eval_record(g, task, extra | passed_through))
+        writer.write(records)
+        timings.add("grading", grade_s=time.monotonic() - start, graded=len(batch))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Report
+# ---------------------------------------------------------------------------------------------------------------------
+
+TABLE = {  # metric -> heading
+    "build": "build %",
+    "clippy": "clippy %",
+    "tests": "tests %",
+    "honest_tests": "honest tests %",
+    "tests_with_asserts": f"tests with {MIN_ASSERTS}+ asserts %",
+    "mean_length": "tokens",
+}
+SELF_TESTS = {
+    "self_tests_precision": "passes own tests -> right %",
+    "self_tests_recall": "right -> passes own tests %",
+    "honest_tests_precision": "honest pass -> right %",
+    "honest_tests_recall": "right -> honest pass %",
+}
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, padded so that it reads well in a terminal too."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    line = lambda cells: "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"  # noqa: E731
+    return "\n".join([line(header), line(["-" * width for width in widths]), *(line(row) for row in rows)])
+
+
+def _cell(metrics: dict, name: str, signed: bool = False) -> str:
+    """`73.1 [70.2, 76.0]`, `-` where there is nothing to say."""
+    if name not in metrics:
+        return "-"
+    scale = 1 if name in NOT_PERCENT else 100
+    style = "+.1f" if signed else ".1f"
+    value, low, high = (metrics[name][part] for part in ("value", "low", "high"))
+    return f"{scale * value:{style}}" + (f" [{scale * low:{style}}, {scale * high:{style}}]" if low is not None else "")
+
+
+def shown_columns(summary: dict) -> dict[str, str]:
+    """Metric -> heading, for those that any row has."""
+    ks = {name for row in summary["rows"] for name in row["metrics"] if name.startswith("pass@")}
+    columns = TABLE | {name: f"hidden {name} %" for name in sorted(ks, key=lambda name: int(name[5:]))}
+    return {name: title for name, title in columns.items() if any(name in row["metrics"] for row in summary["rows"])}
+
+
+def format_tables(summary: dict) -> str:
+    """The summary as Markdown: rates, differences, what went wrong, self tests against hidden tests."""
+    rows, columns = summary["rows"], shown_columns(summary)
+    blocks = [markdown_table(
+        ["row", "tasks", "n", *columns.values()],
+        [[row["row"], str(row["n_tasks"]), str(row["n"]), *(_cell(row["metrics"], name) for name in columns)] for row in rows],
+    ) + "\n\nn: graded completions; [95 % interval, bootstrap over tasks]; tokens: mean length of a completion."]  # fmt: skip
+    if summary["differences"]:
+        body = [
+            [f"{d['row']} - {d['versus']}", *(_cell(d["metrics"], name, signed=True) for name in columns)]
+            for d in summary["differences"]
+        ]
+        blocks.append("Paired differences on the same tasks, in points:\n\n" + markdown_table(["rows", *columns.values()], body))
+    kinds = sorted({kind for row in rows for kind in row["error_kinds"]})
+    body = [[row["row"], *(f"{100 * row['error_kinds'].get(kind, 0):.1f}" for kind in kinds)] for row in rows]
+    blocks.append("What went wrong, % of completions:\n\n" + markdown_table(["row", *kinds], body))
+    body = [[row["row"], ", ".join(f"{code} {n}" for code, n in row["rustc_codes"].items()) or "-"] for row in rows]
+    blocks.append("Most frequent compiler errors, completions that have them:\n\n" + markdown_table(["row", "rustc codes"], body))
+    if any(name in row["metrics"] for row in rows for name in SELF_TESTS):
+        body = [[row["row"], *(_cell(row["metrics"], name) for name in SELF_TESTS)] for row in rows]
+        text = "Own tests as a judge of the code (right: every hidden test passes):\n\n"
+        blocks.append(text + markdown_table(["row", *SELF_TESTS.values()], body))
+    infra = [f"{row['row']}: {row['n_infra']}" for row in rows if row["n_infra"]]
+    if infra:
+        blocks.append(f"NOT GRADED, the machine failed (in no rate above): {', '.join(infra)}")
+    return "\n\n".join(blocks) + "\n"
+
+
+def draw_chart(summary: dict, path: Path) -> None:
+    """Bar chart with intervals: a group of bars per rate, a bar per row."""
+    from matplotlib.figure import Figure
+
+    rows = summary["rows"]
+    columns = {name: title for name, title in shown_columns(summary).items() if name not in NOT_PERCENT}
+    figure = Figure(figsize=(max(6.0, 1.5 * len(columns)), 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    width = 0.8 / len(rows)
+    for i, row in enumerate(rows):
+        bars = [(j, row["metrics"][name]) for j, name in enumerate(columns) if name in row["metrics"]]
+        places = [j + (i - (len(rows) - 1) / 2) * width for j, _ in bars]
+        heights = [100 * m["value"] for _, m in bars]
+        below = [max(0.0, 100 * (m["value"] - m["low"])) for _, m in bars]
+        above = [max(0.0, 100 * (m["high"] - m["value"])) for _, m in bars]
+        axes.bar(places, heights, width, yerr=[below, above], capsize=3, label=f"{row['row']} (n={row['n']})")
+    axes.set_xticks(range(len(columns)), [title.removesuffix(" %").replace(" ", "\n") for title in columns.values()])
+    axes.set_ylabel("% of completions (95 % interval)")
+    axes.set_ylim(0, 100)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=min(3, len(rows)))
+    axes.grid(axis="y", alpha=0.3)
+    figure.savefig(path, dpi=150)
+
+
+def write_parquet(results: Path, path: Path, batch_rows: int = 1024) -> None:
+    """results.jsonl as parquet, row group by row group; nested values other than lists of tests become JSON text."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names, kinds = {}, {}
+    for record in read_jsonl(results):
+        for key, value in record.items():
+            names[key] = None
+            if value is not None:
+                kinds.setdefault(key, set()).add(type(value))
+    arrow = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+
+    def column_type(key: str) -> Any:
+        found = kinds.get(key, {str})
+        return arrow.get(next(iter(found)), pa.string()) if len(found) == 1 else pa.float64() if found == {int, float} else pa.string()
+
+    schema = pa.schema([(key, column_type(key)) for key in names])
+    temporary = path.with_suffix(".parquet.tmp")
+    with pq.ParquetWriter(temporary, schema) as writer:
+        records = read_jsonl(results)
+        while batch := list(islice(records, batch_rows)):
+            columns = [
+                [_parquet_value(record.get(field.name), field.type == pa.string()) for record in batch] for field in schema
+            ]
+            writer.write_table(pa.Table.from_arrays([pa.array(c, t) for c, t in zip(columns, schema.types, strict=True)], schema=schema))
+    temporary.replace(path)
+
+
+def _parquet_value(value: Any, as_text: bool) -> Any:
+    """A JSON value as a parquet cell; lone surrogates, which parquet cannot hold, are replaced."""
+    if value is None or not as_text:
+        return value
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def summarise(stats: Sequence[RowStats], ks: Sequence[int], n_resamples: int) -> dict:
+    """Rows and paired differences of a summary."""
+    metrics, differences = estimates(stats, ks, n_resamples)
+    rows = [
+        {
+            "row": row.row,
+            "n": row.n_graded,
+            "n_tasks": len(row.per_task),
+            "n_infra": row.n_infra,
+            "metrics": values,
+            "error_kinds": {kind: round(n / row.n_graded, 6) for kind, n in sorted(row.error_kinds.items())},
+            "rustc_codes": dict(sorted(row.rustc_codes.items(), key=lambda item: (-item[1], item[0]))[:TOP_CODES]),
+            "refused_passes": dict(sorted(row.guards.items(), key=lambda item: (-item[1], item[0]))),
+            "tokens": {kind: row.tokens[kind] for kind in ("prompt", "completion")},
+        }
+        for row, values in zip(stats, metrics, strict=True)
+    ]
+    return {"rows": rows, "differences": differences}
+
+
+def row_stats(results: Path, prefix: str = "") -> list[RowStats]:
+    """Statistics of every row of a results.jsonl, in order of appearance."""
+    stats: dict[str, RowStats] = {}
+    for record in read_jsonl(results):
+        stats.setdefault(record["row"], RowStats(prefix + record["row"])).add(record)
+    return list(stats.values())
+
+
+def report(folder: Path, ks: Sequence[int], args: EvalArguments, facts: dict) -> dict:
+    """Write summary.json, table.md, chart.png and results.parquet from results.jsonl, and print the tables -> the summary."""
+    stats = row_stats(folder / "results.jsonl")
+    has_hidden = any(row.columns([])[2][:, list(METRICS).index("hidden_tests")].any() for row in stats if row.per_task)
+    ks = sorted(set(ks)) or ([1] if has_hidden else [])
+    saved = _read_json(folder / "run.json")
+    summary = {"schema_version": SCHEMA_VERSION, "n": sum(row.n_graded + row.n_infra for row in stats)}
+    summary |= summarise(stats, ks, args.bootstrap_samples)
+    summary |= {"run": saved["run"], "row_sources": saved["rows"], "protocol": saved["protocol"]}
+    summary |= {"judge": facts["judge"], "versions": doctor.versions(), "timings": {r: with_speeds(t) for r, t in facts["timings"].items()}}
+    _write_json(folder / "summary.json", summary)
+    tables = format_tables(summary)
+    (folder / "table.md").write_text(tables, encoding="utf-8")
+    if args.model:
+        draw_chart(summary, folder / "chart.png")
+    write_parquet(folder / "results.jsonl", folder / "results.parquet")
+    print(tables)
+    for name, timing in summary["timings"].items():
+        print(f"{name}: " + ", ".join(f"{key} {value:g}" for key, value in timing.items()))
+    print(f"Results: {folder}")
+    return summary
+
+
+def with_speeds(timing: dict) -> dict:
+    """Seconds and counts of one row, with completions and tokens per second."""
+    speeds = {}
+    if timing.get("generate_s"):
+        speeds["generated_per_s"] = round(timing["generated"] / timing["generate_s"], 2)
+        speeds["tokens_per_s"] = round(timing["generated_tokens"] / timing["generate_s"], 1)
+    if timing.get("grade_s"):
+        speeds["graded_per_s"] = round(timing["graded"] / timing["grade_s"], 2)
+    return timing | speeds
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Compare saved results
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def compare(args: EvalArguments) -> dict:
+    """Rows of several results folders side by side -> the summary. Raises EvalError when their protocols differ."""
+    folders = [Path(folder) for folder in args.compare]
+    if len(folders) < 2:
+        raise EvalError("--compare needs at least two results folders")
+    protocols = []
+    for folder in folders:
+        for name in ("run.json", "results.jsonl"):
+            if not (folder / name).is_file():
+                raise EvalError(f"--compare {folder}: no {name} in it; expected the --output_dir of a finished evaluation")
+        protocols.append(_read_json(folder / "run.json")["protocol"])
+    for folder, protocol in zip(folders[1:], protocols[1:], strict=True):
+        differences = differing(protocol, protocols[0])
+        if differences:
+            raise EvalError(f"{folder} and {folders[0]} were not measured under one protocol ({'; '.join(differences)}): measure again")
+    stats = [row for folder in folders for row in row_stats(folder / "results.jsonl")]
+    if len({row.row for row in stats}) < len(stats):  # the same model twice: say which folder
+        stats = [row for folder in folders for row in row_stats(folder / "results.jsonl", f"{folder.name}: ")]
+    ks = args.k or sorted({int(name[5:]) for folder in folders for name in _saved_metrics(folder) if name.startswith("pass@")})
+    summary = {"schema_version": SCHEMA_VERSION, "compared": args.compare, "protocol": protocols[0]}
+    summary |= summarise(stats, ks, args.bootstrap_samples)
+    tables = format_tables(summary)
+    if args.output_dir:
+        out = Path(args.output_dir)
+        if out.is_dir() and any(out.iterdir()):
+            raise EvalError(f"--output_dir {out} is not empty: choose another one")
+        out.mkdir(parents=True, exist_ok=True)
+        _write_json(out / "summary.json", summary)
+        (out / "table.md").write_text(tables, encoding="utf-8")
+        draw_chart(summary, out / "chart.png")
+    print(tables)
+    return summary
+
+
+def _saved_metrics(folder: Path) -> set[str]:
+    path = folder / "summary.json"
+    return {name for row in _read_json(path)["rows"] for name in row["metrics"]} if path.is_file() else set()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line: exit status 0 when done, 2 when it cannot be done as asked, 130 when interrupted."""
+    with ExitStack() as cleanup:
+        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is as clean as Ctrl-C
+        cleanup.callback(signal.signal, signal.SIGTERM, previous)
+        try:
+            args, sampling, backend = parse_arguments(argv)
+            if args.compare:
+                compare(args)
+            elif args.completions:
+                grade_file(args)
+            else:
+                evaluate_models(args, sampling, backend)
+        except KeyboardInterrupt:
+            print("\nstopped; run the same command again to go on", file=sys.stderr)
+            return 130
+        except (EvalError, GenerationError, RewardError, task_sets.TaskError, ToolchainError, SandboxUnavailable, OSError) as error:
+            print(f"eval.py: {error}", file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
