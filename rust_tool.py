@@ -1,0 +1,1201 @@
+"""Programs -> verdicts: what cargo build, cargo clippy and cargo test say, in a batch and sandboxed.
+
+    with Judge() as judge:
+        verdicts = judge.grade([Job(extract_program(completion)) for completion in completions])
+    RustTool("test").run("path/to/a/cargo/project")
+
+`RustTool` runs plain cargo on a project directory. `Judge` gives the same three verdicts for many single-file programs
+without cargo: one clippy-driver pass (check and lints), one `rustc --test` pass, one run. The test binary is linked with
+`judge_harness.rs` in place of libtest's entry point: it says on a pipe of its own which tests exist and how each ended.
+
+What a passing test is worth (`honest_tests`): the static opinion of `rust_code` (`Program.guard`), and every counted test
+fails when a panic is the first statement of the functions under test. Both behaviours are in one binary: the functions
+start with a call of a gate that the harness opens or closes, so the check costs a run and no compilation.
+
+What stays forgeable: `unsafe` code that finds the harness's nonce in memory (`rust_code` refuses what that takes); a test
+that compares with a constant which the program also returns by rote; a program whose functions only pretend to be used.
+`test_passed` alone is the harness's raw word; an honest pass is `test_passed and honest_tests`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import json
+import os
+import platform
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import rust_code
+import sandbox as sandboxes
+from rust_code import Program
+from sandbox import Completed, Limits
+
+JUDGE_VERSION = 1  # raise it when a rule changes what a program gets
+OLDEST_RUSTC = (1, 85)  # the first whose standard library and harness were tried
+HARNESS_SOURCE = Path(__file__).with_name("judge_harness.rs")
+
+GIB = 2**30
+MIB = 2**20
+MAX_DIAGNOSTICS = 20
+MAX_MESSAGE_CHARS = 500
+TAIL_CHARS = 4000
+WALL_PER_CPU = 4.0  # wall-clock limits are this multiple of CPU limits, so that a busy machine changes no verdict
+SOLO_WAVE = 8  # tests of one program that run at once after one of them took the others' process with it
+JOBS_BETWEEN_CANARIES = 512
+MIN_SCRATCH_BYTES = 512 * MIB
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What comes back
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One message of rustc or clippy, or how a test failed (level "test")."""
+
+    code: str | None  # "E0308", "clippy::needless_return"
+    level: str  # "error", "warning", "test", "note"
+    message: str  # at most MAX_MESSAGE_CHARS
+    line: int | None  # in Program.source, from 1
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """What one cargo command said about a project directory."""
+
+    passed: bool  # exit code 0 within the timeout
+    timed_out: bool
+    exit_code: int | None  # None when it was killed
+    diagnostics: tuple[Diagnostic, ...]
+    tests: dict[str, str]  # "ok" | "failed" | "ignored", as cargo test printed them
+    stdout_tail: str
+    stderr_tail: str
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """One completion to grade."""
+
+    program: Program | None  # None: the completion held none
+    hidden_tests: tuple[str, ...] | None = None
+    entry_point: str | None = None
+    prompt: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the toolchain said about one program; DESIGN.md defines the fields."""
+
+    build_passed: bool = False
+    clippy_passed: bool = False
+    clippy_warnings: int = 0
+    test_passed: bool = False
+    tests: Mapping[str, str] = None  # type: ignore[assignment]  # name -> "ok" | "failed" | "ignored" | "timeout"
+    hidden_passed: int | None = None
+    hidden_total: int | None = None
+    error_kind: str | None = None
+    diagnostics: tuple[Diagnostic, ...] = ()
+    honest_tests: bool = False
+    guard: str | None = None
+    n_asserts: int = 0
+    duration_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.tests is None:
+            object.__setattr__(self, "tests", {})
+
+
+class ToolchainError(RuntimeError):
+    """The Rust toolchain cannot do the work; the message is one sentence for the user."""
+
+
+class InfraError(RuntimeError):
+    """The machine, not the program, failed: no process could be started, the disk is full, a canary is wrong."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The toolchain
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """Absolute paths of the real binaries (not rustup's shims), and what they are."""
+
+    cargo: Path
+    rustc: Path
+    clippy_driver: Path
+    sysroot: Path
+    linker: Path
+    target: str  # "x86_64-unknown-linux-gnu"
+    rustc_version: str
+    cargo_version: str
+    clippy_version: str
+
+    @property
+    def library_dir(self) -> Path:
+        return self.sysroot / "lib" / "rustlib" / self.target / "lib"
+
+
+def find_toolchain(cargo_path: str = "cargo") -> Toolchain:
+    """Find the binaries behind `cargo_path` (a name on PATH, or a path).
+
+    Raises:
+        ToolchainError: no cargo, no clippy, no linker, or a compiler older than OLDEST_RUSTC.
+    """
+    cargo = shutil.which(cargo_path)
+    if cargo is None:
+        raise ToolchainError(f"{cargo_path} not found: install Rust from https://rustup.rs or pass --cargo_path")
+    rustc = _sibling_or_path(cargo, "rustc")
+    if rustc is None:
+        raise ToolchainError(f"rustc not found next to {cargo} or on PATH: install Rust from https://rustup.rs")
+    about = _output_of([rustc, "-vV"])
+    facts = dict(line.split(": ", 1) for line in about.splitlines() if ": " in line)
+    sysroot = Path(_output_of([rustc, "--print", "sysroot"]))
+    version = re.match(r"(\d+)\.(\d+)", facts.get("release", "0.0"))
+    if version is None or (int(version[1]), int(version[2])) < OLDEST_RUSTC:
+        wanted = ".".join(map(str, OLDEST_RUSTC))
+        raise ToolchainError(f"rustc {facts.get('release')} is too old, {wanted} or newer is needed: run rustup update stable")
+    clippy = _in_sysroot(sysroot, "clippy-driver")
+    if clippy is None:
+        raise ToolchainError(f"clippy not found in {sysroot}: run rustup component add clippy")
+    linker = shutil.which("cc")
+    if linker is None:
+        raise ToolchainError("no C linker (cc) on PATH: install gcc or clang, e.g. apt-get install build-essential")
+    return Toolchain(
+        cargo=_in_sysroot(sysroot, "cargo") or Path(cargo),
+        rustc=_in_sysroot(sysroot, "rustc") or Path(rustc),
+        clippy_driver=clippy,
+        sysroot=sysroot,
+        linker=Path(linker),
+        target=facts["host"],
+        rustc_version=about.splitlines()[0],
+        cargo_version=_output_of([cargo, "--version"]),
+        clippy_version=_output_of([str(clippy), "--version"]),
+    )
+
+
+def _sibling_or_path(cargo: str, name: str) -> str | None:
+    sibling = Path(cargo).with_name(name)
+    return str(sibling) if os.access(sibling, os.X_OK) else shutil.which(name)
+
+
+def _in_sysroot(sysroot: Path, name: str) -> Path | None:
+    path = sysroot / "bin" / name
+    return path if os.access(path, os.X_OK) else None
+
+
+def _output_of(argv: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolchainError(f"{argv[0]} cannot be run: {error}") from error
+    if done.returncode != 0:
+        raise ToolchainError(f"{' '.join(argv)} failed: {done.stderr.strip()[-300:]}")
+    return done.stdout.strip()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Messages of the compiler
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Message:
+    """A message of the compiler with what decides verdicts."""
+
+    diagnostic: Diagnostic
+    spans: tuple[tuple[int, int, int], ...]  # primary: line, first column, last column
+    text: str  # everything it says, help and labels included
+
+    @property
+    def is_error(self) -> bool:
+        return self.diagnostic.level.startswith("error")
+
+    @property
+    def is_clippy(self) -> bool:
+        return (self.diagnostic.code or "").startswith("clippy::")
+
+    @property
+    def is_crash(self) -> bool:
+        return "internal compiler error" in self.diagnostic.level
+
+
+def _read_message(record: Mapping[str, object]) -> _Message | None:
+    """One JSON record of `--error-format=json`; None for what is no message of its own (summaries, artifacts)."""
+    message = str(record.get("message", ""))
+    level = str(record.get("level", ""))
+    if level not in ("warning", "error", "error: internal compiler error"):
+        return None
+    if not record.get("spans") and re.match(r"aborting due to|\d+ warnings? emitted|could not compile", message):
+        return None
+    code = record.get("code")
+    spans = [span for span in record.get("spans", ()) if span["is_primary"]]  # type: ignore[attr-defined]
+    return _Message(
+        Diagnostic(
+            code=code["code"] if isinstance(code, dict) else None,
+            level=level,
+            message=message[:MAX_MESSAGE_CHARS],
+            line=spans[0]["line_start"] if spans else None,
+        ),
+        tuple((span["line_start"], span["column_start"], span["column_end"]) for span in spans),
+        json.dumps(record),
+    )
+
+
+def _messages(stderr: bytes) -> list[_Message]:
+    found = []
+    for line in stderr.decode("utf-8", "replace").splitlines():
+        if line.startswith("{"):
+            try:
+                message = _read_message(json.loads(line))
+            except ValueError:  # the last line of output that was cut at its limit
+                continue
+            if message is not None:
+                found.append(message)
+    return found
+
+
+def _diagnostics(messages: Sequence[_Message]) -> tuple[Diagnostic, ...]:
+    """Errors first, then warnings, capped."""
+    ordered = sorted(messages, key=lambda message: not message.is_error)
+    return tuple(message.diagnostic for message in ordered[:MAX_DIAGNOSTICS])
+
+
+def _counts_as_warning(message: _Message) -> bool:
+    """Everything clippy warns of, but not that a top-level item is unused: an empty `main` calls nothing."""
+    diagnostic = message.diagnostic
+    if diagnostic.level != "warning":
+        return False
+    is_inner = re.match(r"(multiple )?(field|variant)", diagnostic.message) is not None
+    return diagnostic.code != "dead_code" or is_inner
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Plain cargo on a project directory
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class RustTool:
+    """`cargo build`, `cargo clippy` or `cargo test` on a project directory, killed as a group at the timeout."""
+
+    def __init__(self, kind: str, cargo_path: str = "cargo", timeout_s: float = 60.0, sandbox: sandboxes.Sandbox | None = None):
+        """`kind` is "build", "clippy" or "test"; with a `sandbox` cargo runs in its build phase.
+
+        Raises:
+            ValueError: another kind.
+            ToolchainError: see find_toolchain.
+        """
+        if kind not in ("build", "clippy", "test"):
+            raise ValueError(f'kind is {kind!r}, expected "build", "clippy" or "test"')
+        self.kind = kind
+        self.timeout_s = timeout_s
+        self.toolchain = find_toolchain(cargo_path)
+        self.sandbox = sandbox
+
+    def run(self, project_dir: str | Path) -> ToolResult:
+        """Run cargo in `project_dir` (it holds a Cargo.toml).
+
+        Raises:
+            FileNotFoundError: no Cargo.toml there.
+            InfraError: cargo could not be started.
+        """
+        project = Path(project_dir).resolve()
+        if not (project / "Cargo.toml").is_file():
+            raise FileNotFoundError(f"no Cargo.toml in {project}: expected a cargo project")
+        argv = [str(self.toolchain.cargo), self.kind, "--message-format=json", "--color=never"]
+        if self.sandbox is None:
+            done = _run_group(argv, project, _cargo_environment(self.toolchain), self.timeout_s)
+        else:
+            limits = replace(_build_limits(self.timeout_s), wall_s=self.timeout_s)
+            done = self.sandbox.build([*argv, "--offline"], project, limits)
+        if done.spawn_error is not None:
+            raise InfraError(f"cargo could not be started: {done.spawn_error}")
+        return _tool_result(done)
+
+
+def _cargo_environment(toolchain: Toolchain) -> dict[str, str]:
+    """This process's environment, with the toolchain's own binaries first so that rustup's shims cost nothing."""
+    return os.environ | {"PATH": f"{toolchain.cargo.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+
+
+def _run_group(argv: Sequence[str], cwd: Path, environment: Mapping[str, str], timeout_s: float) -> Completed:
+    """Run a command in a process group of its own; at the timeout the whole group dies, looping test binaries too."""
+    started = time.monotonic()
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        try:
+            process = subprocess.Popen(
+                argv, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+            )
+        except OSError as error:
+            return _not_started(str(error))
+        timed_out = False
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+        finally:
+            _kill_group(process)
+        out.seek(0), err.seek(0)
+        return Completed(
+            exit_code=None if process.returncode < 0 else process.returncode,
+            signal=-process.returncode if process.returncode < 0 else None,
+            timed_out=timed_out,
+            stdout=out.read(64 * MIB),
+            stderr=err.read(64 * MIB),
+            truncated=False,
+            duration_s=time.monotonic() - started,
+            cpu_s=0.0,
+            spawn_error=None,
+        )
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of the group, also after a normal end (a test may leave children), and reap its leader."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+    process.wait()
+
+
+def _not_started(why: str) -> Completed:
+    return Completed(None, None, False, b"", b"", False, 0.0, 0.0, why)
+
+
+def _tool_result(done: Completed) -> ToolResult:
+    messages, tests, printed = [], {}, []
+    for line in done.stdout.decode("utf-8", "replace").splitlines():
+        record = _json_object(line)
+        if record is None:
+            printed.append(line)
+            named = re.match(r"test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)", line)
+            if named:
+                tests[named[1]] = named[2].lower()
+        elif record.get("reason") == "compiler-message":
+            message = _read_message(record["message"])
+            if message is not None:
+                messages.append(message)
+    return ToolResult(
+        passed=done.exit_code == 0 and not done.timed_out,
+        timed_out=done.timed_out,
+        exit_code=done.exit_code,
+        diagnostics=_diagnostics(messages),
+        tests=tests,
+        stdout_tail="\n".join(printed)[-TAIL_CHARS:],
+        stderr_tail=done.stderr.decode("utf-8", "replace")[-TAIL_CHARS:],
+        duration_s=done.duration_s,
+    )
+
+
+def _json_object(line: str) -> dict | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and "reason" in record else None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The workshop: compile and run one source, sandboxed
+# ---------------------------------------------------------------------------------------------------------------------
+
+# What cargo passes for a debug build; debug information and incremental files change no verdict and cost time.
+DEV_PROFILE = (
+    "--edition=2021",
+    "--crate-name=program",
+    "--error-format=json",
+    "--check-cfg=cfg(docsrs,test)",
+    "--check-cfg=cfg(feature, values())",
+    "-Cdebuginfo=0",
+    "-Cembed-bitcode=no",
+)
+# What `env!` finds under cargo.
+CARGO_ENVIRONMENT = {
+    "CARGO_PKG_NAME": "program",
+    "CARGO_PKG_VERSION": "0.1.0",
+    "CARGO_PKG_VERSION_MAJOR": "0",
+    "CARGO_PKG_VERSION_MINOR": "1",
+    "CARGO_PKG_VERSION_PATCH": "0",
+    "CARGO_PKG_VERSION_PRE": "",
+    "CARGO_PKG_AUTHORS": "",
+    "CARGO_PKG_DESCRIPTION": "",
+    "CARGO_PKG_HOMEPAGE": "",
+    "CARGO_PKG_REPOSITORY": "",
+    "CARGO_PKG_LICENSE": "",
+    "CARGO_CRATE_NAME": "program",
+    "CARGO_BIN_NAME": "program",
+    "CARGO_MANIFEST_DIR": "/program",
+    "CLIPPY_CONF_DIR": ".",  # where clippy looks for a configuration first
+}
+SOURCE_NAME = "src/main.rs"
+
+
+def _build_limits(timeout_s: float) -> Limits:
+    return Limits(
+        cpu_s=timeout_s,
+        wall_s=timeout_s * WALL_PER_CPU,
+        memory_bytes=4 * GIB,
+        file_bytes=256 * MIB,
+        open_files=256,
+        processes=128,
+        output_bytes=4 * MIB,
+        tmp_bytes=256 * MIB,
+    )
+
+
+def _run_limits(timeout_s: float) -> Limits:
+    return Limits(
+        cpu_s=timeout_s,
+        wall_s=timeout_s * WALL_PER_CPU,
+        memory_bytes=2 * GIB,
+        file_bytes=16 * MIB,
+        open_files=64,
+        processes=128,
+        output_bytes=64 * 1024,
+        tmp_bytes=64 * MIB,
+    )
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    """One compiler pass."""
+
+    passed: bool
+    timed_out: bool
+    messages: list[_Message]
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class _TestEnd:
+    """How the harness says that one test ended."""
+
+    status: str  # "ok" | "failed" | "timeout"
+    is_assertion: bool = False
+    message: str = ""
+    line: int | None = None
+
+
+@dataclass
+class _HarnessRun:
+    """What one process of a test binary reported."""
+
+    names: list[str]
+    ignored: set[int]
+    should_panic: set[int]
+    ends: dict[int, _TestEnd]
+    running: int | None  # the test that had started and not ended when the process did
+    was_done: bool
+    completed: Completed
+
+
+class _Workshop:
+    """Compiles and runs single sources, each in a folder of its own that is gone afterwards."""
+
+    def __init__(self, toolchain: Toolchain, box: sandboxes.Sandbox, scratch: Path, build_timeout_s: float, run_timeout_s: float):
+        self.toolchain = toolchain
+        self.box = box
+        self.jobs_dir = scratch / "jobs"
+        self.jobs_dir.mkdir()
+        self.build_limits = _build_limits(build_timeout_s)
+        self.run_limits = _run_limits(run_timeout_s)
+        self.sysroot = scratch / "sysroot"
+        self.gate_crate = "judge_" + secrets.token_hex(8)
+        self._make_sysroot()
+        self.libraries = [self.harness, *self.toolchain.library_dir.glob("libstd-*.so")]
+        self.cpu_s = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def harness(self) -> Path:
+        return self.sysroot / "lib" / "rustlib" / self.toolchain.target / "lib" / "libtest.so"
+
+    def _make_sysroot(self) -> None:
+        """The toolchain's libraries by link, with our harness where libtest was (libtest only as its dependency)."""
+        library_dir = self.harness.parent
+        library_dir.mkdir(parents=True)
+        (self.sysroot / "libtest").mkdir()
+        for path in self.toolchain.library_dir.iterdir():
+            if path.name.startswith("libtest-"):
+                (self.sysroot / "libtest" / path.name).symlink_to(path)
+            elif path.suffix in (".rlib", ".rmeta", ".so"):
+                (library_dir / path.name).symlink_to(path)
+        tools = self.toolchain.library_dir.with_name("bin")
+        if tools.is_dir():
+            library_dir.with_name("bin").symlink_to(tools)
+        self._build_harness()
+
+    def _build_harness(self) -> None:
+        """`RUSTC_BOOTSTRAP` is for this one compilation of our own code: programs are compiled as stable Rust."""
+        libtest = [f"--extern=real={path}" for path in self.toolchain.library_dir.glob("libtest-*") if path.suffix != ".so"]
+        argv = [str(self.toolchain.rustc), "--edition=2021", "--crate-type=dylib", "--crate-name=test", "-Cprefer-dynamic"]
+        argv += ["-Copt-level=2", "-Cmetadata=judge", "-Cstrip=symbols", *libtest, str(HARNESS_SOURCE), f"-o{self.harness}"]
+        environment = os.environ | {"RUSTC_BOOTSTRAP": "1"}
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode != 0:
+            version = self.toolchain.rustc_version
+            raise ToolchainError(f"the test harness does not compile with {version}: {done.stderr.strip()[-1500:]}")
+
+    def folder(self) -> Path:
+        path = Path(tempfile.mkdtemp(dir=self.jobs_dir))
+        (path / "src").mkdir()
+        return path
+
+    def _compile(self, folder: Path, compiler: Path, flags: Sequence[str]) -> _Compiled:
+        argv = [str(compiler), SOURCE_NAME, *DEV_PROFILE, *flags]
+        done = self.box.build(argv, folder, self.build_limits, read_only=(self.sysroot,), env=CARGO_ENVIRONMENT)
+        self._account(done)
+        messages = _messages(done.stderr)
+        crashed_by_disk = any("No space left on device" in message.text for message in messages)
+        if crashed_by_disk or (done.exit_code not in (0, None) and not messages and not done.timed_out):
+            raise InfraError(f"the compiler failed without a word: {done.stderr[-300:]!r}")
+        return _Compiled(done.exit_code == 0, done.timed_out, messages, done.cpu_s)
+
+    def _account(self, done: Completed) -> None:
+        if done.spawn_error is not None:
+            raise InfraError(done.spawn_error)
+        with self._lock:
+            self.cpu_s += done.cpu_s
+
+    def check(self, folder: Path, with_code: bool) -> _Compiled:
+        """Check and lint without `cfg(test)`; `with_code` also generates what `main` reaches."""
+        emit = "--emit=metadata,obj" if with_code else "--emit=metadata"
+        return self._compile(folder, self.toolchain.clippy_driver, [emit, "--out-dir=out"])
+
+    def build(self, folder: Path, with_code: bool) -> _Compiled:
+        """What `cargo build` does, for programs that clippy's exit code says too little about."""
+        emit = "--emit=link" if with_code else "--emit=metadata"
+        return self._compile(folder, self.toolchain.rustc, [emit, "--out-dir=out"])
+
+    def build_tests(self, folder: Path) -> _Compiled:
+        """The test binary, as `binary_of` names it, linked with the judge's harness."""
+        flags = ["--test", "--emit=link", f"-o{BINARY_NAME}", "-Cprefer-dynamic", "-Cstrip=symbols"]
+        flags += [f"--sysroot={self.sysroot}", f"-Ldependency={self.sysroot / 'libtest'}"]
+        flags += [f"--extern={self.gate_crate}={self.harness}", f"-Clinker={self.toolchain.linker}"]
+        return self._compile(folder, self.toolchain.rustc, flags)
+
+    @property
+    def gate_statement(self) -> str:
+        return f" ::{self.gate_crate}::gate();"
+
+    def run_tests(self, binary: Path, stub: bool = False, only: Sequence[int] | None = None) -> _HarnessRun:
+        """One process of the test binary: all tests, or those whose index is in `only`."""
+        nonce = secrets.token_hex(16)
+        wanted = "all" if only is None else " ".join(map(str, only))
+        order_out, order_in = os.pipe()
+        report_out, report_in = os.pipe()
+        with open(report_out, "rb") as reports:
+            try:
+                os.write(order_in, f"{nonce}\n{int(stub)}\n{wanted}\n".encode())
+                os.close(order_in)
+                reader = _PipeReader(reports)
+                arguments = [str(order_out), str(report_in)]
+                environment = {"LD_LIBRARY_PATH": os.pathsep.join(str(path.parent) for path in self.libraries)}
+                fds = (order_out, report_in)
+                done = self.box.run(binary, arguments, self.run_limits, self.libraries, fds, env=environment)
+            finally:
+                os.close(order_out)
+                os.close(report_in)
+            report = reader.text()
+        self._account(done)
+        return _read_report(report, nonce, done)
+
+
+BINARY_NAME = "tests"
+MAX_REPORT_BYTES = 4 * MIB
+
+
+class _PipeReader:
+    """Drains a pipe while the writer lives, so that a long report never blocks it; keeps MAX_REPORT_BYTES."""
+
+    def __init__(self, pipe):
+        self._pipe = pipe
+        self._kept: list[bytes] = []
+        self._thread = threading.Thread(target=self._drain, daemon=True)
+        self._thread.start()
+
+    def _drain(self) -> None:
+        size = 0
+        while chunk := os.read(self._pipe.fileno(), 65536):
+            size += len(chunk)
+            if size <= MAX_REPORT_BYTES:
+                self._kept.append(chunk)
+
+    def text(self) -> str:
+        """Everything written, once every writer has closed its end."""
+        self._thread.join()
+        return b"".join(self._kept).decode("utf-8", "replace")
+
+
+def _read_report(report: str, nonce: str, done: Completed) -> _HarnessRun:
+    run = _HarnessRun([], set(), set(), {}, None, False, done)
+    for line in report.splitlines():
+        words = line.split(" ")
+        if words[0] != nonce:
+            continue
+        if words[1] == "test":
+            index = int(words[2])
+            run.names.append(" ".join(words[5:]))
+            if words[3] == "ignored":
+                run.ignored.add(index)
+            if words[4] == "should_panic":
+                run.should_panic.add(index)
+        elif words[1] == "start":
+            run.running = int(words[2])
+        elif words[1] == "end":
+            run.ends[int(words[2])] = _read_end(words[3:])
+            run.running = None
+        elif words[1] == "done":
+            run.was_done = True
+    return run
+
+
+def _read_end(words: Sequence[str]) -> _TestEnd:
+    status, line, _column, message = words[0], int(words[1]), int(words[2]), bytes.fromhex(words[3])
+    text = message.decode("utf-8", "replace")[:MAX_MESSAGE_CHARS]
+    if status == "ok":
+        return _TestEnd("ok")
+    return _TestEnd("failed", status == "asserted" or text.startswith("assertion "), text, line or None)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Scratch: one folder per judge, on a tmpfs, gone with it
+# ---------------------------------------------------------------------------------------------------------------------
+
+SCRATCH_PREFIX = "rust-judge-"
+UNBORN_PREFIX = ".rust-judge-"
+
+
+class _Scratch:
+    """A locked folder. The lock dies with its process, so that a later judge can tell a stale folder from a live one."""
+
+    def __init__(self, base: Path | None):
+        self.base = base or _scratch_base()
+        self.base.mkdir(parents=True, exist_ok=True)
+        _remove_stale(self.base)
+        unborn = Path(tempfile.mkdtemp(prefix=UNBORN_PREFIX, dir=self.base))
+        self._lock = open(unborn / "lock", "w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.path = self.base / (SCRATCH_PREFIX + unborn.name.removeprefix(UNBORN_PREFIX))
+        unborn.rename(self.path)
+        self.path.chmod(0o755)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+
+
+def _scratch_base() -> Path:
+    """/dev/shm where binaries may run from it and it has room, else the temporary folder."""
+    shm = Path("/dev/shm")
+    if shm.is_dir() and os.access(shm, os.W_OK | os.X_OK):
+        facts = os.statvfs(shm)
+        if facts.f_bavail * facts.f_frsize >= MIN_SCRATCH_BYTES and not facts.f_flag & os.ST_NOEXEC:
+            return shm
+    return Path(tempfile.gettempdir())
+
+
+def _remove_stale(base: Path) -> None:
+    """Remove what judges left that were killed: folders whose lock nobody holds."""
+    for path in base.glob(SCRATCH_PREFIX + "*"):
+        try:
+            with open(path / "lock", "r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+        except OSError:  # held by a living judge, somebody else's, or just being removed
+            continue
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The judge
+# ---------------------------------------------------------------------------------------------------------------------
+
+GOOD_CANARY = """fn add(a: i32, b: i32) -> i32 {
+    a + b
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adds() {
+        assert_eq!(add(2, 3), 5);
+        assert_eq!(add(-1, 1), 0);
+    }
+}
+
+fn main() {}
+"""
+BAD_CANARY = GOOD_CANARY.replace("a + b", "a - b")
+NO_CODE = Verdict(error_kind="no_code")
+INFRA = Verdict(error_kind="infra")
+
+
+@dataclass
+class _Work:
+    """A job on its way through the stages."""
+
+    job: Job
+    suite: rust_code.HiddenSuite | None
+    folder: Path
+    seconds: float = 0.0
+    verdict: Verdict = NO_CODE
+    binary: Path | None = None
+    is_gated: bool = False
+    hidden_binary: Path | None = None
+
+
+class Judge:
+    """Grades programs in batches on all cores. A context manager; `close()` leaves nothing behind.
+
+    Verdicts depend on the program, its hidden tests and the limits only: not on the batch, its order or the workers.
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        run_timeout_s: float = 5.0,
+        build_timeout_s: float = 30.0,
+        sandbox: str = "auto",
+        scratch_dir: str | Path | None = None,
+        cache_size: int = 20_000,
+        cargo_path: str = "cargo",
+    ):
+        """`workers` default: all cores. `run_timeout_s` and `build_timeout_s` are CPU seconds, for one test and one
+        compilation. `sandbox` as in open_sandbox. `scratch_dir` default: /dev/shm, else $TMPDIR. `cache_size` verdicts
+        are remembered.
+
+        Raises:
+            ToolchainError: the toolchain, or a known program, does not do what it should.
+            SandboxUnavailable: programs could not be sealed and `sandbox` is not "plain".
+        """
+        self.workers = workers or len(os.sched_getaffinity(0))
+        self.run_timeout_s, self.build_timeout_s = run_timeout_s, build_timeout_s
+        self.toolchain = find_toolchain(cargo_path)
+        self.infra_total = self.graded_total = 0
+        self._owner_pid = os.getpid()
+        self._scratch = _Scratch(Path(scratch_dir) if scratch_dir is not None else None)
+        atexit.register(self.close)
+        self._cache: OrderedDict[tuple, Verdict] = OrderedDict()
+        self._cache_size = cache_size
+        self._cache_lock = threading.Lock()
+        self._since_canaries = 0
+        self._compile_pool = ThreadPoolExecutor(self.workers, "judge-compile")
+        self._run_pool = ThreadPoolExecutor(2 * self.workers, "judge-run")
+        self._solo_pool = ThreadPoolExecutor(2 * self.workers, "judge-solo")
+        try:
+            self._box = sandboxes.open_sandbox(sandbox, self.toolchain, self._scratch.path)
+            self._workshop = _Workshop(self.toolchain, self._box, self._scratch.path, build_timeout_s, run_timeout_s)
+            wrong = self._wrong_canary()
+            if wrong is not None:
+                raise ToolchainError(f"a known program is graded wrongly on this machine: {wrong}")
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the workers and remove the scratch folder. May be called twice."""
+        if os.getpid() != self._owner_pid:
+            return  # a forked child's copy of the judge owns nothing
+        atexit.unregister(self.close)
+        for pool in (self._compile_pool, self._run_pool, self._solo_pool):
+            pool.shutdown(wait=True, cancel_futures=True)
+        self._scratch.remove()
+
+    def describe(self) -> dict[str, object]:
+        """What verdicts depend on: for run folders and protocol hashes."""
+        return {
+            "judge_version": JUDGE_VERSION,
+            "rustc": self.toolchain.rustc_version,
+            "cargo": self.toolchain.cargo_version,
+            "clippy": self.toolchain.clippy_version,
+            "machine": platform.machine(),
+            "sandbox": {"tier": self._box.tier, "report": dict(self._box.report)},
+            "limits": {"build": asdict(self._workshop.build_limits), "run": asdict(self._workshop.run_limits)},
+            "workers": self.workers,
+        }
+
+    @property
+    def child_cpu_s(self) -> float:
+        """CPU seconds of every compiler and test process so far, as the sandbox accounts for them."""
+        return self._workshop.cpu_s
+
+    # -- batches ------------------------------------------------------------------------------------------------------
+
+    def grade(self, jobs: Sequence[Job]) -> list[Verdict]:
+        """One verdict per job, in order. Identical jobs are graded once, and remembered.
+
+        Raises:
+            ValueError: a job's hidden tests cannot be understood; nothing has been graded then.
+        """
+        keys = [(job.program, job.hidden_tests, job.entry_point) for job in jobs]
+        known = {key: self._remembered(key) for key in keys}
+        fresh = {key: job for key, job in zip(keys, jobs, strict=True) if known[key] is None and job.program is not None}
+        suites = {key: _hidden_suite(job) for key, job in fresh.items()}
+        known |= self._grade_fresh(fresh, suites)
+        for key in fresh:
+            self._remember(key, known[key])
+        verdicts = [known[key] or _no_code(job) for key, job in zip(keys, jobs, strict=True)]
+        self.graded_total += len(verdicts)
+        self.infra_total += sum(verdict.error_kind == "infra" for verdict in verdicts)
+        return verdicts
+
+    def _grade_fresh(self, fresh: Mapping[tuple, Job], suites: Mapping[tuple, rust_code.HiddenSuite | None]) -> dict:
+        """Grade distinct jobs; those that the machine failed get one more try."""
+        graded: dict[tuple, Verdict] = {}
+        for _attempt in range(2):
+            left = [key for key in fresh if graded.get(key, INFRA).error_kind == "infra"]
+            if not left:
+                break
+            pending = {key: self._start(fresh[key], suites[key]) for key in left}
+            try:
+                graded |= {key: future.result() for key, future in pending.items()}
+            finally:
+                for future in pending.values():
+                    future.cancel()
+            if self._canaries_due(len(left)) and self._wrong_canary() is not None:
+                graded |= dict.fromkeys(left, INFRA)
+        return graded
+
+    def _remembered(self, key: tuple) -> Verdict | None:
+        with self._cache_lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+            return self._cache.get(key)
+
+    def _remember(self, key: tuple, verdict: Verdict) -> None:
+        if verdict.error_kind == "infra":
+            return
+        with self._cache_lock:
+            self._cache[key] = verdict
+            while len(self._cache) > self._cache_size:
+                self._cache.popitem(last=False)
+
+    def _canaries_due(self, n_jobs: int) -> bool:
+        self._since_canaries += n_jobs
+        return self._since_canaries >= JOBS_BETWEEN_CANARIES
+
+    def _wrong_canary(self) -> str | None:
+        """Grade a known good and a known bad program; what is wrong with the verdicts, if anything."""
+        self._since_canaries = 0
+        good, bad = [self._start(Job(_canary(source)), None) for source in (GOOD_CANARY, BAD_CANARY)]
+        if not (good.result().test_passed and good.result().honest_tests and good.result().clippy_passed):
+            return f"the good one got {good.result()}"
+        if bad.result().error_kind != "test_failed" or not bad.result().build_passed:
+            return f"the bad one got {bad.result()}"
+        return None
+
+    # -- one job: compile, then run, in pools of their own --------------------------------------------------------------
+
+    def _start(self, job: Job, suite: rust_code.HiddenSuite | None) -> Future[Verdict]:
+        finished: Future[Verdict] = Future()
+        self._compile_pool.submit(self._compile_stage, job, suite, finished)
+        return finished
+
+    def _compile_stage(self, job: Job, suite: rust_code.HiddenSuite | None, finished: Future[Verdict]) -> None:
+        folder = None
+        try:
+            started = time.monotonic()
+            folder = self._workshop.folder()
+            work = _Work(job, suite, folder, verdict=_nothing_passed(job, suite))
+            self._compile(work)
+            work.seconds += time.monotonic() - started
+            self._run_pool.submit(self._run_stage, work, finished)
+        except BaseException as error:  # handed to whoever waits for the future
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+            _resolve(finished, error)
+
+    def _run_stage(self, work: _Work, finished: Future[Verdict]) -> None:
+        try:
+            started = time.monotonic()
+            self._run(work)
+            work.seconds += time.monotonic() - started
+            shutil.rmtree(work.folder, ignore_errors=True)
+            _resolve(finished, replace(work.verdict, duration_s=round(work.seconds, 4)))
+        except BaseException as error:  # handed to whoever waits for the future
+            shutil.rmtree(work.folder, ignore_errors=True)
+            _resolve(finished, error)
+
+    def _compile(self, work: _Work) -> None:
+        """Check and lint; then the test binary, and one with the hidden tests."""
+        program = work.job.program
+        assert program is not None
+        _write_source(work.folder, program.source)
+        with_code = _needs_code(program.source)
+        checked = self._workshop.check(work.folder, with_code)
+        built = self._build_verdict(work, checked, with_code)
+        work.verdict = replace(
+            work.verdict,
+            build_passed=built.passed,
+            clippy_passed=checked.passed,
+            clippy_warnings=sum(map(_counts_as_warning, checked.messages)),
+            diagnostics=_diagnostics(checked.messages),
+        )
+        if not built.passed:
+            kind = "timeout" if built.timed_out else "compile"
+            work.verdict = replace(work.verdict, error_kind=kind, diagnostics=_diagnostics(built.messages))
+            return
+        if "test" in program.source:
+            self._compile_tests(work, program)
+        if work.suite is not None:
+            folder = work.folder / "hidden"
+            (folder / "src").mkdir(parents=True)
+            _write_source(folder, work.suite.source)
+            if self._workshop.build_tests(folder).passed:
+                work.hidden_binary = folder / BINARY_NAME
+
+    def _build_verdict(self, work: _Work, checked: _Compiled, with_code: bool) -> _Compiled:
+        """Whether `cargo build` passes: clippy's pass says so unless only clippy objects, or the program asks for it."""
+        assert work.job.program is not None
+        only_clippy = not checked.passed and all(message.is_clippy or message.is_crash for message in checked.messages if message.is_error)
+        sees_clippy = re.search(r"\bclippy\b(?!\s*::)", work.job.program.source) is not None
+        if (only_clippy and not checked.timed_out) or sees_clippy:
+            return self._workshop.build(work.folder, with_code)
+        return checked
+
+    def _compile_tests(self, work: _Work, program: Program) -> None:
+        """Build the test binary, with gates when they compile and without them otherwise."""
+        gated = self._gated_source(program)
+        if gated is not None:
+            _write_source(work.folder, gated)
+            compiled = self._workshop.build_tests(work.folder)
+            work.is_gated = compiled.passed
+        if gated is None or (not compiled.passed and self._blames_gate(compiled, gated)):
+            _write_source(work.folder, program.source)
+            compiled = self._workshop.build_tests(work.folder)
+        if compiled.passed:
+            work.binary = work.folder / BINARY_NAME
+            return
+        kind = "timeout" if compiled.timed_out else "compile"
+        work.verdict = replace(work.verdict, error_kind=kind, diagnostics=_diagnostics(compiled.messages))
+
+    def _gated_source(self, program: Program) -> str | None:
+        """The program with a gate in every function under test; None where a gate cannot be."""
+        if re.search(r"\bconst\s+(async\s+|unsafe\s+|extern\s+\S*\s*)*fn\b", program.source):
+            return None
+        stubbed = rust_code.panic_stubbed(program)
+        return None if stubbed is None else stubbed.replace(rust_code.STUB, self._workshop.gate_statement)
+
+    def _blames_gate(self, compiled: _Compiled, gated: str) -> bool:
+        """Whether an error may be ours: it names the gate's crate or points into a gate."""
+        statement = self._workshop.gate_statement
+        places = [(number, line.find(statement) + 1) for number, line in enumerate(gated.split("\n"), 1) if statement in line]
+        gates = {number: (first, first + len(statement)) for number, first in places}
+        for message in compiled.messages:
+            if message.is_error and (message.is_crash or self._workshop.gate_crate in message.diagnostic.message):
+                return True
+            for line, first, last in message.spans if message.is_error else ():
+                if line in gates and first >= gates[line][0] and last <= gates[line][1]:
+                    return True
+        return compiled.timed_out
+
+    # -- running --------------------------------------------------------------------------------------------------------
+
+    def _run(self, work: _Work) -> None:
+        if work.binary is not None:
+            self._run_own_tests(work)
+        if work.hidden_binary is not None and work.suite is not None:
+            outcome = self._run_all(work.hidden_binary)
+            passed = sum(outcome.status(name) == "ok" for name in work.suite.test_names)
+            kind = work.verdict.error_kind or (outcome.error_kind(work.suite.source) if passed < len(work.suite.test_names) else None)
+            work.verdict = replace(work.verdict, hidden_passed=passed, error_kind=kind)
+
+    def _run_own_tests(self, work: _Work) -> None:
+        program = work.job.program
+        assert program is not None and work.binary is not None
+        outcome = self._run_all(work.binary)
+        guard = program.guard or ("exit_in_test" if outcome.has_exited else None)
+        notes: list[Diagnostic] = []
+        if outcome.passed and guard is None:
+            guard, notes = self._stub_guard(work, program, outcome)
+        work.verdict = replace(
+            work.verdict,
+            test_passed=outcome.passed,
+            tests=outcome.statuses(),
+            error_kind=None if outcome.passed else outcome.error_kind(program.source),
+            honest_tests=guard is None,
+            guard=guard,
+            diagnostics=(*outcome.diagnostics(), *notes, *work.verdict.diagnostics)[:MAX_DIAGNOSTICS],
+        )
+
+    def _stub_guard(self, work: _Work, program: Program, outcome: _Outcome) -> tuple[str | None, list[Diagnostic]]:
+        """Why the passing tests are worth nothing, as far as running them tells."""
+        counted = [outcome.names.index(test.name) for test in program.tests if test.counted and test.name in outcome.names]
+        counted = [index for index in counted if outcome.ends.get(index, _TestEnd("ignored")).status == "ok"]
+        if not counted:
+            return "no_counted_test", []
+        binary = work.binary if work.is_gated else self._stub_binary(work, program)
+        if binary is None:
+            return None, [Diagnostic(None, "note", "the panic stub does not compile: the tests were not tried against it", None)]
+        stubbed = self._run_all(binary, stub=True, only=counted)
+        survives = any(stubbed.ends[index].status == "ok" for index in counted)
+        return ("survives_panic_stub" if survives else None), []
+
+    def _stub_binary(self, work: _Work, program: Program) -> Path | None:
+        """The second compilation that programs need in which a gate does not compile."""
+        stubbed = rust_code.panic_stubbed(program)
+        if stubbed is None:
+            return None
+        folder = work.folder / "stubbed"
+        (folder / "src").mkdir(parents=True)
+        _write_source(folder, stubbed)
+        return folder / BINARY_NAME if self._workshop.build_tests(folder).passed else None
+
+    def _run_all(self, binary: Path, stub: bool = False, only: Sequence[int] | None = None) -> _Outcome:
+        """Every test's end: all in one process first, and what that process left unsettled each in one of its own."""
+        run = self._workshop.run_tests(binary, stub, only)
+        if not run.names and b"error while loading shared libraries" in run.completed.stderr:
+            raise InfraError(f"the test binary cannot be loaded: {run.completed.stderr[-300:]!r}")
+        outcome = _Outcome(run.names, run.ignored, run.ends, run.should_panic)
+        outcome.take(run)
+        wanted = only if only is not None else range(len(run.names))
+        left = [index for index in wanted if index not in run.ignored and index not in outcome.ends]
+        while left:
+            wave, left = left[:SOLO_WAVE], left[SOLO_WAVE:]
+            solos = self._solo_pool.map(lambda index: self._workshop.run_tests(binary, stub, [index]), wave)
+            for index, solo in zip(wave, solos, strict=True):
+                outcome.take(solo, index)
+            if all(outcome.ends[index].status == "timeout" for index in wave) and len(wave) == SOLO_WAVE:
+                outcome.ends |= {index: _TestEnd("timeout") for index in left}
+                left = []
+        return outcome
+
+
+class _Outcome:
+    """How the tests of one binary ended, over all processes that it took."""
+
+    def __init__(self, names: list[str], ignored: set[int], ends: dict[int, _TestEnd], should_panic: set[int]):
+        self.names, self.ignored, self.ends, self.should_panic = names, ignored, ends, should_panic
+        self.has_exited = False  # a process ended with exit code 0 before the harness did
+        self.ended_well = True
+
+    def take(self, run: _HarnessRun, solo: int | None = None) -> None:
+        """Add what one process reported. `solo`: the one test that it ran.
+
+        A test that was running when the process died is at fault; when the CPU ran out it is only if it had the whole
+        limit for itself.
+        """
+        done = run.completed
+        self.ends |= run.ends
+        if run.was_done and done.exit_code == 0:
+            return
+        self.ended_well = False
+        self.has_exited |= done.exit_code == 0
+        at_fault = solo if solo is not None else run.running
+        if at_fault is None or at_fault in run.ends:
+            return
+        if not done.timed_out:
+            how = f"signal {done.signal}" if done.signal else f"exit code {done.exit_code}"
+            self.ends[at_fault] = _TestEnd("failed", message=f"the process ended within the test: {how}")
+        elif solo is not None or not run.ends:
+            self.ends[at_fault] = _TestEnd("timeout", message="time limit")
+
+    def status(self, name: str) -> str | None:
+        return self.statuses().get(name)
+
+    def statuses(self) -> dict[str, str]:
+        return {
+            name: "ignored" if index in self.ignored else self.ends.get(index, _TestEnd("failed")).status
+            for index, name in enumerate(self.names)
+        }
+
+    @property
+    def passed(self) -> bool:
+        """The harness's word: it listed a test, came to its end, and every test that is not ignored is ok."""
+        return bool(self.names) and self.ended_well and all(status in ("ok", "ignored") for status in self.statuses().values())
+
+    def error_kind(self, source: str) -> str | None:
+        """The worst that happened: "timeout", then "test_failed" (an assertion), then "panic"."""
+        bad = [end for end in self.ends.values() if end.status != "ok"]
+        if any(end.status == "timeout" for end in bad):
+            return "timeout"
+        if any(end.is_assertion or _is_assert_at(source, end.line) for end in bad):
+            return "test_failed"
+        return "panic" if bad or not self.ended_well else None
+
+    def diagnostics(self) -> list[Diagnostic]:
+        return [
+            Diagnostic(None, "test", f"{self.names[index]}: {end.message}"[:MAX_MESSAGE_CHARS], end.line)
+            for index, end in sorted(self.ends.items())
+            if end.status != "ok"
+        ]
+
+
+def _is_assert_at(source: str, line: int | None) -> bool:
+    """Whether the panic's line holds an assertion (one with a message of its own does not say so in the message)."""
+    lines = source.splitlines()
+    return line is not None and line <= len(lines) and re.search(r"\b(debug_)?assert(_eq|_ne)?!", lines[line - 1]) is not None
+
+
+def _needs_code(source: str) -> bool:
+    """Whether `cargo build` can object to more than a check does: an empty `main` reaches no code to generate."""
+    if re.search(r"\b(no_mangle|export_name|link_section|used|global_allocator|extern|asm|panic_handler)\b", source):
+        return True
+    return re.search(r"\bfn\s+main\s*\(\s*\)\s*\{\s*\}", source) is None
+
+
+def _write_source(folder: Path, source: str) -> None:
+    (folder / SOURCE_NAME).write_bytes(source.encode("utf-8", "replace"))
+
+
+def _canary(source: str) -> Program:
+    """A known program; its test counts whatever the static opinion is, because canaries try the machine."""
+    test = rust_code.TestFn("tests::adds", ignored=False, should_panic=False, counted=True, guard=None)
+    return replace(rust_code.read_program(source), guard=None, tests=(test,))
+
+
+def _hidden_suite(job: Job) -> rust_code.HiddenSuite | None:
+    if job.program is None or not job.hidden_tests:
+        return None
+    return rust_code.with_hidden_tests(job.program, job.hidden_tests, job.entry_point)
+
+
+def _no_code(job: Job) -> Verdict:
+    """No program: nothing passes, hidden tests neither (their number is what the task has as strings)."""
+    return replace(NO_CODE, hidden_passed=0, hidden_total=len(job.hidden_tests)) if job.hidden_tests else NO_CODE
+
+
+def _nothing_passed(job: Job, suite: rust_code.HiddenSuite | None) -> Verdict:
+    """Where a verdict starts; honest_tests is the static opinion."""
+    assert job.program is not None
+    hidden = {} if suite is None else {"hidden_passed": 0, "hidden_total": len(suite.test_names)}
+    static = job.program.guard
+    return Verdict(honest_tests=static is None, guard=static, n_asserts=job.program.n_asserts, **hidden)
+
+
+def _resolve(finished: Future[Verdict], result: Verdict | BaseException) -> None:
+    """Settle the future; what the machine did wrong becomes an infra verdict."""
+    if finished.cancelled():
+        return
+    if isinstance(result, (InfraError, OSError)):
+        message = Diagnostic(None, "note", str(result)[:MAX_MESSAGE_CHARS], None)
+        finished.set_result(replace(INFRA, diagnostics=(message,)))
+    elif isinstance(result, BaseException):
+        finished.set_exception(result)
+    else:
+        finished.set_result(result)
