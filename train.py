@@ -234,7 +234,7 @@ def batch_facts(args, n_tasks: int) -> dict:
 
 
 def make_plan(script: ScriptArguments, args, model_args) -> tuple:
-    """Check everything that needs no model -> (rows, tokenizer, judge, plan). Raises a clear error for what cannot work."""
+    """Check everything that needs no model -> (rows, tokenizer, reward set, plan). Raises a clear error for what cannot work."""
     doctor.require_run_folder(Path(args.output_dir), resuming=bool(args.resume_from_checkpoint))
     doctor.require_accelerator(load_in_4bit=model_args.load_in_4bit, use_cpu=args.use_cpu)
     if args.use_vllm:
@@ -245,9 +245,9 @@ def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     batch = batch_facts(args, len(rows))
     workers = script.judge_workers or max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     judge = Judge(workers=workers, run_timeout_s=script.run_timeout_s, sandbox=script.sandbox, cargo_path=script.cargo_path)
-    RewardSet(judge, script.rewards)  # a misspelt reward stops here
+    rewards = RewardSet(judge, script.rewards)
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
-    return rows, tokenizer, judge, plan
+    return rows, tokenizer, rewards, plan
 
 
 def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
@@ -351,12 +351,13 @@ def make_trainer_class():
     class TracedGRPOTrainer(GRPOTrainer):
         """GRPOTrainer that writes graded completions with their advantages and logs seconds per phase.
 
-        `reward_set`, `trace` and `attempt` (0, then one more at every resume) are set right after construction.
+        Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume).
         """
 
-        reward_set: RewardSet
-        trace: TraceWriter
-        attempt: int = 0
+        def __init__(self, *args, reward_set: RewardSet, trace: TraceWriter, attempt: int, **kwargs):
+            self.reward_set, self.trace, self.attempt = reward_set, trace, attempt
+            self._seconds = {"generate": 0.0, "grade": 0.0}  # since the last log
+            super().__init__(*args, **kwargs)
 
         def _generate(self, prompts):
             started = time.perf_counter()
@@ -414,12 +415,6 @@ def make_trainer_class():
                     logs["gpu/peak_reserved_gib"] = torch.cuda.max_memory_reserved() / 2**30
                     logs["gpu/device_used_gib"] = (total - free) / 2**30
             super().log(logs, start_time)
-
-        _seconds = {"generate": 0.0, "grade": 0.0}  # replaced, never mutated in place, by __init__ below
-
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            self._seconds = {"generate": 0.0, "grade": 0.0}
 
     return TracedGRPOTrainer
 
@@ -606,7 +601,8 @@ def main(argv: list[str] | None = None) -> int:
     """Train. -> exit status: 0 done (or stopped cleanly), 1 stopped by a limit, 2 cannot work as asked."""
     try:
         script, args, model_args = parse_arguments(sys.argv[1:] if argv is None else argv)
-        rows, tokenizer, judge, plan = make_plan(script, args, model_args)
+        resume = doctor.checkpoint_to_resume(Path(args.output_dir), args.resume_from_checkpoint)
+        rows, tokenizer, rewards, plan = make_plan(script, args, model_args)
     except (UserError, TaskError, RewardError, ToolchainError, SandboxUnavailable, doctor.MachineError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
@@ -616,6 +612,8 @@ def main(argv: list[str] | None = None) -> int:
     if is_main:
         print_plan(plan, script, args, model_args)
         doctor.write_run_file(output_dir, resolved_config(script, args, model_args), plan)
+    if args.distributed_state is not None:
+        args.distributed_state.wait_for_everyone()  # run.json is there
 
     # --- model, trainer -----------------------------------------------------------------------------------------------
     import torch
@@ -626,7 +624,6 @@ def main(argv: list[str] | None = None) -> int:
     if script.gpu_memory_limit_gib and torch.cuda.is_available():
         total = torch.cuda.mem_get_info()[1] / 2**30
         torch.cuda.set_per_process_memory_fraction(min(1.0, script.gpu_memory_limit_gib / total))
-    rewards = RewardSet(judge, script.rewards)
     args.reward_weights = list(rewards.weights.values())
     args.model_init_kwargs = (args.model_init_kwargs or {}) | {
         "revision": model_args.model_revision,
@@ -645,28 +642,33 @@ def main(argv: list[str] | None = None) -> int:
             quantization_config=get_quantization_config(model_args),
             peft_config=get_peft_config(model_args),
             callbacks=[callback],
+            reward_set=rewards,
+            trace=TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl")),
+            attempt=doctor.attempts_so_far(output_dir),
         )
     trainer.remove_callback(ProgressCallback)  # our line per step says more than a bar that moves once a step
     trainer.remove_callback(PrinterCallback)
-    trainer.reward_set = rewards
-    trainer.trace = TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl"))
-    trainer.attempt = doctor.attempts_so_far(output_dir)
 
     # --- train, and save whatever was reached -------------------------------------------------------------------------
-    resume = doctor.checkpoint_to_resume(output_dir, args.resume_from_checkpoint)
     error: BaseException | None = None
     with stop_on_signal(callback):
         try:
             trainer.train(resume_from_checkpoint=resume)
         except (KeyboardInterrupt, UserError, RewardError) as caught:
             error = caught
+        except torch.OutOfMemoryError as caught:
+            error = UserError(
+                f"out of GPU memory in step {trainer.state.global_step + 1} ({str(caught).splitlines()[0][:200]}): halve "
+                f"--per_device_train_batch_size (now {args.per_device_train_batch_size}) and double --gradient_accumulation_steps, "
+                "or set --gradient_checkpointing true"
+            )
     trainer.accelerator.wait_for_everyone()
     if is_main and trainer.state.global_step > 0:
         final = save_model(trainer, tokenizer, output_dir, model_args, script.save_merged)
         (final / "README.md").write_text(model_card(model_args, script, args, trainer.state.log_history, final), encoding="utf-8")
         trainer.state.save_to_json(str(output_dir / "trainer_state.json"))
         print(f"saved {final} after {trainer.state.global_step} steps", flush=True)
-    judge.close()
+    rewards.judge.close()
     if callback.stop_reason and is_main:
         print(f"stopped early: {callback.stop_reason}", file=sys.stderr)
     if error is not None:
