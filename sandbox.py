@@ -1,0 +1,508 @@
+"""Run one command with limits, no network, no secrets, and kill the whole tree.
+
+    box = open_sandbox("auto", toolchain, scratch_dir)
+    done = box.build([rustc, "main.rs", "-o", "program"], job_dir, BUILD_LIMITS)   # compilers: one writable folder
+    done = box.run(job_dir / "program", [], RUN_LIMITS)                            # strangers' code: next to nothing
+
+Two phases, one policy on every machine, in tiers that are tried in this order:
+
+* "bwrap": every command in namespaces of its own by bubblewrap, plus seccomp and resource limits;
+* "landlock": Landlock, seccomp and resource limits, plus namespaces around all commands together where they are allowed;
+* neither works: `SandboxUnavailable`, unless "plain" was asked for: resource limits and a process group, nothing else.
+
+Which one, is decided by canaries: a known program tries to break out on every axis (files, network, processes, memory,
+environment) before any stranger's code runs. `Sandbox.report` says per axis what stops it.
+
+Build phase: read-only /usr, toolchain, loader cache and /etc/alternatives; the job folder is the one writable place.
+Run phase: the program, the C library, the files named; no /proc, no /dev, no children (threads are fine), one temporary
+folder (working directory, $TMPDIR, $HOME), a fixed environment. Both: no sockets, io_uring, ptrace, signals to others,
+keyrings, mounts, namespaces, other users; nothing is inherited but what is passed; standard input is /dev/null.
+
+What it does not cover:
+
+* bugs of the kernel, and side channels (timing, /proc-less facts such as the host name, the number of cores);
+* memory is limited per process as address space, and not at all for files a build writes into its folder beyond
+  `file_bytes` each; as root the number of processes of a *build* is not limited (its code is the compiler's, not the
+  program's), only its time;
+* for an ordinary user the limit on processes and threads is on all that the user runs, with room for 512 more;
+* "landlock" without the right to change root (an ordinary user where user namespaces are off): names, sizes and times
+  of files outside can be asked for (not their content, nor a folder's list), /tmp is denied ($TMPDIR is the job's own),
+  and where no tmpfs can be mounted, `tmp_bytes` is checked 20 times a second instead of enforced;
+* "bwrap" lets a program execute itself again (not fork); "landlock" does not;
+* that a program tells the truth: exit codes and outputs are the program's own words.
+"""
+
+from __future__ import annotations
+
+import json
+import marshal
+import os
+import platform
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+KIB, MIB, GIB = 2**10, 2**20, 2**30
+AXES = ("files", "network", "processes", "memory", "environment")
+TIERS = ("bwrap", "landlock", "plain")
+LAUNCHER = Path(__file__).with_name("sandbox_launcher.py")
+MAX_OPEN_FILES = 4000  # the launcher keeps its own descriptors above
+MAX_REQUEST_BYTES = 150_000  # one message of the control socket
+REPLY_GRACE_S = 20.0  # beyond a command's own limit before the launcher is given up
+DRAIN_S = 5.0  # for the last output of a tree that is dead
+CHUNK = 1 << 16
+
+# What an executable may need of /usr's neighbours. Links among them (merged /usr) are kept as links.
+SYSTEM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
+BUILD_FILES = ("/etc/ld.so.cache", "/etc/alternatives")
+LOADERS = {"x86_64": "/lib64/ld-linux-x86-64.so.2", "aarch64": "/lib/ld-linux-aarch64.so.1"}
+RUNTIME_LIBRARIES = ("libc.so.6", "libm.so.6", "libgcc_s.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1")
+LIBRARY_FOLDERS = ("/lib/{0}-linux-gnu", "/usr/lib/{0}-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib")
+BUILD_PATH = "/usr/local/bin:/usr/bin:/bin"
+FIXED_ENVIRONMENT = {"LANG": "C.UTF-8", "TZ": "UTC"}
+
+
+class HasSysroot(Protocol):
+    """What is needed of `rust_tool.Toolchain`."""
+
+    sysroot: Path
+
+
+class SandboxUnavailable(RuntimeError):
+    """No tier seals on this machine; the message says what was found, what was expected and what to do."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one command may use. All are enforced by the kernel on the command itself, except wall_s and output_bytes."""
+
+    cpu_s: float = 10.0  # CPU seconds of one process, rounded up to whole seconds
+    wall_s: float = 40.0  # seconds until the whole tree is killed
+    memory_bytes: int = 2 * GIB  # address space of one process
+    file_bytes: int = 16 * MIB  # size of one file written
+    open_files: int = 64  # descriptors of one process
+    processes: int = 128  # processes and threads together
+    output_bytes: int = 1 * MIB  # kept of stdout and of stderr, each; more gets the tree killed
+    tmp_bytes: int = 64 * MIB  # the temporary folder of the run phase
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value <= 0:
+                raise ValueError(f"Limits.{name} is {value}, expected a positive number")
+        if self.open_files > MAX_OPEN_FILES:
+            raise ValueError(f"Limits.open_files is {self.open_files}, expected at most {MAX_OPEN_FILES}")
+
+
+BUILD_LIMITS = Limits(
+    cpu_s=30, wall_s=120, memory_bytes=4 * GIB, file_bytes=256 * MIB, open_files=256, processes=128, output_bytes=4 * MIB
+)
+RUN_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How one command ended. Exit codes 129 to 192 are read as signals in every tier, as shells (and bwrap) tell them."""
+
+    exit_code: int | None  # None when a signal ended it
+    signal: int | None
+    timed_out: bool  # by the clock or by CPU time
+    stdout: bytes  # the first output_bytes
+    stderr: bytes
+    truncated: bool  # it wrote more, and was killed for it
+    duration_s: float
+    cpu_s: float  # of the whole tree
+    spawn_error: str | None  # it was never started, or the launcher died: the machine's fault, not the command's
+
+
+class Sandbox:
+    """Runs commands under one tier. Safe to use from many threads at once; a context manager.
+
+    `tier` is "bwrap", "landlock" or "plain"; `report` maps each of AXES to the mechanism in force, or "none".
+    """
+
+    def __init__(self, tier: str, toolchain: HasSysroot | Path | None = None, scratch_dir: Path | None = None):
+        """Starts the launcher, without canaries: use `open_sandbox`.
+
+        Raises:
+            SandboxUnavailable: the launcher does not start here.
+        """
+        self.tier = tier
+        self.report = dict.fromkeys(AXES, "none")
+        self._sysroot = _sysroot_of(toolchain)
+        self._scratch_dir = scratch_dir
+        self._lock = threading.Lock()
+        self._machine = platform.machine()
+        self._launcher = self._start_launcher()
+        self.powers: tuple[str, ...] = self._launcher.powers
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kills what is still running and removes everything. Calls in flight return with a spawn_error."""
+        self._launcher.close()
+
+    def build(
+        self,
+        argv: Sequence[str],
+        job_dir: Path,
+        limits: Limits = BUILD_LIMITS,
+        read_only: Sequence[Path] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """Runs a compiler in `job_dir`, the one place it can write.
+
+        Args:
+            argv: the command; argv[0] is an absolute path.
+            job_dir: working directory, $TMPDIR and $HOME.
+            read_only: more files or folders that may be read.
+            env: variables on top of the fixed few; nothing is taken from this process's environment.
+        """
+        folder = os.path.realpath(job_dir)
+        path = BUILD_PATH if self._sysroot is None else f"{self._sysroot}/bin:{BUILD_PATH}"
+        request = {
+            "phase": "build",
+            "argv": [os.fspath(argument) for argument in argv],
+            "cwd": folder,
+            "read_only": [os.path.realpath(p) for p in read_only],
+            "env": {**FIXED_ENVIRONMENT, "PATH": path, **(env or {})},
+            "library_path": [],
+            "fds": [],
+        }
+        return self._perform(request, limits, ())
+
+    def run(
+        self,
+        binary: Path,
+        args: Sequence[str],
+        limits: Limits = RUN_LIMITS,
+        read_only: Sequence[Path] = (),
+        pass_fds: Sequence[int] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """Runs a stranger's program.
+
+        Args:
+            binary: a regular executable file; the program sees it as /program.
+            args: its arguments, without the program's name.
+            read_only: files it may read, under their own absolute paths; the folders of these are searched for libraries.
+            pass_fds: open descriptors it inherits under the same numbers (3 or more, below `open_files`).
+            env: variables on top of the fixed few.
+        """
+        files = [os.path.abspath(path) for path in read_only]
+        request = {
+            "phase": "run",
+            "argv": ["/program", *args],
+            "cwd": None,
+            "binary": os.path.abspath(binary),
+            "read_only": files,
+            "env": {**FIXED_ENVIRONMENT, **(env or {})},
+            "library_path": list(dict.fromkeys([os.path.dirname(LOADERS[self._machine]), *map(os.path.dirname, files)])),
+            "fds": list(pass_fds),
+        }
+        request["env"].pop("LD_LIBRARY_PATH", None)  # the launcher's: where libraries are depends on the tier
+        return self._perform(request, limits, pass_fds)
+
+    def describe(self) -> str:
+        """What protects this machine, in plain words, one line for the tier and one for each axis."""
+        words = {
+            "bwrap": "Programs are sealed by bubblewrap: each runs in namespaces of its own.",
+            "landlock": "Programs are sealed by Landlock and seccomp"
+            + (", inside namespaces that they share." if self.powers else "."),
+            "plain": "Programs are NOT sealed: they can read, write and send whatever this user can.",
+        }
+        return "\n".join([words[self.tier], *(f"  {axis}: {mechanism}" for axis, mechanism in self.report.items())])
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _start_launcher(self) -> _Launcher:
+        return _Launcher(self.tier, self._machine, self._sysroot, self._scratch_dir)
+
+    def _working_launcher(self) -> _Launcher:
+        with self._lock:
+            if self._launcher.is_dead:
+                self._launcher.close()
+                self._launcher = self._start_launcher()
+            return self._launcher
+
+    def _perform(self, request: dict, limits: Limits, pass_fds: Sequence[int]) -> Completed:
+        started = time.monotonic()
+        message = marshal.dumps({**request, **asdict(limits)})
+        if len(message) > MAX_REQUEST_BYTES:
+            return _not_started(f"the command line has {len(message)} bytes, expected at most {MAX_REQUEST_BYTES}", started)
+        try:
+            call = _Call(self._working_launcher(), message, pass_fds, limits)
+        except (OSError, SandboxUnavailable) as problem:
+            return _not_started(f"the launcher takes no command: {problem}", started)
+        return call.result(started)
+
+
+def _not_started(why: str, started: float) -> Completed:
+    return Completed(None, None, False, b"", b"", False, time.monotonic() - started, 0.0, why)
+
+
+def _sysroot_of(toolchain: HasSysroot | Path | None) -> str | None:
+    if toolchain is None:
+        rustc = shutil.which("rustc")
+        if rustc is None:
+            return None
+        toolchain = Path(subprocess.run([rustc, "--print", "sysroot"], capture_output=True, text=True, check=True).stdout.strip())
+    return os.path.realpath(getattr(toolchain, "sysroot", toolchain))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The launcher, seen from here
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class _Launcher:
+    """The running `sandbox_launcher.py` and our end of its socket."""
+
+    def __init__(self, tier: str, machine: str, sysroot: str | None, scratch_dir: Path | None):
+        self.folder = _private_folder(scratch_dir)
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.is_dead = False
+        config = _configuration(tier, machine, sysroot, self.folder)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(LAUNCHER), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                start_new_session=True, env={"LANG": "C.UTF-8"}, cwd="/",
+            )  # fmt: skip
+        self._finalizer = weakref.finalize(self, _stop_launcher, self.control, self.process, self.folder, os.getpid())
+        self.control.settimeout(REPLY_GRACE_S)
+        self.control.sendall(marshal.dumps(config))
+        hello = self.control.recv(CHUNK)
+        if not hello:
+            reason = self.process.stderr.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+            self.close()
+            raise SandboxUnavailable(f"the sandbox launcher ended at once: {' '.join(reason)}")
+        self.control.settimeout(None)
+        facts = marshal.loads(hello)
+        self.powers = tuple(facts["powers"])
+        self.abi: int = facts["abi"]
+        self.changes_user: bool = facts["changes_user"]
+
+    def close(self) -> None:
+        self.is_dead = True
+        self._finalizer()
+
+
+def _stop_launcher(control: socket.socket, process: subprocess.Popen, folder: Path, owner: int) -> None:
+    control.close()
+    if os.getpid() != owner:
+        return  # a fork of the process that owns it
+    try:
+        process.wait(5.0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stderr.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _private_folder(scratch_dir: Path | None) -> Path:
+    """A new folder from which binaries may be executed and which every user can pass through, if there is such a place."""
+    wanted = [scratch_dir] if scratch_dir is not None else []
+    for parent in [*wanted, Path("/dev/shm"), Path(tempfile.gettempdir()), Path("/var/tmp")]:
+        if _is_passable(parent):
+            break
+    else:
+        parent = scratch_dir or Path(tempfile.gettempdir())
+    folder = Path(tempfile.mkdtemp(prefix="rust-sandbox-", dir=parent)).resolve()
+    folder.chmod(0o711)
+    return folder
+
+
+def _is_passable(folder: Path) -> bool:
+    try:
+        if not os.access(folder, os.W_OK | os.X_OK) or os.statvfs(folder).f_flag & os.ST_NOEXEC:
+            return False
+        return os.geteuid() != 0 or all(p.stat().st_mode & 0o001 for p in [folder.resolve(), *folder.resolve().parents])
+    except OSError:
+        return False
+
+
+def _configuration(tier: str, machine: str, sysroot: str | None, folder: Path) -> dict:
+    """What the launcher has to know of this machine. Raises SandboxUnavailable."""
+    loader = LOADERS.get(machine)
+    if loader is None:
+        raise SandboxUnavailable(f"this machine is {machine}: the sandbox knows {' and '.join(LOADERS)} only")
+    readable = [path for path in (*SYSTEM_FOLDERS, *BUILD_FILES, sysroot) if path and os.path.exists(path)]
+    runtime = {loader: os.path.realpath(loader)}
+    for name in RUNTIME_LIBRARIES:
+        for place in LIBRARY_FOLDERS:
+            path = os.path.join(place.format(machine), name)
+            if os.path.exists(path):
+                runtime[f"{os.path.dirname(loader)}/{name}"] = os.path.realpath(path)
+                break
+    if tier != "plain" and not os.path.exists(loader):
+        raise SandboxUnavailable(f"{loader} not found: the sandbox runs programs linked with glibc, build for a gnu target")
+    return {
+        "tier": tier,
+        "folder": str(folder),
+        "bwrap": shutil.which("bwrap"),
+        "loader": loader,
+        "readable": readable,
+        "runtime": runtime if tier != "plain" else {},
+        "bwrap_build": _bwrap_view(readable),
+    }
+
+
+def _bwrap_view(readable: Sequence[str]) -> list[str]:
+    """Arguments of bwrap that show `readable` and what compilers need besides."""
+    arguments = []
+    for path in readable:
+        if os.path.islink(path):
+            arguments += ["--symlink", os.readlink(path), path]
+        else:
+            arguments += ["--ro-bind", path, path]
+    return [*arguments, "--dev-bind", "/dev/null", "/dev/null", "--proc", "/proc"]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# One command, seen from here
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class _Call:
+    """One command on its way: sent on creation, `result` waits for its end."""
+
+    def __init__(self, launcher: _Launcher, message: bytes, pass_fds: Sequence[int], limits: Limits):
+        self._launcher = launcher
+        self._limits = limits
+        out_r, out_w = os.pipe()
+        err_r, err_w = os.pipe()
+        self._reply, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._outputs: dict[int, list[bytes]] = {out_r: [], err_r: []}
+        self._sizes = {out_r: 0, err_r: 0}
+        try:
+            socket.send_fds(launcher.control, [message], [theirs.fileno(), out_w, err_w, *pass_fds])
+        except OSError:
+            launcher.is_dead = True
+            self._close()
+            raise
+        finally:
+            theirs.close()
+            os.close(out_w)
+            os.close(err_w)
+
+    def _close(self) -> None:
+        for descriptor in self._outputs:
+            os.close(descriptor)
+        self._reply.close()
+
+    def result(self, started: float) -> Completed:
+        """Waits, reading at most `output_bytes` of each stream; more than that gets the tree killed."""
+        try:
+            ending, truncated = self._wait(started + self._limits.wall_s + REPLY_GRACE_S)
+        finally:
+            streams = [b"".join(chunks)[: self._limits.output_bytes] for chunks in self._outputs.values()]
+            self._close()
+        duration_s = time.monotonic() - started
+        if ending is None:
+            self._launcher.is_dead = True
+            return _not_started("the launcher died or no longer answers", started)
+        if ending["error"] is not None:
+            detail = streams[1].decode("utf-8", "replace").strip()[-300:]
+            return _not_started(": ".join(filter(None, [ending["error"], detail])), started)
+        exit_code, by_signal = _decode(ending["status"])
+        too_long = ending["why_killed"] == "deadline"
+        out_of_cpu = by_signal == signal.SIGXCPU or (by_signal == signal.SIGKILL and ending["cpu_s"] >= self._limits.cpu_s)
+        return Completed(
+            exit_code, by_signal, too_long or out_of_cpu, *streams, truncated, duration_s, ending["cpu_s"], None
+        )  # fmt: skip
+
+    def _wait(self, give_up: float) -> tuple[dict | None, bool]:
+        ending, truncated, is_over = None, False, False
+        poller = select.poll()
+        for descriptor in (*self._outputs, self._reply.fileno()):
+            poller.register(descriptor, select.POLLIN)
+        n_open = len(self._outputs)
+        while n_open or not is_over:
+            events = poller.poll(max(0.0, give_up - time.monotonic()) * 1000)
+            if not events:
+                break
+            for descriptor, _ in events:
+                if descriptor == self._reply.fileno():
+                    ending, is_over = self._read_reply(ending)
+                    if is_over:
+                        poller.unregister(descriptor)
+                        give_up = min(give_up, time.monotonic() + DRAIN_S)
+                elif not self._read_output(descriptor):
+                    poller.unregister(descriptor)
+                    n_open -= 1
+                    if self._sizes[descriptor] > self._limits.output_bytes:
+                        truncated = True
+                        self._cancel()
+        return ending, truncated
+
+    def _read_reply(self, ending: dict | None) -> tuple[dict | None, bool]:
+        """A child that could not become the command says so first; the first word counts."""
+        try:
+            message = self._reply.recv(CHUNK)
+        except OSError:
+            message = b""
+        if not message:
+            return ending, True
+        return ending or marshal.loads(message), False
+
+    def _read_output(self, descriptor: int) -> bool:
+        chunk = os.read(descriptor, CHUNK)
+        self._outputs[descriptor].append(chunk)
+        self._sizes[descriptor] += len(chunk)
+        return bool(chunk) and self._sizes[descriptor] <= self._limits.output_bytes
+
+    def _cancel(self) -> None:
+        try:
+            self._reply.send(b"kill", socket.MSG_DONTWAIT)
+        except OSError:
+            pass  # it is over already
+
+
+def _decode(status: int) -> tuple[int | None, int | None]:
+    if os.WIFSIGNALED(status):
+        return None, os.WTERMSIG(status)
+    code = os.WEXITSTATUS(status)
+    return (None, code - 128) if 128 < code <= 192 else (code, None)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Opening: canaries decide
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def open_sandbox(
+    requested: str = "auto", toolchain: HasSysroot | Path | None = None, scratch_dir: Path | None = None
+) -> Sandbox:
+    """The best sandbox that this machine really has, proven by canaries (less than a second).
+
+    Args:
+        requested: "auto" (bwrap, else landlock), "bwrap", "landlock", or "plain" for no sealing at all.
+        toolchain: what builds; default: the one of the `rustc` on PATH.
+        scratch_dir: where temporary folders are made; default: /dev/shm where programs may be executed from it, else
+            the temporary folder.
+
+    Raises:
+        SandboxUnavailable: nothing (or not the one requested) seals here.
+        ValueError: `requested` is none of the above.
+    """
+    if requested not in ("auto", *TIERS):
+        raise ValueError(f'sandbox is "{requested}", expected one of auto, {", ".join(TIERS)}')
+    if requested == "auto":
+        requested = "bwrap" if shutil.which("bwrap") else "landlock"
+    return Sandbox(requested, toolchain, scratch_dir)

@@ -1,0 +1,891 @@
+"""The small process that forks, confines and starts every sandboxed command.
+
+One job: `sandbox.py` starts this file once (`python -I -S sandbox_launcher.py`) and hands it job descriptions over a
+UNIX socket; for each it forks, applies the limits, enters the sandbox and executes the command, kills the whole tree
+when the command ends, overruns its deadline or is no longer wanted, and reports how it ended.
+
+Why a process of its own: forking a trainer that holds many gigabytes costs 100 ms and is unsafe from a thread; starting
+an interpreter for every command costs 11 ms; forking this one costs half a millisecond. For the same reason it imports
+next to nothing: every module imported here is page tables to copy on every fork.
+
+When the process that started it goes away, for whatever reason, it kills what is running, removes its folder and exits.
+Not meant to be imported by anything but `sandbox.py` (for the policy) and the tests.
+"""
+
+import ctypes
+import errno
+import fcntl
+import gc
+import marshal
+import os
+import resource
+import select
+import signal
+import stat
+import struct
+import sys
+import time
+
+import _socket  # `socket` itself drags in enum, selectors and re: 0.2 ms more per fork
+
+# ------------------------------------------------------------------------------------------------------------------
+# System call filter (seccomp): what is not listed is refused with EPERM, what is newer than the lists with ENOSYS.
+# ------------------------------------------------------------------------------------------------------------------
+
+AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+COLUMN = {"x86_64": 0, "aarch64": 1}
+NEWEST_KNOWN_CALL = 462  # mseal, Linux 6.10; the same number on both machines
+
+# name x86_64 aarch64 ("-": the machine has no such call). Harmless for anyone outside the process that makes them,
+# given that Landlock or a mount namespace decides about files.
+ALLOWED_CALLS = """
+read 0 63; write 1 64; close 3 57; stat 4 -; fstat 5 80; lstat 6 -; poll 7 -; lseek 8 62; mmap 9 222; mprotect 10 226
+munmap 11 215; brk 12 214; rt_sigaction 13 134; rt_sigprocmask 14 135; rt_sigreturn 15 139; pread64 17 67; pwrite64 18 68
+readv 19 65; writev 20 66; access 21 -; pipe 22 -; select 23 -; sched_yield 24 124; mremap 25 216; msync 26 227
+mincore 27 232; madvise 28 233; dup 32 23; dup2 33 -; pause 34 -; nanosleep 35 101; getitimer 36 102; alarm 37 -
+setitimer 38 103; getpid 39 172; sendfile 40 71; exit 60 93; wait4 61 260; uname 63 160; fsync 74 82; fdatasync 75 83
+ftruncate 77 46; getdents 78 -; getcwd 79 17; chdir 80 49; fchdir 81 50; rename 82 -; mkdir 83 -; rmdir 84 -; creat 85 -
+link 86 -; unlink 87 -; symlink 88 -; readlink 89 -; umask 95 166; gettimeofday 96 169; getrlimit 97 163; getrusage 98 165
+sysinfo 99 179; times 100 153; getuid 102 174; getgid 104 176; geteuid 107 175; getegid 108 177; getppid 110 173
+getpgrp 111 -; setrlimit 160 164; getgroups 115 158; getresuid 118 148; getresgid 120 150; getpgid 121 155; getsid 124 156
+capget 125 90; rt_sigpending 127 136; rt_sigtimedwait 128 137; rt_sigsuspend 130 133; sigaltstack 131 132; statfs 137 43
+fstatfs 138 44; getpriority 140 141; arch_prctl 158 -; gettid 186 178; time 201 -; futex 202 98; sched_getaffinity 204 123
+sched_getparam 143 121; sched_getscheduler 145 120; sched_get_priority_max 146 125; sched_get_priority_min 147 126
+getdents64 217 61; set_tid_address 218 96; restart_syscall 219 128; fadvise64 221 223; timer_create 222 107
+timer_settime 223 110; timer_gettime 224 108; timer_getoverrun 225 109; timer_delete 226 111; clock_gettime 228 113
+clock_getres 229 114; clock_nanosleep 230 115; exit_group 231 94; epoll_create 213 -; epoll_wait 232 -; epoll_ctl 233 21
+waitid 247 95; mkdirat 258 34; newfstatat 262 79; unlinkat 263 35; renameat 264 38; linkat 265 37; symlinkat 266 36
+readlinkat 267 78; faccessat 269 48; pselect6 270 72; ppoll 271 73; set_robust_list 273 99; get_robust_list 274 100
+splice 275 76; tee 276 77; epoll_pwait 281 22; timerfd_create 283 85; fallocate 285 47; timerfd_settime 286 86
+timerfd_gettime 287 87; signalfd4 289 74; eventfd2 290 19; epoll_create1 291 20; dup3 292 24; pipe2 293 59; preadv 295 69
+pwritev 296 70; renameat2 316 276; getrandom 318 278; membarrier 324 283; copy_file_range 326 285; preadv2 327 286
+pwritev2 328 287; statx 332 291; rseq 334 293; close_range 436 436; faccessat2 439 439; epoll_pwait2 441 441
+flock 73 32; getcpu 309 168; sync_file_range 277 84; futex_waitv 449 449; futex_wake 454 454; futex_wait 455 455
+futex_requeue 456 456; cachestat 451 451; map_shadow_stack 453 453
+"""
+
+# Needed by a rule below (or by this process itself), not allowed outright.
+OTHER_CALLS = """
+open 2 -; openat 257 56; ioctl 16 29; clone 56 220; fork 57 -; vfork 58 -; execve 59 221; execveat 322 281; kill 62 129
+tgkill 234 131; fcntl 72 25; prctl 157 167; prlimit64 302 261; clone3 435 435; openat2 437 437; socketpair 53 199
+recvfrom 45 207; sendto 44 206; recvmsg 47 212; sendmsg 46 211; seccomp 317 277; capset 126 91
+landlock_create_ruleset 444 444; landlock_add_rule 445 445; landlock_restrict_self 446 446; pivot_root 155 41
+mount 165 40; umount2 166 39; unshare 272 97; pidfd_open 434 434; chmod 90 -; fchmod 91 52; fchmodat 268 53
+fchmodat2 452 452; chown 92 -; fchown 93 55; lchown 94 -; fchownat 260 54; utime 132 -; utimes 235 -; utimensat 280 88
+futimesat 261 -
+"""
+
+# For the linker and cargo alone: changing a mode or a time is not governed by Landlock, so it "succeeds" and does nothing.
+PRETENDED_IN_BUILD = ("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime", "utimes",
+                      "utimensat", "futimesat")
+
+CLONE_THREAD = 0x10000
+CLONE_NEW_ANYTHING = 0x7E020080  # mount, cgroup, uts, ipc, user, pid, net and time namespaces
+AT_EMPTY_PATH = 0x1000
+O_ACCMODE_AND_TRUNC = os.O_ACCMODE | os.O_TRUNC
+TERMINAL_AND_PIPE_IOCTLS = (0x5401, 0x5413, 0x5421, 0x5450, 0x5451, 0x541B)  # TCGETS TIOCGWINSZ FIONBIO FIO(N)CLEX FIONREAD
+FCNTL_COMMANDS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)  # dup, flags, locks, pipe size; no F_SETOWN, no leases
+PRCTL_OPTIONS = (15, 16, 3, 0x53564D41, 41, 42)  # PR_SET_NAME PR_GET_NAME PR_GET_DUMPABLE PR_SET_VMA THP on/off
+AF_UNIX = 1
+OWN_PID = 0xFFFFFFF1  # placeholder in an assembled filter, see for_process
+
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
+_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+PRETEND, REFUSE, MISSING = _ERRNO, _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
+
+
+def call_numbers(machine):
+    """System call name -> number on `machine` ("x86_64" or "aarch64"), for every call in the tables above."""
+    numbers = {}
+    for entry in (ALLOWED_CALLS + OTHER_CALLS).replace("\n", ";").split(";"):
+        if entry.strip():
+            fields = entry.split()
+            number = fields[1 + COLUMN[machine]]
+            if number != "-":
+                numbers[fields[0]] = int(number)
+    return numbers
+
+
+def seccomp_filter(machine, phase, exec_fd=None):
+    """The assembled filter of one phase ("build" or "run"), as bytes of `struct sock_filter`.
+
+    `exec_fd`: the descriptor from which the one permitted `execveat` starts the program; None permits `execve` by path
+    (the bwrap tier, where the mounts decide what there is to execute). `OWN_PID` stands where the process id goes.
+    """
+    numbers = call_numbers(machine)
+    code = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, AUDIT_ARCH[machine]), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, 0)]
+    for name, checks in _checked_calls(phase, exec_fd).items():
+        if name in numbers:
+            block = _check_block(checks)
+            code += [(_EQUAL, 0, len(block), numbers[name]), *block]
+    for entry in ALLOWED_CALLS.replace("\n", ";").split(";"):
+        name = entry.split()[0] if entry.strip() else None
+        if name in numbers:
+            code += [(_EQUAL, 0, 1, numbers[name]), (_RETURN, 0, 0, _ALLOW)]
+    for name in PRETENDED_IN_BUILD if phase == "build" else ():
+        if name in numbers:
+            code += [(_EQUAL, 0, 1, numbers[name]), (_RETURN, 0, 0, PRETEND)]
+    # the x32 calls start at 2**30: they are newer than the list as well
+    code += [(_AT_LEAST, 0, 1, NEWEST_KNOWN_CALL + 1), (_RETURN, 0, 0, MISSING), (_RETURN, 0, 0, REFUSE)]
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
+
+
+def _checked_calls(phase, exec_fd):
+    """Calls that depend on an argument: name -> list of (argument, test, values, result when the test holds), or a result."""
+    truncates = [(2, "masked", (O_ACCMODE_AND_TRUNC, os.O_TRUNC), REFUSE)]  # before ABI 3 Landlock lets a read-only open truncate
+    calls = {
+        "open": [(1, *truncates[0][1:])], "openat": truncates, "openat2": MISSING, "clone3": MISSING,
+        "ioctl": [(1, "in", TERMINAL_AND_PIPE_IOCTLS, _ALLOW), REFUSE],
+        "fcntl": [(1, "in", FCNTL_COMMANDS, _ALLOW), REFUSE],
+        "prctl": [(0, "in", PRCTL_OPTIONS, _ALLOW), REFUSE],
+        "prlimit64": [(0, "in", (0,), _ALLOW), REFUSE],
+        "kill": [(0, "in", (OWN_PID,), _ALLOW), REFUSE], "tgkill": [(0, "in", (OWN_PID,), _ALLOW), REFUSE],
+    }
+    if phase == "build":
+        calls["clone"] = [(0, "any bit", CLONE_NEW_ANYTHING, REFUSE)]
+        calls["fork"] = calls["vfork"] = calls["execve"] = calls["execveat"] = _ALLOW
+        # std::process hands the child's pidfd over such a pair; it leads nowhere else
+        calls["socketpair"] = [(0, "in", (AF_UNIX,), _ALLOW), REFUSE]
+        calls["recvfrom"] = calls["sendto"] = calls["recvmsg"] = calls["sendmsg"] = _ALLOW
+        return calls
+    calls["clone"] = [(0, "any bit", CLONE_NEW_ANYTHING, REFUSE), (0, "any bit", CLONE_THREAD, _ALLOW), REFUSE]
+    calls["execve"] = _ALLOW if exec_fd is None else REFUSE
+    if exec_fd is not None:
+        calls["execveat"] = [(0, "in", (exec_fd,), _ALLOW), REFUSE]
+    return calls
+
+
+def _check_block(checks):
+    """Instructions that end in a return: tests in order, then a final result (allow when none is given)."""
+    if isinstance(checks, int):
+        return [(_RETURN, 0, 0, checks)]
+    block = []
+    for check in checks:
+        if isinstance(check, int):
+            return block + [(_RETURN, 0, 0, check)]
+        argument, test, values, result = check
+        block.append((_LOAD, 0, 0, 16 + 8 * argument))  # the low half: descriptors, flags, commands and pids are 32 bits wide
+        if test == "masked":
+            block += [(_AND, 0, 0, values[0]), (_EQUAL, 0, 1, values[1])]
+        elif test == "any bit":
+            block.append((_ANY_BIT, 0, 1, values))
+        else:
+            block += [(_EQUAL, len(values) - 1 - i, 0 if i < len(values) - 1 else 1, v) for i, v in enumerate(values)]
+        block.append((_RETURN, 0, 0, result))
+    return block + [(_RETURN, 0, 0, _ALLOW)]
+
+
+def for_process(code, pid):
+    """The filter `code` with its placeholder replaced by `pid`: the one process to which signals may be sent."""
+    return code.replace(struct.pack("=I", OWN_PID), struct.pack("=I", pid))
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Kernel interface
+# ------------------------------------------------------------------------------------------------------------------
+
+PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 24, 28, 36, 38
+NO_ROOT_LOCKED = 0b11  # SECBIT_NOROOT and its lock: executing a program as uid 0 grants no capabilities
+CAPABILITY_VERSION_3 = 0x20080522
+SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 4
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
+    0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)
+MS_NOSUID, MS_NODEV, MS_REC, MS_PRIVATE, MNT_DETACH = 2, 4, 0x4000, 0x40000, 2
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def checked(result, what):
+    """`result` of a C call. Raises OSError when it says failure."""
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+    return result
+
+
+def call(number, *args):
+    """One raw system call with integers and buffers. Raises OSError."""
+    words = [ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in args]
+    return checked(LIBC.syscall(ctypes.c_long(number), *words), f"system call {number}")
+
+
+def prctl(option, argument):
+    """prctl(2) with one argument. Raises OSError."""
+    zero = ctypes.c_ulong(0)
+    checked(LIBC.prctl(option, ctypes.c_ulong(argument), zero, zero, zero), f"prctl {option}")
+
+
+def drop_privileges(numbers):
+    """No capabilities, and none to be had from any program that is executed."""
+    header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
+    call(numbers["capset"], ctypes.c_char_p(header), ctypes.c_char_p(bytes(24)))
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def install_filter(numbers, code):
+    """Applies an assembled seccomp filter to this process, for good."""
+    program = struct.pack("@HP", len(code) // 8, ctypes.cast(ctypes.c_char_p(code), ctypes.c_void_p).value)
+    call(numbers["seccomp"], SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, ctypes.c_char_p(program))
+
+
+def execute_descriptor(numbers, descriptor, argv, env):
+    """execveat(2) of an open program, the only one that the run phase's filter permits. Raises OSError."""
+    words = [word.encode() for word in argv]
+    settings = [f"{name}={value}".encode() for name, value in env.items()]
+    argv_array = (ctypes.c_char_p * (len(words) + 1))(*words)
+    env_array = (ctypes.c_char_p * (len(settings) + 1))(*settings)
+    call(numbers["execveat"], descriptor, ctypes.c_char_p(b""), argv_array, env_array, AT_EMPTY_PATH)
+
+
+def landlock_abi():
+    """Version of Landlock that the running kernel offers; 0 when it has none or it is switched off."""
+    try:
+        return call(444, None, 0, 1)
+    except OSError:
+        return 0
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Landlock
+# ------------------------------------------------------------------------------------------------------------------
+
+FS_EXECUTE, FS_WRITE_FILE, FS_READ_FILE, FS_READ_DIR = 1, 2, 4, 8
+FS_TRUNCATE, FS_IOCTL_DEV = 1 << 14, 1 << 15
+READ = FS_EXECUTE | FS_READ_FILE | FS_READ_DIR
+ON_FILES = FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV
+NEVER_GRANTED = 1 << 6 | 1 << 11 | FS_IOCTL_DEV  # making device files, device ioctls
+# rights over files that each version added: 1 = thirteen, 2 = refer, 3 = truncate, 5 = device ioctl
+FS_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
+NET_RIGHTS = 3  # version 4: bind and connect TCP
+SCOPES = 3  # version 6: abstract UNIX sockets and signals
+LANDLOCK_RULE_PATH_BENEATH = 1
+
+
+def landlock_ruleset(abi, rules):
+    """A ruleset (descriptor) that denies every file access `abi` knows but `rules`: (O_PATH descriptor, rights) pairs."""
+    handled = FS_RIGHTS[min(abi, 5)]
+    attributes = struct.pack("=QQQ", handled, NET_RIGHTS if abi >= 4 else 0, SCOPES if abi >= 6 else 0)
+    size = 24 if abi >= 6 else 16 if abi >= 4 else 8
+    ruleset = call(444, ctypes.c_char_p(attributes), size, 0)
+    for descriptor, rights in rules:
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            rights &= ON_FILES
+        rule = struct.pack("=Qi", rights & handled, descriptor)
+        call(445, ruleset, LANDLOCK_RULE_PATH_BENEATH, ctypes.c_char_p(rule), 0)
+    return ruleset
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# One job
+# ------------------------------------------------------------------------------------------------------------------
+
+EXEC_FD = 4000  # above every limit on open files that a job may get: nothing that it opens can ever take this number
+FIRST_HIGH_FD = EXEC_FD + 1
+BWRAP_TASKS = 4  # bwrap itself, its process 1, and two to spare while they start
+SPARE_TASKS = 512  # what all jobs of an ordinary user may start together, beyond what the user runs already
+CPU_GRACE_S = 1  # from SIGXCPU to SIGKILL
+WATCH_EVERY_S = 0.05  # how often the size of a temporary folder is looked at where no file system limits it
+KILL_AGAIN_S = 1.0
+TMP_INODES = 16384
+BWRAP_ALWAYS = ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
+                "--die-with-parent", "--cap-drop", "ALL")
+
+
+class Slot:
+    """A root folder for run-phase jobs, used by one at a time: the runtime libraries, the program and an empty tmp."""
+
+    def __init__(self, path):
+        self.path = path
+        self.tmp = path + "/tmp"
+        self.tmp_bytes = None  # size of the tmpfs mounted on tmp; None while it is a plain folder
+
+
+class Job:
+    """A running command, as the launcher sees it. `request` is what `sandbox.py` sent."""
+
+    def __init__(self, request, reply, slot):
+        self.request = request
+        self.reply = reply
+        self.slot = slot  # None in the build phase
+        self.pid = 0  # also the number of its process group, which seccomp keeps it from leaving
+        self.uid = None
+        self.deadline = time.monotonic() + request["wall_s"]
+        self.status = None  # wait status of the group's leader, once it is dead
+        self.why_killed = None  # "deadline" | "tmp" | "cancelled"
+        self.cpu_s = 0.0
+        self.said = None  # where bwrap reports on itself
+
+
+class Launcher:
+    """The single-threaded server: see the module's docstring."""
+
+    def __init__(self, control, config, powers):
+        self.control = control
+        self.config = config
+        self.powers = powers
+        self.tier = config["tier"]
+        self.folder = config["folder"]
+        self.abi = landlock_abi() if self.tier == "landlock" else 0
+        self.jobs = {}  # process group -> Job
+        self.by_reply = {}  # descriptor -> Job
+        self.free_slots = []
+        self.n_slots = 0
+        self.shared = {}  # read-only file, as it was -> our copy of it
+        self.uids = _unprivileged_uids() if self.tier != "plain" and os.geteuid() == 0 else None
+        self.n_uids_used = 0
+        self.user_tasks = (-1e9, 0)  # when counted, how many
+        self.null = os.open("/dev/null", os.O_RDWR)
+        self.numbers = self.filters = self.build_rules = None
+        if self.tier != "plain":
+            machine = os.uname().machine
+            self.numbers = call_numbers(machine)
+            run_filter = seccomp_filter(machine, "run", EXEC_FD if self.tier == "landlock" else None)
+            self.filters = {"build": seccomp_filter(machine, "build"), "run": run_filter}
+        if self.tier == "landlock":
+            rules = [(os.open(path, os.O_PATH), READ) for path in config["readable"]]
+            self.build_rules = [*rules, (os.open("/dev/null", os.O_PATH), FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE)]
+        for inside, source in config["runtime"].items():
+            os.makedirs(os.path.dirname(self.folder + "/runtime" + inside), exist_ok=True)
+            copy_file(source, self.folder + "/runtime" + inside, 0o555)
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    def serve(self, parent):
+        """Until the other end of the control socket is closed or the process `parent` (a pidfd or None) dies."""
+        wake, wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
+        self.poller = select.epoll()
+        for descriptor in (wake, self.control.fileno(), parent):
+            if descriptor is not None:
+                self.poller.register(descriptor, select.EPOLLIN)
+        while True:
+            for descriptor, _ in self.poller.poll(self._seconds_to_wait()):
+                if descriptor == wake:
+                    os.read(wake, 4096)
+                elif descriptor == parent or descriptor == self.control.fileno() and not self._accept():
+                    return
+                elif descriptor in self.by_reply:
+                    self.poller.unregister(descriptor)
+                    self._kill(self.by_reply[descriptor], "cancelled")
+            self._reap()
+            self._enforce()
+
+    def close(self):
+        """Kills every job and waits until they are gone."""
+        for job in list(self.jobs.values()):
+            self._kill(job, "cancelled")
+        give_up = time.monotonic() + 2.0
+        while self.jobs and time.monotonic() < give_up:
+            self._reap()
+            time.sleep(0.002)
+
+    def _seconds_to_wait(self):
+        if not self.jobs:
+            return None
+        if any(self._watches_tmp(job) for job in self.jobs.values()):
+            return WATCH_EVERY_S
+        return max(0.0, min(job.deadline for job in self.jobs.values()) - time.monotonic())
+
+    def _watches_tmp(self, job):
+        return self.tier != "bwrap" and job.slot is not None and job.slot.tmp_bytes is None
+
+    def _enforce(self):
+        now = time.monotonic()
+        for job in list(self.jobs.values()):
+            if now >= job.deadline:
+                job.deadline = now + KILL_AGAIN_S
+                self._kill(job, "deadline")
+            elif self._watches_tmp(job) and is_larger_than(job.slot.tmp, job.request["tmp_bytes"]):
+                self._kill(job, "tmp")
+
+    def _kill(self, job, why):
+        if job.status is None and job.why_killed is None:
+            job.why_killed = why
+        try:
+            os.killpg(job.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # already gone
+
+    def _reap(self):
+        while True:
+            try:
+                dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if dead is None:
+                return
+            pid = dead.si_pid
+            job = self.jobs.get(pid) or self.jobs.get(os.getpgid(pid))
+            if job and pid == job.pid:
+                self._kill(job, None)  # now, while the dead leader still keeps the number from being used again
+            _, status, usage = os.wait4(pid, 0)
+            if job:
+                job.cpu_s += usage.ru_utime + usage.ru_stime
+                if pid == job.pid:
+                    job.status = status
+                if job.status is not None and not group_is_alive(job.pid):
+                    self._finish(job)
+
+    def _finish(self, job):
+        del self.jobs[job.pid]
+        del self.by_reply[job.reply.fileno()]
+        error = None
+        if job.said is not None:
+            if b"exit-code" not in os.read(job.said, 4096) and job.why_killed is None and os.WIFEXITED(job.status):
+                error = "bwrap could not set up the sandbox"
+            os.close(job.said)
+        if self.tier == "plain":
+            kill_strays(self.jobs)
+        if job.slot:
+            self._clear(job)
+        self._answer(job.reply, {"status": job.status, "cpu_s": job.cpu_s, "why_killed": job.why_killed, "error": error})
+
+    def _answer(self, reply, message):
+        try:
+            reply.send(marshal.dumps(message), _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
+        except OSError:
+            pass  # nobody is waiting any more
+        reply.close()
+
+    # -- starting ---------------------------------------------------------------------------------------------------
+
+    def _accept(self):
+        """Takes one request. Returns False when the other side has gone."""
+        message, ancillary, _, _ = self.control.recvmsg(1 << 18, _socket.CMSG_SPACE(64 * 4), _socket.MSG_CMSG_CLOEXEC)
+        if not message:
+            return False
+        descriptors = [d for _, _, data in ancillary for d in struct.unpack(f"={len(data) // 4}i", data)]
+        reply = _socket.socket(fileno=descriptors[0])
+        try:
+            self._start(marshal.loads(message), reply, descriptors[1:])
+        except (OSError, ValueError, EOFError) as problem:
+            self._answer(reply, {"status": None, "error": str(problem)})
+        for descriptor in descriptors[1:]:
+            os.close(descriptor)
+        return True
+
+    def _start(self, request, reply, descriptors):
+        slot = program = status_w = None
+        if request["phase"] == "run":
+            slot = self.free_slots.pop() if self.free_slots else self._new_slot()
+        job = Job(request, reply, slot)
+        try:
+            if slot:
+                program = self._furnish(slot, request)
+                job.uid = self._next_uid()
+            if self.tier == "bwrap":
+                job.said, status_w = os.pipe2(os.O_CLOEXEC)
+            n_tasks = self._task_limit(request["processes"], job.uid)
+            job.pid = os.fork()
+            if job.pid == 0:
+                self._become(job, program, status_w, descriptors, n_tasks)
+        except OSError:
+            if slot:
+                self._clear(job)
+            raise
+        finally:
+            for descriptor in (program, status_w):
+                if descriptor is not None:
+                    os.close(descriptor)
+        self.jobs[job.pid] = self.by_reply[reply.fileno()] = job
+        self.poller.register(reply.fileno(), select.EPOLLIN)
+
+    def _next_uid(self):
+        """A user that owns nothing and runs nothing else, when we are root: root's tasks are never counted."""
+        if self.uids is None:
+            return None
+        self.n_uids_used += 1
+        return self.uids[self.n_uids_used % len(self.uids)]
+
+    def _task_limit(self, processes, uid):
+        extra = BWRAP_TASKS if self.tier == "bwrap" else 0
+        if uid is not None:
+            return processes + extra
+        if time.monotonic() - self.user_tasks[0] > 1.0:
+            self.user_tasks = (time.monotonic(), tasks_of(os.getuid()))
+        return self.user_tasks[1] + processes + extra + SPARE_TASKS
+
+    # -- slots ------------------------------------------------------------------------------------------------------
+
+    def _new_slot(self):
+        slot = Slot(f"{self.folder}/root-{self.n_slots}")
+        self.n_slots += 1
+        os.makedirs(slot.tmp)
+        for inside in self.config["runtime"]:
+            os.makedirs(os.path.dirname(slot.path + inside), exist_ok=True)
+            os.link(self.folder + "/runtime" + inside, slot.path + inside)
+        return slot
+
+    def _furnish(self, slot, request):
+        """Puts program and read-only files into the slot. Returns a descriptor of the program."""
+        for path in request["read_only"]:
+            os.makedirs(os.path.dirname(slot.path + path), exist_ok=True)
+            os.link(self._shared_copy(path), slot.path + path)
+        link_or_copy(request["binary"], slot.path + "/program", 0o755)
+        if self.tier == "landlock" and "mount" in self.powers and slot.tmp_bytes != request["tmp_bytes"]:
+            self._mount_tmp(slot, request["tmp_bytes"])
+        return os.open(slot.path + "/program", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def _shared_copy(self, path):
+        status = os.stat(path)
+        key = (path, status.st_mtime_ns, status.st_size)
+        if key not in self.shared:
+            os.makedirs(self.folder + "/shared", exist_ok=True)
+            self.shared[key] = f"{self.folder}/shared/{len(self.shared)}"
+            copy_file(path, self.shared[key], 0o555)
+        return self.shared[key]
+
+    def _mount_tmp(self, slot, tmp_bytes):
+        if slot.tmp_bytes is not None:
+            checked(LIBC.umount2(slot.tmp.encode(), MNT_DETACH), "umount")
+            slot.tmp_bytes = None
+        options = f"size={tmp_bytes},nr_inodes={TMP_INODES},mode=0700".encode()
+        checked(LIBC.mount(b"tmpfs", slot.tmp.encode(), b"tmpfs", ctypes.c_ulong(MS_NOSUID | MS_NODEV), options), "mount")
+        slot.tmp_bytes = tmp_bytes
+
+    def _clear(self, job):
+        """Gives the slot back as it was. What a job left in tmp is unmounted, or moved away and deleted by a child."""
+        slot = job.slot
+        for path in (*job.request["read_only"], "/program"):
+            try:
+                os.unlink(slot.path + path)
+            except FileNotFoundError:
+                pass
+        if os.listdir(slot.tmp):
+            if slot.tmp_bytes is not None:
+                checked(LIBC.umount2(slot.tmp.encode(), MNT_DETACH), "umount")
+                slot.tmp_bytes = None
+            else:
+                old = f"{self.folder}/trash-{time.monotonic_ns()}"
+                os.rename(slot.tmp, old)
+                os.mkdir(slot.tmp)
+                if os.fork() == 0:
+                    remove_tree(old)
+                    os._exit(0)
+        self.free_slots.append(slot)
+
+    # -- in the child -----------------------------------------------------------------------------------------------
+
+    def _become(self, job, program, status_w, descriptors, n_tasks):
+        """Turns the forked child into the job. Never returns; what goes wrong is told to the one who asked."""
+        reply = job.reply.fileno()
+        try:
+            signal.set_wakeup_fd(-1)
+            os.setsid()
+            for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            reply = high(reply)
+            if self.tier == "bwrap":
+                enter = self._prepare_bwrap(job, status_w)
+            elif self.tier == "landlock":
+                enter = self._prepare_landlock(job, program)
+            else:
+                enter = self._prepare_plain(job)
+            moved = [high(descriptor) for descriptor in descriptors]
+            for source, target in zip([self.null, *moved], [0, 1, 2, *job.request["fds"]]):
+                os.dup2(source, target)
+            set_limits(job.request, n_tasks)
+            if job.uid is not None:
+                os.setgroups([])
+                os.setresgid(job.uid, job.uid, job.uid)
+                os.setresuid(job.uid, job.uid, job.uid)
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            enter()
+        except BaseException as problem:  # anything at all: this process must not go on as a second launcher
+            os.write(reply, marshal.dumps({"status": None, "error": f"{type(problem).__name__}: {problem}"}))
+        finally:
+            os._exit(127)
+
+    def _prepare_plain(self, job):
+        request = job.request
+        folder = job.slot.tmp if job.slot else request["cwd"]
+        path = job.slot.path + "/program" if job.slot else request["argv"][0]
+        os.chdir(folder)
+        return lambda: os.execve(path, request["argv"], environment(request, folder))
+
+    def _prepare_bwrap(self, job, status_w):
+        request = job.request
+        filter_r, filter_w = os.pipe()
+        os.write(filter_w, for_process(self.filters[request["phase"]], 2))  # bwrap's own is process 1
+        os.close(filter_w)
+        inherited = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, FIRST_HIGH_FD) for descriptor in (filter_r, status_w)]
+        arguments = [self.config["bwrap"], *BWRAP_ALWAYS, "--seccomp", str(inherited[0]), "--json-status-fd", str(inherited[1])]
+        if job.slot:
+            folder, command = "/tmp", ["/program", *request["argv"][1:]]
+            arguments += ["--ro-bind", job.slot.path, "/", "--size", str(request["tmp_bytes"]), "--tmpfs", "/tmp"]
+        else:
+            folder, command = request["cwd"], request["argv"]
+            shown = [word for path in request["read_only"] for word in ("--ro-bind", path, path)]
+            arguments += [*self.config["bwrap_build"], *shown, "--bind", folder, folder, "--remount-ro", "/"]
+        arguments += ["--chdir", folder, "--", *command]
+        return lambda: os.execve(arguments[0], arguments, environment(request, folder))
+
+    def _prepare_landlock(self, job, program):
+        request, slot = job.request, job.slot
+        own = slot.tmp if slot else request["cwd"]
+        rules = [(os.open(own, os.O_PATH | os.O_CLOEXEC), FS_RIGHTS[min(self.abi, 5)] & ~NEVER_GRANTED)]
+        if slot is None:
+            rules += [(os.open(path, os.O_PATH | os.O_CLOEXEC), READ) for path in request["read_only"]]
+            ruleset = landlock_ruleset(self.abi, self.build_rules + rules)
+        else:
+            if job.uid is not None:
+                os.chown(slot.tmp, job.uid, job.uid)
+            outside = () if "chroot" in self.powers else (self.config["loader"], *request["read_only"])
+            for path in (slot.path, *outside):
+                rules.append((os.open(path, os.O_PATH | os.O_CLOEXEC), READ))
+            ruleset = landlock_ruleset(self.abi, rules)
+            os.dup2(program, EXEC_FD, inheritable=False)
+        prefix = ""
+        if slot and "chroot" in self.powers:
+            os.chroot(slot.path)
+            own = "/tmp"
+        elif slot:
+            prefix = slot.path
+        os.chdir(own)
+        env = environment(request, own, prefix)
+        code = for_process(self.filters[request["phase"]], os.getpid())
+        ruleset = high(ruleset)
+
+        def enter():
+            drop_privileges(self.numbers)
+            call(446, ruleset, 0)
+            install_filter(self.numbers, code)
+            if slot is None:
+                os.execve(request["argv"][0], request["argv"], env)
+            execute_descriptor(self.numbers, EXEC_FD, ["/program", *request["argv"][1:]], env)
+
+        return enter
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Small parts
+# ------------------------------------------------------------------------------------------------------------------
+
+
+def environment(request, folder, prefix=""):
+    """The job's whole environment: the fixed list, its one folder, and where its libraries are (under `prefix`)."""
+    env = {"HOME": folder, "TMPDIR": folder}
+    if request["library_path"]:
+        env["LD_LIBRARY_PATH"] = ":".join(prefix + path for path in request["library_path"])
+    return {**env, **request["env"]}
+
+
+def set_limits(request, n_tasks):
+    """Resource limits of the calling process; children inherit them and nothing can raise them again."""
+    cpu_s = max(1, -int(-request["cpu_s"] // 1))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + CPU_GRACE_S))
+    for what, value in (
+        (resource.RLIMIT_CORE, 0), (resource.RLIMIT_MEMLOCK, 0), (resource.RLIMIT_MSGQUEUE, 0),
+        (resource.RLIMIT_FSIZE, request["file_bytes"]), (resource.RLIMIT_NPROC, n_tasks),
+        (resource.RLIMIT_NOFILE, request["open_files"]), (resource.RLIMIT_AS, request["memory_bytes"]),
+    ):
+        hard = resource.getrlimit(what)[1]
+        if hard != resource.RLIM_INFINITY:
+            value = min(value, hard)
+        resource.setrlimit(what, (value, value))
+
+
+def high(descriptor):
+    """A duplicate out of the way of the numbers that a job may ask for; closed on exec."""
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST_HIGH_FD)
+
+
+def copy_file(source, target, mode):
+    """Copies one regular file. Raises OSError."""
+    source_fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    target_fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        if not stat.S_ISREG(os.fstat(source_fd).st_mode):
+            raise OSError(errno.EINVAL, f"not a regular file: {source}")
+        while os.sendfile(target_fd, source_fd, None, 1 << 30):
+            pass
+        os.fchmod(target_fd, mode)
+    finally:
+        os.close(source_fd)
+        os.close(target_fd)
+
+
+def link_or_copy(source, target, mode):
+    """Hard link of the regular file `source`, or a copy where there can be none. Symbolic links are refused."""
+    if not stat.S_ISREG(os.lstat(source).st_mode):
+        raise OSError(errno.EINVAL, f"not a regular file: {source}")
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as problem:
+        if problem.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
+            raise
+        copy_file(source, target, mode)
+    else:
+        if os.stat(target).st_mode & mode != mode:
+            os.chmod(target, mode)
+
+
+def remove_tree(path):
+    """Deletes a folder and what is in it, as far as possible, without following links."""
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    remove_tree(entry.path)
+                else:
+                    os.unlink(entry.path)
+        os.rmdir(path)
+    except OSError:
+        pass  # the caller has nobody left to tell
+
+
+def is_larger_than(path, n_bytes, max_entries=4096):
+    """Whether the files under `path` hold more than `n_bytes` or number more than `max_entries`."""
+    n_entries, folders = 0, [path]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    n_entries += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    n_bytes -= entry.stat(follow_symlinks=False).st_blocks * 512
+                    if n_bytes < 0 or n_entries > max_entries:
+                        return True
+        except OSError:
+            pass  # it changes under our hands
+    return False
+
+
+def group_is_alive(group):
+    """Whether the process group still has a member, dead ones that nobody waited for included."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def kill_strays(jobs):
+    """Kills adopted processes of no known group: a command of the plain tier may start a session of its own."""
+    try:
+        with open("/proc/thread-self/children") as listing:
+            children = [int(pid) for pid in listing.read().split()]
+    except OSError:
+        return  # a kernel without CONFIG_PROC_CHILDREN
+    for pid in children:
+        try:
+            if os.getpgid(pid) not in jobs and os.getpgid(pid) != os.getpgrp():
+                os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def tasks_of(uid):
+    """How many threads the user runs on this machine, as far as /proc tells."""
+    n_tasks = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                if os.stat("/proc/" + name).st_uid == uid:
+                    n_tasks += os.stat(f"/proc/{name}/task").st_nlink - 2
+            except OSError:
+                pass  # gone meanwhile
+    return n_tasks
+
+
+def _unprivileged_uids():
+    """A range of user ids that exist here and that nobody uses; None where we may not become somebody else."""
+    with open("/proc/self/status") as lines:
+        effective = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff"))
+    with open("/proc/self/uid_map") as lines:
+        maps = [[int(word) for word in line.split()] for line in lines]
+    needed = 1 << 0 | 1 << 6 | 1 << 7  # CAP_CHOWN, CAP_SETGID, CAP_SETUID
+    for candidates in (range(0x70000000, 0x70004000), range(61000, 65000)):  # unassigned; else what a 16 bit map has left
+        mapped = any(first <= candidates[0] and candidates[-1] < first + count for first, _, count in maps)
+        if effective & needed == needed and mapped:
+            return candidates
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Start
+# ------------------------------------------------------------------------------------------------------------------
+
+
+def enter_namespaces():
+    """Leaves the machine's network, processes and mounts behind where the kernel lets us. Returns what we may now do.
+
+    Once for all jobs, so it costs them nothing. On top of Landlock and seccomp, never instead: where it is refused
+    (a container without capabilities) the sandbox is whole without, but a program then sees its temporary folder under
+    another name than /tmp, and the size of that folder is looked at instead of limited.
+    """
+    flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
+    uid, gid = os.geteuid(), os.getegid()
+    if LIBC.unshare(flags) != 0:
+        if uid == 0 or LIBC.unshare(flags | CLONE_NEWUSER) != 0:
+            return _may_change_root()
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+            with open("/proc/self/" + name, "w") as setting:
+                setting.write(text)
+    checked(LIBC.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None), "mount")
+    return ["mount", "net", "pid", *_may_change_root()]
+
+
+def _may_change_root():
+    try:
+        os.chroot("/")
+    except OSError:
+        return []
+    return ["chroot"]
+
+
+def become_first_process():
+    """Forks into the new process namespace: when its process 1, the child, dies, the kernel kills all the others."""
+    child = os.fork()
+    if child:
+        os.closerange(0, 64)
+        os.waitpid(child, 0)
+        os._exit(0)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main():
+    """`sandbox_launcher.py CONTROL_FD`: the configuration is the first message on it."""
+    control = _socket.socket(fileno=int(sys.argv[1]))
+    config = marshal.loads(control.recv(1 << 18))
+    try:
+        parent = os.pidfd_open(os.getppid())
+    except OSError:
+        parent = None  # before Linux 5.3: the end of the socket has to do
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    os.umask(0o022)
+    powers = []
+    if config["tier"] == "landlock":
+        powers = enter_namespaces()
+        if "pid" in powers:
+            become_first_process()
+        _forget_capabilities()
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    launcher = Launcher(control, config, powers)
+    control.send(marshal.dumps({"powers": powers, "abi": launcher.abi, "changes_user": launcher.uids is not None}))
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        launcher.serve(parent)
+    finally:
+        launcher.close()
+        remove_tree(config["folder"])
+
+
+def _forget_capabilities():
+    """What this process executes gets none, not even as root. Without CAP_SETPCAP there is little to forget."""
+    try:
+        prctl(PR_SET_SECUREBITS, NO_ROOT_LOCKED)
+        for capability in range(64):
+            prctl(PR_CAPBSET_DROP, capability)
+    except OSError:
+        pass  # the first number past the last capability, too
+
+
+if __name__ == "__main__":
+    main()
