@@ -1,0 +1,365 @@
+"""tasks.py: every layout becomes the same rows; what cannot be used is refused in one sentence."""
+
+import json
+
+import pytest
+
+import tasks
+from tasks import TaskError, build_messages, load_tasks, rust_wording, tasks_hash
+
+
+def write_jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_parquet(path, rows):
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return path
+
+
+def load_one(tmp_path, row, **options):
+    """The one task that a file with this one row holds."""
+    (task,) = load_tasks(str(write_jsonl(tmp_path / "set.jsonl", [row])), **options)
+    return task
+
+
+def contract(task):
+    return {key: task[key] for key in ("task_id", "prompt", "tests", "entry_point")}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Layouts
+# ---------------------------------------------------------------------------------------------------------------------
+
+PLAIN_LAYOUTS = [
+    pytest.param(
+        {"task_id": "a/1", "prompt": "Double a number.", "tests": ["assert_eq!(double(2), 4);"], "entry_point": "double"},
+        {"task_id": "a/1", "prompt": "Double a number.", "tests": ["assert_eq!(double(2), 4);"], "entry_point": "double"},
+        id="own",
+    ),
+    pytest.param(
+        {"prompt": "Double a number."},
+        {"task_id": "set/0", "prompt": "Double a number.", "tests": None, "entry_point": None},
+        id="own, prompt alone",
+    ),
+    pytest.param(
+        {"task_id": 7, "prompt": "Double a number.", "tests": "assert_eq!(double(2), 4);"},
+        {"task_id": "7", "prompt": "Double a number.", "tests": ["assert_eq!(double(2), 4);"], "entry_point": None},
+        id="own, one test text and a number as id",
+    ),
+    pytest.param(
+        {"prompt": "Double a number.", "tests": '["assert!(a());", "assert!(b());"]'},
+        {"task_id": "set/0", "prompt": "Double a number.", "tests": ["assert!(a());", "assert!(b());"], "entry_point": None},
+        id="own, tests as JSON text",
+    ),
+    pytest.param(
+        {"prompt": "Double a number.", "tests": ["  ", ""]},
+        {"task_id": "set/0", "prompt": "Double a number.", "tests": None, "entry_point": None},
+        id="own, blank tests are no tests",
+    ),
+    pytest.param(
+        {"task_id": "m/1", "text": "Write a python function to add.", "code": "def f(): pass", "test_list": ["assert f() is None"]},
+        {"task_id": "m/1", "prompt": "Write a Rust function to add.", "tests": None, "entry_point": None},
+        id="MBPP: Rust wording, Python tests dropped",
+    ),
+    pytest.param(
+        {"id": "ace_3", "source": "evol", "question": "Implement a function that sorts.", "test_cases": ["assert f([]) == []"]},
+        {"task_id": "ace_3", "prompt": "Implement a Rust function that sorts.", "tests": None, "entry_point": None},
+        id="AceCode: Rust wording, Python tests dropped",
+    ),
+    pytest.param(
+        {"question": "How do I reverse a string in Rust?"},
+        {"task_id": "set/0", "prompt": "How do I reverse a string in Rust?", "tests": None, "entry_point": None},
+        id="question",
+    ),
+    pytest.param(
+        {"task_id": "ox_1", "rust_prompt": "Sum a slice.", "rust_code": "fn s() {}", "rust_test_list": ["assert_eq!(s(), ());"]},
+        {"task_id": "ox_1", "prompt": "Sum a slice.", "tests": None, "entry_point": None},
+        id="Oxen",
+    ),
+]
+
+
+@pytest.mark.parametrize(("row", "expected"), PLAIN_LAYOUTS)
+def test_layout_is_recognised_by_its_columns(tmp_path, row, expected):
+    assert contract(load_one(tmp_path, row)) == expected
+
+
+def test_multipl_e_shows_the_signature_and_keeps_the_stray_brace_tests(tmp_path):
+    tests = "}\n\nfn main() {\n    let candidate = halve;\n    assert_eq!(candidate(4), 2);\n}\n"
+    signature = "/// Halve a number.\nfn halve(n: isize) -> isize {\n"
+    task = load_one(tmp_path, {"name": "own_1_halve", "language": "rs", "prompt": signature, "tests": tests, "stop_tokens": ["\n}"]})
+    assert (task["task_id"], task["entry_point"], task["tests"]) == ("own_1_halve", "halve", [tests])
+    assert "/// Halve a number.\nfn halve(n: isize) -> isize {\n" in task["prompt"]
+    assert task["prompt"].count("{") == task["prompt"].count("}"), "the stub shown to the model is closed"
+    assert "assert" not in task["prompt"]
+
+
+def test_multipl_e_entry_point_is_the_last_function_not_a_helper_or_a_word_in_a_comment(tmp_path):
+    signature = "fn helper(n: u8) -> u8 { n }\n/// calls fn other\nfn target(n: u8) -> u8 {\n"
+    task = load_one(tmp_path, {"name": "own_2", "language": "rs", "prompt": signature, "tests": "}\nfn main() {}\n"})
+    assert task["entry_point"] == "target"
+
+
+@pytest.mark.parametrize("prompt_has_signature", [True, False])
+def test_humaneval_x_shows_the_signature_once_and_hides_the_test_module(tmp_path, prompt_has_signature):
+    signature = "fn half_of(n:i32) -> i32{\n"
+    module = "#[cfg(test)]\nmod tests {\n    use super::*;\n    #[test]\n    fn t() { assert_eq!(half_of(4), 2); }\n}\n"
+    task = load_one(
+        tmp_path,
+        {
+            "task_id": "Rust/0",
+            "prompt": "\n/*\nHalf of n.\n*/\n" + (signature if prompt_has_signature else ""),
+            "declaration": "use std::cmp::max;\n" + signature,
+            "canonical_solution": "    n / 2\n}\n",
+            "test": module,
+        },
+    )
+    assert (task["task_id"], task["entry_point"], task["tests"]) == ("Rust/0", "half_of", [module])
+    assert task["prompt"].count("fn half_of") == 1
+    assert "Half of n." in task["prompt"]
+    assert "n / 2" not in task["prompt"] and "assert_eq" not in task["prompt"]
+
+
+def test_parquet_and_json_and_jsonl_hold_the_same_tasks(tmp_path):
+    rows = [
+        {"task_id": "1", "rust_prompt": "One.", "rust_code": "fn a() {}", "rust_test_list": ["assert!(a());"]},
+        {"task_id": "2", "rust_prompt": "Two.", "rust_code": "fn b() {}", "rust_test_list": ["assert!(b());"]},
+    ]
+    (tmp_path / "set.json").write_text(json.dumps(rows))
+    files = [write_jsonl(tmp_path / "set.jsonl", rows), write_parquet(tmp_path / "set.parquet", rows), tmp_path / "set.json"]
+    columns = {"tests": "rust_test_list"}
+    loaded = [[contract(task) for task in load_tasks(str(file), columns=columns)] for file in files]
+    assert loaded[0] == loaded[1] == loaded[2]
+    assert [task["tests"] for task in loaded[0]] == [["assert!(a());"], ["assert!(b());"]]
+
+
+@pytest.mark.parametrize(
+    ("python", "rust"),
+    [
+        ("Write a python function to reverse a list.", "Write a Rust function to reverse a list."),
+        ("Write a Python 3 function to add.", "Write a Rust function to add."),
+        ("Write a function to add.", "Write a Rust function to add."),
+        ("Please implement the method that adds.", "Please implement a Rust method that adds."),
+        ("Write a Rust function to add.", "Write a Rust function to add."),
+        ("Sort the array.", "Write this in Rust: Sort the array."),
+        ("Write a function for pythonic names.", "Write a Rust function for pythonic names."),
+    ],
+)
+def test_python_wording_asks_for_rust(python, rust):
+    assert rust_wording(python) == rust
+
+
+def test_other_columns_pass_through(tmp_path):
+    task = load_one(tmp_path, {"prompt": "One.", "difficulty": 3, "source": "mine"})
+    assert task["difficulty"] == 3
+    assert task["source"] == "mine"
+
+
+def test_source_is_the_file_when_the_row_names_none(tmp_path):
+    assert load_one(tmp_path, {"prompt": "One."})["source"] == str(tmp_path / "set.jsonl")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Choosing columns and rows
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_columns_are_mapped_by_name(tmp_path):
+    row = {"number": 3, "instruction": "Add.", "checks": ["assert!(ok());"], "prompt": "not this one"}
+    columns = {"prompt": "instruction", "tests": "checks", "task_id": "number", "entry_point": None}
+    assert contract(load_one(tmp_path, row, columns=columns)) == {
+        "task_id": "3",
+        "prompt": "Add.",
+        "tests": ["assert!(ok());"],
+        "entry_point": None,
+    }
+
+
+@pytest.fixture
+def five(tmp_path):
+    return str(write_jsonl(tmp_path / "five.jsonl", [{"task_id": f"t{i}", "prompt": f"Task {i}."} for i in range(5)]))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "key"),
+    [
+        ("splits.json", '{"train": ["t3", "t1"], "eval": ["t0"]}', ":train"),
+        ("ids.json", '["t1", "t3"]', ""),
+        ("ids.txt", "t1\n\n  t3  \n", ""),
+    ],
+)
+def test_task_ids_keep_those_rows_in_file_order(tmp_path, five, file, content, key):
+    (tmp_path / file).write_text(content)
+    chosen = load_tasks(five, task_ids=f"{tmp_path / file}{key}")
+    assert [task["task_id"] for task in chosen] == ["t1", "t3"]
+
+
+def test_limit_counts_after_task_ids(tmp_path, five):
+    (tmp_path / "ids.txt").write_text("t1\nt3\nt4\n")
+    assert [t["task_id"] for t in load_tasks(five, task_ids=str(tmp_path / "ids.txt"), limit=2)] == ["t1", "t3"]
+    assert [t["task_id"] for t in load_tasks(five, limit=2)] == ["t0", "t1"]
+    assert len(load_tasks(five, limit=99)) == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "is_same"),
+    [
+        ({}, True),
+        ({"difficulty": 9}, True),
+        ({"prompt": "Add two numbers"}, False),
+        ({"tests": ["assert_eq!(add(1, 1), 2);"]}, False),
+        ({"tests": None}, False),
+        ({"entry_point": "sum"}, False),
+        ({"task_id": "2"}, False),
+    ],
+)
+def test_hash_changes_exactly_with_what_a_run_sees(change, is_same):
+    task = {"task_id": "1", "prompt": "Add.", "tests": ["assert_eq!(add(1, 2), 3);"], "entry_point": "add", "difficulty": 1}
+    assert (tasks_hash([task]) == tasks_hash([task | change])) is is_same
+
+
+def test_hash_depends_on_order_and_takes_lone_surrogates():
+    first, second = ({"task_id": name, "prompt": "\ud800", "tests": None, "entry_point": None} for name in "ab")
+    assert tasks_hash([first, second]) != tasks_hash([second, first])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is refused
+# ---------------------------------------------------------------------------------------------------------------------
+
+GOOD_LINE = '{"prompt": "One."}\n'
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("set.jsonl", "", "the prompt set is empty"),
+        ("set.json", "[]", "the prompt set is empty"),
+        ("set.jsonl", GOOD_LINE + '{"prompt": "Two."\n', r"line 2: not JSON"),
+        ("set.jsonl", GOOD_LINE + "\n" + "[1]\n", r"line 3: expected a JSON object, found list"),
+        ("set.jsonl", GOOD_LINE + '{"prompt": "  "}\n', r"row 2: the prompt is empty"),
+        ("set.jsonl", GOOD_LINE + '{"prompt": null}\n', r"row 2: the prompt is"),
+        ("set.jsonl", GOOD_LINE + '{"other": 1}\n', r"lacks the column 'prompt'"),
+        ("set.jsonl", '{"text": "x", "answer": "y"}\n', r"no prompt column: found the columns text, answer.*--prompt_column"),
+        ("set.jsonl", '{"prompt": "x", "tests": [1]}\n', r"tests must be text or a list of texts, found list"),
+        ("set.jsonl", '{"prompt": "x", "tests": 3}\n', r"tests must be text or a list of texts, found int"),
+        ("set.jsonl", '{"task_id": "a", "prompt": "x"}\n{"task_id": "a", "prompt": "y"}\n', r"'a' appears more than once"),
+        ("set.json", '{"prompt": "x"}', r"must hold a list of objects"),
+    ],
+)
+def test_unusable_file_is_refused_in_one_sentence(tmp_path, file, content, message):
+    (tmp_path / file).write_text(content)
+    with pytest.raises(TaskError, match=message) as refusal:
+        load_tasks(str(tmp_path / file))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("set.json", b'[{"prompt": "x"}'),
+        ("set.json", b"[1, 2]"),
+        ("set.jsonl", b'{"prompt": "caf\xe9"}\n'),
+        ("set.parquet", b"PAR1 no, it is not"),
+    ],
+)
+def test_broken_file_is_the_users_fault_and_is_named(tmp_path, file, content):
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(TaskError, match=file.replace(".", r"\.")):
+        load_tasks(str(tmp_path / file))
+
+
+@pytest.mark.parametrize("source", ["missing.jsonl", "./somewhere", "/nowhere/set.parquet"])
+def test_missing_file_is_not_taken_for_a_hub_dataset(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TaskError, match="no such file"):
+        load_tasks(source)
+
+
+def test_missing_mapped_column_is_named_with_what_was_found(five):
+    with pytest.raises(TaskError, match=r"no column instruction; found task_id, prompt"):
+        load_tasks(five, columns={"prompt": "instruction"})
+
+
+@pytest.mark.parametrize(
+    ("ids", "key", "message"),
+    [
+        ('{"train": ["t1"]}', ":eval", r"no key 'eval'; found train"),
+        ('{"train": ["t1"]}', "", r"expected a list of ids; name a key"),
+        ('["x1", "x2"]', "", r"none of the 2 ids of .*its first id is 't0'"),
+        ('["t1", "x2"]', "", r"1 of the 2 ids of .* for example 'x2'"),
+        ('["t1"', "", r"ids\.json"),
+    ],
+)
+def test_task_ids_that_do_not_fit_are_refused(tmp_path, five, ids, key, message):
+    (tmp_path / "ids.json").write_text(ids)
+    with pytest.raises(TaskError, match=message):
+        load_tasks(five, task_ids=f"{tmp_path / 'ids.json'}{key}")
+
+
+def test_task_ids_file_that_is_missing_is_refused(five):
+    with pytest.raises(TaskError, match=r"nowhere\.txt is not a file"):
+        load_tasks(five, task_ids="nowhere.txt")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Hub
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_hub_dataset_is_loaded_by_its_id_and_split(monkeypatch):
+    import datasets
+
+    def load_dataset(source, split):
+        assert (source, split) == ("somebody/prompts", "test")
+        return datasets.Dataset.from_list([{"question": "One?"}, {"question": "Two?"}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    loaded = load_tasks("somebody/prompts", split="test")
+    assert [(task["task_id"], task["prompt"]) for task in loaded] == [("prompts/0", "One?"), ("prompts/1", "Two?")]
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionError("no route to the hub\nsecond line"), ValueError('Unknown split "x"'), ConnectionError()]
+)
+def test_hub_failure_names_the_dataset_and_the_way_round(monkeypatch, error):
+    import datasets
+
+    def load_dataset(source, split):
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(TaskError, match=rf"'somebody/prompts' \({type(error).__name__}.*--tasks FILE") as refusal:
+        load_tasks("somebody/prompts")
+    assert "\n" not in str(refusal.value)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Prompt builder
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_messages_have_the_system_turn_first():
+    assert build_messages("Add.", "Be careful.") == [
+        {"role": "system", "content": "Be careful."},
+        {"role": "user", "content": "Add."},
+    ]
+
+
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_blank_system_prompt_gives_no_system_turn(blank):
+    assert build_messages("Add.", blank) == [{"role": "user", "content": "Add."}]
+
+
+def test_importing_tasks_costs_no_heavy_import():
+    import subprocess
+    import sys
+
+    heavy = "import sys, tasks; print([m for m in ('torch', 'datasets', 'pyarrow', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", heavy], cwd=tasks.__file__.rpartition("/")[0], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
