@@ -20,13 +20,13 @@ import marshal
 import os
 import resource
 import select
-import signal
 import stat
 import struct
 import sys
 import time
 
-import _socket  # `socket` itself drags in enum, selectors and re: 0.2 ms more per fork
+import _signal  # `signal` and `socket` drag in enum, selectors and re: half a millisecond more per fork
+import _socket
 
 # ------------------------------------------------------------------------------------------------------------------
 # System call filter (seccomp): what is not listed is refused with EPERM, what is newer than the lists with ENOSYS.
@@ -89,7 +89,7 @@ PRCTL_OPTIONS = (15, 16, 3, 0x53564D41, 41, 42)  # PR_SET_NAME PR_GET_NAME PR_GE
 AF_UNIX = 1
 OWN_PID = 0xFFFFFFF1  # placeholder in an assembled filter, see for_process
 
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _JUMP, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x05, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 PRETEND, REFUSE, MISSING = _ERRNO, _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
 
@@ -113,21 +113,28 @@ def seccomp_filter(machine, phase, exec_fd=None):
     (the bwrap tier, where the mounts decide what there is to execute). `OWN_PID` stands where the process id goes.
     """
     numbers = call_numbers(machine)
-    code = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, AUDIT_ARCH[machine]), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, 0)]
-    for name, checks in _checked_calls(phase, exec_fd).items():
-        if name in numbers:
-            block = _check_block(checks)
-            code += [(_EQUAL, 0, len(block), numbers[name]), *block]
+    blocks = {numbers[name]: _check_block(checks) for name, checks in _checked_calls(phase, exec_fd).items() if name in numbers}
     for entry in ALLOWED_CALLS.replace("\n", ";").split(";"):
         name = entry.split()[0] if entry.strip() else None
         if name in numbers:
-            code += [(_EQUAL, 0, 1, numbers[name]), (_RETURN, 0, 0, _ALLOW)]
+            blocks[numbers[name]] = [(_RETURN, 0, 0, _ALLOW)]
     for name in PRETENDED_IN_BUILD if phase == "build" else ():
         if name in numbers:
-            code += [(_EQUAL, 0, 1, numbers[name]), (_RETURN, 0, 0, PRETEND)]
+            blocks[numbers[name]] = [(_RETURN, 0, 0, PRETEND)]
+    code = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, AUDIT_ARCH[machine]), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, 0)]
     # the x32 calls start at 2**30: they are newer than the list as well
-    code += [(_AT_LEAST, 0, 1, NEWEST_KNOWN_CALL + 1), (_RETURN, 0, 0, MISSING), (_RETURN, 0, 0, REFUSE)]
+    code += [(_AT_LEAST, 0, 1, NEWEST_KNOWN_CALL + 1), (_RETURN, 0, 0, MISSING), *_search_tree(sorted(blocks.items()))]
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
+
+
+def _search_tree(blocks):
+    """Instructions that find the call's number in `blocks` by halves: the kernel walks them for every number at start."""
+    if len(blocks) == 1:
+        number, block = blocks[0]
+        return [(_EQUAL, 0, len(block), number), *block, (_RETURN, 0, 0, REFUSE)]
+    middle = len(blocks) // 2
+    lower, upper = _search_tree(blocks[:middle]), _search_tree(blocks[middle:])
+    return [(_AT_LEAST, 0, 1, blocks[middle][0]), (_JUMP, 0, 0, len(lower)), *lower, *upper]
 
 
 def _checked_calls(phase, exec_fd):
@@ -214,28 +221,6 @@ def prctl(option, argument):
     checked(LIBC.prctl(option, ctypes.c_ulong(argument), zero, zero, zero), f"prctl {option}")
 
 
-def drop_privileges(numbers):
-    """No capabilities, and none to be had from any program that is executed."""
-    header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
-    call(numbers["capset"], ctypes.c_char_p(header), ctypes.c_char_p(bytes(24)))
-    prctl(PR_SET_NO_NEW_PRIVS, 1)
-
-
-def install_filter(numbers, code):
-    """Applies an assembled seccomp filter to this process, for good."""
-    program = struct.pack("@HP", len(code) // 8, ctypes.cast(ctypes.c_char_p(code), ctypes.c_void_p).value)
-    call(numbers["seccomp"], SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, ctypes.c_char_p(program))
-
-
-def execute_descriptor(numbers, descriptor, argv, env):
-    """execveat(2) of an open program, the only one that the run phase's filter permits. Raises OSError."""
-    words = [word.encode() for word in argv]
-    settings = [f"{name}={value}".encode() for name, value in env.items()]
-    argv_array = (ctypes.c_char_p * (len(words) + 1))(*words)
-    env_array = (ctypes.c_char_p * (len(settings) + 1))(*settings)
-    call(numbers["execveat"], descriptor, ctypes.c_char_p(b""), argv_array, env_array, AT_EMPTY_PATH)
-
-
 def landlock_abi():
     """Version of Landlock that the running kernel offers; 0 when it has none or it is switched off."""
     try:
@@ -252,7 +237,7 @@ FS_EXECUTE, FS_WRITE_FILE, FS_READ_FILE, FS_READ_DIR = 1, 2, 4, 8
 FS_TRUNCATE, FS_IOCTL_DEV = 1 << 14, 1 << 15
 READ = FS_EXECUTE | FS_READ_FILE | FS_READ_DIR
 ON_FILES = FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV
-NEVER_GRANTED = 1 << 6 | 1 << 11 | FS_IOCTL_DEV  # making device files, device ioctls
+EVERYTHING = ((1 << 15) - 1) & ~(1 << 6 | 1 << 11)  # but making device files and device ioctls
 # rights over files that each version added: 1 = thirteen, 2 = refer, 3 = truncate, 5 = device ioctl
 FS_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
 NET_RIGHTS = 3  # version 4: bind and connect TCP
@@ -297,6 +282,50 @@ class Slot:
         self.path = path
         self.tmp = path + "/tmp"
         self.tmp_bytes = None  # size of the tmpfs mounted on tmp; None while it is a plain folder
+        self.ruleset = None  # what Landlock permits in here, and for which read-only files outside
+        self.ruleset_for = None
+
+    def forget(self):
+        """tmp is another folder now."""
+        self.tmp_bytes = None
+        self.forget_ruleset()
+
+    def forget_ruleset(self):
+        if self.ruleset is not None:
+            os.close(self.ruleset)
+            self.ruleset = None
+
+
+class Plan:
+    """How a forked child becomes the job. All made before the fork: a child that works copies pages of its parent."""
+
+    def __init__(self):
+        self.folder = self.path = self.argv = self.env = None
+        self.root = None  # changed into, where we may
+        self.program = None  # descriptor of what is executed in the run phase
+        self.uid = None
+        self.limits = []
+        self.ruleset = None
+        self.filter = None  # with a placeholder for the process id; None: bwrap installs it
+        self.numbers = None
+        self._descriptors = []
+
+    def keep(self, descriptor):
+        """`descriptor`, to be closed with the plan."""
+        self._descriptors.append(descriptor)
+        return descriptor
+
+    def close(self):
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+
+    def command(self, path, argv, env):
+        """Sets what to execute, in the form that the C library takes."""
+        words = [word.encode("utf-8", "surrogateescape") for word in argv]
+        settings = [f"{name}={value}".encode("utf-8", "surrogateescape") for name, value in env.items()]
+        self.path = path.encode("utf-8", "surrogateescape")
+        self.argv = (ctypes.c_char_p * (len(words) + 1))(*words)
+        self.env = (ctypes.c_char_p * (len(settings) + 1))(*settings)
 
 
 class Job:
@@ -307,7 +336,6 @@ class Job:
         self.reply = reply
         self.slot = slot  # None in the build phase
         self.pid = 0  # also the number of its process group, which seccomp keeps it from leaving
-        self.uid = None
         self.deadline = time.monotonic() + request["wall_s"]
         self.status = None  # wait status of the group's leader, once it is dead
         self.why_killed = None  # "deadline" | "tmp" | "cancelled"
@@ -352,8 +380,8 @@ class Launcher:
     def serve(self, parent):
         """Until the other end of the control socket is closed or the process `parent` (a pidfd or None) dies."""
         wake, wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
+        _signal.signal(_signal.SIGCHLD, lambda *_: None)
+        _signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
         self.poller = select.epoll()
         for descriptor in (wake, self.control.fileno(), parent):
             if descriptor is not None:
@@ -402,7 +430,7 @@ class Launcher:
         if job.status is None and job.why_killed is None:
             job.why_killed = why
         try:
-            os.killpg(job.pid, signal.SIGKILL)
+            os.killpg(job.pid, _signal.SIGKILL)
         except ProcessLookupError:
             pass  # already gone
 
@@ -465,28 +493,27 @@ class Launcher:
         return True
 
     def _start(self, request, reply, descriptors):
-        slot = program = status_w = None
+        slot = None
         if request["phase"] == "run":
             slot = self.free_slots.pop() if self.free_slots else self._new_slot()
         job = Job(request, reply, slot)
+        plan = Plan()
         try:
             if slot:
-                program = self._furnish(slot, request)
-                job.uid = self._next_uid()
-            if self.tier == "bwrap":
-                job.said, status_w = os.pipe2(os.O_CLOEXEC)
-            n_tasks = self._task_limit(request["processes"], job.uid)
+                self._furnish(slot, request, plan)
+                plan.uid = self._next_uid()
+            plan.limits = resource_limits(request, self._task_limit(request["processes"], plan.uid))
+            prepare = {"bwrap": self._plan_bwrap, "landlock": self._plan_landlock, "plain": self._plan_plain}[self.tier]
+            prepare(job, plan)
             job.pid = os.fork()
             if job.pid == 0:
-                self._become(job, program, status_w, descriptors, n_tasks)
+                become(plan, reply.fileno(), [self.null, *descriptors], [0, 1, 2, *request["fds"]])
         except OSError:
             if slot:
                 self._clear(job)
             raise
         finally:
-            for descriptor in (program, status_w):
-                if descriptor is not None:
-                    os.close(descriptor)
+            plan.close()
         self.jobs[job.pid] = self.by_reply[reply.fileno()] = job
         self.poller.register(reply.fileno(), select.EPOLLIN)
 
@@ -516,15 +543,15 @@ class Launcher:
             os.link(self.folder + "/runtime" + inside, slot.path + inside)
         return slot
 
-    def _furnish(self, slot, request):
-        """Puts program and read-only files into the slot. Returns a descriptor of the program."""
+    def _furnish(self, slot, request, plan):
+        """Puts program and read-only files into the slot."""
         for path in request["read_only"]:
             os.makedirs(os.path.dirname(slot.path + path), exist_ok=True)
             os.link(self._shared_copy(path), slot.path + path)
         link_or_copy(request["binary"], slot.path + "/program", 0o755)
         if self.tier == "landlock" and "mount" in self.powers and slot.tmp_bytes != request["tmp_bytes"]:
             self._mount_tmp(slot, request["tmp_bytes"])
-        return os.open(slot.path + "/program", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        plan.program = plan.keep(os.open(slot.path + "/program", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
 
     def _shared_copy(self, path):
         status = os.stat(path)
@@ -538,7 +565,7 @@ class Launcher:
     def _mount_tmp(self, slot, tmp_bytes):
         if slot.tmp_bytes is not None:
             checked(LIBC.umount2(slot.tmp.encode(), MNT_DETACH), "umount")
-            slot.tmp_bytes = None
+        slot.forget()
         options = f"size={tmp_bytes},nr_inodes={TMP_INODES},mode=0700".encode()
         checked(LIBC.mount(b"tmpfs", slot.tmp.encode(), b"tmpfs", ctypes.c_ulong(MS_NOSUID | MS_NODEV), options), "mount")
         slot.tmp_bytes = tmp_bytes
@@ -554,7 +581,6 @@ class Launcher:
         if os.listdir(slot.tmp):
             if slot.tmp_bytes is not None:
                 checked(LIBC.umount2(slot.tmp.encode(), MNT_DETACH), "umount")
-                slot.tmp_bytes = None
             else:
                 old = f"{self.folder}/trash-{time.monotonic_ns()}"
                 os.rename(slot.tmp, old)
@@ -562,99 +588,128 @@ class Launcher:
                 if os.fork() == 0:
                     remove_tree(old)
                     os._exit(0)
+            slot.forget()
         self.free_slots.append(slot)
 
-    # -- in the child -----------------------------------------------------------------------------------------------
+    # -- plans ------------------------------------------------------------------------------------------------------
 
-    def _become(self, job, program, status_w, descriptors, n_tasks):
-        """Turns the forked child into the job. Never returns; what goes wrong is told to the one who asked."""
-        reply = job.reply.fileno()
-        try:
-            signal.set_wakeup_fd(-1)
-            os.setsid()
-            for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT):
-                signal.signal(number, signal.SIG_DFL)
-            reply = high(reply)
-            if self.tier == "bwrap":
-                enter = self._prepare_bwrap(job, status_w)
-            elif self.tier == "landlock":
-                enter = self._prepare_landlock(job, program)
-            else:
-                enter = self._prepare_plain(job)
-            moved = [high(descriptor) for descriptor in descriptors]
-            for source, target in zip([self.null, *moved], [0, 1, 2, *job.request["fds"]]):
-                os.dup2(source, target)
-            set_limits(job.request, n_tasks)
-            if job.uid is not None:
-                os.setgroups([])
-                os.setresgid(job.uid, job.uid, job.uid)
-                os.setresuid(job.uid, job.uid, job.uid)
-            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            enter()
-        except BaseException as problem:  # anything at all: this process must not go on as a second launcher
-            os.write(reply, marshal.dumps({"status": None, "error": f"{type(problem).__name__}: {problem}"}))
-        finally:
-            os._exit(127)
-
-    def _prepare_plain(self, job):
+    def _plan_plain(self, job, plan):
         request = job.request
-        folder = job.slot.tmp if job.slot else request["cwd"]
+        plan.folder = job.slot.tmp if job.slot else request["cwd"]
         path = job.slot.path + "/program" if job.slot else request["argv"][0]
-        os.chdir(folder)
-        return lambda: os.execve(path, request["argv"], environment(request, folder))
+        plan.command(path, request["argv"], environment(request, plan.folder))
 
-    def _prepare_bwrap(self, job, status_w):
+    def _plan_bwrap(self, job, plan):
         request = job.request
-        filter_r, filter_w = os.pipe()
+        filter_r, filter_w = os.pipe2(os.O_CLOEXEC)
         os.write(filter_w, for_process(self.filters[request["phase"]], 2))  # bwrap's own is process 1
         os.close(filter_w)
-        inherited = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, FIRST_HIGH_FD) for descriptor in (filter_r, status_w)]
-        arguments = [self.config["bwrap"], *BWRAP_ALWAYS, "--seccomp", str(inherited[0]), "--json-status-fd", str(inherited[1])]
+        job.said, said_w = os.pipe2(os.O_CLOEXEC)
+        given = [plan.keep(fcntl.fcntl(descriptor, fcntl.F_DUPFD, FIRST_HIGH_FD)) for descriptor in (filter_r, said_w)]
+        os.close(filter_r)
+        os.close(said_w)
+        argv = [self.config["bwrap"], *BWRAP_ALWAYS, "--seccomp", str(given[0]), "--json-status-fd", str(given[1])]
         if job.slot:
-            folder, command = "/tmp", ["/program", *request["argv"][1:]]
-            arguments += ["--ro-bind", job.slot.path, "/", "--size", str(request["tmp_bytes"]), "--tmpfs", "/tmp"]
+            folder = "/tmp"
+            argv += ["--ro-bind", job.slot.path, "/", "--size", str(request["tmp_bytes"]), "--tmpfs", "/tmp"]
         else:
-            folder, command = request["cwd"], request["argv"]
+            folder = request["cwd"]
             shown = [word for path in request["read_only"] for word in ("--ro-bind", path, path)]
-            arguments += [*self.config["bwrap_build"], *shown, "--bind", folder, folder, "--remount-ro", "/"]
-        arguments += ["--chdir", folder, "--", *command]
-        return lambda: os.execve(arguments[0], arguments, environment(request, folder))
+            argv += [*self.config["bwrap_build"], *shown, "--bind", folder, folder, "--remount-ro", "/"]
+        argv += ["--chdir", folder, "--", *request["argv"]]
+        plan.command(argv[0], argv, environment(request, folder))
 
-    def _prepare_landlock(self, job, program):
+    def _plan_landlock(self, job, plan):
         request, slot = job.request, job.slot
-        own = slot.tmp if slot else request["cwd"]
-        rules = [(os.open(own, os.O_PATH | os.O_CLOEXEC), FS_RIGHTS[min(self.abi, 5)] & ~NEVER_GRANTED)]
+        plan.filter, plan.numbers = self.filters[request["phase"]], self.numbers
         if slot is None:
-            rules += [(os.open(path, os.O_PATH | os.O_CLOEXEC), READ) for path in request["read_only"]]
-            ruleset = landlock_ruleset(self.abi, self.build_rules + rules)
-        else:
-            if job.uid is not None:
-                os.chown(slot.tmp, job.uid, job.uid)
-            outside = () if "chroot" in self.powers else (self.config["loader"], *request["read_only"])
-            for path in (slot.path, *outside):
-                rules.append((os.open(path, os.O_PATH | os.O_CLOEXEC), READ))
-            ruleset = landlock_ruleset(self.abi, rules)
-            os.dup2(program, EXEC_FD, inheritable=False)
-        prefix = ""
-        if slot and "chroot" in self.powers:
-            os.chroot(slot.path)
-            own = "/tmp"
-        elif slot:
-            prefix = slot.path
-        os.chdir(own)
-        env = environment(request, own, prefix)
-        code = for_process(self.filters[request["phase"]], os.getpid())
-        ruleset = high(ruleset)
+            plan.folder = request["cwd"]
+            with_rights = [(request["cwd"], EVERYTHING), *((path, READ) for path in request["read_only"])]
+            plan.ruleset = plan.keep(self._ruleset(with_rights, self.build_rules))
+            plan.command(request["argv"][0], request["argv"], environment(request, plan.folder))
+            return
+        if plan.uid is not None:
+            os.chown(slot.tmp, plan.uid, plan.uid)
+        prefix, outside = slot.path, (self.config["loader"], *request["read_only"])
+        plan.folder = slot.tmp
+        if "chroot" in self.powers:
+            prefix, outside = "", ()
+            plan.root, plan.folder = slot.path, "/tmp"
+        if slot.ruleset is None or slot.ruleset_for != outside:
+            slot.forget_ruleset()
+            in_tmp = EVERYTHING & ~FS_EXECUTE
+            slot.ruleset = self._ruleset([(slot.path, READ), (slot.tmp, in_tmp), *((path, READ) for path in outside)], [])
+            slot.ruleset_for = outside
+        plan.ruleset = slot.ruleset
+        plan.command("/program", request["argv"], environment(request, plan.folder, prefix))
 
-        def enter():
-            drop_privileges(self.numbers)
-            call(446, ruleset, 0)
-            install_filter(self.numbers, code)
-            if slot is None:
-                os.execve(request["argv"][0], request["argv"], env)
-            execute_descriptor(self.numbers, EXEC_FD, ["/program", *request["argv"][1:]], env)
+    def _ruleset(self, with_rights, rules):
+        opened = [(os.open(path, os.O_PATH | os.O_CLOEXEC), rights) for path, rights in with_rights]
+        try:
+            return landlock_ruleset(self.abi, rules + opened)
+        finally:
+            for descriptor, _ in opened:
+                os.close(descriptor)
 
-        return enter
+
+# ------------------------------------------------------------------------------------------------------------------
+# In the child
+# ------------------------------------------------------------------------------------------------------------------
+
+
+def become(plan, reply, sources, targets):
+    """Turns the forked child into the job: `sources` become the descriptors `targets`. Never returns.
+
+    What goes wrong is told to the one who asked, on the descriptor `reply`.
+    """
+    try:
+        _signal.set_wakeup_fd(-1)
+        os.setsid()
+        for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # the two that Python ignores
+            _signal.signal(number, _signal.SIG_DFL)
+        reply = high(reply)
+        arrange(sources, targets)
+        if plan.program is not None:
+            os.dup2(plan.program, EXEC_FD, inheritable=False)
+        if plan.root is not None:
+            os.chroot(plan.root)
+        if plan.folder is not None:
+            os.chdir(plan.folder)
+        for what, values in plan.limits:
+            resource.setrlimit(what, values)
+        if plan.uid is not None:
+            os.setgroups([])
+            os.setresgid(plan.uid, plan.uid, plan.uid)
+            os.setresuid(plan.uid, plan.uid, plan.uid)
+        prctl(PR_SET_PDEATHSIG, _signal.SIGKILL)
+        if plan.filter is not None:
+            confine(plan)
+            if plan.program is not None:
+                call(plan.numbers["execveat"], EXEC_FD, ctypes.c_char_p(b""), plan.argv, plan.env, AT_EMPTY_PATH)
+        checked(LIBC.execve(plan.path, plan.argv, plan.env), plan.path.decode("utf-8", "replace"))
+    except BaseException as problem:  # anything at all: this process must not go on as a second launcher
+        os.write(reply, marshal.dumps({"status": None, "error": f"{type(problem).__name__}: {problem}"}))
+    finally:
+        os._exit(127)
+
+
+def arrange(sources, targets):
+    """Makes each of `sources` known as the descriptor in `targets`, whichever numbers they have now."""
+    if len(targets) > 3:
+        sources = [high(descriptor) for descriptor in sources]
+    for source, target in zip(sources, targets):
+        os.dup2(source, target)
+
+
+def confine(plan):
+    """Landlock and seccomp on this process and all that it executes, for good."""
+    header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
+    call(plan.numbers["capset"], ctypes.c_char_p(header), ctypes.c_char_p(bytes(24)))
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    call(plan.numbers["landlock_restrict_self"], plan.ruleset, 0)
+    code = for_process(plan.filter, os.getpid())
+    program = struct.pack("@HP", len(code) // 8, ctypes.cast(ctypes.c_char_p(code), ctypes.c_void_p).value)
+    call(plan.numbers["seccomp"], SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, ctypes.c_char_p(program))
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -670,19 +725,19 @@ def environment(request, folder, prefix=""):
     return {**env, **request["env"]}
 
 
-def set_limits(request, n_tasks):
-    """Resource limits of the calling process; children inherit them and nothing can raise them again."""
+def resource_limits(request, n_tasks):
+    """(resource, (soft, hard)) to set in the child; its children inherit them and nothing can raise them again."""
     cpu_s = max(1, -int(-request["cpu_s"] // 1))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + CPU_GRACE_S))
+    limits = []
     for what, value in (
         (resource.RLIMIT_CORE, 0), (resource.RLIMIT_MEMLOCK, 0), (resource.RLIMIT_MSGQUEUE, 0),
         (resource.RLIMIT_FSIZE, request["file_bytes"]), (resource.RLIMIT_NPROC, n_tasks),
         (resource.RLIMIT_NOFILE, request["open_files"]), (resource.RLIMIT_AS, request["memory_bytes"]),
     ):
         hard = resource.getrlimit(what)[1]
-        if hard != resource.RLIM_INFINITY:
-            value = min(value, hard)
-        resource.setrlimit(what, (value, value))
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        limits.append((what, (value, value)))
+    return [(resource.RLIMIT_CPU, (cpu_s, cpu_s + CPU_GRACE_S)), *limits]
 
 
 def high(descriptor):
@@ -773,7 +828,7 @@ def kill_strays(jobs):
     for pid in children:
         try:
             if os.getpgid(pid) not in jobs and os.getpgid(pid) != os.getpgrp():
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, _signal.SIGKILL)
         except ProcessLookupError:
             pass
 
@@ -844,7 +899,7 @@ def become_first_process():
         os.closerange(0, 64)
         os.waitpid(child, 0)
         os._exit(0)
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(PR_SET_PDEATHSIG, _signal.SIGKILL)
 
 
 def main():
