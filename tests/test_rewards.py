@@ -1,0 +1,460 @@
+"""rewards.py: what each verdict pays, None where the machine failed, and a trace that survives a full disk."""
+
+import dataclasses
+import errno
+import json
+import os
+
+import pytest
+from conftest import BROKEN, GOOD, PROSE, FakeJudge, infra_verdict
+
+import rewards
+from rewards import RewardError, RewardSet, TraceWriter, batch_metrics, completion_text, cut_torn_line, weighted_sum
+from rust_code import extract_program
+from rust_tool import Diagnostic, Verdict
+
+PASS = Verdict(build_passed=True, clippy_passed=True, test_passed=True, honest_tests=True, tests={"tests::adds": "ok"})
+ALL_BUILT_IN = [f"{function.__name__}=1" for function in rewards.BUILT_IN_REWARDS]
+
+
+def program_with(**changes):
+    return dataclasses.replace(extract_program(GOOD), **changes)
+
+
+def verdict_with(**changes):
+    return dataclasses.replace(PASS, **changes)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Verdict -> float
+# ---------------------------------------------------------------------------------------------------------------------
+
+TABLE = [
+    # reward, changes to a good program (None: no program), changes to a full pass, what it pays
+    ("cargo_build_reward", {}, {}, 1.0),
+    ("cargo_build_reward", {}, {"test_passed": False, "clippy_passed": False}, 1.0),
+    ("cargo_build_reward", {}, {"build_passed": False}, 0.0),
+    ("cargo_clippy_reward", {}, {}, 1.0),
+    ("cargo_clippy_reward", {}, {"clippy_warnings": 1}, 0.5),
+    ("cargo_clippy_reward", {}, {"clippy_warnings": 40}, 0.5),
+    ("cargo_clippy_reward", {"silences_clippy": True}, {}, 0.5),
+    ("cargo_clippy_reward", {}, {"clippy_passed": False}, 0.0),
+    ("cargo_clippy_reward", {}, {"clippy_passed": False, "clippy_warnings": 3}, 0.0),
+    ("cargo_clippy_reward", None, {}, 0.0),
+    ("cargo_test_reward", {}, {}, 1.0),
+    ("cargo_test_reward", {}, {"honest_tests": False, "guard": "no_asserts"}, 0.0),
+    ("cargo_test_reward", {}, {"test_passed": False}, 0.0),
+    ("hidden_tests_reward", {}, {}, None),
+    ("hidden_tests_reward", {}, {"hidden_passed": 0, "hidden_total": 0}, None),
+    ("hidden_tests_reward", {}, {"hidden_passed": 0, "hidden_total": 4}, 0.0),
+    ("hidden_tests_reward", {}, {"hidden_passed": 3, "hidden_total": 4}, 0.75),
+    ("hidden_tests_reward", {}, {"hidden_passed": 4, "hidden_total": 4, "test_passed": False}, 1.0),
+    ("non_empty_reward", {}, {}, 1.0),
+    ("non_empty_reward", {"functions": ()}, {}, 0.0),
+    ("non_empty_reward", None, {}, 0.0),
+    ("code_block_reward", {}, {}, 1.0),
+    ("code_block_reward", {"code_block": False}, {}, 0.0),
+    ("code_block_reward", None, {}, 0.0),
+    ("test_block_reward", {}, {}, 1.0),
+    ("test_block_reward", {"has_test_block": False}, {}, 0.0),
+    ("test_block_reward", None, {}, 0.0),
+    ("tests_have_asserts_reward", {"n_asserts": 0}, {}, 0.0),
+    ("tests_have_asserts_reward", {"n_asserts": 1}, {}, 0.25),
+    ("tests_have_asserts_reward", {"n_asserts": 4}, {}, 1.0),
+    ("tests_have_asserts_reward", {"n_asserts": 100}, {}, 1.0),
+    ("tests_have_asserts_reward", None, {}, 0.0),
+]
+
+
+@pytest.mark.parametrize(("name", "program_changes", "verdict_changes", "paid"), TABLE)
+def test_reward_table(name, program_changes, verdict_changes, paid):
+    program = None if program_changes is None else program_with(**program_changes)
+    value = getattr(rewards, name)(program, verdict_with(**verdict_changes))
+    assert value == paid
+    assert value is None or type(value) is float, "a reward is a float, never a bool"
+
+
+def test_every_built_in_reward_is_in_the_table():
+    assert {row[0] for row in TABLE} == {function.__name__ for function in rewards.BUILT_IN_REWARDS}
+
+
+def test_default_weights_are_the_published_ones():
+    assert RewardSet(FakeJudge()).weights == {
+        "cargo_build_reward": 1,
+        "cargo_clippy_reward": 1,
+        "cargo_test_reward": 2,
+        "non_empty_reward": 1,
+        "code_block_reward": 0.5,
+        "test_block_reward": 0.5,
+        "tests_have_asserts_reward": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "weights", "total"),
+    [
+        ({"a": 1.0, "b": 0.5}, {"a": 1, "b": 2}, 2.0),
+        ({"a": None, "b": 0.5}, {"a": 1, "b": 2}, 1.0),
+        ({"a": 0.0, "b": None}, {"a": 1, "b": 2}, 0.0),
+        ({"a": None, "b": None}, {"a": 1, "b": 2}, None),
+        ({}, {"a": 1}, None),
+    ],
+)
+def test_weighted_sum_leaves_out_what_did_not_answer(values, weights, total):
+    assert weighted_sum(values, weights) == total
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The graded completion
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_graded_completion_has_the_contracts_fields():
+    judge = FakeJudge(
+        lambda job: verdict_with(
+            tests={"tests::adds": "failed"},
+            test_passed=False,
+            error_kind="test_failed",
+            hidden_passed=1,
+            hidden_total=2,
+            diagnostics=(Diagnostic("E0308", "error", "mismatched types", 3),),
+            guard="no_asserts",
+            duration_s=0.25,
+        )
+    )
+    task = {"task_id": "a/1", "prompt": "Add.", "tests": ["assert!(x());", "assert!(y());"], "entry_point": "x"}
+    (record,) = RewardSet(judge, ["cargo_build_reward=1", "hidden_tests_reward=4"]).grade([task], [GOOD])
+    assert record | {"schema_version": 1} == record
+    expected = {
+        "task_id": "a/1",
+        "prompt": "Add.",
+        "completion": GOOD,
+        "program": extract_program(GOOD).source,
+        "build_passed": True,
+        "clippy_passed": True,
+        "clippy_warnings": 0,
+        "test_passed": False,
+        "tests": {"tests::adds": "failed"},
+        "hidden_passed": 1,
+        "hidden_total": 2,
+        "error_kind": "test_failed",
+        "diagnostics": [{"code": "E0308", "level": "error", "message": "mismatched types", "line": 3}],
+        "honest_tests": True,
+        "guard": "no_asserts",
+        "rewards": {"cargo_build_reward": 1.0, "hidden_tests_reward": 0.5},
+        "reward": 3.0,
+        "duration_s": 0.25,
+    }
+    assert record | expected == record
+    (job,) = judge.batches[0]
+    assert (job.hidden_tests, job.entry_point, job.prompt) == (("assert!(x());", "assert!(y());"), "x", "Add.")
+    json.dumps(record, allow_nan=False)
+
+
+@pytest.mark.parametrize("tests", [None, []])
+def test_task_without_hidden_tests_asks_the_judge_for_none(tests):
+    judge = FakeJudge()
+    RewardSet(judge).grade([{"task_id": "a", "prompt": "Add.", "tests": tests}], [GOOD])
+    assert judge.batches[0][0].hidden_tests is None
+
+
+def test_only_the_listed_rewards_are_recorded():
+    (record,) = RewardSet(FakeJudge(), ["cargo_build_reward=1"]).grade([{"prompt": "Add."}], [GOOD])
+    assert record["rewards"] == {"cargo_build_reward": 1.0}
+
+
+def test_infra_is_none_in_every_reward_and_in_the_sum():
+    (record,) = RewardSet(FakeJudge(infra_verdict), ALL_BUILT_IN).grade([{"prompt": "Add."}], [GOOD])
+    assert list(record["rewards"]) == [spec.removesuffix("=1") for spec in ALL_BUILT_IN]
+    assert set(record["rewards"].values()) == {None}
+    assert record["reward"] is None
+
+
+def test_a_task_too_few_is_an_error_not_a_shift():
+    with pytest.raises(ValueError):
+        RewardSet(FakeJudge()).grade([{"prompt": "Add."}], [GOOD, PROSE])
+
+
+@pytest.mark.parametrize(
+    ("completion", "text"),
+    [
+        ("plain", "plain"),
+        ([{"role": "assistant", "content": "plain"}], "plain"),
+        ([{"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}], "ab"),
+        ([{"role": "assistant", "content": None}], ""),
+        ([], ""),
+    ],
+)
+def test_completion_text_of_both_of_trls_forms(completion, text):
+    assert completion_text(completion) == text
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# As TRL calls it
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def call_all(reward_set, completions, **columns):
+    """Every function's values, as GRPOTrainer asks for them."""
+    prompts = [[{"role": "user", "content": f"Task {i}."}] for i in range(len(completions))]
+    kwargs = {"completion_ids": [[0]] * len(completions), "trainer_state": None} | columns
+    return [f(prompts=prompts, completions=completions, **kwargs) for f in reward_set.functions]
+
+
+def conversations(*texts):
+    return [[{"role": "assistant", "content": text}] for text in texts]
+
+
+def test_judge_runs_once_per_batch_however_many_functions_read_it():
+    judge = FakeJudge()
+    reward_set = RewardSet(judge, ALL_BUILT_IN)
+    first, second = conversations(GOOD, PROSE), conversations(GOOD, PROSE)
+    call_all(reward_set, first)
+    assert len(judge.batches) == 1
+    call_all(reward_set, second)
+    assert len(judge.batches) == 2, "an equal batch of a later step is another batch"
+    assert [len(batch) for batch in judge.batches] == [2, 2]
+
+
+@pytest.mark.parametrize("as_given", [conversations, lambda *texts: list(texts)], ids=["conversational", "text"])
+def test_reward_order_is_batch_order(as_given):
+    def answer(job):
+        return PASS if job.program and job.program.functions == ("add",) and job.program.has_test_block else Verdict(error_kind="compile")
+
+    reward_set = RewardSet(FakeJudge(answer), ["cargo_test_reward=1", "code_block_reward=1"])
+    passed, blocks = call_all(reward_set, as_given(GOOD, BROKEN, PROSE, GOOD))
+    assert passed == [1.0, 0.0, 0.0, 1.0]
+    assert blocks == [1.0, 1.0, 0.0, 1.0]
+
+
+def test_functions_carry_their_names_for_metric_keys():
+    reward_set = RewardSet(FakeJudge(), ALL_BUILT_IN)
+    assert [f"{f.__name__}=1" for f in reward_set.functions] == ALL_BUILT_IN == [f"{name}=1" for name in reward_set.weights]
+
+
+def test_dataset_columns_reach_the_judge_row_by_row():
+    judge = FakeJudge()
+    columns = {"task_id": ["a", "b"], "tests": [["assert!(f());"], None], "entry_point": ["f", None], "user_prompt": ["A?", "B?"]}
+    reward_set = RewardSet(judge)
+    call_all(reward_set, conversations(GOOD, GOOD), **columns)
+    assert [(job.hidden_tests, job.entry_point, job.prompt) for job in judge.batches[0]] == [
+        (("assert!(f());",), "f", "A?"),
+        (None, None, "B?"),
+    ]
+
+
+def test_prompt_without_user_prompt_column_is_the_last_turns_text():
+    judge = FakeJudge()
+    reward_set = RewardSet(judge)
+    call_all(reward_set, conversations(GOOD))
+    reward_set.functions[0](prompts=["Plain text."], completions=[GOOD])
+    assert [batch[0].prompt for batch in judge.batches] == ["Task 0.", "Plain text."]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The reward list of a config
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("specs", "message"),
+    [
+        (["cargo_build_reward"], "expected name=weight"),
+        (["cargo_build_reward=much"], "expected name=weight with a finite number"),
+        (["cargo_build_reward=nan"], "finite"),
+        (["cargo_build_reward=inf"], "finite"),
+        (["=1"], "expected name=weight"),
+        (["cargo_buidl_reward=1"], "unknown reward 'cargo_buidl_reward'; built in are cargo_build_reward"),
+        (["cargo_build_reward=1", "cargo_build_reward=2"], "listed twice"),
+        ([], "no reward functions"),
+        (["nowhere.py:pay=1"], r"no file nowhere\.py"),
+    ],
+)
+def test_reward_list_that_cannot_work_is_refused(specs, message):
+    with pytest.raises(RewardError, match=message):
+        RewardSet(FakeJudge(), specs)
+
+
+def test_negative_and_fractional_weights_are_taken():
+    assert RewardSet(FakeJudge(), ["cargo_build_reward=-0.5"]).weights == {"cargo_build_reward": -0.5}
+
+
+@pytest.fixture
+def own_reward(tmp_path):
+    """Write a reward file; returns the spec `FILE.py:pay`."""
+
+    def write(body):
+        file = tmp_path / "mine.py"
+        file.write_text(f"def pay(prompts, completions, graded, **kwargs):\n    {body}\n")
+        return f"{file}:pay"
+
+    return write
+
+
+def test_own_reward_is_paid_weighted_and_traced(own_reward):
+    spec = own_reward("return [len(record['completion']) / 10 for record in graded]")
+    reward_set = RewardSet(FakeJudge(), ["cargo_build_reward=1", f"{spec}=2"])
+    completions = conversations("12345", GOOD)
+    built, own = call_all(reward_set, completions)
+    assert own == [0.5, len(GOOD) / 10]
+    graded = reward_set.grade_batch([], completions, {})
+    assert [record["rewards"] for record in graded] == [
+        {"cargo_build_reward": b, "pay": o} for b, o in zip(built, own, strict=True)
+    ]
+    assert [record["reward"] for record in graded] == [0.0 + 1.0, 1.0 + 2 * len(GOOD) / 10]
+
+
+def test_own_reward_called_first_still_ends_in_the_sum(own_reward):
+    spec = own_reward("return [None, 1]")
+    reward_set = RewardSet(FakeJudge(), [f"{spec}=2", "cargo_build_reward=1"])
+    completions = conversations(GOOD, GOOD)
+    own, _ = call_all(reward_set, completions)
+    assert own == [None, 1.0]
+    assert [record["reward"] for record in reward_set.grade_batch([], completions, {})] == [1.0, 3.0]
+
+
+def test_own_reward_is_none_where_the_machine_failed(own_reward):
+    spec = own_reward("return [1.0, 1.0]")
+    judge = FakeJudge(lambda job: infra_verdict(job) if job.program is None else PASS)
+    reward_set = RewardSet(judge, [f"{spec}=1", "cargo_build_reward=1"])
+    completions = conversations(PROSE, GOOD)
+    own, built = call_all(reward_set, completions)
+    assert (own, built) == ([None, 1.0], [None, 1.0])
+    assert [record["reward"] for record in reward_set.grade_batch([], completions, {})] == [None, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return [1.0]", "pay must return a list of 2 floats or None"),
+        ("return 1.0", "pay must return a list of 2 floats or None"),
+        ("return None", "pay must return a list of 2 floats or None"),
+        ("return [1.0, float('nan')]", "pay"),
+        ("return [float('inf'), 1.0]", "pay"),
+        ("return ['high', 1.0]", "pay"),
+    ],
+)
+def test_own_reward_that_answers_nonsense_is_named(own_reward, body, message):
+    reward_set = RewardSet(FakeJudge(), [f"{own_reward(body)}=1"])
+    with pytest.raises(RewardError, match=message):
+        call_all(reward_set, conversations(GOOD, PROSE))
+
+
+def test_own_reward_that_the_file_does_not_define_is_refused(own_reward):
+    spec = own_reward("return []").replace(":pay", ":play")
+    with pytest.raises(RewardError, match="defines no function play"):
+        RewardSet(FakeJudge(), [f"{spec}=1"])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rates of a batch
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_batch_metrics_leave_the_machines_failures_out_of_the_rates():
+    verdicts = {
+        "a": PASS,
+        "b": verdict_with(honest_tests=False, guard="no_asserts", hidden_passed=1, hidden_total=4),
+        "c": Verdict(build_passed=True, error_kind="test_failed", hidden_passed=3, hidden_total=4),
+        "d": Verdict(error_kind="no_code"),
+        "e": Verdict(error_kind="infra"),
+    }
+    judge = FakeJudge(lambda job: verdicts[job.prompt])
+    graded = RewardSet(judge).grade([{"prompt": name} for name in verdicts], [GOOD] * 5)
+    assert batch_metrics(graded) == pytest.approx(
+        {
+            "judge/infra_share": 0.2,
+            "judge/build_rate": 0.75,
+            "judge/clippy_rate": 0.5,
+            "judge/test_rate": 0.5,
+            "judge/honest_test_rate": 0.25,
+            "judge/guard_share": 0.25,
+            "judge/hidden_test_share": 0.5,
+        }
+    )
+
+
+def test_batch_metrics_of_nothing_but_failures_claim_no_rates():
+    graded = RewardSet(FakeJudge(infra_verdict)).grade([{"prompt": "a"}] * 3, [GOOD] * 3)
+    assert batch_metrics(graded) == {"judge/infra_share": 1.0}
+    assert batch_metrics([]) == {}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The trace
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_trace_appends_batches_one_line_each(tmp_path):
+    trace = TraceWriter(tmp_path / "new" / "trace.jsonl")
+    trace.write([{"n": 1, "text": "a\nb\r\u2028\u0085"}, {"n": 2, "text": "é 🦀"}])
+    trace.write([{"n": 3, "text": ""}])
+    with trace.path.open(encoding="utf-8") as lines:
+        assert [json.loads(line) for line in lines] == [
+            {"n": 1, "text": "a\nb\r\u2028\u0085"},
+            {"n": 2, "text": "é 🦀"},
+            {"n": 3, "text": ""},
+        ]
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\\\udfffb", '"\udc80"', "\ud800\\u0041", "é\udcff🦀"])
+def test_lone_surrogates_round_trip(tmp_path, text):
+    trace = TraceWriter(tmp_path / "trace.jsonl")
+    trace.write([{"completion": text}])
+    assert lines_of(trace.path) == [{"completion": text}]
+
+
+@pytest.mark.parametrize("good", [b"", b'{"n": 1}\n', b'{"n": 1}\n' * 9000])
+@pytest.mark.parametrize("torn", [b"", b'{"n"', b"x" * 70_000, b'{"a": "\xf0\x9f'])
+def test_torn_last_line_is_cut_and_nothing_else(tmp_path, good, torn):
+    path = tmp_path / "trace.jsonl"
+    path.write_bytes(good + torn)
+    TraceWriter(path).write([{"n": 2}])
+    assert path.read_bytes() == good + b'{"n": 2}\n'
+
+
+def test_cutting_a_file_that_is_not_there_makes_none(tmp_path):
+    cut_torn_line(tmp_path / "trace.jsonl")
+    assert not list(tmp_path.iterdir())
+
+
+def test_write_that_the_system_splits_is_finished(tmp_path, monkeypatch):
+    real_write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real_write(fd, bytes(data[:7])))
+    trace = TraceWriter(tmp_path / "trace.jsonl")
+    trace.write([{"n": i, "text": "é" * 20} for i in range(3)])
+    assert [record["n"] for record in lines_of(trace.path)] == [0, 1, 2]
+
+
+def test_full_disk_in_the_middle_of_a_batch_leaves_whole_batches(tmp_path, monkeypatch):
+    trace = TraceWriter(tmp_path / "trace.jsonl")
+    trace.write([{"n": 1}, {"n": 2}])
+    before = trace.path.read_bytes()
+    real_write, calls = os.write, []
+
+    def write_until_full(fd, data):
+        calls.append(len(data))
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real_write(fd, bytes(data[:13]))
+
+    monkeypatch.setattr(os, "write", write_until_full)
+    with pytest.raises(OSError) as full:
+        trace.write([{"n": 3}, {"n": 4}, {"n": 5}])
+    assert full.value.errno == errno.ENOSPC
+    assert len(calls) == 2, "the batch was partly written before the disk was full"
+    assert trace.path.read_bytes() == before
+    monkeypatch.undo()
+    trace.write([{"n": 6}])
+    assert [record["n"] for record in lines_of(trace.path)] == [1, 2, 6]
+
+
+def test_trace_is_strict_json(tmp_path):
+    trace = TraceWriter(tmp_path / "trace.jsonl")
+    with pytest.raises(ValueError):
+        trace.write([{"n": 1}, {"reward": float("nan")}])
+    assert not trace.path.exists() or trace.path.read_bytes() == b""
