@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import tree_sitter
 import tree_sitter_rust
@@ -202,6 +203,7 @@ class Item:
     test_side: bool  # part of the tests rather than of the program
     owner: str = ""  # the type of the surrounding impl or the name of the surrounding trait
     trait: str = ""  # the trait that the surrounding impl implements
+    expanded: bool = False  # from a macro: its node belongs to another text
 
     def has(self, *paths: str) -> bool:
         return any(attribute.path in paths for attribute in self.attributes)
@@ -313,10 +315,10 @@ class _Scope:
     trait: str = ""
 
 
-def _items(root: Node) -> list[Item]:
+def _items(root: Node, scope: _Scope = _Scope()) -> list[Item]:
     """Every item of the file in source order; those nested in function bodies are not items here."""
     found: list[Item] = []
-    stack = [(root, _Scope())]
+    stack = [(root, scope)]
     while stack:
         container, scope = stack.pop()
         for item in _items_of(container, scope):
@@ -386,6 +388,1772 @@ def _is_unmarked_test_module(node: Node) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------------------------
+# The program's own macros
+# ---------------------------------------------------------------------------------------------------------------
+
+MAX_EXPANSION_BYTES = 32 * 1024
+Bindings = dict[str, object]  # a metavariable's text, or one Bindings for each repetition under "*"
+
+
+def _expanded(definition: Node, invocation: Node) -> str | None:
+    """Expand a `macro_rules!` macro as far as tests need it; None when no rule fits. Hygiene is not modelled."""
+    tree = next((child for child in invocation.children if child.type == "token_tree"), None)
+    if tree is None:
+        return None
+    for rule in definition.named_children:
+        left, right = _child(rule, "left"), _child(rule, "right")
+        if rule.type != "macro_rule" or left is None or right is None:
+            continue
+        bindings: Bindings = {}
+        if _match(left.children[1:-1], _inside(tree), bindings, 0) == len(_inside(tree)):
+            text = _transcribed(_inside(right), bindings, 0)
+            return text if len(text) <= MAX_EXPANSION_BYTES else None
+    return None
+
+
+def _match(pattern: Sequence[Node], tokens: Sequence[Node], bindings: Bindings, depth: int) -> int | None:
+    """Match a prefix of the tokens; return how many were used, None for no match."""
+    used = 0
+    for position, part in enumerate(pattern):
+        following = pattern[position + 1] if position + 1 < len(pattern) else None
+        taken = _match_part(part, tokens[used:], bindings, following, depth)
+        if taken is None:
+            return None
+        used += taken
+    return used
+
+
+def _match_part(part: Node, tokens: Sequence[Node], bindings: Bindings, following: Node | None,
+                depth: int) -> int | None:  # fmt: skip
+    if part.type == "token_binding_pattern":
+        name, kind = _text(_child(part, "name")), _text(_child(part, "type"))
+        taken = _fragment_length(kind, tokens, following)
+        if taken is not None:
+            text = _spaced(tokens[:taken], [_text(token) for token in tokens[:taken]])
+            bindings[name] = f"({text})" if kind == "expr" and taken > 1 else text
+        return taken
+    if part.type == "token_repetition_pattern":
+        return _match_repetition(part, tokens, bindings, depth) if depth < 8 else None
+    if not tokens:
+        return None
+    if part.type == "token_tree_pattern":
+        tree = tokens[0]
+        if tree.type != "token_tree" or tree.children[0].type != part.children[0].type or depth >= 8:
+            return None
+        inner = _inside(tree)
+        return 1 if _match(part.children[1:-1], inner, bindings, depth + 1) == len(inner) else None
+    return 1 if _text(tokens[0]) == _text(part) else None
+
+
+def _fragment_length(kind: str, tokens: Sequence[Node], following: Node | None) -> int | None:
+    if kind == "vis":
+        return 1 if tokens and _text(tokens[0]) == "pub" else 0
+    if not tokens:
+        return None
+    if kind in ("tt", "ident", "lifetime", "block", "literal"):
+        if kind == "ident" and tokens[0].type in ("token_tree", "string_literal", "integer_literal"):
+            return None
+        return 2 if kind == "literal" and _text(tokens[0]) == "-" and len(tokens) > 1 else 1
+    stops = {",", ";", "=>"} | ({_text(following)} if following is not None and not following.is_named else set())
+    angle = 0
+    for position, token in enumerate(tokens):
+        angle += {"<": 1, ">": -1, ">>": -2}.get(token.type, 0) if kind in ("ty", "path") else 0
+        if token.type in stops and angle <= 0:
+            return position or None
+    return len(tokens)
+
+
+def _repetition(node: Node) -> tuple[list[Node], str, str]:
+    """The repeated part, the separator and the operator of `$( .. ) sep op`."""
+    close = max(i for i, child in enumerate(node.children) if child.type == ")")
+    tail = _text(node).encode()[node.children[close].end_byte - node.start_byte :].decode().strip()
+    return node.children[2:close], tail[:-1].strip(), tail[-1:]
+
+
+def _match_repetition(part: Node, tokens: Sequence[Node], bindings: Bindings, depth: int) -> int | None:
+    inner, separator, operator = _repetition(part)
+    rounds: list[Bindings] = []
+    used = 0
+    while used < len(tokens) and (operator != "?" or not rounds):
+        start = used
+        if rounds and separator:
+            if _text(tokens[used]) != separator:
+                break
+            start += 1
+        found: Bindings = {}
+        taken = _match(inner, tokens[start:], found, depth + 1)
+        if not taken:
+            break
+        rounds.append(found)
+        used = start + taken
+    repetitions = bindings.setdefault("*", [])
+    assert isinstance(repetitions, list)
+    repetitions.append((frozenset(_text(n) for i in inner for n in _walk(i) if n.type == "metavariable"), rounds))
+    return None if operator == "+" and not rounds else used
+
+
+def _transcribed(tokens: Sequence[Node], bindings: Bindings, depth: int) -> str:
+    pieces: list[str] = []
+    size = 0
+    for token in tokens:
+        if size > MAX_EXPANSION_BYTES or depth > 12:
+            break
+        if token.type == "metavariable":
+            text = str(bindings.get(_text(token), _text(token)))
+        elif token.type == "token_repetition":
+            text = _transcribed_repetition(token, bindings, depth)
+        elif token.type == "token_tree":
+            ends = token.children[0].type, token.children[-1].type
+            text = ends[0] + _transcribed(_inside(token), bindings, depth + 1) + ends[1]
+        else:
+            text = _text(token)
+        pieces.append(text)
+        size += len(text) + 1
+    return _spaced(tokens, pieces).replace("$crate", "crate")
+
+
+def _spaced(tokens: Sequence[Node], texts: Sequence[str]) -> str:
+    """The texts in a row, with a space wherever their tokens had one."""
+    pieces = []
+    for position, text in enumerate(texts):
+        apart = position > 0 and tokens[position - 1].end_byte != tokens[position].start_byte
+        both_words = position > 0 and texts[position - 1][-1:].isalnum() and text[:1].isalnum()
+        pieces.append(" " + text if apart or both_words else text)
+    return "".join(pieces)
+
+
+def _transcribed_repetition(token: Node, bindings: Bindings, depth: int) -> str:
+    inner, separator, _ = _repetition(token)
+    used = {_text(n) for i in inner for n in _walk(i) if n.type == "metavariable"}
+    repetitions = bindings.get("*", [])
+    assert isinstance(repetitions, list)
+    for names, rounds in repetitions:
+        if names & used:
+            texts = [_transcribed(inner, {**bindings, **found}, depth + 1) for found in rounds]
+            return f" {separator} ".join(texts)[: MAX_EXPANSION_BYTES + 1]
+    return ""
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Values: what an assertion's condition depends on, and whether it can be false
+# ---------------------------------------------------------------------------------------------------------------
+
+# Results of these are predicates or sizes whatever they are called on.
+PREDICATE_PREFIXES = ("is_", "has_", "contains", "starts_with", "ends_with", "all", "any", "eq", "ne", "matches")
+SIZE_METHODS = ("len", "count", "capacity", "elapsed", "abs_diff", "unsigned_abs")
+UNSIGNED_TYPES = ("u8", "u16", "u32", "u64", "u128", "usize")
+SAMPLES = 64
+SAMPLE_NUMBERS = (0, 1, 2, 3, 5, 10, -1, -7, 1000003)
+Value = object  # a sampled value: bool, int, float, str or a tuple headed by a constructor's name
+
+
+class _Terms:
+    """Expressions as a table of shared terms, so that equal expressions are equal numbers.
+
+    A call into the program is an unknown function: same arguments, same result, otherwise anything. `can_fail` tries
+    many such functions, which settles `f(x) == f(x)`, `f(x) * 0 == 0` and `f(x) < 5 || f(x) > 3` alike.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, object, tuple[int, ...]]] = []
+        self.own: list[bool] = []  # depends on a call into the program's own code
+        self._ids: dict[tuple[object, ...], int] = {}
+        self.true = self.const(True)
+        self.false = self.const(False)
+        self.unit = self.make("list", "()")
+
+    def make(self, op: str, payload: object = "", *children: int, own: bool = False) -> int:
+        key = (op, type(payload).__name__, payload, children, own)
+        if key not in self._ids:
+            self._ids[key] = len(self.rows)
+            self.rows.append((op, payload, children))
+            self.own.append(own or any(self.own[child] for child in children))
+        return self._ids[key]
+
+    def const(self, value: Value) -> int:
+        return self.make("const", value)
+
+    def constant(self, term: int) -> Value:
+        """The Python value of a constant; None when it is not one."""
+        op, payload, _ = self.rows[term]
+        return payload if op == "const" else None
+
+    def op(self, term: int) -> str:
+        return self.rows[term][0]
+
+    def children(self, term: int) -> tuple[int, ...]:
+        return self.rows[term][2]
+
+    def payload(self, term: int) -> object:
+        return self.rows[term][1]
+
+    def negated(self, term: int) -> int:
+        if term in (self.true, self.false):
+            return self.false if term == self.true else self.true
+        return self.children(term)[0] if self.op(term) == "not" else self.make("not", "", term)
+
+    def both(self, left: int, right: int) -> int:
+        if self.false in (left, right):
+            return self.false
+        if left == self.true or left == right:
+            return right
+        return left if right == self.true else self.make("and", "", *sorted((left, right)))
+
+    def either(self, left: int, right: int) -> int:
+        return self.negated(self.both(self.negated(left), self.negated(right)))
+
+    def equal(self, left: int, right: int) -> int:
+        if left == right:
+            return self.true
+        pair = sorted((left, right))
+        if self._plain(left) and self._plain(right):
+            return self.const(self._sampled(left) == self._sampled(right))
+        if self.true in pair and "not" in (self.op(left), self.op(right)):
+            return right if left == self.true else left
+        return self.make("eq", "", *pair)
+
+    def less(self, left: int, right: int) -> int:
+        if left == right:
+            return self.false
+        a, b = self.constant(left), self.constant(right)
+        if _is_number(a) and _is_number(b):
+            return self.const(a < b)
+        return self.make("lt", "", left, right)
+
+    def chosen(self, condition: int, then: int, otherwise: int) -> int:
+        if condition in (self.true, self.false) or then == otherwise:
+            return then if condition == self.true or then == otherwise else otherwise
+        return self.make("ite", "", condition, then, otherwise)
+
+    def arithmetic(self, op: str, left: int, right: int) -> int:
+        a, b = self.constant(left), self.constant(right)
+        if _is_number(a) and _is_number(b):
+            value = _arithmetic(op, a, b)
+            if value is not None:
+                return self.const(value)
+        return self.make(op, "", left, right)
+
+    def _plain(self, term: int) -> bool:
+        """Literals and nothing else."""
+        return all(self.op(t) in ("const", "list", "path", "ctor", "neg") for t in self.reachable(term))
+
+    def _sampled(self, term: int) -> Value:
+        return self._assignment(self.reachable(term), 0, ())[term]
+
+    def reachable(self, term: int) -> list[int]:
+        """The term and everything in it, children before parents."""
+        seen, stack = {term}, [term]
+        while stack:
+            for child in self.children(stack.pop()):
+                if child not in seen:
+                    seen.add(child)
+                    stack.append(child)
+        return sorted(seen)
+
+    def can_fail(self, goal: int) -> bool:
+        """Whether some behaviour of the program's functions makes the goal false."""
+        if not self.own[goal]:
+            return False
+        order = self.reachable(goal)
+        fixed = self._assignment(order, 0, (), [t for t in order if not self.own[t]])
+        pool = tuple(dict.fromkeys(value for value in fixed.values() if not isinstance(value, bool)))
+        return any(not _truth(self._assignment(order, seed, pool)[goal]) for seed in range(SAMPLES))
+
+    def calls(self, goal: int) -> set[str]:
+        """Names of the program's functions in the term."""
+        return {str(self.payload(t)) for t in self.reachable(goal) if self.op(t) in ("own", "fnref")}
+
+    def _assignment(self, order: Sequence[int], seed: int, pool: tuple[Value, ...],
+                    only: Sequence[int] | None = None) -> dict[int, Value]:  # fmt: skip
+        values: dict[int, Value] = {}
+        for term in order if only is None else only:
+            op, payload, children = self.rows[term]
+            arguments = [values[child] for child in children]
+            value = _interpreted(op, payload, arguments)
+            if value is None:
+                own = self.own[term]
+                draw = _draw(seed if own else 0, op, payload, arguments)
+                value = _unknown(op, str(payload), draw, pool if own else (), op == "own")
+            values[term] = value
+        return values
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _draw(seed: int, *parts: object) -> int:
+    """A number that depends on all the parts, the same in every process."""
+    return zlib.crc32(repr((seed, parts)).encode("utf-8", "replace"))
+
+
+def _unknown(op: str, name: str, draw: int, pool: tuple[Value, ...], own: bool) -> Value:
+    """Some result of a function that is not understood; own functions carry their return type after a colon."""
+    method, _, returns = name.rpartition(":") if own else (name, "", "")
+    draw, kind = divmod(draw, 16)
+    if returns == "bool" or op == "is" or (op == "method" and method.startswith(PREDICATE_PREFIXES)):
+        return bool(draw & 1)
+    if returns in UNSIGNED_TYPES or (op == "method" and method in SIZE_METHODS):
+        numbers = [n for n in (*pool, *SAMPLE_NUMBERS) if _is_number(n) and n >= 0]
+        return numbers[draw % len(numbers)]
+    if pool and kind < 7:
+        return pool[draw % len(pool)]
+    return SAMPLE_NUMBERS[draw % len(SAMPLE_NUMBERS)] if kind < 13 else f"?{draw}"
+
+
+def _truth(value: Value) -> bool:
+    return value if isinstance(value, bool) else bool(zlib.crc32(repr(value).encode("utf-8", "replace")) & 1)
+
+
+def _order_key(value: Value) -> float:
+    return float(value) if _is_number(value) else float(zlib.crc32(repr(value).encode("utf-8", "replace")) % 1000)
+
+
+def _arithmetic(op: str, a: int | float, b: int | float) -> int | float | None:
+    try:
+        if op in ("+", "-", "*"):
+            result = a + b if op == "+" else a - b if op == "-" else a * b
+        elif op in ("/", "%"):
+            exact = isinstance(a, float) or isinstance(b, float)
+            quotient = a / b if exact else abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+            result = quotient if op == "/" else a - b * (int(quotient) if exact else quotient)
+        elif op in ("&", "|", "^") and isinstance(a, int) and isinstance(b, int):
+            result = a & b if op == "&" else a | b if op == "|" else a ^ b
+        else:
+            return None
+    except (ZeroDivisionError, OverflowError, ValueError):
+        return None
+    return result if abs(result) < 1e40 else None
+
+
+def _interpreted(op: str, payload: object, args: list[Value]) -> Value | None:
+    """The value of an operation that is understood; None for the others."""
+    if op == "const":
+        return payload
+    if op in ("list", "path", "ctor"):
+        return (payload, *args)
+    if op == "not":
+        return not _truth(args[0])
+    if op == "and":
+        return _truth(args[0]) and _truth(args[1])
+    if op == "eq":
+        mixed = isinstance(args[0], bool) or isinstance(args[1], bool)
+        return _truth(args[0]) == _truth(args[1]) if mixed else args[0] == args[1]
+    if op == "lt":
+        if isinstance(args[0], str) and isinstance(args[1], str):
+            return args[0] < args[1]
+        return _order_key(args[0]) < _order_key(args[1])
+    if op == "ite":
+        return args[1] if _truth(args[0]) else args[2]
+    if op == "neg" and _is_number(args[0]):
+        return -args[0]
+    if op in ("+", "-", "*", "/", "%", "&", "|", "^") and _is_number(args[0]) and _is_number(args[1]):
+        return _arithmetic(op, args[0], args[1])
+    return _interpreted_access(op, payload, args)
+
+
+def _interpreted_access(op: str, payload: object, args: list[Value]) -> Value | None:
+    """Constructors seen from outside, and the few methods that tolerance checks use."""
+    first = args[0] if args else None
+    if op == "is" and isinstance(first, tuple) and first:
+        return first[0] == payload
+    if op == "field" and isinstance(first, tuple) and isinstance(payload, int) and payload + 1 < len(first):
+        return first[payload + 1]
+    if op == "unwrap" and isinstance(first, tuple) and first and first[0] in ("Some", "Ok"):
+        return first[1] if len(first) == 2 else None
+    if op == "method" and payload == "abs" and _is_number(first):
+        return abs(first)
+    if op == "method" and payload in ("min", "max") and len(args) == 2 and all(map(_is_number, args)):
+        return min(args) if payload == "min" else max(args)
+    if op == "method" and payload == "len" and isinstance(first, tuple) and first and first[0] == "[]":
+        return len(first) - 1
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# What the program defines, by name
+# ---------------------------------------------------------------------------------------------------------------
+
+MAX_EXPANSION_ROUNDS = 4
+MAX_EXPANDED_ITEMS = 500
+
+
+class _Index:
+    """The program's items by name, those that its own macros expand to included."""
+
+    def __init__(self, root: Node) -> None:
+        self.root = root
+        self.macros = {_item_name(n): n for n in _walk(root) if n.type == "macro_definition"}
+        self.items = _with_expansions(_items(root), self.macros)
+        present = [item for item in self.items if item.in_test]
+        self.tests = [item for item in present if item.is_test]
+        functions = [item for item in present if item.node.type == "function_item" and _body(item.node) is not None]
+        self.own = _by_name(item for item in functions if not item.test_side)
+        self.helpers = _by_name(item for item in functions if item.test_side)
+        self.constants = _by_name(item for item in present if item.node.type in ("const_item", "static_item"))
+        own = [item for item in present if not item.test_side]
+        self.own_macros = {item.name for item in own if item.node.type == "macro_definition"}
+        self.types = {item.name for item in own if item.node.type in TYPE_ITEMS}
+        self.variants = _variants(own)
+        self.traits: dict[str, set[str]] = {}  # type -> hand-written traits; "" for inherent methods
+        for item in functions:
+            self.traits.setdefault(item.owner, set()).add(item.trait)
+        self.aliases = dict(_aliases(root))
+
+    def written(self, name: str, *traits: str) -> bool:
+        """Whether the program implements one of the traits by hand for a type (or for its enum, given a variant)."""
+        owner = self.variants.get(name, name)
+        return any(trait in self.traits.get(owner, ()) for trait in traits)
+
+
+TYPE_ITEMS = ("struct_item", "enum_item", "union_item", "type_item", "trait_item")
+
+
+def _by_name(items: Iterable[Item]) -> dict[str, list[Item]]:
+    named: dict[str, list[Item]] = {}
+    for item in items:
+        named.setdefault(item.name, []).append(item)
+    return named
+
+
+def _variants(items: Sequence[Item]) -> dict[str, str]:
+    return {_text(_child(n, "name")): item.name for item in items if item.node.type == "enum_item"
+            for n in _walk(item.node) if n.type == "enum_variant"}  # fmt: skip
+
+
+def _aliases(root: Node) -> Iterator[tuple[str, str]]:
+    """Pairs (new name, last segment of the path) of every `use .. as ..`."""
+    for node in _walk(root):
+        if node.type == "use_as_clause":
+            yield _text(_child(node, "alias")), _base_name(_text(_child(node, "path")))
+
+
+def _with_expansions(items: list[Item], macros: dict[str, Node]) -> list[Item]:
+    found = list(items)
+    for item in found:  # grows while it is read
+        if item.node.type != "macro_invocation" or item.name not in macros or len(found) > MAX_EXPANDED_ITEMS:
+            continue
+        text = _expanded(macros[item.name], item.node)
+        if text is not None and not _too_long(text):
+            scope = _Scope(item.modules, item.in_test, item.in_plain, item.test_side, item.owner, item.trait)
+            found += [replace(new, expanded=True) for new in _items(_parse(text), scope)]
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# What a test checks: its statements followed with unknown results for the program's functions
+# ---------------------------------------------------------------------------------------------------------------
+
+FUEL = 40_000  # expressions followed for one program
+MAX_EVAL_DEPTH = 90
+MAX_INLINING = 7
+UNROLLED = 3  # rows of a table that are followed
+
+# Methods that hand on what they are called on, as far as a comparison can tell.
+SAME_VALUE = ("clone", "to_owned", "to_vec", "iter", "into_iter", "iter_mut", "as_str", "as_slice", "as_ref", "as_mut",
+              "borrow", "copied", "cloned", "by_ref", "as_deref", "to_string", "into", "into_boxed_slice",
+              "into_boxed_str", "as_mut_slice", "join_handle", "unwrap_or_default")  # fmt: skip
+READS = ("len", "is_empty", "contains", "get", "first", "last", "chars", "bytes", "keys", "values", "windows", "chunks",
+         "is_some", "is_none", "is_ok", "is_err", "unwrap", "expect", "starts_with", "ends_with", "contains_key",
+         "peek", "borrow", "abs", "eq", "ne", "cmp", "partial_cmp", "all", "any", "map", "filter", "sum", "count",
+         *SAME_VALUE)  # fmt: skip
+LAZY = ("map", "filter", "inspect", "filter_map", "flat_map", "take_while", "skip_while", "map_while", "scan", "zip",
+        "enumerate", "rev", "take", "skip", "chain", "cloned", "copied", "peekable", "step_by", "fuse")  # fmt: skip
+ON_FAILURE = ("unwrap_or_else", "or_else", "map_err", "ok_or_else")
+WRAPPERS = ("from", "new", "Box", "Rc", "Arc", "String", "Vec", "Wrapping", "AssertUnwindSafe", "black_box", "identity")
+FAILING = ("panic", "unreachable", "todo", "unimplemented")
+OPERATOR_TRAITS = {"+": "Add", "-": "Sub", "*": "Mul", "/": "Div", "%": "Rem", "&": "BitAnd", "|": "BitOr",
+                   "^": "BitXor", "<<": "Shl", ">>": "Shr"}  # fmt: skip
+STD_TYPES = ("String", "Vec", "Option", "Result", "Box", "HashMap", "HashSet", "BTreeMap", "BTreeSet", "VecDeque", "Rc",
+             "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128", "usize", "f32", "f64",
+             "char", "str", "bool")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Check:
+    """One assertion that runs: the term that must hold, and where it stands."""
+
+    goal: int
+    text: str
+
+
+class _TestRun:
+    """Follow one test. Every expression becomes a term; asserts and panics become checks on the way."""
+
+    def __init__(self, index: _Index, terms: _Terms, fuel: list[int]) -> None:
+        self.index = index
+        self.t = terms
+        self.fuel = fuel  # shared by the program's tests
+        self.scopes: list[dict[str, int]] = [{}]
+        self.store: dict[int, int] = {}
+        self.mutable: set[int] = set()
+        self.closures: list[tuple[Node, list[dict[str, int]], tuple[str, ...]]] = []
+        self.path: tuple[int, ...] = ()
+        self.dead = ""  # why the code that follows does not run: "loop", "return" or "panic"
+        self.muted = 0
+        self.depth = 0
+        self.inlined: list[Node] = []
+        self.returns: list[list[tuple[int, int]]] = []
+        self.modules: tuple[str, ...] = ()
+        self.checks: list[_Check] = []
+
+    def follow(self, test: Item) -> list[_Check]:
+        self.modules = test.modules
+        value = self._inline(test.node, [], [{}])
+        if _child(test.node, "return_type") is not None and self.t.op(value) != "ctor":
+            self._check(self.t.make("is", "Ok", value), "the test's own result")
+        return self.checks
+
+    # -- checks ---------------------------------------------------------------------------------------------------
+
+    def _check(self, condition: int, text: str) -> None:
+        if self.dead or self.muted:
+            return
+        goal = condition
+        for known in self.path:
+            if self.t.own[known]:
+                goal = self.t.either(self.t.negated(known), goal)
+        self.checks.append(_Check(goal, text))
+
+    def _fail(self, text: str) -> int:
+        self._check(self.t.false, text)
+        self.dead = self.dead or "panic"
+        return self.t.unit
+
+    # -- variables ------------------------------------------------------------------------------------------------
+
+    def _declare(self, name: str, term: int, mutable: bool = False) -> None:
+        slot = len(self.store) + 1
+        while slot in self.store:
+            slot += 1
+        self.store[slot] = term
+        self.scopes[-1][name] = slot
+        if mutable:
+            self.mutable.add(slot)
+
+    def _slot(self, name: str) -> int | None:
+        return next((scope[name] for scope in reversed(self.scopes) if name in scope), None)
+
+    def _root_slot(self, node: Node | None) -> int | None:
+        """The variable that a place expression starts from."""
+        while node is not None:
+            if node.type in ("identifier", "self"):
+                return self._slot(_text(node))
+            if node.type == "field_expression" or node.type == "reference_expression":
+                node = _child(node, "value")
+            elif node.type in ("index_expression", "unary_expression", "parenthesized_expression"):
+                node = node.named_children[0] if node.named_children else None
+            else:
+                return None
+        return None
+
+    def _touch(self, slot: int | None, by: int, how: str) -> None:
+        """A variable was handed out for writing."""
+        if slot is not None and slot in self.store and not self.dead:
+            self.store[slot] = self.t.make("after", how, by, self.store[slot])
+
+    # -- expressions ----------------------------------------------------------------------------------------------
+
+    def _eval(self, node: Node | None) -> int:
+        if node is None:
+            return self.t.unit
+        self.fuel[0] -= 1
+        if self.fuel[0] < 0 or self.depth > MAX_EVAL_DEPTH:
+            return self.t.make("opaque", _text(node)[:200])
+        self.depth += 1
+        try:
+            handler = getattr(self, "_on_" + node.type, None)
+            if handler is None:
+                return self.t.make("?", node.type, *[self._eval(child) for child in node.named_children])
+            return handler(node)
+        finally:
+            self.depth -= 1
+
+    def _through(self, node: Node) -> int:
+        """Expressions that are as good as what they wrap."""
+        inner = _child(node, "value") or next((c for c in node.named_children if not c.type.endswith("comment")), None)
+        return self._eval(inner)
+
+    _on_parenthesized_expression = _on_type_cast_expression = _on_await_expression = _through
+    _on_unsafe_block = _on_expression_statement = _on_reference_expression = _on_const_block = _through
+
+    def _on_try_expression(self, node: Node) -> int:
+        return self._unwrapped(self._through(node))
+
+    def _unwrapped(self, term: int) -> int:
+        if self.t.op(term) == "ctor" and self.t.payload(term) in ("Some", "Ok") and len(self.t.children(term)) == 1:
+            return self.t.children(term)[0]
+        return self.t.make("unwrap", "", term)
+
+    def _on_async_block(self, node: Node) -> int:
+        call = node.parent.parent if node.parent is not None and node.parent.type == "arguments" else None
+        if call is not None:  # somebody's block_on
+            return self._through(node)
+        self.muted += 1
+        value = self._through(node)
+        self.muted -= 1
+        return value
+
+    def _on_integer_literal(self, node: Node) -> int:
+        text = _text(node).replace("_", "").lower()
+        if not text.startswith("0x"):
+            for suffix in STD_TYPES[11:]:
+                text = text.removesuffix(suffix)
+        else:
+            for suffix in STD_TYPES[11:23]:
+                text = text.removesuffix(suffix)
+        try:
+            return self.t.const(int(text, 0) if not text.isdigit() else int(text[:60]))
+        except ValueError:
+            return self.t.make("opaque", text)
+
+    def _on_float_literal(self, node: Node) -> int:
+        text = _text(node).replace("_", "").removesuffix("f32").removesuffix("f64")
+        try:
+            return self.t.const(float(text))
+        except ValueError:
+            return self.t.make("opaque", text)
+
+    def _on_boolean_literal(self, node: Node) -> int:
+        return self.t.true if _text(node) == "true" else self.t.false
+
+    def _on_string_literal(self, node: Node) -> int:
+        return self.t.const(_text(node).strip('"'))
+
+    def _on_raw_string_literal(self, node: Node) -> int:
+        return self.t.const("".join(_text(c) for c in node.named_children))
+
+    def _on_char_literal(self, node: Node) -> int:
+        return self.t.const(_text(node))
+
+    def _on_negative_literal(self, node: Node) -> int:
+        return self._negative(self._eval(node.named_children[0]))
+
+    def _negative(self, term: int) -> int:
+        value = self.t.constant(term)
+        return self.t.const(-value) if _is_number(value) else self.t.make("neg", "", term)
+
+    def _on_unary_expression(self, node: Node) -> int:
+        operand = self._eval(node.named_children[-1])
+        if node.children[0].type == "!":
+            return self._own_operation("!", operand) or self.t.negated(operand)
+        if node.children[0].type == "-":
+            return self._own_operation("neg", operand) or self._negative(operand)
+        return operand
+
+    def _own_operation(self, symbol: str, *operands: int) -> int | None:
+        """An operator that the program implements for a type of its own is a call into the program."""
+        traits = {"==": ("PartialEq",), "<": ("PartialOrd", "Ord"), "neg": ("Neg",), "!": ("Not",),
+                  "[]": ("Index", "Deref")}.get(symbol, (OPERATOR_TRAITS.get(symbol, "-"),))  # fmt: skip
+        names = [str(self.t.payload(o)) for o in map(self._shape, operands) if self.t.op(o) in ("ctor", "path")]
+        if any(self.index.written(name, *traits) for name in names):
+            kind = "bool" if symbol in ("==", "<") else ""
+            ordered = sorted(operands) if symbol == "==" else operands
+            return self.t.make("own", f"{symbol}:{kind}", *ordered, own=True)
+        return None
+
+    def _shape(self, term: int) -> int:
+        """The value that a variable had before methods touched it."""
+        while self.t.op(term) == "after":
+            term = self.t.children(term)[1]
+        return term
+
+    def _on_binary_expression(self, node: Node) -> int:
+        operator = _text(_child(node, "operator"))
+        left = self._eval(_child(node, "left"))
+        if operator in ("&&", "||"):
+            if left == (self.t.false if operator == "&&" else self.t.true):
+                return left
+            right = self._eval(_child(node, "right"))
+            return self.t.both(left, right) if operator == "&&" else self.t.either(left, right)
+        right = self._eval(_child(node, "right"))
+        if operator in ("==", "!="):
+            equal = self._equal(left, right)
+            return equal if operator == "==" else self.t.negated(equal)
+        if operator in ("<", ">", "<=", ">="):
+            if operator in (">", "<="):
+                left, right = right, left
+            less = self._own_operation("<", left, right) or self.t.less(left, right)
+            return less if operator in ("<", ">") else self.t.negated(less)
+        return self._combined(operator, left, right)
+
+    def _combined(self, operator: str, left: int, right: int) -> int:
+        logical = ("eq", "lt", "not", "and", "is")
+        if operator in ("&", "|") and any(self.t.op(s) in logical or isinstance(self.t.constant(s), bool)
+                                          for s in (left, right)):  # fmt: skip
+            return self.t.both(left, right) if operator == "&" else self.t.either(left, right)
+        return self._own_operation(operator, left, right) or self.t.arithmetic(operator, left, right)
+
+    def _equal(self, left: int, right: int) -> int:
+        if left == right:
+            return self.t.true
+        return self._own_operation("==", left, right) or self.t.equal(left, right)
+
+    def _on_assignment_expression(self, node: Node) -> int:
+        place, value = _child(node, "left"), self._eval(_child(node, "right"))
+        self._assign(place, value)
+        return self.t.unit
+
+    def _on_compound_assignment_expr(self, node: Node) -> int:
+        place = _child(node, "left")
+        value = self._combined(_text(_child(node, "operator"))[:-1], self._eval(place), self._eval(_child(node, "right")))
+        self._assign(place, value)
+        return self.t.unit
+
+    def _assign(self, place: Node | None, value: int) -> None:
+        slot = self._root_slot(place)
+        if slot is None or self.dead:
+            return
+        if place is not None and place.type in ("identifier", "unary_expression"):
+            self.store[slot] = value
+        else:
+            self._touch(slot, value, _text(place)[:80])
+
+    def _on_identifier(self, node: Node) -> int:
+        name = _text(node).removeprefix("r#")
+        slot = self._slot(name)
+        if slot is not None:
+            return self.store.get(slot, self.t.unit)
+        return self._named(name, ())
+
+    _on_self = _on_shorthand_field_identifier = _on_identifier
+
+    def _on_scoped_identifier(self, node: Node) -> int:
+        text = _text(node)
+        name, head = _text(_child(node, "name")), _base_name(_text(_child(node, "path")))
+        if head in STD_TYPES and name in ("MAX", "MIN", "EPSILON"):
+            return self._limit(head, name, text)
+        return self._named(name, (head,))
+
+    def _limit(self, kind: str, name: str, text: str) -> int:
+        if kind.startswith("f"):
+            return self.t.const({"MAX": 3.4e38, "MIN": -3.4e38, "EPSILON": 2.2e-16}[name])
+        bits = 64 if kind.endswith("size") else int(kind[1:]) if kind[1:].isdigit() else 0
+        if not bits or name == "EPSILON":
+            return self.t.make("path", text)
+        top = 2 ** (bits if kind[0] == "u" else bits - 1)
+        return self.t.const(top - 1 if name == "MAX" else 0 if kind[0] == "u" else -top)
+
+    def _named(self, name: str, head: tuple[str, ...]) -> int:
+        """A path that is not a variable: a constant, a function as a value, or a unit constructor."""
+        constants = self.index.constants.get(name)
+        if constants and len(self.inlined) < MAX_INLINING:
+            self.inlined.append(constants[0].node)
+            saved, self.scopes = self.scopes, [{}]
+            value = self._eval(_child(constants[0].node, "value"))
+            self.scopes = saved
+            self.inlined.pop()
+            return value
+        target = self._function(name, head)
+        if target is None:
+            return self.t.make("path", name)
+        if target.test_side:
+            return self._closure(target.node, [{}], target.modules)
+        return self.t.make("fnref", _signature(target), own=True)
+
+    def _function(self, name: str, head: tuple[str, ...]) -> Item | None:
+        """The function that a path means: the nearest in the tests' module, then the program's."""
+        helpers = [h for h in self.index.helpers.get(name, []) if not h.owner]
+        own = self.index.own.get(name, [])
+        if head and head[0] in STD_TYPES:
+            own = [item for item in own if item.owner == head[0]]
+        near = [h for h in helpers if h.modules == self.modules]
+        if not head or head[0] == "self":
+            for found in (near, [o for o in own if not o.owner], helpers):
+                if found:
+                    return found[0]
+            original = self.index.aliases.get(name)
+            return self._function(original, ("use",)) if original and original != name else None
+        methods = [h for h in self.index.helpers.get(name, []) if h.owner == head[0]]
+        for found in (methods, [o for o in own if o.owner in ("", head[0])], own, helpers):
+            if found:
+                return found[0]
+        return None
+
+    def _closure(self, node: Node, scopes: list[dict[str, int]], modules: tuple[str, ...]) -> int:
+        self.closures.append((node, scopes, modules))
+        return self.t.make("closure", len(self.closures) - 1)
+
+    def _on_closure_expression(self, node: Node) -> int:
+        return self._closure(node, list(self.scopes), self.modules)
+
+    # -- aggregates -----------------------------------------------------------------------------------------------
+
+    def _on_tuple_expression(self, node: Node) -> int:
+        return self.t.make("list", "()", *[self._eval(child) for child in node.named_children])
+
+    def _on_unit_expression(self, _: Node) -> int:
+        return self.t.unit
+
+    def _on_array_expression(self, node: Node) -> int:
+        length = _child(node, "length")
+        children = [c for c in node.named_children if c.type not in ("line_comment", "block_comment", "attribute_item")]
+        if length is None:
+            return self.t.make("list", "[]", *[self._eval(child) for child in children])
+        count = self.t.constant(self._eval(length))
+        if count == 0:
+            return self.t.make("list", "[]")
+        return self.t.make("list", f"[;{_text(length)}]", self._eval(children[0]))
+
+    def _on_struct_expression(self, node: Node) -> int:
+        fields = []
+        for child in (_child(node, "body") or node).named_children:
+            name = _text(_child(child, "field")) or _text(child)
+            fields.append(self.t.make("named", name, self._through(child)))
+        name = _base_name(_text(_child(node, "name")))
+        return self.t.make("ctor", name, *sorted(fields, key=lambda f: str(self.t.payload(f))))
+
+    def _on_range_expression(self, node: Node) -> int:
+        parts = [self._eval(child) for child in node.named_children]
+        symbol = next((c.type for c in node.children if not c.is_named), "..")
+        return self.t.make("range", symbol if len(parts) == 2 else "open", *parts)
+
+    def _on_field_expression(self, node: Node) -> int:
+        value, name = self._eval(_child(node, "value")), _text(_child(node, "field"))
+        return self._field(value, int(name) if name.isdigit() and len(name) < 4 else name)
+
+    def _field(self, value: int, name: int | str) -> int:
+        if self.t.op(value) in ("list", "ctor"):
+            children = self.t.children(value)
+            if isinstance(name, int) and name < len(children) and self.t.op(children[name]) != "named":
+                return children[name]
+            for child in children:
+                if self.t.op(child) == "named" and self.t.payload(child) == name:
+                    return self.t.children(child)[0]
+        return self.t.make("field", name, value)
+
+    def _on_index_expression(self, node: Node) -> int:
+        base, position = (self._eval(child) for child in node.named_children[:2])
+        number = self.t.constant(position)
+        if self.t.op(base) == "list" and self.t.payload(base) == "[]" and isinstance(number, int):
+            children = self.t.children(base)
+            if 0 <= number < len(children):
+                return children[number]
+        return self._own_operation("[]", base, position) or self.t.make("index", "", base, position)
+
+    # -- statements and control flow ------------------------------------------------------------------------------
+
+    def _on_block(self, node: Node) -> int:
+        self.scopes.append({})
+        alive, path = self.dead, self.path
+        for child in node.named_children:
+            if child.type == "function_item":
+                self._declare(_item_name(child), self._closure(child, list(self.scopes), self.modules))
+        value, pending = self.t.unit, []
+        for child in node.named_children:
+            if child.type == "attribute_item":
+                pending += _attributes(child)
+            elif self.dead:
+                break
+            elif child.type not in ("line_comment", "block_comment", "label", "function_item", "empty_statement"):
+                if _cfg_of(pending, test=True):
+                    value = self._eval(child)
+                    value = self.t.unit if _text(child).endswith(";") else value
+                pending = []
+        self.scopes.pop()
+        if self.dead == "loop" and any(child.type == "label" for child in node.children):
+            self.dead, self.path = alive, path
+        return value
+
+    def _on_let_declaration(self, node: Node) -> int:
+        value_node, pattern = _child(node, "value"), _child(node, "pattern")
+        value = self._eval(value_node) if value_node is not None else self.t.make("unset", _text(node)[:80])
+        kind = _base_name(_text(_child(node, "type")))
+        if self.index.written(kind, "From", "FromStr", "TryFrom", "FromIterator", "Default", "Sum", "Into"):
+            value = self.t.make("own", f"{kind}:", value, own=True)
+        mutable = any(child.type == "mutable_specifier" for child in node.children)
+        condition = self._bind(pattern, value, mutable)
+        alternative = _child(node, "alternative")
+        if alternative is not None:
+            self._branches([(condition, lambda: self.t.unit),
+                            (self.t.negated(condition), lambda: self._eval(alternative))])  # fmt: skip
+        return self.t.unit
+
+    def _branches(self, arms: Sequence[tuple[int, Callable[[], int]]]) -> int:
+        """Run exclusive branches from the same state and merge what they leave behind."""
+        store, path = self.store, self.path
+        outcomes: list[tuple[int, int, dict[int, int], str]] = []
+        for condition, run in arms:
+            if condition == self.t.false:
+                continue
+            self.store, self.dead = dict(store), ""
+            self.path = path if condition == self.t.true else (*path, condition)
+            outcomes.append((condition, run(), self.store, self.dead))
+        self.store, self.path, self.dead = store, path, ""
+        live = [outcome for outcome in outcomes if not outcome[3]]
+        if not live:
+            kinds = [outcome[3] for outcome in outcomes]
+            self.dead = next((kind for kind in ("loop", "return", "panic") if kind in kinds), "")
+            return self.t.unit
+        self.path = (*path, *(self.t.negated(o[0]) for o in outcomes if o[3] and o[0] != self.t.true))
+        _, value, merged, _ = live[-1]
+        for condition, other, branch, _ in reversed(live[:-1]):
+            value = self.t.chosen(condition, other, value)
+            merged = {s: self.t.chosen(condition, branch[s], merged[s]) for s in branch if s in merged}
+        self.store = {**store, **merged}
+        return value
+
+    def _condition(self, node: Node | None) -> int:
+        """A condition, with the variables that its `let`s bind declared in the current scope."""
+        if node is None:
+            return self.t.true
+        if node.type == "let_condition":
+            return self._bind(_child(node, "pattern"), self._eval(_child(node, "value")))
+        if node.type == "let_chain":
+            condition = self.t.true
+            for child in node.named_children:
+                condition = self.t.both(condition, self._condition(child))
+            return condition
+        if node.type == "parenthesized_expression" and node.named_children:
+            return self._condition(node.named_children[0])
+        return self._eval(node)
+
+    def _on_if_expression(self, node: Node) -> int:
+        self.scopes.append({})
+        condition = self._condition(_child(node, "condition"))
+        alternative = _child(node, "alternative")
+        value = self._branches([
+            (condition, lambda: self._eval(_child(node, "consequence"))),
+            (self.t.negated(condition), lambda: self._eval(alternative)),
+        ])  # fmt: skip
+        self.scopes.pop()
+        return value
+
+    def _on_else_clause(self, node: Node) -> int:
+        return self._eval(node.named_children[-1] if node.named_children else None)
+
+    def _on_match_expression(self, node: Node) -> int:
+        value, body = self._eval(_child(node, "value")), _child(node, "body")
+        arms, before, outer = [], self.t.true, self.scopes
+        for arm in body.named_children if body is not None else []:
+            if arm.type != "match_arm":
+                continue
+            scopes = [*outer, {}]
+            self.scopes = scopes
+            pattern = _child(arm, "pattern")
+            guard = _child(pattern, "condition") if pattern is not None else None
+            condition = self._bind(_pattern_inside(pattern), value)
+            if guard is not None:
+                condition = self.t.both(condition, self._condition(guard))
+            arms.append((self.t.both(before, condition), self._in_scopes(scopes, _child(arm, "value"))))
+            before = self.t.both(before, self.t.negated(condition))
+        self.scopes = outer
+        return self._branches(arms)
+
+    def _in_scopes(self, scopes: list[dict[str, int]], node: Node | None) -> Callable[[], int]:
+        def run() -> int:
+            saved, self.scopes = self.scopes, scopes
+            value = self._eval(node)
+            self.scopes = saved
+            return value
+
+        return run
+
+    def _loop(self, rounds: Sequence[Callable[[], int]], certain: bool, own: int) -> int:
+        """Run a loop body once per round. `own` is a term that the number of rounds depends on."""
+        before, path = dict(self.store), self.path
+        ended = ""
+        for body in rounds:
+            self.scopes.append({})
+            condition = body()
+            self.scopes.pop()
+            self.path = path
+            if condition == self.t.false or self.dead in ("return", "panic"):
+                ended = self.dead
+                break
+            self.dead = ""
+        self.dead = ended if certain else ""
+        for slot, old in before.items():
+            new = self.store.get(slot, old)
+            if new != old and not (certain and own == self.t.true):
+                self.store[slot] = self.t.make("loop", "", old, new, own)
+        return self.t.unit
+
+    def _on_for_expression(self, node: Node) -> int:
+        source = self._eval(_child(node, "value"))
+        elements = self._elements(source)
+        pattern, body = _child(node, "pattern"), _child(node, "body")
+        if elements is None and self._own_typed(source):
+            source = self.t.make("own", "next:", source, own=True)
+        rows = elements[:UNROLLED] if elements is not None else [self.t.make("elem", 0, source)]
+
+        def round_of(row: int) -> Callable[[], int]:
+            def run() -> int:
+                self._bind(pattern, row)
+                self._eval(body)
+                return self.t.true
+
+            return run
+
+        return self._loop([round_of(row) for row in rows], bool(elements), source)
+
+    def _on_while_expression(self, node: Node) -> int:
+        def run() -> int:
+            condition = self._condition(_child(node, "condition"))
+            if condition != self.t.false:
+                if condition != self.t.true:
+                    self.path = (*self.path, condition)
+                self._eval(_child(node, "body"))
+            return condition
+
+        return self._loop([run], False, self.t.make("opaque", _text(_child(node, "condition"))[:200]))
+
+    def _on_loop_expression(self, node: Node) -> int:
+        def run() -> int:
+            self._eval(_child(node, "body"))
+            return self.t.true
+
+        return self._loop([run], True, self.t.make("opaque", "loop"))
+
+    def _on_break_expression(self, node: Node) -> int:
+        value = self._eval(node.named_children[-1]) if node.named_children else self.t.unit
+        self.dead = self.dead or "loop"
+        return value
+
+    _on_continue_expression = _on_break_expression
+
+    def _on_label(self, _: Node) -> int:
+        return self.t.unit
+
+    def _on_return_expression(self, node: Node) -> int:
+        value = self._eval(node.named_children[0]) if node.named_children else self.t.unit
+        if self.dead:
+            return value
+        if len(self.inlined) == 1 and self.t.op(value) == "ctor" and self.t.payload(value) == "Err":
+            self._check(self.t.false, _text(node))
+        condition = self.t.true
+        for known in self.path:
+            condition = self.t.both(condition, known)
+        if self.returns:
+            self.returns[-1].append((condition, value))
+        self.dead = "return"
+        return value
+
+    # -- patterns -------------------------------------------------------------------------------------------------
+
+    def _bind(self, pattern: Node | None, value: int, mutable: bool = False) -> int:
+        """Declare a pattern's variables; return the condition under which it matches."""
+        if pattern is None or pattern.type in ("_", "remaining_field_pattern") or self.depth > MAX_EVAL_DEPTH:
+            return self.t.true
+        self.depth += 1
+        try:
+            return self._bind_inside(pattern, value, mutable)
+        finally:
+            self.depth -= 1
+
+    def _bind_inside(self, pattern: Node, value: int, mutable: bool) -> int:
+        kind, children = pattern.type, [c for c in pattern.children if c.is_named or c.type == "_"]
+        if kind in ("identifier", "shorthand_field_identifier"):
+            return self._bind_name(_text(pattern), value, mutable)
+        if kind in ("mut_pattern", "ref_pattern", "reference_pattern", "parenthesized_pattern", "match_pattern"):
+            inner = [c for c in children if c.type != "mutable_specifier"]
+            writes = mutable or any(c.type == "mutable_specifier" for c in children)
+            return self._bind(inner[0] if inner else None, value, writes)
+        if kind == "tuple_pattern" or kind == "slice_pattern":
+            return self._bind_sequence(children, value, "" if kind == "tuple_pattern" else "[]")
+        if kind == "tuple_struct_pattern":
+            return self._bind_sequence(children[1:], value, _base_name(_text(_child(pattern, "type"))))
+        if kind == "struct_pattern":
+            return self._bind_struct(pattern, value)
+        if kind == "or_pattern":
+            return self.t.either(self._bind(children[0], value), self._bind(children[-1], value))
+        if kind == "captured_pattern":
+            self._bind_name(_text(children[0]), value, mutable)
+            return self._bind(children[-1], value)
+        if kind == "range_pattern":
+            return self._bind_range(pattern, value)
+        return self._equal(value, self._eval(pattern))
+
+    def _bind_name(self, name: str, value: int, mutable: bool) -> int:
+        known = name in self.index.constants or name in self.index.variants
+        if name == "None":
+            return self.t.negated(self._is("Some", value))
+        if known and name[:1].isupper():
+            return self._equal(value, self._named(name, ()))
+        self._declare(name, value, mutable)
+        return self.t.true
+
+    def _is(self, constructor: str, value: int) -> int:
+        if self.t.op(value) in ("ctor", "path"):
+            return self.t.const(self.t.payload(value) == constructor)
+        if constructor in ("None", "Err"):
+            return self.t.negated(self._is("Some" if constructor == "None" else "Ok", value))
+        return self.t.make("is", constructor, value)
+
+    def _bind_sequence(self, parts: list[Node], value: int, constructor: str) -> int:
+        condition = self.t.true
+        if constructor == "[]":
+            fixed = not any(part.type in ("remaining_field_pattern", "captured_pattern") for part in parts)
+            if self.t.op(value) != "list":
+                condition = self.t.make("is", f"[{len(parts)}{'' if fixed else '+'}]", value)
+        elif constructor and not (constructor in self.index.types and constructor not in self.index.variants):
+            condition = self._is(constructor, value)
+        for position, part in enumerate(parts):
+            condition = self.t.both(condition, self._bind(part, self._field(value, position)))
+        return condition
+
+    def _bind_struct(self, pattern: Node, value: int) -> int:
+        name = _base_name(_text(_child(pattern, "type")))
+        condition = self.t.true if name in self.index.types else self._is(name, value)
+        for field_pattern in pattern.named_children:
+            if field_pattern.type == "field_pattern":
+                inner = _child(field_pattern, "pattern") or _child(field_pattern, "name")
+                part = self._field(value, _text(_child(field_pattern, "name")))
+                condition = self.t.both(condition, self._bind(inner, part))
+        return condition
+
+    def _bind_range(self, pattern: Node, value: int) -> int:
+        condition, left, right = self.t.true, _child(pattern, "left"), _child(pattern, "right")
+        if left is not None:
+            condition = self.t.negated(self.t.less(value, self._eval(left)))
+        if right is not None:
+            upper = self._eval(right)
+            inclusive = any(child.type == "..=" for child in pattern.children)
+            below = self.t.negated(self.t.less(upper, value)) if inclusive else self.t.less(value, upper)
+            condition = self.t.both(condition, below)
+        return condition
+
+    # -- calls ----------------------------------------------------------------------------------------------------
+
+    def _on_call_expression(self, node: Node) -> int:
+        callee = _child(node, "function")
+        if callee is not None and callee.type == "generic_function":
+            callee = _child(callee, "function")
+        arguments = _child(node, "arguments")
+        nodes = [c for c in arguments.named_children if not c.type.endswith("comment")] if arguments else []
+        if callee is not None and callee.type == "field_expression":
+            return self._method(node, callee, nodes)
+        args = [self._eval(argument) for argument in nodes]
+        value = self._plain_call(callee, args, node)
+        for position, argument in enumerate(nodes):
+            written = any(child.type == "mutable_specifier" for child in argument.children)
+            if argument.type == "reference_expression" and written:
+                self._touch(self._root_slot(argument), value, str(position))
+        return value
+
+    def _plain_call(self, callee: Node | None, args: list[int], node: Node) -> int:
+        if callee is None:
+            return self.t.unit
+        name, head = _text(callee).removeprefix("r#"), ()
+        if callee.type == "scoped_identifier":
+            name = _text(_child(callee, "name"))
+            head = (_base_name(_text(_child(callee, "path"))),)
+        elif callee.type != "identifier" or self._slot(name) is not None:
+            return self._apply(self._eval(callee), args)
+        special = self._special_call(name, args, node)
+        if special is not None:
+            return special
+        target = self._function(name, head)
+        if target is not None:
+            return self._call_item(target, args)
+        if name[:1].isupper():
+            return self.t.make("ctor", name, *args)
+        if name in WRAPPERS and len(args) == 1:
+            return args[0]
+        if name in ("new", "with_capacity", "empty"):
+            return self.t.make("list", "[]")
+        if head and self.index.written(head[0], "Default") and name == "default":
+            return self.t.make("own", "default:", own=True)
+        return self.t.make("call", "::".join((*head, name)), *args)
+
+    def _special_call(self, name: str, args: list[int], node: Node) -> int | None:
+        """Calls that run a closure elsewhere, swallow its panics, or end the process."""
+        closures = [a for a in args if self.t.op(a) == "closure"]
+        if name in ("catch_unwind", "forget", "drop", "spawn", "set_hook") and closures:
+            joined = name == "spawn" and self._is_joined(node)
+            self.muted += not joined
+            inner = self._apply(closures[0], [])
+            self.muted -= not joined
+            return self.t.make("ctor", "Ok", inner) if joined else self.t.make("opaque", f"{name}{closures[0]}")
+        if name in ("exit", "abort", "_exit") and self._function(name, ()) is None:
+            self.dead = self.dead or "return"
+            return self.t.unit
+        return None
+
+    def _is_joined(self, node: Node) -> bool:
+        """Whether the test waits for its threads and looks at how they ended."""
+        function: Node | None = node
+        while function is not None and function.type != "function_item":
+            function = function.parent
+        if function is None:
+            return False
+        for found in _walk(function):
+            if found.type == "field_identifier" and _text(found) in ("join", "scope"):
+                outer = found.parent.parent.parent if found.parent and found.parent.parent else None
+                follow = _text(_child(outer, "field")) if outer is not None and outer.type == "field_expression" else ""
+                if follow in ("unwrap", "expect", "is_ok") or (outer is not None and outer.type == "try_expression"):
+                    return True
+            if found.type == "scoped_identifier" and _text(found).endswith("thread::scope"):
+                return True
+        return False
+
+    def _call_item(self, target: Item, args: list[int]) -> int:
+        if target.test_side:
+            return self._apply(self._closure(target.node, [{}], target.modules), args)
+        value = self.t.make("own", _signature(target), *[a for a in args if self.t.op(a) != "closure"], own=True)
+        closures = any(self.t.op(a) == "closure" for a in args)
+        checker = _child(target.node, "return_type") is None or any(self.t.own[a] for a in args)
+        if closures or (checker and _asserts(target.node)):
+            self._inline(target.node, args, [{}])
+        return value
+
+    def _apply(self, callee: int, args: list[int]) -> int:
+        op = self.t.op(callee)
+        if op == "closure":
+            node, scopes, modules = self.closures[int(str(self.t.payload(callee)))]
+            saved, self.modules = self.modules, modules
+            value = self._inline(node, args, scopes)
+            self.modules = saved
+            return value
+        if op == "fnref":
+            return self.t.make("own", self.t.payload(callee), *args, own=True)
+        return self.t.make("call", "?", callee, *args)
+
+    def _inline(self, node: Node, args: list[int], scopes: list[dict[str, int]]) -> int:
+        """Run a function or closure body with its parameters bound."""
+        if len(self.inlined) >= MAX_INLINING or node in self.inlined:
+            return self.t.make("call", _text(node)[:200], *args)
+        saved_scopes, path = self.scopes, self.path
+        self.scopes = [*scopes, {}]
+        self.inlined.append(node)
+        self.returns.append([])
+        for position, parameter in enumerate(_parameters(node)):
+            value = args[position] if position < len(args) else self.t.make("unset", f"parameter {position}")
+            pattern = _child(parameter, "pattern") if parameter.type == "parameter" else parameter
+            if parameter.type == "self_parameter":
+                self._declare("self", value, mutable="mut" in _text(parameter))
+            else:
+                self._bind(pattern, value, any(c.type == "mutable_specifier" for c in parameter.children))
+        value = self._eval(_body(node))
+        for condition, returned in reversed(self.returns.pop()):
+            value = self.t.chosen(condition, returned, value)
+        self.inlined.pop()
+        self.scopes, self.path = saved_scopes, path
+        self.dead = "panic" if self.dead == "panic" else ""
+        return value
+
+    # -- methods --------------------------------------------------------------------------------------------------
+
+    def _method(self, node: Node, callee: Node, nodes: list[Node]) -> int:
+        receiver_node, name = _child(callee, "value"), _text(_child(callee, "field"))
+        receiver = self._eval(receiver_node)
+        args = [self._eval(argument) for argument in nodes]
+        value = self._method_value(node, name, receiver, args)
+        slot = self._root_slot(receiver_node)
+        own = self.index.own.get(name, [])
+        reads = any("&mut" not in _text(p) for item in own for p in _parameters(item.node)[:1]) if own else name in READS
+        if slot in self.mutable and not reads:
+            self._touch(slot, value, name)
+        for position, argument in enumerate(nodes):
+            if argument.type == "reference_expression" and any(c.type == "mutable_specifier" for c in argument.children):
+                self._touch(self._root_slot(argument), value, str(position))
+        return value
+
+    def _method_value(self, node: Node, name: str, receiver: int, args: list[int]) -> int:
+        fields = receiver if self.t.op(receiver) == "closure" else None
+        helpers = [h for h in self.index.helpers.get(name, []) if h.owner]
+        if helpers and not self._standard(receiver):
+            return self._apply(self._closure(helpers[0].node, [{}], helpers[0].modules), [receiver, *args])
+        own = [item for item in self.index.own.get(name, []) if item.owner]
+        if own and (not self._standard(receiver) or any(o.trait or o.owner in self.index.types for o in own)):
+            if not self._standard(receiver) or any(self._extends_std(o) for o in own):
+                return self._call_item(own[0], [receiver, *args])
+        if self._own_typed(receiver) and name not in ("clone", "iter", "unwrap", "expect", "is_some", "is_ok"):
+            return self.t.make("own", f"{name}:", receiver, *args, own=True)
+        closures = [a for a in args if self.t.op(a) in ("closure", "fnref")]
+        if closures and fields is None:
+            return self._with_closures(node, name, receiver, args)
+        return self._plain_method(name, receiver, args)
+
+    def _extends_std(self, method: Item) -> bool:
+        """A method of the program's own trait on a type that is not the program's."""
+        return bool(method.trait and method.owner not in self.index.types) or method.owner in self.index.types and (
+            any(item.node.type == "trait_item" and item.name == method.owner for item in self.index.items))
+
+    def _standard(self, term: int) -> bool:
+        """A literal or a list: std's methods, unless the program's own trait adds one."""
+        return self.t.op(term) in ("const", "list", "range") or (
+            self.t.op(term) == "after" and self._standard(self._shape(term)) and not self.t.own[term])
+
+    def _own_typed(self, term: int) -> bool:
+        """A value of one of the program's types for which the program has written methods."""
+        shape = self._shape(term)
+        if self.t.op(shape) not in ("ctor", "path"):
+            return False
+        name = str(self.t.payload(shape))
+        owner = self.index.variants.get(name, name)
+        return owner in self.index.types and bool(self.index.traits.get(owner))
+
+    def _plain_method(self, name: str, receiver: int, args: list[int]) -> int:
+        if name in SAME_VALUE and not args:
+            return receiver
+        if name in ("unwrap", "expect"):
+            return self._unwrapped(receiver)
+        if name in ("is_some", "is_ok", "is_none", "is_err"):
+            return self._is({"some": "Some", "ok": "Ok", "none": "None", "err": "Err"}[name[3:]], receiver)
+        if name in ("eq", "ne") and len(args) == 1:
+            equal = self._equal(receiver, args[0])
+            return equal if name == "eq" else self.t.negated(equal)
+        if name in ("next", "first", "last", "pop") and not args:
+            elements = self._elements(receiver)
+            if elements is not None:
+                return self.t.make("ctor", "Some", elements[0]) if elements else self.t.make("path", "None")
+        if name == "is_empty" and self.t.op(receiver) == "list":
+            return self.t.const(not self.t.children(receiver))
+        if name in ("then_some", "then") and args:
+            return self.t.chosen(receiver, self.t.make("ctor", "Some", args[0]), self.t.make("path", "None"))
+        return self.t.make("method", name, receiver, *args)
+
+    def _with_closures(self, node: Node, name: str, receiver: int, args: list[int]) -> int:
+        """A method that calls closures: on the receiver's elements, or on what an Option or Result holds."""
+        elements = self._elements(receiver)
+        rows = [self.t.make("elem", 0, receiver)] if elements is None else elements[:UNROLLED]
+        silent = name in LAZY and self._is_dropped(node)
+        plain = [a for a in args if self.t.op(a) not in ("closure", "fnref")]
+        results: list[int] = []
+        self.muted += silent
+        for closure in (a for a in args if self.t.op(a) in ("closure", "fnref")):
+            for row in rows:
+                results.append(self._closure_call(name, closure, receiver, row, plain))
+        self.muted -= silent
+        if name in ("all", "any") and (elements is not None or set(results) & {self.t.true, self.t.false}):
+            joined = self.t.const(name == "all")
+            for result in results:
+                joined = self.t.both(joined, result) if name == "all" else self.t.either(joined, result)
+            return joined
+        return self.t.make("method", name, receiver, *plain, *results)
+
+    def _closure_call(self, name: str, closure: int, receiver: int, row: int, plain: list[int]) -> int:
+        count = 1
+        if self.t.op(closure) == "closure":
+            count = len(_parameters(self.closures[int(str(self.t.payload(closure)))][0]))
+        params = [row] if count < 2 else [*(plain or [self.t.make("elem", 1, receiver)]), row][-count:]
+
+        def run() -> int:
+            return self._apply(closure, params)
+
+        if name in ON_FAILURE:
+            okay = self.t.either(self._is("Some", receiver), self._is("Ok", receiver))
+            if self.t.op(receiver) not in ("ctor", "path"):
+                okay = self.t.make("is", "Ok", receiver)
+            return self._branches([(okay, lambda: self.t.unit), (self.t.negated(okay), run)])
+        if name == "then":
+            return self._branches([(receiver, run), (self.t.negated(receiver), lambda: self.t.unit)])
+        return run()
+
+    def _is_dropped(self, node: Node) -> bool:
+        """A chain of lazy adapters whose result nobody asks for."""
+        while True:
+            access = node.parent
+            if access is None or access.type != "field_expression" or access.parent is None:
+                return access is None or access.type in ("expression_statement", "block") or (
+                    access.type == "let_declaration" and _text(_child(access, "pattern")).startswith("_"))
+            if access.parent.type != "call_expression" or _text(_child(access, "field")) not in LAZY:
+                return False
+            node = access.parent
+
+    def _elements(self, term: int) -> list[int] | None:
+        """What iterating over a term gives, as far as it is known; an empty list only when it is certainly empty."""
+        op, payload, children = self.t.rows[term]
+        if op == "list" and str(payload).startswith("["):
+            return list(children)
+        if op == "ctor" and payload in ("Some", "Ok"):
+            return list(children)
+        if (op == "path" and payload == "None") or self.t.constant(term) == "":
+            return []
+        if op == "range" and len(children) == 2:
+            return self._range_elements(str(payload), *map(self.t.constant, children))
+        if op == "call" and children and str(payload).endswith("from"):
+            return self._elements(children[0])
+        if op == "method" and children:
+            return self._adapted(str(payload), children)
+        return None
+
+    def _range_elements(self, symbol: str, low: Value, high: Value) -> list[int] | None:
+        if not (isinstance(low, int) and isinstance(high, int)):
+            return None
+        top = high + (symbol == "..=")
+        return [self.t.const(number) for number in range(low, min(top, low + UNROLLED))]
+
+    def _adapted(self, name: str, children: tuple[int, ...]) -> list[int] | None:
+        elements = self._elements(children[0])
+        if elements is None:
+            return [] if name == "take" and self.t.constant(children[-1]) == 0 else None
+        if name == "filter":
+            return [] if set(children[1:]) <= {self.t.false} else None
+        if not elements and name in (*LAZY, "chars", "bytes", "windows", "chunks", "lines", "keys", "values", "drain"):
+            return []
+        if name == "enumerate":
+            return [self.t.make("list", "()", self.t.const(i), e) for i, e in enumerate(elements)]
+        if name == "zip":
+            others = self._elements(children[1])
+            return None if others is None else [self.t.make("list", "()", a, b) for a, b in zip(elements, others)]
+        number = self.t.constant(children[-1])
+        if name in ("take", "skip") and isinstance(number, int):
+            return elements[:number] if name == "take" else elements[number:]
+        return elements[::-1] if name == "rev" else None
+
+    # -- macros ---------------------------------------------------------------------------------------------------
+
+    def _on_macro_invocation(self, node: Node) -> int:
+        name = _base_name(_text(_child(node, "macro")))
+        if name in self.index.macros and "::" not in _text(_child(node, "macro")):
+            return self._own_macro(node, name)
+        if name in ASSERT_MACROS:
+            return self._assertion(node, name.removeprefix("debug_"))
+        if name in FAILING:
+            return self._fail(_squeezed(node))
+        if name == "matches":
+            return self._matches(node)
+        if name == "cfg":
+            tree = node.children[-1]
+            return self.t.const(any(_cfg_holds(part, test=True) for part in _split(_inside(tree))))
+        if name == "vec":
+            inner = _macro_text(node)
+            root = _parse(f"const V: () = [{inner}];")
+            return self._eval(next((n for n in _walk(root) if n.type == "array_expression"), None))
+        args = [self._eval(argument) for argument in _arguments(node)]
+        if name == "dbg" and len(args) == 1:
+            return args[0]
+        captured = [self.store[s] for s in map(self._slot, _captured(node)) if s is not None and s in self.store]
+        shown = [a for a in (*args, *captured) if self._own_typed(a)]
+        if shown and name in ("format", "write", "writeln", "format_args"):
+            return self.t.make("own", "fmt:", *args, *captured, own=True)
+        return self.t.make("call", name + "!", *args, *captured)
+
+    def _assertion(self, node: Node, name: str) -> int:
+        args = [self._eval(argument) for argument in _arguments(node)[: 1 if name == "assert" else 2]]
+        if name == "assert" and args:
+            self._check(args[0], _squeezed(node))
+        elif len(args) == 2:
+            equal = self._equal(*args)
+            self._check(equal if name == "assert_eq" else self.t.negated(equal), _squeezed(node))
+        if args and name == "assert" and args[0] == self.t.false:
+            self.dead = self.dead or "panic"
+        return self.t.unit
+
+    def _matches(self, node: Node) -> int:
+        pieces = _split(_inside(node.children[-1])) if node.children[-1].type == "token_tree" else []
+        if len(pieces) < 2:
+            return self.t.make("opaque", _text(node)[:200])
+        whole, first = _text(node).encode(), pieces[1][0].start_byte - node.start_byte
+        value = whole[pieces[0][0].start_byte - node.start_byte : pieces[0][-1].end_byte - node.start_byte].decode()
+        pattern = whole[first:-1].decode().rstrip().rstrip(",")
+        root = _parse(f"fn f() {{ match {{ {value} }} {{ {pattern} => true, _ => false }} }}")
+        found = next((n for n in _walk(root) if n.type == "match_expression"), None)
+        return self._eval(found)
+
+    def _own_macro(self, node: Node, name: str) -> int:
+        """A macro of the program: followed like the code it stands for, and a call into the program if it is its own."""
+        text = _expanded(self.index.macros[name], node)
+        value = self.t.make("opaque", _text(node)[:200])
+        if text is not None and not _too_long(text) and len(self.inlined) < MAX_INLINING:
+            body = next((n for n in _walk(_parse(f"fn f() {{ {text} }}")) if n.type == "block"), None)
+            self.inlined.append(node)
+            value = self._through_block(body)
+            self.inlined.pop()
+        if name not in self.index.own_macros or _asserts(self.index.macros[name]):
+            return value
+        args = [self._eval(argument) for argument in _arguments(node)]
+        return self.t.make("own", f"{name}!:", *args, self.t.make("opaque", _squeezed(node)), own=True)
+
+    def _through_block(self, body: Node | None) -> int:
+        """Statements of a macro, which may declare variables for the code around it."""
+        value = self.t.unit
+        for child in body.named_children if body is not None else []:
+            value = self._eval(child)
+        return value
+
+
+def _pattern_inside(pattern: Node | None) -> Node | None:
+    """A match arm's pattern without its guard; None for a lone underscore."""
+    guard = _child(pattern, "condition") if pattern is not None else None
+    children = [c for c in pattern.named_children if guard is None or c.id != guard.id] if pattern is not None else []
+    return children[0] if children else None
+
+
+def _parameters(node: Node) -> list[Node]:
+    parameters = _child(node, "parameters")
+    if parameters is None:
+        return []
+    return [c for c in parameters.children if (c.is_named or c.type == "_") and c.type not in
+            ("line_comment", "block_comment", "attribute_item")]  # fmt: skip
+
+
+def _signature(function: Item) -> str:
+    """How terms name a function of the program: its name and return type."""
+    return f"{function.name}:{_text(_child(function.node, 'return_type'))}"
+
+
+def _asserts(node: Node) -> bool:
+    return any(n.type == "identifier" and _text(n) in ASSERT_MACROS + FAILING for n in _walk(node))
+
+
+def _squeezed(node: Node) -> str:
+    return " ".join(_text(node).split())[:400]
+
+
+def _macro_text(node: Node) -> str:
+    """What stands between a macro invocation's delimiters."""
+    tree = next((child for child in node.children if child.type == "token_tree"), None)
+    return _text(tree)[1:-1]
+
+
+def _arguments(node: Node) -> list[Node]:
+    """A macro's arguments, read as expressions."""
+    root = _parse(f"fn f() {{ m({_macro_text(node)}\n); }}")
+    found = next((n for n in _walk(root) if n.type == "arguments"), None)
+    return [c for c in found.named_children if not c.type.endswith("comment")] if found is not None else []
+
+
+def _captured(node: Node) -> list[str]:
+    """Names captured by a format string, as in `format!("{point}")`."""
+    strings = [_text(n) for n in _walk(node) if n.type == "string_content"]
+    return [part.split("}")[0].split(":")[0] for text in strings for part in text.split("{")[1:]]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Guards: constructs that make a passing test worthless, and what each test is worth
+# ---------------------------------------------------------------------------------------------------------------
+
+FORBIDDEN_WORDS = {
+    "no_main": "no_main", "no_mangle": "exported_symbol", "export_name": "exported_symbol",
+    "link_section": "link_section", "link_args": "link_section", "init_array": "link_section",
+    "custom_test_frameworks": "custom_harness", "test_runner": "custom_harness",
+    "reexport_test_harness_main": "custom_harness", "asm": "inline_assembly", "global_asm": "inline_assembly",
+    "naked_asm": "inline_assembly", "include": "includes_file", "include_str": "includes_file",
+    "include_bytes": "includes_file",
+}  # fmt: skip
+CALLED_LIKE_MACROS = ("asm", "global_asm", "naked_asm", "include", "include_str", "include_bytes")
+TRUSTED_MACROS = (*ASSERT_MACROS, *FAILING, "matches")
+EXITS = ("exit", "abort", "_exit", "exit_group")
+EXIT_HEADS = ("process", "libc", "intrinsics")
+HOOKS = ("set_hook", "take_hook", "update_hook", "always_abort")
+HARNESS_PROBES = {"env": ("args", "args_os", "var", "var_os", "vars", "current_exe"), "Location": ("caller",),
+                  "thread": ("current",), "Backtrace": ("capture", "force_capture")}  # fmt: skip
+
+
+def _construct_guard(index: _Index) -> str | None:
+    """A construct anywhere in the file that no honest answer needs."""
+    for node in _walk(index.root):
+        found = _forbidden_node(node)
+        if found is not None:
+            return found
+    if _switched_by_cfg(index):
+        return "cfg_switched_program"
+    return _reached_guard(index) or ("constant_comparison" if _has_constant_comparison(index) else None)
+
+
+def _forbidden_node(node: Node) -> str | None:
+    kind = node.type
+    if kind == "identifier":
+        return _forbidden_word(node)
+    if kind in ("attribute_item", "inner_attribute_item"):
+        words = [_text(n) for n in _walk(node) if n.type == "identifier"]
+        return "cfg_clippy" if words[:1] in (["cfg"], ["cfg_attr"]) and "clippy" in words else None
+    if kind == "foreign_mod_item":
+        return "foreign_function"
+    if kind == "macro_definition" and _item_name(node) in TRUSTED_MACROS:
+        return "redefined_assert_macro"
+    if kind == "use_as_clause" and _text(_child(node, "alias")) in TRUSTED_MACROS:
+        return "redefined_assert_macro"
+    if kind == "use_declaration":
+        return _forbidden_import(node)
+    if kind == "extern" and node.parent is not None and node.parent.type == "token_tree":
+        return None if _text(node.next_sibling) == "crate" else "foreign_function"
+    return None
+
+
+def _forbidden_word(node: Node) -> str | None:
+    word, following = _text(node), node.next_sibling
+    if word in CALLED_LIKE_MACROS and (following is None or following.type != "!"):
+        return None
+    if word == "cfg" and following is not None and following.type == "!":
+        parent = node.parent
+        words = {_text(n) for n in _walk(parent) if n.type == "identifier"} if parent is not None else set()
+        return "cfg_clippy" if "clippy" in words else None
+    if following is not None and following.type == "!" and node.parent is not None and node.parent.type == "token_tree":
+        name = following.next_sibling
+        if word == "macro_rules" and name is not None and (_text(name) in TRUSTED_MACROS or _text(name)[:1] == "$"):
+            return "redefined_assert_macro"
+    return FORBIDDEN_WORDS.get(word)
+
+
+def _forbidden_import(node: Node) -> str | None:
+    """An assert macro imported from anywhere but std."""
+    words = [_text(n) for n in _walk(node) if n.type in ("identifier", "crate", "self", "super")]
+    named = any(word in TRUSTED_MACROS for word in words)
+    return "redefined_assert_macro" if named and words[0] not in ("std", "core") else None
+
+
+def _switched_by_cfg(index: _Index) -> bool:
+    """Code that is another under test: `cfg(test)` inside the program, or two versions of an item."""
+    only_plain = {_merge_key(i) for i in index.items if i.in_plain and not i.in_test and not i.is_main}
+    only_test = {_merge_key(i) for i in index.items if i.in_test and not i.in_plain}
+    if {(kind, name.split("::")[-1]) for kind, name in only_plain} & {(k, n.split("::")[-1]) for k, n in only_test}:
+        return True
+    bodies = [item.node for items in index.own.values() for item in items]
+    bodies += [index.macros[name] for name in index.own_macros]
+    return any(_tests_for_test(node) for body in bodies for node in _walk(body))
+
+
+def _tests_for_test(node: Node) -> bool:
+    is_cfg = node.type == "identifier" and _text(node) in ("cfg", "cfg_attr") and node.parent is not None
+    return is_cfg and any(n.type == "identifier" and _text(n) == "test" for n in _walk(node.parent))
+
+
+def _reached_guard(index: _Index) -> str | None:
+    """Exits, panic hooks and looks at the harness in code that tests can reach."""
+    heads = {*EXIT_HEADS, *(new for new, old in index.aliases.items() if old in EXIT_HEADS)}
+    imported = {_text(n) for u in _walk(index.root) if u.type == "use_declaration" and "process" in _text(u)
+                for n in _walk(u) if n.type == "identifier"}  # fmt: skip
+    glob = any(u.type == "use_wildcard" and "process" in _text(u) for u in _walk(index.root))
+    exits = {name for name in EXITS if name in imported or glob}
+    exits |= {new for new, old in index.aliases.items() if old in EXITS}
+    for body in _reached(index):
+        words = [_text(n) for n in _walk(body) if not n.children]
+        for position, word in enumerate(words):
+            head = words[position - 2] if position > 1 and words[position - 1] == "::" else ""
+            found = _reached_word(word, head, heads, exits, words[position + 1 : position + 2], index)
+            if found is not None:
+                return found
+    return None
+
+
+def _reached_word(word: str, head: str, heads: set[str], exits: set[str], after: list[str],
+                  index: _Index) -> str | None:  # fmt: skip
+    if word in EXITS and head in heads or word in exits and word not in index.own and not head and after != [":"]:
+        return "process_exit"
+    if word in HOOKS and word not in index.own:
+        return "panic_hook"
+    if word in HARNESS_PROBES.get(head, ()) or (word in ("option_env", "env") and after == ["!"]):
+        return "detects_harness"
+    return None
+
+
+def _reached(index: _Index) -> list[Node]:
+    """Bodies that the tests may run: by name from the tests; trait methods and constants run without being named."""
+    named: dict[str, list[Node]] = {name: [node] for name, node in index.macros.items()}
+    for items in [*index.own.values(), *index.helpers.values()]:
+        for item in items:
+            named.setdefault(item.name, []).append(item.node)
+    mains = [item.node for item in index.items if item.is_main]
+    named.setdefault("main", []).extend(mains)
+    stack = [test.node for test in index.tests]
+    stack += [i.node for items in index.own.values() for i in items if i.trait]
+    stack += [item.node for items in index.constants.values() for item in items]
+    seen: set[int] = set()
+    reached = []
+    while stack:
+        node = stack.pop()
+        if node.id in seen:
+            continue
+        seen.add(node.id)
+        reached.append(node)
+        words = {_text(n) for n in _walk(node) if n.type in ("identifier", "field_identifier")}
+        stack += [body for word in words for body in named.get(word, ())]
+    return reached
+
+
+def _has_constant_comparison(index: _Index) -> bool:
+    """A hand-written `eq`, `ne` or ordering that gives the same answer whatever it compares."""
+    for node in _walk(index.root):
+        trait = _base_name(_text(_child(node, "trait"))) if node.type == "impl_item" else ""
+        if trait not in ("PartialEq", "PartialOrd", "Ord"):
+            continue
+        for item in _items_of(_body(node) or node, _Scope()):
+            if item.name in ("eq", "ne", "partial_cmp", "cmp", "lt", "le", "gt", "ge") and _ignores_both(item, index):
+                return True
+    return False
+
+
+def _ignores_both(method: Item, index: _Index) -> bool:
+    terms = _Terms()
+    run = _TestRun(index, terms, [2000])
+    sides = [terms.make("unset", "self", own=True), terms.make("unset", "other", own=True)]
+    value = run._inline(method.node, sides, [{}])
+    return not set(sides) & set(terms.reachable(value)) or (
+        method.name in ("eq", "ne") and not (terms.can_fail(value) and terms.can_fail(terms.negated(value))))
+
+
+# -- what each test is worth ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Worth:
+    tests: tuple[TestFn, ...]
+    goals: frozenset[int]  # distinct assertions that count
+    calls: frozenset[str]  # the program's functions that they depend on
+
+
+def _worth(index: _Index) -> _Worth:
+    terms, fuel = _Terms(), [FUEL]
+    can_fail: dict[int, bool] = {}
+    tests, goals = [], set()
+    for item in index.tests:
+        ignored, should_panic = item.has("ignore"), item.has("should_panic")
+        counted: set[int] = set()
+        guard = "ignored" if ignored else None
+        if not ignored and not should_panic:
+            checks = _TestRun(index, terms, fuel).follow(item)
+            for check in checks:
+                if check.goal not in can_fail:
+                    can_fail[check.goal] = terms.can_fail(check.goal)
+                if can_fail[check.goal]:
+                    counted.add(check.goal)
+            guard = None if counted else _test_guard(item, checks, terms, index)
+        goals |= counted
+        tests.append(TestFn(_harness_name(item), ignored, should_panic, bool(counted), guard))
+    calls = {name.rpartition(":")[0] for goal in goals for name in terms.calls(goal)}
+    return _Worth(tuple(tests), frozenset(goals), frozenset(calls))
+
+
+def _test_guard(test: Item, checks: Sequence[_Check], terms: _Terms, index: _Index) -> str:
+    words = {_text(n) for n in _walk(test.node) if n.type == "identifier"}
+    if not checks:
+        if "catch_unwind" in words:
+            return "catch_unwind"
+        return "unreachable_assert" if words & {*ASSERT_MACROS, *FAILING} else "no_asserts"
+    if any(terms.own[check.goal] for check in checks):
+        return "tautological_assert"
+    local = {_text(_child(n, "pattern")) for n in _walk(test.node) if n.type == "let_declaration"}
+    local |= {_item_name(n) for n in _walk(test.node) if n.type == "function_item" and n.id != test.node.id}
+    shadowed = (set(index.helpers) | local | set(index.aliases)) & set(index.own) & words
+    if shadowed:
+        return "shadowed_function"
+    return "catch_unwind" if "catch_unwind" in words else "constant_assert"
+
+
+def _program_guard(index: _Index, worth: _Worth) -> str | None:
+    guard = _construct_guard(index)
+    if guard is not None:
+        return guard
+    if not worth.tests:
+        return "no_tests"
+    if any(test.counted for test in worth.tests):
+        return None
+    return next((test.guard for test in worth.tests if test.guard), "should_panic_only")
+
+
+QUIET_LINTS = ("dead_code", "non_snake_case", "non_camel_case_types", "non_upper_case_globals", "unsafe_code")
+
+
+def _silences_clippy(index: _Index) -> bool:
+    """Whether the program switches off lints beyond dead code and naming, anywhere but in its tests."""
+    test_ranges = [(i.start_byte, i.node.end_byte) for i in _items(index.root) if i.test_side]
+    for node in _walk(index.root):
+        if node.type not in ("attribute_item", "inner_attribute_item"):
+            continue
+        if any(start <= node.start_byte < end for start, end in test_ranges):
+            continue
+        for attribute in _attributes(node):
+            lints = {"".join(map(_text, part)) for part in _split(attribute.tokens)}
+            if attribute.path in ("allow", "expect") and lints - set(QUIET_LINTS):
+                return True
+    return False
+
+
+# ---------------------------------------------------------------------------------------------------------------
 # Completion to program
 # ---------------------------------------------------------------------------------------------------------------
 
@@ -410,18 +2178,21 @@ def extract_program(completion: str) -> Program | None:
 def read_program(source: str, code_block: bool = True) -> Program:
     """Describe a Rust source text; never raises."""
     root = _parse(source)
-    items = _items(root)
-    tests = [item for item in items if item.is_test and item.in_test]
+    if _too_long(source) or _depth(root) > MAX_DEPTH:
+        guard = "too_long_to_read" if _too_long(source) else "too_deeply_nested"
+        return Program(source, (), (), 0, False, guard, code_block, (), False)
+    index = _Index(root)
+    worth = _worth(index)
     return Program(
         source=source,
-        functions=tuple(item.name for item in items if item.is_own_function),
-        test_names=tuple(_harness_name(item) for item in tests),
-        n_asserts=0,
-        has_test_block=_has_test_block(items),
-        guard=None,
+        functions=tuple(item.name for item in index.items if item.is_own_function),
+        test_names=tuple(test.name for test in worth.tests),
+        n_asserts=len(worth.goals),
+        has_test_block=_has_test_block(index.items),
+        guard=_program_guard(index, worth),
         code_block=code_block,
-        tests=(),
-        silences_clippy=False,
+        tests=worth.tests,
+        silences_clippy=_silences_clippy(index),
     )
 
 
