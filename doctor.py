@@ -58,7 +58,9 @@ def require_accelerator(*, load_in_4bit: bool, use_cpu: bool) -> None:
 
 
 def require_vllm() -> None:
-    """vLLM is installed, in the range TRL supports. Raises MachineError."""
+    """vLLM is installed, in the range TRL supports, and there is a GPU for it. Raises MachineError."""
+    import torch
+
     found = package_version("vllm")
     wanted = f"{VLLM_RANGE[0][0]}.{VLLM_RANGE[0][1]} to {VLLM_RANGE[1][0]}.{VLLM_RANGE[1][1]}"
     if found is None:
@@ -69,6 +71,8 @@ def require_vllm() -> None:
     minor = tuple(int(part) for part in re.findall(r"\d+", found)[:2])
     if not VLLM_RANGE[0] <= minor <= VLLM_RANGE[1]:
         raise MachineError(f"vLLM {found} is installed, TRL supports {wanted}: pip install -r requirements-vllm.txt")
+    if not torch.cuda.is_available():
+        raise MachineError(f"vLLM needs a CUDA GPU and torch {torch.__version__} sees none: leave out --use_vllm")
 
 
 def require_free_disk(folder: Path, needed_gib: float) -> float:

@@ -3,7 +3,8 @@
     python plot_rewards.py runs/my-run                      # writes runs/my-run/rewards.png
     python plot_rewards.py runs/a runs/b --output both.png --window 512
 
-Lines of steps that a resumed run did again are left out, as are half-written last lines of a run in progress.
+Lines of steps that a resumed run did again are left out, and so is what the machine failed to grade (`infra`). Lines that
+cannot be read (the half-written last one of a run in progress) are counted and skipped.
 """
 
 import argparse
@@ -34,34 +35,37 @@ def trace_files(run_dir: Path) -> list[Path]:
     return files
 
 
-def read_records(run_dir: Path) -> list[dict]:
-    """Flat records (COLUMNS and one `reward/NAME` per function) of every line that parses, in the order of writing."""
-    records = []
+def read_records(run_dir: Path) -> tuple[list[dict], int]:
+    """(flat records: COLUMNS and one `reward/NAME` per function, in the order of writing; lines that could not be read)."""
+    records, unreadable = [], 0
     for file in trace_files(run_dir):
         with file.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 try:
                     graded = json.loads(line)
-                except json.JSONDecodeError:
-                    continue  # the half-written last line of a run in progress
-                record = {column: graded.get(column) for column in COLUMNS}
-                record["honest_pass"] = graded["test_passed"] and graded["honest_tests"]
-                record |= {f"reward/{name}": value for name, value in graded["rewards"].items()}
-                records.append(record)
-    return records
+                    record = {column: graded[column] for column in COLUMNS}
+                    record["honest_pass"] = graded["test_passed"] and graded["honest_tests"]
+                    record |= {f"reward/{name}": value for name, value in graded["rewards"].items()}
+                except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+                    unreadable += 1
+                else:
+                    records.append(record)
+    return records, unreadable
 
 
 def load_trace(run_dir: Path):
     """Trace of a run -> pandas.DataFrame, a row per graded completion, by step; what a resume did again is left out.
 
     Raises:
-        TraceError: No trace file, or no complete line in it.
+        TraceError: No trace file, or no complete line in it. `attrs["unreadable_lines"]` counts what was skipped.
     """
     import pandas as pd
 
-    frame = pd.DataFrame(read_records(Path(run_dir)))
+    records, unreadable = read_records(Path(run_dir))
+    frame = pd.DataFrame(records)
     if frame.empty:
-        raise TraceError(f"the trace of {run_dir} holds no complete line yet")
+        raise TraceError(f"the trace of {run_dir} holds no complete line of a training run ({unreadable} lines could not be read)")
+    frame.attrs["unreadable_lines"] = unreadable
     # attempt a's step s is superseded when a later attempt began at or before s
     first_step = frame.groupby("attempt")["step"].min()
     began_later = {a: min((s for b, s in first_step.items() if b > a), default=float("inf")) for a in first_step.index}
@@ -79,6 +83,7 @@ def plot(frames: dict, output: Path, window: int) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5), constrained_layout=True)
     styles = ["-", "--", ":", "-."]
     for (label, frame), style in zip(frames.items(), styles * (len(frames) // len(styles) + 1), strict=False):
+        frame = frame[frame["error_kind"] != "infra"]
         suffix = f" ({label})" if len(frames) > 1 else ""
         smooth = lambda column, frame=frame: frame[column].astype(float).rolling(window, min_periods=max(1, window // 4)).mean()  # noqa: E731
         left.plot(smooth("reward"), style, color="black", linewidth=2, label=f"weighted sum{suffix}")
@@ -101,8 +106,12 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="picture to write (default: rewards.png in the first run folder)")
     parser.add_argument("--window", type=int, default=256, help="completions in the rolling average")
     arguments = parser.parse_args()
+    if arguments.window < 1:
+        parser.error(f"--window {arguments.window}: expected at least 1")
+    names = [run_dir.resolve().name for run_dir in arguments.run_dirs]
+    labels = names if len(set(names)) == len(names) else list(map(str, arguments.run_dirs))
     try:
-        frames = {run_dir.name: load_trace(run_dir) for run_dir in arguments.run_dirs}
+        frames = {label: load_trace(run_dir) for label, run_dir in zip(labels, arguments.run_dirs, strict=True)}
     except TraceError as error:
         print(f"plot_rewards.py: {error}", file=sys.stderr)
         return 2
@@ -110,7 +119,9 @@ def main() -> int:
     output = arguments.output or (first if first.is_dir() else first.parent) / "rewards.png"
     window = min(arguments.window, *(max(1, len(frame) // 2) for frame in frames.values()))
     plot(frames, output, window)
-    print(f"{output}: {', '.join(f'{name} {len(frame)} completions' for name, frame in frames.items())}")
+    for name, frame in frames.items():
+        skipped = frame.attrs["unreadable_lines"]
+        print(f"{output}: {name}, {len(frame)} completions" + (f", {skipped} unreadable lines skipped" if skipped else ""))
     return 0
 
 

@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import json
 import math
+import numbers
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from rust_code import Program, extract_program
 from rust_tool import Job, Judge, Verdict
+from tasks import TASK_COLUMNS
 
 SCHEMA_VERSION = 1
 ASSERTS_FOR_FULL_REWARD = 4  # distinct assertions after which writing more pays nothing
@@ -112,6 +114,7 @@ def completion_text(completion: str | list[dict]) -> str:
 
 def graded_completion(task: dict, completion: str, program: Program | None, verdict: Verdict) -> dict:
     """DESIGN.md's record of one completion, without rewards, step and advantage (their owners add them)."""
+    other_columns = {key: value for key, value in task.items() if key not in TASK_COLUMNS}
     return {
         "schema_version": SCHEMA_VERSION,
         "task_id": task.get("task_id"),
@@ -131,6 +134,7 @@ def graded_completion(task: dict, completion: str, program: Program | None, verd
         "guard": verdict.guard,
         "n_asserts": program.n_asserts if program else 0,
         "duration_s": round(verdict.duration_s, 4),
+        **({"columns": other_columns} if other_columns else {}),
     }
 
 
@@ -193,14 +197,17 @@ class RewardSet:
     def grade_batch(self, prompts: Sequence, completions: Sequence, columns: dict[str, Sequence]) -> list[dict]:
         """Graded completions of one TRL batch; the judge runs for the first caller only, the others share the result.
 
-        `columns` are the dataset columns TRL hands to reward functions; `user_prompt` is the row's text prompt.
+        `columns` are the dataset columns TRL hands to reward functions: `user_prompt` is the row's text prompt,
+        `other_columns` the JSON text of what else the task row held. Both may be missing.
         """
         if self._batch is not None and self._batch[0] is completions:
             return self._batch[1]
         fields = ("task_id", "tests", "entry_point")
         tasks = [{field: columns[field][i] for field in fields if field in columns} for i in range(len(completions))]
         for i, task in enumerate(tasks):
-            task["prompt"] = columns["user_prompt"][i] if "user_prompt" in columns else completion_text(prompts[i][-1:] if isinstance(prompts[i], list) else prompts[i])
+            asked = prompts[i][-1:] if isinstance(prompts[i], list) else prompts[i]
+            task["prompt"] = columns["user_prompt"][i] if "user_prompt" in columns else completion_text(asked)
+            task |= json.loads(columns["other_columns"][i]) if "other_columns" in columns else {}
         graded = self.grade(tasks, [completion_text(completion) for completion in completions])
         self._batch = (completions, graded)
         return graded
@@ -221,9 +228,12 @@ class RewardSet:
         @functools.wraps(function)
         def reward_function(prompts, completions, **kwargs):
             graded = self.grade_batch(prompts, completions, kwargs)
-            values = function(prompts=prompts, completions=completions, graded=graded, **kwargs)
-            if not isinstance(values, Sequence) or len(values) != len(completions):
-                raise RewardError(f"{function.__name__} must return a list of {len(completions)} floats or None, got {values!r:.80}")
+            try:
+                values = function(prompts=prompts, completions=completions, graded=graded, **kwargs)
+            except Exception as error:  # somebody else's code: whatever it raises, say whose it was
+                raise RewardError(f"the reward {function.__name__} raised {type(error).__name__}: {error}") from error
+            if not isinstance(values, Sequence) or len(values) != len(completions) or not all(map(_is_reward, values)):
+                raise RewardError(f"{function.__name__} must return {len(completions)} finite numbers or None, got {values!r:.80}")
             for record, value in zip(graded, values, strict=True):
                 is_infra = record["error_kind"] == "infra"
                 record["rewards"][function.__name__] = None if is_infra or value is None else float(value)
@@ -231,6 +241,10 @@ class RewardSet:
             return [record["rewards"][function.__name__] for record in graded]
 
         return reward_function
+
+
+def _is_reward(value: object) -> bool:
+    return value is None or (isinstance(value, numbers.Real) and math.isfinite(value))
 
 
 def weighted_sum(rewards: dict[str, float | None], weights: dict[str, float]) -> float | None:

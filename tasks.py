@@ -35,6 +35,17 @@ class TaskError(ValueError):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def read_system_prompt(path: str | None = None) -> str:
+    """Text of the system prompt: a file's, `system_prompt.txt` beside this module for None, '' for "none". Raises TaskError."""
+    if path == "none":
+        return ""
+    file = Path(path) if path else Path(__file__).with_name("system_prompt.txt")
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaskError(f"cannot read the system prompt {file} ({error}); expected a text file, or 'none'") from error
+
+
 def build_messages(prompt: str, system_prompt: str) -> list[dict]:
     """Conversation for one task: a system turn (left out when `system_prompt` is blank) and the user's turn."""
     user = {"role": "user", "content": prompt}
@@ -87,7 +98,7 @@ def _as_test_list(tests: object) -> list[str] | None:
     return [test for test in tests if test.strip()] or None
 
 
-def _convert(layout: str, row: dict, columns: dict[str, str]) -> dict:
+def _convert(layout: str, row: dict) -> dict:
     """One input row -> task_id / prompt / tests / entry_point (task_id may be missing still)."""
     if layout == "multipl-e":
         return {
@@ -109,12 +120,11 @@ def _convert(layout: str, row: dict, columns: dict[str, str]) -> dict:
     if layout == "acecode":
         return {"task_id": row.get("id"), "prompt": rust_wording(row["question"]), "tests": None, "entry_point": None}
     prompt_column = {"oxen": "rust_prompt", "question": "question", "plain": "prompt"}[layout]
-    tests_column = columns.get("tests", "tests")
     return {
-        "task_id": row.get(columns.get("task_id", "task_id")),
-        "prompt": row[columns.get("prompt", prompt_column)],
-        "tests": _as_test_list(row.get(tests_column)),
-        "entry_point": row.get(columns.get("entry_point", "entry_point")),
+        "task_id": row.get("task_id"),
+        "prompt": row[prompt_column],
+        "tests": _as_test_list(row.get("tests")),
+        "entry_point": row.get("entry_point"),
     }
 
 
@@ -140,14 +150,17 @@ def read_rows(path: Path) -> list[dict]:
     if path.suffix == ".parquet":
         import pyarrow.parquet  # here, because it costs start-up time that a jsonl user need not pay
 
-        return pyarrow.parquet.read_table(path).to_pylist()
+        try:
+            return pyarrow.parquet.read_table(path).to_pylist()
+        except (OSError, pyarrow.ArrowException) as error:
+            raise TaskError(f"{path}: not a parquet file ({_first_line(error)})") from error
     if path.suffix == ".json":
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(rows, list):
+        rows = _read_json(path)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise TaskError(f"{path}: a .json file of tasks must hold a list of objects")
         return rows
     rows = []
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -155,10 +168,23 @@ def read_rows(path: Path) -> list[dict]:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
                 raise TaskError(f"{path}, line {number}: not JSON ({error.msg} at column {error.colno})") from error
+            except UnicodeDecodeError as error:
+                raise TaskError(f"{path}, line {number}: not UTF-8 text") from error
             if not isinstance(row, dict):
                 raise TaskError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
             rows.append(row)
     return rows
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise TaskError(f"{path}: not JSON ({_first_line(error)})") from error
 
 
 def _read_source(source: str, split: str) -> list[dict]:
@@ -173,7 +199,7 @@ def _read_source(source: str, split: str) -> list[dict]:
         return datasets.load_dataset(source, split=split).to_list()
     except Exception as error:  # the hub client raises a dozen unrelated types; each means the same to the user
         raise TaskError(
-            f"could not load the hub dataset {source!r} ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
+            f"could not load the hub dataset {source!r} ({type(error).__name__}: {_first_line(error)}); "
             "without a network, pass a local file: --tasks FILE.jsonl|.parquet"
         ) from error
 
@@ -184,11 +210,12 @@ def read_task_ids(spec: str) -> set[str]:
     path = Path(name)
     if not path.is_file():
         raise TaskError(f"--task_ids {spec}: {name} is not a file (expected FILE.json:KEY or a list of ids)")
-    text = path.read_text(encoding="utf-8")
     if not key and path.suffix != ".json":
-        return {line.strip() for line in text.splitlines() if line.strip()}
-    ids = json.loads(text)
+        return {line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
+    ids = _read_json(path)
     if key:
+        if not isinstance(ids, dict):
+            raise TaskError(f"--task_ids {spec}: expected an object of id lists in {name}, found a {type(ids).__name__}")
         if key not in ids:
             raise TaskError(f"--task_ids {spec}: no key {key!r}; found {', '.join(sorted(ids))}")
         ids = ids[key]
@@ -198,13 +225,18 @@ def read_task_ids(spec: str) -> set[str]:
 
 
 def _to_task(row: dict, index: int, layout: str, columns: dict[str, str], source: str) -> dict:
-    task = _convert(layout, row, columns)
-    if not isinstance(task["prompt"], str) or not task["prompt"].strip():
+    named = {field: row[column] for field, column in columns.items()}
+    if "tests" in named:
+        named["tests"] = _as_test_list(named["tests"])
+    task = _convert(layout, row | named) | named  # what the user named wins over what the layout says
+    if not isinstance(task["prompt"], str):
+        raise TaskError(f"{source}, row {index + 1}: the prompt is not text but {type(task['prompt']).__name__}")
+    if not task["prompt"].strip():
         raise TaskError(f"{source}, row {index + 1}: the prompt is empty")
     task["task_id"] = f"{Path(source).stem}/{index}" if task["task_id"] is None else str(task["task_id"])
     task["source"] = row.get("source") or source
-    passed_through = {key: value for key, value in row.items() if key not in task and key not in TASK_COLUMNS}
-    return task | passed_through
+    passed_through = {key: value for key, value in row.items() if key not in TASK_COLUMNS}
+    return task | json.loads(json.dumps(passed_through, default=str))  # traces hold JSON: dates and the like become text
 
 
 def load_tasks(
@@ -239,8 +271,9 @@ def load_tasks(
         tasks = [_to_task(row, index, layout, columns, source) for index, row in enumerate(rows)]
     except KeyError as error:
         raise TaskError(f"{source}: a row lacks the column {error} that its first row has (mixed layouts?)") from error
-    tasks = _select(tasks, source, task_ids)
-    return tasks[:limit] if limit else tasks
+    if limit is not None and limit < 1:
+        raise TaskError(f"the limit of {limit} tasks leaves none: expected at least 1")
+    return _select(tasks, source, task_ids)[:limit]
 
 
 def _select(tasks: list[dict], source: str, task_ids: str | None) -> list[dict]:

@@ -13,6 +13,7 @@ Not guaranteed: bit-equal repeats on a GPU (sampling and CUDA kernels are not de
 import contextlib
 import difflib
 import json
+import math
 import os
 import signal
 import sys
@@ -24,7 +25,8 @@ import doctor
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, TraceWriter, batch_metrics
 from rust_tool import Judge, ToolchainError
 from sandbox import SandboxUnavailable
-from tasks import TaskError, build_messages, load_tasks, tasks_hash
+from rust_code import extract_program, with_hidden_tests
+from tasks import TASK_COLUMNS, TaskError, build_messages, load_tasks, read_system_prompt, tasks_hash
 
 HERE = Path(__file__).resolve().parent
 DEFAULT_CONFIG = HERE / "configs" / "qwen2.5-coder-1.5b-qlora.yaml"
@@ -48,7 +50,7 @@ class ScriptArguments:
     task_id_column: str | None = field(default=None, metadata={"help": "Column that holds the task id."})
     max_tasks: int | None = field(default=None, metadata={"help": "Use only the first so many tasks."})
     system_prompt: str = field(
-        default=str(HERE / "system_prompt.txt"), metadata={"help": "Text file with the system prompt; 'none' for none."}
+        default=str(HERE / "system_prompt.txt"), metadata={"help": "Text file with the system prompt; none for none."}
     )
     max_prompt_length: int = field(
         default=512, metadata={"help": "Longest prompt allowed, in tokens, chat template included."}
@@ -96,8 +98,11 @@ class UserError(Exception):
 
 def parse_arguments(argv: list[str]) -> tuple:
     """-> (ScriptArguments, GRPOConfig, ModelConfig). Raises UserError for what TRL or YAML would refuse with a traceback."""
+    import yaml
     from trl import GRPOConfig, ModelConfig, TrlParser
 
+    if argv and argv[-1] == "--config":
+        raise UserError("--config needs a file name")
     argv = [part for arg in argv for part in (arg.split("=", 1) if arg.startswith("--config=") else [arg])]
     if "--config" not in argv and "-h" not in argv and "--help" not in argv:
         argv = ["--config", str(DEFAULT_CONFIG), *argv]
@@ -114,6 +119,8 @@ def parse_arguments(argv: list[str]) -> tuple:
         if "bf16/gpu" in str(error):
             raise UserError("this config trains in bf16 on a CUDA GPU and torch sees none: on a CPU run --config configs/tiny.yaml") from error
         raise UserError(f"the configuration does not work: {error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"the config file is not YAML: {' '.join(str(error).split())}") from error
     unknown = [name for name in (*unknown_keys, *unknown_flags) if name.startswith("--")]
     if unknown or unknown_flags:
         known = [option for action in parser._actions for option in action.option_strings]
@@ -122,22 +129,14 @@ def parse_arguments(argv: list[str]) -> tuple:
         where = "in the config file" if names[0] in unknown_keys else "on the command line"
         hint = f"; did you mean {close[0].lstrip('-')}?" if close else ""
         raise UserError(f"unknown setting {where}: {names[0].lstrip('-')}{hint}")
+    if parsed[1].hub_token:
+        raise UserError("tokens are not taken from flags or configs, which are written down: set HF_TOKEN in the environment")
     return tuple(parsed)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The plan: everything that can be known to fail is found before the model loads
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-def read_system_prompt(path: str) -> str:
-    """Text of the system prompt file; '' for 'none'. Raises UserError."""
-    if path == "none":
-        return ""
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise UserError(f"--system_prompt {path}: {error.strerror}; expected a text file, or 'none'") from error
 
 
 def load_tokenizer(model_args):
@@ -151,7 +150,7 @@ def load_tokenizer(model_args):
         tokenizer = AutoTokenizer.from_pretrained(name, revision=model_args.model_revision, padding_side="left")
     except (OSError, ValueError) as error:
         raise UserError(
-            f"cannot load the tokenizer of {name!r} ({str(error).splitlines()[0]}); expected a hub id that can be "
+            f"cannot load the tokenizer of {name!r} ({(str(error).splitlines() or [''])[0]}); expected a hub id that can be "
             "reached or a local folder with tokenizer.json"
         ) from error
     if tokenizer.chat_template is None:
@@ -165,14 +164,27 @@ def prompt_lengths(messages: list[list[dict]], tokenizer) -> list[int]:
     return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
 
+def check_hidden_tests(tasks: list[dict]) -> None:
+    """Every task's hidden tests can be understood. Raises UserError naming the first task whose tests cannot."""
+    probe = extract_program("```rust\nfn probe() {}\n```")
+    for task in tasks:
+        if task["tests"]:
+            try:
+                with_hidden_tests(probe, task["tests"], task["entry_point"])
+            except ValueError as error:
+                raise UserError(f"task {task['task_id']!r}: {error}") from error
+
+
 def training_rows(script: ScriptArguments, tokenizer) -> tuple[list[dict], dict]:
     """Load tasks -> (rows for GRPOTrainer, facts for the plan).
 
-    A row has TRL's conversational `prompt`, and `task_id`, `user_prompt`, `tests`, `entry_point` for the judge.
+    A row has TRL's conversational `prompt`, and for the judge `task_id`, `user_prompt`, `tests`, `entry_point`, and
+    `other_columns` (JSON text: rows of one dataset must agree on their types).
     Raises UserError or TaskError.
     """
     columns = {"prompt": script.prompt_column, "tests": script.tests_column, "task_id": script.task_id_column}
     tasks = load_tasks(script.tasks, split=script.tasks_split, columns=columns, task_ids=script.task_ids, limit=script.max_tasks)
+    check_hidden_tests(tasks)
     system_prompt = read_system_prompt(script.system_prompt)
     messages = [build_messages(task["prompt"], system_prompt) for task in tasks]
     lengths = prompt_lengths(messages, tokenizer)
@@ -192,6 +204,7 @@ def training_rows(script: ScriptArguments, tokenizer) -> tuple[list[dict], dict]
             "user_prompt": tasks[i]["prompt"],
             "tests": tasks[i]["tests"],
             "entry_point": tasks[i]["entry_point"],
+            "other_columns": json.dumps({key: value for key, value in tasks[i].items() if key not in TASK_COLUMNS}),
         }
         for i in kept
     ]
@@ -220,16 +233,18 @@ def batch_facts(args, n_tasks: int) -> dict:
             f"({args.generation_batch_size} completions / {args.num_generations} per prompt): lower "
             "--gradient_accumulation_steps or --per_device_train_batch_size"
         )
-    prompts = completions / args.num_generations
-    steps_per_epoch = n_tasks // prompts_per_generation * prompts_per_generation * args.num_iterations / prompts
-    steps = args.max_steps if args.max_steps > 0 else int(steps_per_epoch * args.num_train_epochs)
+    # As the Trainer counts: whole generation batches only, each used num_iterations times; a partial step is a step.
+    generations = n_tasks // prompts_per_generation
+    micro_batches = generations * args.steps_per_generation * args.num_iterations
+    steps_per_epoch = math.ceil(micro_batches / args.gradient_accumulation_steps)
+    steps = args.max_steps if args.max_steps > 0 else math.ceil(steps_per_epoch * args.num_train_epochs)
     return {
         "completions_per_step": completions,
-        "prompts_per_step": prompts,
+        "prompts_per_step": completions / args.num_generations,
         "completions_per_prompt": args.num_generations,
         "completion_budget_tokens": args.max_completion_length,
         "steps": steps,
-        "epochs": round(steps / steps_per_epoch, 3) if steps_per_epoch else None,
+        "epochs": round(steps / steps_per_epoch, 3),
     }
 
 
@@ -243,7 +258,7 @@ def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     tokenizer = load_tokenizer(model_args)
     rows, task_facts = training_rows(script, tokenizer)
     batch = batch_facts(args, len(rows))
-    workers = script.judge_workers or max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    workers = script.judge_workers or max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     judge = Judge(workers=workers, run_timeout_s=script.run_timeout_s, sandbox=script.sandbox, cargo_path=script.cargo_path)
     rewards = RewardSet(judge, script.rewards)
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
@@ -287,15 +302,22 @@ def merged_parameters(model, dtype):
         UserError: The model has adapter layers other than plain LoRA on linear layers.
     """
     import torch
-    from peft.tuners.lora import Linear as LoraLinear
     from peft.tuners.lora.layer import LoraLayer
+    from peft.utils import ModulesToSaveWrapper
     from peft.utils.integrations import dequantize_module_weight
 
     base = model.get_base_model()
-    layers = {name: module for name, module in base.named_modules() if isinstance(module, LoraLayer)}
+    is_tied = getattr(base.config, "tie_word_embeddings", False)
+    layers = {}
+    for name, module in base.named_modules():
+        if isinstance(module, LoraLayer):
+            is_linear = isinstance(module.get_base_layer(), torch.nn.Linear)  # bitsandbytes' layers are Linears too
+            if not is_linear or any(module.use_dora.values()) or (is_tied and name == "lm_head"):
+                raise UserError(f"cannot merge the adapter layer {name} ({type(module).__name__}): only plain LoRA on linear layers is supported")
+            layers[name] = module
+        elif isinstance(module, ModulesToSaveWrapper):
+            raise UserError(f"cannot merge {name}: lora_modules_to_save is not supported here")
     for name, layer in layers.items():
-        if not hasattr(layer, "get_delta_weight") or layer.get_base_layer().weight is None or any(layer.use_dora.values()):
-            raise UserError(f"cannot merge the adapter layer {name} ({type(layer).__name__}): only plain LoRA is supported")
         with torch.no_grad():
             weight = dequantize_module_weight(layer.get_base_layer()).to(torch.float32)
             for adapter in layer.active_adapters:
@@ -306,7 +328,9 @@ def merged_parameters(model, dtype):
     inside_layers = tuple(f"{name}." for name in layers)
     for name, parameter in base.named_parameters():
         if not name.startswith(inside_layers):
-            yield name, parameter.data.to(dtype)
+            is_packed = hasattr(parameter, "quant_state")  # a 4-bit layer that has no adapter
+            owner = base.get_submodule(name.rpartition(".")[0])
+            yield name, (dequantize_module_weight(owner) if is_packed else parameter).data.to(dtype)
 
 
 @contextlib.contextmanager
@@ -324,7 +348,7 @@ def lossless_vllm_sync():
     class LosslessVLLMGeneration(generation.VLLMGeneration):
         def _iter_named_params(self):
             model = self.model
-            if not isinstance(model, PeftModel) or self._dist.is_fsdp or self._dist.is_deepspeed_zero3:
+            if not isinstance(model, PeftModel) or self._dist.is_fsdp or self._dist.is_zero3:
                 yield from super()._iter_named_params()  # sharded: TRL knows how to gather
             else:
                 yield from merged_parameters(model, torch.bfloat16)
@@ -390,8 +414,10 @@ def make_trainer_class():
         def _write_trace(self, advantages: list[float], lengths: list[int]) -> None:
             rank = self.accelerator.process_index
             step = self.state.global_step + 1  # the first update that uses these completions
+            batch = self._step % self.args.gradient_accumulation_steps // self.args.steps_per_generation  # within the step
+            first_group = batch * self.args.generation_batch_size // self.num_generations
             for i, (record, advantage, n_tokens) in enumerate(zip(self._graded, advantages, lengths, strict=True)):
-                group = (rank * len(self._graded) + i) // self.num_generations  # a group may span two processes
+                group = first_group + (rank * len(self._graded) + i) // self.num_generations  # it may span two processes
                 place = {"step": step, "attempt": self.attempt, "rank": rank, "group_id": f"{step}-{group}"}
                 record.update(place, n_tokens=n_tokens, advantage=advantage)
             try:
@@ -444,16 +470,17 @@ def make_callback_class():
     from transformers import TrainerCallback
 
     class RunCallback(TrainerCallback):
-        """Args: script (limits), metrics_path. `stop_reason` says afterwards why a run ended early, `failed` if in error."""
+        """Args: script (limits), metrics_path, completions_per_step. `stop_reason` says afterwards why a run ended early, `failed` if in error."""
 
-        def __init__(self, script: ScriptArguments, metrics_path: Path):
-            self.script, self.metrics_path = script, metrics_path
+        def __init__(self, script: ScriptArguments, metrics_path: Path, completions_per_step: int):
+            self.script, self.metrics_path, self.completions_per_step = script, metrics_path, completions_per_step
             self.stop_reason: str | None = None
             self.failed = False
             self._graded = self._infra = 0.0
 
         def on_train_begin(self, args, state, control, **kwargs):
             self._started, self._first_step = time.monotonic(), state.global_step
+            self._last_logged_step = state.global_step
 
         def on_log(self, args, state, control, logs=None, **kwargs):
             if not logs or "reward" not in logs:  # the closing summary of a run is no step
@@ -467,11 +494,13 @@ def make_callback_class():
                 line = {"step": state.global_step, "elapsed_s": round(elapsed, 1), **logs}
                 with self.metrics_path.open("a", encoding="utf-8") as metrics:
                     metrics.write(json.dumps(line) + "\n")
-            self._check_limits(args, logs, control)
+            self._check_limits(logs, state, control)
 
-        def _check_limits(self, args, logs: dict, control) -> None:
-            self._graded += args.generation_batch_size
-            self._infra += args.generation_batch_size * (logs.get("judge/infra_share") or 0.0)
+        def _check_limits(self, logs: dict, state, control) -> None:
+            completions = self.completions_per_step * (state.global_step - self._last_logged_step)
+            self._last_logged_step = state.global_step
+            self._graded += completions
+            self._infra += completions * (logs.get("judge/infra_share") or 0.0)
             share = self._infra / self._graded
             if self._graded >= MIN_TRACED_FOR_INFRA_STOP and share > self.script.max_infra_share:
                 self._stop(control, f"{share:.1%} of {self._graded:.0f} completions could not be graded (limit "
@@ -490,10 +519,22 @@ def make_callback_class():
             per_step = elapsed / max(1, state.global_step - self._first_step)
             if self.script.max_minutes and elapsed + per_step > self.script.max_minutes * 60:
                 self.stop_reason = f"another step would pass --max_minutes {self.script.max_minutes:g}"
-            if self.stop_reason:
+            if any_process(bool(self.stop_reason), args.device):  # one that stops alone leaves the others waiting
+                self.stop_reason = self.stop_reason or "another process was asked to stop"
                 control.should_training_stop = control.should_save = True
 
     return RunCallback
+
+
+def any_process(holds: bool, device) -> bool:
+    """Whether `holds` on any of the processes of this run; every process must call it."""
+    import torch
+
+    if not torch.distributed.is_initialized():
+        return holds
+    flag = torch.tensor(int(holds), device=device)
+    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+    return bool(flag)
 
 
 @contextlib.contextmanager
@@ -586,7 +627,7 @@ def model_card(model_args, script: ScriptArguments, args, log_history: list[dict
         'print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))', "```", "",
         "It was trained with the system prompt of its run (`system_prompt` in run.json); put it first in `messages`.", "",
         "## Configuration", "", "```yaml", f"tasks: {script.tasks}", f"rewards: {json.dumps(script.rewards)}",
-        f"num_generations: {args.num_generations}", f"learning_rate: {args.learning_rate}", f"steps: {len(steps)}",
+        f"num_generations: {args.num_generations}", f"learning_rate: {args.learning_rate}", f"steps: {steps[-1]['step'] if steps else 0}",
         f"lora_r: {model_args.lora_r}", f"lora_alpha: {model_args.lora_alpha}", f"load_in_4bit: {str(model_args.load_in_4bit).lower()}",
         "```", "",
     ])  # fmt: skip
@@ -597,41 +638,26 @@ def model_card(model_args, script: ScriptArguments, args, log_history: list[dict
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Train. -> exit status: 0 done (or stopped cleanly), 1 stopped by a limit, 2 cannot work as asked."""
-    try:
-        script, args, model_args = parse_arguments(sys.argv[1:] if argv is None else argv)
-        resume = doctor.checkpoint_to_resume(Path(args.output_dir), args.resume_from_checkpoint)
-        rows, tokenizer, rewards, plan = make_plan(script, args, model_args)
-    except (UserError, TaskError, RewardError, ToolchainError, SandboxUnavailable, doctor.MachineError) as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 2
-
-    output_dir = Path(args.output_dir)
-    is_main = args.process_index == 0
-    if is_main:
-        print_plan(plan, script, args, model_args)
-        doctor.write_run_file(output_dir, resolved_config(script, args, model_args), plan)
-    if args.distributed_state is not None:
-        args.distributed_state.wait_for_everyone()  # run.json is there
-
-    # --- model, trainer -----------------------------------------------------------------------------------------------
+def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer, rewards: RewardSet, resume: str | None):
+    """Build the trainer, train, save what was reached -> RunCallback. Raises UserError, RewardError, KeyboardInterrupt."""
     import torch
     from datasets import Dataset
     from transformers import PrinterCallback, ProgressCallback
     from trl import get_peft_config, get_quantization_config
 
+    output_dir, is_main = Path(args.output_dir), args.process_index == 0
     if script.gpu_memory_limit_gib and torch.cuda.is_available():
         total = torch.cuda.mem_get_info()[1] / 2**30
         torch.cuda.set_per_process_memory_fraction(min(1.0, script.gpu_memory_limit_gib / total))
     args.reward_weights = list(rewards.weights.values())
+    args.vllm_max_model_length = args.vllm_max_model_length or script.max_prompt_length + args.max_completion_length
     args.model_init_kwargs = (args.model_init_kwargs or {}) | {
         "revision": model_args.model_revision,
         "attn_implementation": model_args.attn_implementation,
         "dtype": model_args.dtype,
     }
-    args.vllm_max_model_length = args.vllm_max_model_length or script.max_prompt_length + args.max_completion_length
-    callback = make_callback_class()(script, output_dir / "metrics.jsonl")
+    completions_per_step = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
+    callback = make_callback_class()(script, output_dir / "metrics.jsonl", completions_per_step)
     with lossless_vllm_sync() if args.use_vllm else contextlib.nullcontext():
         trainer = make_trainer_class()(
             model=model_args.model_name_or_path,
@@ -648,32 +674,52 @@ def main(argv: list[str] | None = None) -> int:
         )
     trainer.remove_callback(ProgressCallback)  # our line per step says more than a bar that moves once a step
     trainer.remove_callback(PrinterCallback)
-
-    # --- train, and save whatever was reached -------------------------------------------------------------------------
-    error: BaseException | None = None
-    with stop_on_signal(callback):
-        try:
+    try:
+        with stop_on_signal(callback):
             trainer.train(resume_from_checkpoint=resume)
-        except (KeyboardInterrupt, UserError, RewardError) as caught:
-            error = caught
-        except torch.OutOfMemoryError as caught:
-            error = UserError(
-                f"out of GPU memory in step {trainer.state.global_step + 1} ({str(caught).splitlines()[0][:200]}): halve "
-                f"--per_device_train_batch_size (now {args.per_device_train_batch_size}) and double --gradient_accumulation_steps, "
-                "or set --gradient_checkpointing true"
-            )
-    trainer.accelerator.wait_for_everyone()
-    if is_main and trainer.state.global_step > 0:
-        final = save_model(trainer, tokenizer, output_dir, model_args, script.save_merged)
-        (final / "README.md").write_text(model_card(model_args, script, args, trainer.state.log_history, final), encoding="utf-8")
-        trainer.state.save_to_json(str(output_dir / "trainer_state.json"))
-        print(f"saved {final} after {trainer.state.global_step} steps", flush=True)
-    rewards.judge.close()
-    if callback.stop_reason and is_main:
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"out of GPU memory in step {trainer.state.global_step + 1} ({str(error).splitlines()[0][:200]}): halve "
+            f"--per_device_train_batch_size (now {args.per_device_train_batch_size}) and double --gradient_accumulation_steps, "
+            "or set --gradient_checkpointing true"
+        ) from error
+    finally:
+        if is_main and trainer.state.global_step > 0:
+            final = save_model(trainer, tokenizer, output_dir, model_args, script.save_merged)
+            card = model_card(model_args, script, args, trainer.state.log_history, final)
+            (final / "README.md").write_text(card, encoding="utf-8")
+            trainer.state.save_to_json(str(output_dir / "trainer_state.json"))
+            print(f"saved {final} after {trainer.state.global_step} steps", flush=True)
+    return callback
+
+
+def main(argv: list[str] | None = None) -> int:
+    """-> exit status: 0 done (or stopped cleanly), 1 stopped by an error or a limit, 2 cannot work as asked."""
+    try:
+        script, args, model_args = parse_arguments(sys.argv[1:] if argv is None else argv)
+        resume = doctor.checkpoint_to_resume(Path(args.output_dir), args.resume_from_checkpoint)
+        rows, tokenizer, rewards, plan = make_plan(script, args, model_args)
+    except (UserError, TaskError, RewardError, ToolchainError, SandboxUnavailable, doctor.MachineError) as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+    try:
+        if args.process_index == 0:
+            print_plan(plan, script, args, model_args)
+            doctor.write_run_file(Path(args.output_dir), resolved_config(script, args, model_args), plan)
+        if args.distributed_state is not None:
+            args.distributed_state.wait_for_everyone()  # run.json is there
+        callback = train(script, args, model_args, rows, tokenizer, rewards, resume)
+    except (UserError, RewardError) as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("train.py: interrupted", file=sys.stderr)
+        return 130
+    finally:
+        rewards.judge.close()
+    if callback.stop_reason and args.process_index == 0:
         print(f"stopped early: {callback.stop_reason}", file=sys.stderr)
-    if error is not None:
-        print(f"train.py: {error or 'interrupted'}", file=sys.stderr)
-    return 1 if callback.failed or isinstance(error, UserError | RewardError) else 0
+    return 1 if callback.failed else 0
 
 
 if __name__ == "__main__":
