@@ -34,7 +34,6 @@ What it does not cover:
 
 from __future__ import annotations
 
-import json
 import marshal
 import os
 import platform
@@ -49,7 +48,7 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -138,13 +137,39 @@ class Sandbox:
             SandboxUnavailable: the launcher does not start here.
         """
         self.tier = tier
-        self.report = dict.fromkeys(AXES, "none")
+        self.report = dict.fromkeys(AXES, "none") | {"memory": "RLIMIT_AS"}
         self._sysroot = _sysroot_of(toolchain)
         self._scratch_dir = scratch_dir
         self._lock = threading.Lock()
         self._machine = platform.machine()
         self._launcher = self._start_launcher()
-        self.powers: tuple[str, ...] = self._launcher.powers
+
+    @property
+    def sysroot(self) -> str:
+        """The toolchain's folder. Raises SandboxUnavailable when none is known."""
+        if self._sysroot is None:
+            raise SandboxUnavailable("no Rust toolchain found: install one from https://rustup.rs or name it")
+        return self._sysroot
+
+    @property
+    def folder(self) -> Path:
+        """Where the sandbox keeps its own files; removed when it is closed, or when this process dies."""
+        return self._launcher.folder
+
+    @property
+    def powers(self) -> tuple[str, ...]:
+        """What the landlock tier could add: some of "mount", "net", "pid" (namespaces) and "chroot"."""
+        return self._launcher.powers
+
+    @property
+    def abi(self) -> int:
+        """Version of Landlock in use; 0 in other tiers."""
+        return self._launcher.abi
+
+    @property
+    def changes_user(self) -> bool:
+        """Whether every program runs as a user of its own (when we are root)."""
+        return self._launcher.changes_user
 
     def __enter__(self) -> Sandbox:
         return self
@@ -273,10 +298,10 @@ class _Launcher:
     """The running `sandbox_launcher.py` and our end of its socket."""
 
     def __init__(self, tier: str, machine: str, sysroot: str | None, scratch_dir: Path | None):
+        self.is_dead = False
+        config = _configuration(tier, machine, sysroot)
         self.folder = _private_folder(scratch_dir)
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.is_dead = False
-        config = _configuration(tier, machine, sysroot, self.folder)
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(LAUNCHER), str(theirs.fileno())],
@@ -285,7 +310,7 @@ class _Launcher:
             )  # fmt: skip
         self._finalizer = weakref.finalize(self, _stop_launcher, self.control, self.process, self.folder, os.getpid())
         self.control.settimeout(REPLY_GRACE_S)
-        self.control.sendall(marshal.dumps(config))
+        self.control.sendall(marshal.dumps({**config, "folder": str(self.folder)}))
         hello = self.control.recv(CHUNK)
         if not hello:
             reason = self.process.stderr.read().decode("utf-8", "replace").strip().splitlines()[-1:]
@@ -296,6 +321,9 @@ class _Launcher:
         self.powers = tuple(facts["powers"])
         self.abi: int = facts["abi"]
         self.changes_user: bool = facts["changes_user"]
+        if tier == "landlock" and self.abi < 1:
+            self.close()
+            raise SandboxUnavailable("the kernel has no Landlock, or it is not switched on (boot with lsm=landlock,...)")
 
     def close(self) -> None:
         self.is_dead = True
@@ -337,9 +365,11 @@ def _is_passable(folder: Path) -> bool:
         return False
 
 
-def _configuration(tier: str, machine: str, sysroot: str | None, folder: Path) -> dict:
+def _configuration(tier: str, machine: str, sysroot: str | None) -> dict:
     """What the launcher has to know of this machine. Raises SandboxUnavailable."""
-    loader = LOADERS.get(machine)
+    loader, bwrap = LOADERS.get(machine), shutil.which("bwrap", path=f"{os.environ.get('PATH', os.defpath)}:{sys.prefix}/bin")
+    if tier == "bwrap" and bwrap is None:
+        raise SandboxUnavailable("bwrap is not on PATH")
     if loader is None:
         raise SandboxUnavailable(f"this machine is {machine}: the sandbox knows {' and '.join(LOADERS)} only")
     readable = [path for path in (*SYSTEM_FOLDERS, *BUILD_FILES, sysroot) if path and os.path.exists(path)]
@@ -354,8 +384,7 @@ def _configuration(tier: str, machine: str, sysroot: str | None, folder: Path) -
         raise SandboxUnavailable(f"{loader} not found: the sandbox runs programs linked with glibc, build for a gnu target")
     return {
         "tier": tier,
-        "folder": str(folder),
-        "bwrap": shutil.which("bwrap"),
+        "bwrap": bwrap,
         "loader": loader,
         "readable": readable,
         "runtime": runtime if tier != "plain" else {},
@@ -503,6 +532,193 @@ def open_sandbox(
     """
     if requested not in ("auto", *TIERS):
         raise ValueError(f'sandbox is "{requested}", expected one of auto, {", ".join(TIERS)}')
-    if requested == "auto":
-        requested = "bwrap" if shutil.which("bwrap") else "landlock"
-    return Sandbox(requested, toolchain, scratch_dir)
+    if requested == "plain":
+        return Sandbox("plain", toolchain, scratch_dir)
+    found = []
+    for tier in ("bwrap", "landlock") if requested == "auto" else (requested,):
+        try:
+            return _proven(tier, toolchain, scratch_dir)
+        except SandboxUnavailable as problem:
+            found.append(f"{tier}: {problem}")
+    raise SandboxUnavailable(
+        f"no sandbox seals programs on this machine (Linux {platform.release()}). Found: {'; '.join(found)}. "
+        "Expected: bubblewrap with user namespaces, or Linux 5.13 or newer with Landlock switched on. "
+        "Do: install bubblewrap (apt-get install bubblewrap), or use a machine or container that allows one of the two, "
+        'or, for programs that you trust with everything this user can do, ask for the sandbox "plain".'
+    )
+
+
+def _proven(tier: str, toolchain: HasSysroot | Path | None, scratch_dir: Path | None) -> Sandbox:
+    box = Sandbox(tier, toolchain, scratch_dir)
+    try:
+        breaches = probe(box)
+        if breaches:
+            raise SandboxUnavailable("; ".join(f"{axis} not sealed ({', '.join(how)})" for axis, how in breaches.items()))
+        box.report = _mechanisms(box)
+    except BaseException:
+        box.close()
+        raise
+    return box
+
+
+def _mechanisms(box: Sandbox) -> dict[str, str]:
+    """What stands behind each axis that the canaries found sealed."""
+    counted = "a user id and RLIMIT_NPROC for each job" if box.changes_user else "RLIMIT_NPROC over all of the user's"
+    if box.tier == "bwrap":
+        return {
+            "files": "mount namespace (bwrap)",
+            "network": "network namespace (bwrap), seccomp",
+            "processes": f"process namespace (bwrap), seccomp, {counted}",
+            "memory": "RLIMIT_AS, sized tmpfs",
+            "environment": "cleared, no /proc",
+        }
+    tmp = "sized tmpfs" if "mount" in box.powers else "temporary folder watched"
+    return {
+        "files": f"Landlock ABI {box.abi}" + (", changed root" if "chroot" in box.powers else ""),
+        "network": "seccomp" + (", network namespace" if "net" in box.powers else ""),
+        "processes": f"seccomp, {counted}" + (", process namespace" if "pid" in box.powers else ""),
+        "memory": f"RLIMIT_AS, {tmp}",
+        "environment": "cleared, no /proc",
+    }
+
+
+CANARY_LIMITS = Limits(
+    cpu_s=5, wall_s=20, memory_bytes=512 * MIB, file_bytes=MIB, processes=16, output_bytes=64 * KIB, tmp_bytes=4 * MIB
+)
+CANARY_TASKS = {True: 16 + 8, False: 16 + 2000}  # more is a breach; of an ordinary user all tasks count, ours or not
+
+# Arguments: a secret, the folder it is in, our process id. Prints a line "axis what" for each success.
+BUILD_CANARY = r"""
+attempt() { if (eval "$2") 2>/dev/null; then echo "$1 $2"; fi; }
+attempt files 'read x < "$secret"'
+attempt files ': > "$secret"'
+attempt files ': > "$folder/new"'
+attempt files 'read x < /etc/passwd'
+attempt files ': > /usr/lib/rust-sandbox-canary'
+attempt environment 'read x < "/proc/$grader/environ"'
+attempt environment 'read x < "/proc/$grader/cmdline"'
+attempt processes 'kill -0 "$grader"'
+echo done
+"""
+RUN_CANARY = r"""
+use std::ffi::{c_char, c_int, c_long, CString};
+use std::{env, fs, thread};
+extern "C" {
+    fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
+    fn fork() -> c_int;
+    fn _exit(code: c_int) -> !;
+    fn kill(pid: c_int, signal: c_int) -> c_int;
+    fn setsid() -> c_int;
+    fn ptrace(request: c_long, pid: c_int, address: c_long, data: c_long) -> c_long;
+    fn chmod(path: *const c_char, mode: u32) -> c_int;
+    fn unshare(flags: c_int) -> c_int;
+    fn syscall(number: c_long, ...) -> c_long;
+}
+fn breach(axis: &str, what: &str, happened: bool) {
+    if happened {
+        println!("{axis} {what}");
+    }
+}
+fn main() {
+    let words: Vec<String> = env::args().collect();
+    let (secret, folder, grader) = (&words[1], &words[2], words[3].parse::<c_int>().unwrap());
+    let (memory, tasks) = (words[4].parse::<usize>().unwrap(), words[5].parse::<usize>().unwrap());
+    let c_secret = CString::new(secret.as_str()).unwrap();
+    breach("files", "read outside", fs::read(secret).is_ok());
+    breach("files", "list outside", fs::read_dir(folder).is_ok());
+    breach("files", "read /etc/passwd", fs::read("/etc/passwd").is_ok());
+    breach("files", "write outside", fs::write(format!("{folder}/new"), "x").is_ok());
+    breach("files", "overwrite outside", fs::write(secret, "x").is_ok());
+    breach("files", "change a mode outside", unsafe { chmod(c_secret.as_ptr(), 0o777) } == 0);
+    let link = env::temp_dir().join("link");
+    let linked = std::os::unix::fs::symlink(secret, &link).is_ok();
+    breach("files", "read through a link", linked && fs::read(&link).is_ok());
+    breach("files", "hard link outside", fs::hard_link(secret, env::temp_dir().join("hard")).is_ok());
+    breach("files", "no temporary folder", fs::write(env::temp_dir().join("own"), "x").is_err());
+    for (domain, kind) in [(2, 1), (2, 2), (10, 1), (1, 1), (16, 3)] {
+        breach("network", &format!("socket family {domain}"), unsafe { socket(domain, kind, 0) } >= 0);
+    }
+    breach("network", "io_uring", unsafe { syscall(425, 8 as c_long, [0u8; 256].as_mut_ptr()) } >= 0);
+    breach("processes", "signal the grader", unsafe { kill(grader, 0) } == 0);
+    breach("processes", "trace the grader", unsafe { ptrace(16, grader, 0, 0) } == 0);
+    breach("processes", "leave the session", unsafe { setsid() } >= 0);
+    breach("processes", "new namespace", unsafe { unshare(0x10000000) } == 0);
+    let pid = unsafe { fork() };
+    if pid == 0 {
+        unsafe { _exit(0) }
+    }
+    breach("processes", "fork", pid > 0);
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    let receiver = std::sync::Arc::new(std::sync::Mutex::new(receiver));
+    let mut threads = Vec::new();
+    while threads.len() < tasks {
+        let wait = receiver.clone();
+        let body = move || drop(wait.lock().map(|end| end.recv()));
+        match thread::Builder::new().stack_size(16384).spawn(body) {
+            Ok(thread) => threads.push(thread),
+            Err(_) => break,
+        }
+    }
+    breach("processes", "more threads than permitted", threads.len() == tasks);
+    drop(sender);
+    threads.into_iter().for_each(|thread| drop(thread.join()));
+    breach("memory", "more memory than permitted", Vec::<u8>::new().try_reserve_exact(memory).is_ok());
+    breach("environment", "environment of the grader", fs::read(format!("/proc/{grader}/environ")).is_ok());
+    breach("environment", "/proc", fs::read("/proc/self/environ").is_ok() || fs::read_dir("/proc").is_ok());
+    for (name, _) in env::vars().filter(|(name, _)| !"HOME TMPDIR LD_LIBRARY_PATH LANG TZ PWD".contains(name.as_str())) {
+        breach("environment", &name, true);
+    }
+    println!("done");
+}
+"""
+
+
+def probe(box: Sandbox) -> dict[str, list[str]]:
+    """Tries to break out of `box` in both phases. Returns axis -> what succeeded; empty when all axes are sealed.
+
+    Raises:
+        SandboxUnavailable: the sandbox cannot even run a compiler, or a program.
+    """
+    outside = Path(tempfile.mkdtemp(prefix="rust-sandbox-canary-"))
+    job = Path(tempfile.mkdtemp(prefix="job-", dir=box.folder))
+    try:
+        outside.chmod(0o777)  # reachable for anybody, were it not for the sandbox
+        secret = outside / "secret"
+        secret.write_text("secret\n")
+        secret.chmod(0o666)
+        said = _canary_says(box.build(["/bin/sh", "-c", _with_facts(BUILD_CANARY, secret)], job), "shell")
+        (job / "canary.rs").write_text(RUN_CANARY)
+        built = box.build([f"{box.sysroot}/bin/rustc", "--edition=2021", "-Cdebuginfo=0", "canary.rs"], job)
+        if built.exit_code != 0:
+            raise SandboxUnavailable(f"rustc fails in it: {_last_words(built)}")
+        facts = [str(secret), str(outside), str(os.getpid()), str(CANARY_LIMITS.memory_bytes)]
+        facts.append(str(CANARY_TASKS[box.changes_user]))
+        said += _canary_says(box.run(job / "canary", facts, CANARY_LIMITS), "program")
+        if secret.read_text() != "secret\n" or secret.stat().st_mode & 0o777 != 0o666 or len(list(outside.iterdir())) != 1:
+            said.append("files the folder outside has changed")
+    finally:
+        shutil.rmtree(outside, ignore_errors=True)
+        shutil.rmtree(job, ignore_errors=True)
+    breaches: dict[str, list[str]] = {}
+    for line in said:
+        axis, what = line.split(" ", 1)
+        breaches.setdefault(axis, []).append(what)
+    return breaches
+
+
+def _with_facts(script: str, secret: Path) -> str:
+    return f"secret='{secret}' folder='{secret.parent}' grader={os.getpid()}\n{script}"
+
+
+def _canary_says(done: Completed, name: str) -> list[str]:
+    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    if done.exit_code != 0 or lines[-1:] != ["done"]:
+        raise SandboxUnavailable(f"the canary {name} does not run in it: {_last_words(done)}")
+    return lines[:-1]
+
+
+def _last_words(done: Completed) -> str:
+    if done.spawn_error is not None:
+        return done.spawn_error
+    words = done.stderr.decode("utf-8", "replace").strip().splitlines()[-3:]
+    return f"{' '.join(words)} (exit code {done.exit_code}, signal {done.signal}{', timed out' * done.timed_out})"
