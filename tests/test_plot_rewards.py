@@ -120,7 +120,7 @@ def test_picture_is_written_into_the_run_folder(run_dir, monkeypatch, capsys):
     folder = run_dir("".join(line(step) for step in range(1, 9)))
     assert run_main(monkeypatch, folder) == 0
     assert is_png(folder / "rewards.png")
-    assert "run 8 completions" in capsys.readouterr().out
+    assert "run, 8 completions" in capsys.readouterr().out
 
 
 def test_several_runs_are_overlaid_each_with_its_own_lines(run_dir, tmp_path, monkeypatch):

@@ -326,12 +326,12 @@ def test_own_reward_is_none_where_the_machine_failed(own_reward):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("return [1.0]", "pay must return a list of 2 floats or None"),
-        ("return 1.0", "pay must return a list of 2 floats or None"),
-        ("return None", "pay must return a list of 2 floats or None"),
-        ("return [1.0, float('nan')]", "pay"),
-        ("return [float('inf'), 1.0]", "pay"),
-        ("return ['high', 1.0]", "pay"),
+        ("return [1.0]", "pay must return 2 finite numbers or None"),
+        ("return 1.0", "pay must return 2 finite numbers or None"),
+        ("return None", "pay must return 2 finite numbers or None"),
+        ("return [1.0, float('nan')]", "pay must return 2 finite numbers or None"),
+        ("return [float('inf'), 1.0]", "pay must return 2 finite numbers or None"),
+        ("return ['high', 1.0]", "pay must return 2 finite numbers or None"),
     ],
 )
 def test_own_reward_that_answers_nonsense_is_named(own_reward, body, message):
