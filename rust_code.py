@@ -542,6 +542,8 @@ def _transcribed_repetition(token: Node, bindings: Bindings, depth: int) -> str:
 PREDICATE_PREFIXES = ("is_", "has_", "contains", "starts_with", "ends_with", "all", "any", "eq", "ne", "matches")
 SIZE_METHODS = ("len", "count", "capacity", "elapsed", "abs_diff", "unsigned_abs")
 UNSIGNED_TYPES = ("u8", "u16", "u32", "u64", "u128", "usize")
+NUMBER_TYPES = ("i8", "i16", "i32", "i64", "i128", "isize", "f32", "f64")
+HUGE = 1e30
 SAMPLES = 64
 SAMPLE_NUMBERS = (0, 1, 2, 3, 5, 10, -1, -7, 1000003)
 Value = object  # a sampled value: bool, int, float, str or a tuple headed by a constructor's name
@@ -673,6 +675,9 @@ class _Terms:
             if value is None:
                 own = self.own[term]
                 draw = _draw(seed if own else 0, op, payload, arguments)
+                if op == "loop" and draw % (2 if payload == "certain" else 3) < 2:
+                    values[term] = arguments[draw % 2]  # what the variable was before the loop, or after a round
+                    continue
                 value = _unknown(op, str(payload), draw, pool if own else (), op == "own")
             values[term] = value
         return values
@@ -691,10 +696,13 @@ def _unknown(op: str, name: str, draw: int, pool: tuple[Value, ...], own: bool) 
     """Some result of a function that is not understood; own functions carry their return type after a colon."""
     method, _, returns = name.rpartition(":") if own else (name, "", "")
     draw, kind = divmod(draw, 16)
+    if returns == "()":
+        return ("()",)
     if returns == "bool" or op == "is" or (op == "method" and method.startswith(PREDICATE_PREFIXES)):
         return bool(draw & 1)
-    if returns in UNSIGNED_TYPES or (op == "method" and method in SIZE_METHODS):
-        numbers = [n for n in (*pool, *SAMPLE_NUMBERS) if _is_number(n) and n >= 0]
+    unsigned = returns in UNSIGNED_TYPES or (op == "method" and method in SIZE_METHODS)
+    if unsigned or returns in NUMBER_TYPES:
+        numbers = [n for n in (*pool, *SAMPLE_NUMBERS) if _is_number(n) and abs(n) < HUGE and (n >= 0 or not unsigned)]
         return numbers[draw % len(numbers)]
     if pool and kind < 7:
         return pool[draw % len(pool)]
@@ -763,6 +771,10 @@ def _interpreted_access(op: str, payload: object, args: list[Value]) -> Value | 
         return first[1] if len(first) == 2 else None
     if op == "method" and payload == "abs" and _is_number(first):
         return abs(first)
+    if op == "method" and payload == "clamp" and len(args) == 3 and args[1] == args[2]:
+        return args[1]
+    if op == "method" and payload == "clamp" and len(args) == 3 and all(map(_is_number, args)):
+        return min(max(first, args[1]), args[2])
     if op == "method" and payload in ("min", "max") and len(args) == 2 and all(map(_is_number, args)):
         return min(args) if payload == "min" else max(args)
     if op == "method" and payload == "len" and isinstance(first, tuple) and first and first[0] == "[]":
@@ -798,7 +810,8 @@ class _Index:
         self.traits: dict[str, set[str]] = {}  # type -> hand-written traits; "" for inherent methods
         for item in functions:
             self.traits.setdefault(item.owner, set()).add(item.trait)
-        self.aliases = dict(_aliases(root))
+        self.imports = _imports(root)
+        self.aliases = {i.name: i.path[-1] for i in self.imports if i.name not in ("*", "_", i.path[-1])}
 
     def written(self, name: str, *traits: str) -> bool:
         """Whether the program implements one of the traits by hand for a type (or for its enum, given a variant)."""
@@ -821,11 +834,53 @@ def _variants(items: Sequence[Item]) -> dict[str, str]:
             for n in _walk(item.node) if n.type == "enum_variant"}  # fmt: skip
 
 
-def _aliases(root: Node) -> Iterator[tuple[str, str]]:
-    """Pairs (new name, last segment of the path) of every `use .. as ..`."""
-    for node in _walk(root):
-        if node.type == "use_as_clause":
-            yield _text(_child(node, "alias")), _base_name(_text(_child(node, "path")))
+@dataclass(frozen=True)
+class _Import:
+    modules: tuple[str, ...]  # of the module that holds it
+    name: str  # what it is called there; "*" for a glob
+    path: tuple[str, ...]
+
+
+def _imports(root: Node) -> list[_Import]:
+    """Every name that a `use` brings in, imports inside functions counted to the function's module."""
+    found = []
+    for declaration in _walk(root):
+        if declaration.type != "use_declaration":
+            continue
+        modules: list[str] = []
+        above = declaration.parent
+        while above is not None:
+            if above.type == "mod_item":
+                modules.insert(0, _item_name(above))
+            above = above.parent
+        stack: list[tuple[Node | None, tuple[str, ...]]] = [(_child(declaration, "argument"), ())]
+        while stack:
+            node, prefix = stack.pop()
+            found += _import_leaf(node, prefix, tuple(modules), stack)
+    return found
+
+
+def _import_leaf(node: Node | None, prefix: tuple[str, ...], modules: tuple[str, ...],
+                 stack: list[tuple[Node | None, tuple[str, ...]]]) -> list[_Import]:  # fmt: skip
+    if node is None:
+        return []
+    if node.type in ("use_list", "scoped_use_list"):
+        path = _segments(_child(node, "path")) if node.type == "scoped_use_list" else ()
+        inner = _child(node, "list") if node.type == "scoped_use_list" else node
+        stack.extend((child, (*prefix, *path)) for child in (inner.named_children if inner is not None else []))
+        return []
+    if node.type == "use_wildcard":
+        path = _segments(node.named_children[0] if node.named_children else None)
+        return [_Import(modules, "*", (*prefix, *path))]
+    if node.type == "use_as_clause":
+        return [_Import(modules, _text(_child(node, "alias")), (*prefix, *_segments(_child(node, "path"))))]
+    path = (*prefix, *_segments(node))
+    path = path[:-1] if path[-1:] == ("self",) and len(path) > 1 else path
+    return [_Import(modules, path[-1], path)] if path else []
+
+
+def _segments(path: Node | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in _text(path).split("::") if part.strip())
 
 
 def _with_expansions(items: list[Item], macros: dict[str, Node]) -> list[Item]:
@@ -862,6 +917,7 @@ LAZY = ("map", "filter", "inspect", "filter_map", "flat_map", "take_while", "ski
 ON_FAILURE = ("unwrap_or_else", "or_else", "map_err", "ok_or_else")
 WRAPPERS = ("from", "new", "Box", "Rc", "Arc", "String", "Vec", "Wrapping", "AssertUnwindSafe", "black_box", "identity")
 FAILING = ("panic", "unreachable", "todo", "unimplemented")
+EVALUATING_MACROS = ("println", "print", "eprintln", "eprint", "format", "write", "writeln", "format_args", "dbg")
 OPERATOR_TRAITS = {"+": "Add", "-": "Sub", "*": "Mul", "/": "Div", "%": "Rem", "&": "BitAnd", "|": "BitOr",
                    "^": "BitXor", "<<": "Shl", ">>": "Shr"}  # fmt: skip
 STD_TYPES = ("String", "Vec", "Option", "Result", "Box", "HashMap", "HashSet", "BTreeMap", "BTreeSet", "VecDeque", "Rc",
@@ -959,7 +1015,7 @@ class _TestRun:
             return self.t.unit
         self.fuel[0] -= 1
         if self.fuel[0] < 0 or self.depth > MAX_EVAL_DEPTH:
-            return self.t.make("opaque", _text(node)[:200])
+            return self.t.make("opaque", _text(node))
         self.depth += 1
         try:
             handler = getattr(self, "_on_" + node.type, None)
@@ -978,7 +1034,10 @@ class _TestRun:
     _on_unsafe_block = _on_expression_statement = _on_reference_expression = _on_const_block = _through
 
     def _on_try_expression(self, node: Node) -> int:
-        return self._unwrapped(self._through(node))
+        value = self._through(node)
+        if self.t.op(value) in ("path", "ctor") and self.t.payload(value) in ("None", "Err"):
+            self.dead = self.dead or "return"
+        return self._unwrapped(value)
 
     def _unwrapped(self, term: int) -> int:
         if self.t.op(term) == "ctor" and self.t.payload(term) in ("Some", "Ok") and len(self.t.children(term)) == 1:
@@ -1101,6 +1160,10 @@ class _TestRun:
         return self.t.unit
 
     def _assign(self, place: Node | None, value: int) -> None:
+        if place is not None and place.type == "tuple_expression" and self.depth < MAX_EVAL_DEPTH:
+            for position, part in enumerate(place.named_children):
+                self._assign(part, self._field(value, position))
+            return
         slot = self._root_slot(place)
         if slot is None or self.dead:
             return
@@ -1121,13 +1184,15 @@ class _TestRun:
     def _on_scoped_identifier(self, node: Node) -> int:
         text = _text(node)
         name, head = _text(_child(node, "name")), _base_name(_text(_child(node, "path")))
-        if head in STD_TYPES and name in ("MAX", "MIN", "EPSILON"):
+        if head in STD_TYPES and name in ("MAX", "MIN", "EPSILON", "INFINITY", "NEG_INFINITY"):
             return self._limit(head, name, text)
         return self._named(name, (head,))
 
     def _limit(self, kind: str, name: str, text: str) -> int:
         if kind.startswith("f"):
-            return self.t.const({"MAX": 3.4e38, "MIN": -3.4e38, "EPSILON": 2.2e-16}[name])
+            top = 1.8e308 if kind == "f64" else 3.4e38
+            limits = {"MAX": top, "MIN": -top, "EPSILON": 2.2e-16, "INFINITY": 1e309, "NEG_INFINITY": -1e309}
+            return self.t.const(limits[name])
         bits = 64 if kind.endswith("size") else int(kind[1:]) if kind[1:].isdigit() else 0
         if not bits or name == "EPSILON":
             return self.t.make("path", text)
@@ -1157,18 +1222,46 @@ class _TestRun:
         own = self.index.own.get(name, [])
         if head and head[0] in STD_TYPES:
             own = [item for item in own if item.owner == head[0]]
-        near = [h for h in helpers if h.modules == self.modules]
         if not head or head[0] == "self":
-            for found in (near, [o for o in own if not o.owner], helpers):
+            near = [h for h in helpers if h.modules == self.modules]
+            imported = None if near else self._imported(name)
+            if near or imported is not None:
+                return near[0] if near else imported[0] if imported else None
+            for found in ([o for o in own if not o.owner], helpers):
                 if found:
                     return found[0]
-            original = self.index.aliases.get(name)
-            return self._function(original, ("use",)) if original and original != name else None
+            return None
         methods = [h for h in self.index.helpers.get(name, []) if h.owner == head[0]]
-        for found in (methods, [o for o in own if o.owner in ("", head[0])], own, helpers):
+        placed = [item for item in (*helpers, *own) if item.modules[-1:] == head and not item.owner]
+        owned = [o for o in own if o.owner == head[0]] + [o for o in own if not o.owner]
+        for found in (methods, placed, owned, own, helpers):
             if found:
                 return found[0]
         return None
+
+    def _imported(self, name: str) -> list[Item] | None:
+        """What an import of the current module makes of a name: None when no import names it."""
+        everything = [*self.index.helpers.get(name, []), *self.index.own.get(name, [])]
+        for use in self.index.imports:
+            if use.modules != self.modules:
+                continue
+            place = use.path[-1] if use.name == "*" else use.path[-2] if len(use.path) > 1 else ""
+            target = name if use.name == "*" else use.path[-1]
+            if use.name == "*" and (place in ("super", "crate", "self") or name not in self._names_in(place)):
+                continue
+            if use.name not in ("*", name):
+                continue
+            if use.path[0] in ("std", "core", "alloc"):
+                return []
+            if target != name:
+                everything = [*self.index.own.get(target, []), *self.index.helpers.get(target, [])]
+            inside = [item for item in everything if not item.owner and item.modules[-1:] == (place,)]
+            return inside or [item for item in everything if not item.owner]
+        return None
+
+    def _names_in(self, module: str) -> set[str]:
+        functions = (*self.index.own.values(), *self.index.helpers.values())
+        return {item.name for items in functions for item in items if item.modules[-1:] == (module,)}
 
     def _closure(self, node: Node, scopes: list[dict[str, int]], modules: tuple[str, ...]) -> int:
         self.closures.append((node, scopes, modules))
@@ -1366,7 +1459,7 @@ class _TestRun:
         for slot, old in before.items():
             new = self.store.get(slot, old)
             if new != old and not (certain and own == self.t.true):
-                self.store[slot] = self.t.make("loop", "", old, new, own)
+                self.store[slot] = self.t.make("loop", "certain" if certain else "", old, new, own)
         return self.t.unit
 
     def _on_for_expression(self, node: Node) -> int:
@@ -1375,7 +1468,7 @@ class _TestRun:
         pattern, body = _child(node, "pattern"), _child(node, "body")
         if elements is None and self._own_typed(source):
             source = self.t.make("own", "next:", source, own=True)
-        rows = elements[:UNROLLED] if elements is not None else [self.t.make("elem", 0, source)]
+        rows = elements[:UNROLLED] if elements is not None else [self._element(source)]
 
         def round_of(row: int) -> Callable[[], int]:
             def run() -> int:
@@ -1396,14 +1489,14 @@ class _TestRun:
                 self._eval(_child(node, "body"))
             return condition
 
-        return self._loop([run], False, self.t.make("opaque", _text(_child(node, "condition"))[:200]))
+        return self._loop([run], False, self.t.make("opaque", _text(node)))
 
     def _on_loop_expression(self, node: Node) -> int:
         def run() -> int:
             self._eval(_child(node, "body"))
             return self.t.true
 
-        return self._loop([run], True, self.t.make("opaque", "loop"))
+        return self._loop([run], True, self.t.make("opaque", _text(node)))
 
     def _on_break_expression(self, node: Node) -> int:
         value = self._eval(node.named_children[-1]) if node.named_children else self.t.unit
@@ -1548,6 +1641,8 @@ class _TestRun:
             return self._call_item(target, args)
         if name[:1].isupper():
             return self.t.make("ctor", name, *args)
+        if name == "new" and head and head[0].startswith("Lazy") and self.t.op(args[0] if args else 0) == "closure":
+            return self._apply(args[0], [])
         if name in WRAPPERS and len(args) == 1:
             return args[0]
         if name in ("new", "with_capacity", "empty"):
@@ -1698,16 +1793,35 @@ class _TestRun:
             elements = self._elements(receiver)
             if elements is not None:
                 return self.t.make("ctor", "Some", elements[0]) if elements else self.t.make("path", "None")
+        if name == "contains" and len(args) == 1 and self.t.op(receiver) in ("list", "range"):
+            return self._contained(receiver, args[0])
+        if name == "count" and not args:
+            name = "len"
         if name == "is_empty" and self.t.op(receiver) == "list":
             return self.t.const(not self.t.children(receiver))
         if name in ("then_some", "then") and args:
             return self.t.chosen(receiver, self.t.make("ctor", "Some", args[0]), self.t.make("path", "None"))
         return self.t.make("method", name, receiver, *args)
 
+    def _contained(self, receiver: int, value: int) -> int:
+        parts = self.t.children(receiver)
+        if self.t.op(receiver) == "list":
+            found = self.t.false
+            for part in parts:
+                found = self.t.either(found, self._equal(part, value))
+            return found
+        if len(parts) != 2:
+            return self.t.make("method", "contains", receiver, value)
+        closed = self.t.payload(receiver) == "..="
+        below = self.t.negated(self.t.less(parts[1], value)) if closed else self.t.less(value, parts[1])
+        return self.t.both(self.t.negated(self.t.less(value, parts[0])), below)
+
     def _with_closures(self, node: Node, name: str, receiver: int, args: list[int]) -> int:
         """A method that calls closures: on the receiver's elements, or on what an Option or Result holds."""
         elements = self._elements(receiver)
-        rows = [self.t.make("elem", 0, receiver)] if elements is None else elements[:UNROLLED]
+        rows = [self._element(receiver)] if elements is None else elements[:UNROLLED]
+        if name in ("get_or_init", "get_or_insert_with"):
+            return self._apply(args[0], [])
         silent = name in LAZY and self._is_dropped(node)
         plain = [a for a in args if self.t.op(a) not in ("closure", "fnref")]
         results: list[int] = []
@@ -1751,6 +1865,15 @@ class _TestRun:
             if access.parent.type != "call_expression" or _text(_child(access, "field")) not in LAZY:
                 return False
             node = access.parent
+
+    def _element(self, term: int) -> int:
+        """Any one thing that iterating over an unknown term gives."""
+        op, payload, children = self.t.rows[term]
+        if op == "method" and payload == "zip" and len(children) == 2:
+            return self.t.make("list", "()", *map(self._element, children))
+        if op == "method" and payload == "enumerate":
+            return self.t.make("list", "()", self.t.make("elem", "index", term), self._element(children[0]))
+        return self.t.make("elem", 0, term)
 
     def _elements(self, term: int) -> list[int] | None:
         """What iterating over a term gives, as far as it is known; an empty list only when it is certainly empty."""
@@ -1812,6 +1935,8 @@ class _TestRun:
             inner = _macro_text(node)
             root = _parse(f"const V: () = [{inner}];")
             return self._eval(next((n for n in _walk(root) if n.type == "array_expression"), None))
+        if name not in EVALUATING_MACROS:
+            return self.t.make("opaque", _squeezed(node))
         args = [self._eval(argument) for argument in _arguments(node)]
         if name == "dbg" and len(args) == 1:
             return args[0]
@@ -1881,8 +2006,10 @@ def _parameters(node: Node) -> list[Node]:
 
 
 def _signature(function: Item) -> str:
-    """How terms name a function of the program: its name and return type."""
-    return f"{function.name}:{_text(_child(function.node, 'return_type'))}"
+    """How terms name a function of the program: its name and return type, `()` when it returns nothing."""
+    modifiers = next((c for c in function.node.children if c.type == "function_modifiers"), None)
+    returns = _text(_child(function.node, "return_type")) or ("" if "async" in _text(modifiers) else "()")
+    return f"{function.name}:{returns}"
 
 
 def _asserts(node: Node) -> bool:
