@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import tree_sitter
@@ -810,6 +810,8 @@ class _Index:
         self.traits: dict[str, set[str]] = {}  # type -> hand-written traits; "" for inherent methods
         for item in functions:
             self.traits.setdefault(item.owner, set()).add(item.trait)
+        self.fixed: set[str] = set()  # signatures of functions that answer the same whatever they are asked
+        self.singletons = {item.name for item in own if item.node.type == "struct_item" and _body(item.node) is None}
         self.imports = _imports(root)
         self.aliases = {i.name: i.path[-1] for i in self.imports if i.name not in ("*", "_", i.path[-1])}
 
@@ -950,6 +952,7 @@ class _TestRun:
         self.depth = 0
         self.inlined: list[Node] = []
         self.returns: list[list[tuple[int, int]]] = []
+        self.breaks: list[list[tuple[tuple[int, ...], dict[int, int]]]] = []
         self.modules: tuple[str, ...] = ()
         self.checks: list[_Check] = []
 
@@ -1214,7 +1217,8 @@ class _TestRun:
             return self.t.make("path", name)
         if target.test_side:
             return self._closure(target.node, [{}], target.modules)
-        return self.t.make("fnref", _signature(target), own=True)
+        signature = _signature(target, self.index.singletons)
+        return self.t.make("fnref", signature, own=signature not in self.index.fixed)
 
     def _function(self, name: str, head: tuple[str, ...]) -> Item | None:
         """The function that a path means: the nearest in the tests' module, then the program's."""
@@ -1446,6 +1450,7 @@ class _TestRun:
         """Run a loop body once per round. `own` is a term that the number of rounds depends on."""
         before, path = dict(self.store), self.path
         ended = ""
+        self.breaks.append([])
         for body in rounds:
             self.scopes.append({})
             condition = body()
@@ -1456,6 +1461,10 @@ class _TestRun:
                 break
             self.dead = ""
         self.dead = ended if certain else ""
+        for taken, store in self.breaks.pop():
+            condition = self._all(taken[len(path) :])
+            changed = {slot: self.store[slot] for slot in before if store.get(slot, 0) != self.store[slot]}
+            self.store.update({s: self.t.chosen(condition, store[s], new) for s, new in changed.items() if s in store})
         for slot, old in before.items():
             new = self.store.get(slot, old)
             if new != old and not (certain and own == self.t.true):
@@ -1468,7 +1477,7 @@ class _TestRun:
         pattern, body = _child(node, "pattern"), _child(node, "body")
         if elements is None and self._own_typed(source):
             source = self.t.make("own", "next:", source, own=True)
-        rows = elements[:UNROLLED] if elements is not None else [self._element(source)]
+        rows = elements[:UNROLLED] if elements is not None else [self._element(source, n) for n in (0, 1)]
 
         def round_of(row: int) -> Callable[[], int]:
             def run() -> int:
@@ -1489,19 +1498,27 @@ class _TestRun:
                 self._eval(_child(node, "body"))
             return condition
 
-        return self._loop([run], False, self.t.make("opaque", _text(node)))
+        return self._loop([run, run], False, self.t.make("opaque", _text(node)))
 
     def _on_loop_expression(self, node: Node) -> int:
         def run() -> int:
             self._eval(_child(node, "body"))
             return self.t.true
 
-        return self._loop([run], True, self.t.make("opaque", _text(node)))
+        return self._loop([run, run], True, self.t.make("opaque", _text(node)))
 
     def _on_break_expression(self, node: Node) -> int:
         value = self._eval(node.named_children[-1]) if node.named_children else self.t.unit
+        if self.breaks and not self.dead:
+            self.breaks[-1].append((self.path, dict(self.store)))
         self.dead = self.dead or "loop"
         return value
+
+    def _all(self, conditions: Sequence[int]) -> int:
+        whole = self.t.true
+        for condition in conditions:
+            whole = self.t.both(whole, condition)
+        return whole
 
     _on_continue_expression = _on_break_expression
 
@@ -1514,11 +1531,8 @@ class _TestRun:
             return value
         if len(self.inlined) == 1 and self.t.op(value) == "ctor" and self.t.payload(value) == "Err":
             self._check(self.t.false, _text(node))
-        condition = self.t.true
-        for known in self.path:
-            condition = self.t.both(condition, known)
         if self.returns:
-            self.returns[-1].append((condition, value))
+            self.returns[-1].append((self._all(self.path), value))
         self.dead = "return"
         return value
 
@@ -1685,7 +1699,10 @@ class _TestRun:
     def _call_item(self, target: Item, args: list[int]) -> int:
         if target.test_side:
             return self._apply(self._closure(target.node, [{}], target.modules), args)
-        value = self.t.make("own", _signature(target), *[a for a in args if self.t.op(a) != "closure"], own=True)
+        signature = _signature(target, self.index.singletons)
+        plain = [a for a in args if self.t.op(a) != "closure"]
+        fixed = signature in self.index.fixed
+        value = self.t.make("call" if fixed else "own", signature, *plain, own=not fixed)
         closures = any(self.t.op(a) == "closure" for a in args)
         checker = _child(target.node, "return_type") is None or any(self.t.own[a] for a in args)
         if closures or (checker and _asserts(target.node)):
@@ -1701,7 +1718,8 @@ class _TestRun:
             self.modules = saved
             return value
         if op == "fnref":
-            return self.t.make("own", self.t.payload(callee), *args, own=True)
+            fixed = self.t.payload(callee) in self.index.fixed
+            return self.t.make("call" if fixed else "own", self.t.payload(callee), *args, own=not fixed)
         return self.t.make("call", "?", callee, *args)
 
     def _inline(self, node: Node, args: list[int], scopes: list[dict[str, int]]) -> int:
@@ -1866,14 +1884,15 @@ class _TestRun:
                 return False
             node = access.parent
 
-    def _element(self, term: int) -> int:
-        """Any one thing that iterating over an unknown term gives."""
+    def _element(self, term: int, number: int = 0) -> int:
+        """One thing that iterating over an unknown term gives, and another one for another number."""
         op, payload, children = self.t.rows[term]
         if op == "method" and payload == "zip" and len(children) == 2:
-            return self.t.make("list", "()", *map(self._element, children))
+            return self.t.make("list", "()", *(self._element(child, number) for child in children))
         if op == "method" and payload == "enumerate":
-            return self.t.make("list", "()", self.t.make("elem", "index", term), self._element(children[0]))
-        return self.t.make("elem", 0, term)
+            index = self.t.make("elem", f"index {number}", term)
+            return self.t.make("list", "()", index, self._element(children[0], number))
+        return self.t.make("elem", number, term)
 
     def _elements(self, term: int) -> list[int] | None:
         """What iterating over a term gives, as far as it is known; an empty list only when it is certainly empty."""
@@ -2005,11 +2024,12 @@ def _parameters(node: Node) -> list[Node]:
             ("line_comment", "block_comment", "attribute_item")]  # fmt: skip
 
 
-def _signature(function: Item) -> str:
-    """How terms name a function of the program: its name and return type, `()` when it returns nothing."""
+def _signature(function: Item, singletons: Set[str]) -> str:
+    """How terms name a function of the program: its name and return type, `()` when that has a single value."""
+    singleton = _text(_child(function.node, "return_type")) in singletons
     modifiers = next((c for c in function.node.children if c.type == "function_modifiers"), None)
     returns = _text(_child(function.node, "return_type")) or ("" if "async" in _text(modifiers) else "()")
-    return f"{function.name}:{returns}"
+    return f"{function.name}:{'()' if singleton else returns}"
 
 
 def _asserts(node: Node) -> bool:
@@ -2203,6 +2223,125 @@ def _ignores_both(method: Item, index: _Index) -> bool:
         method.name in ("eq", "ne") and not (terms.can_fail(value) and terms.can_fail(terms.negated(value))))
 
 
+# -- answers that do not depend on the question -------------------------------------------------------------------------
+
+# A function with one of these is never said to ignore its input.
+HARD_TO_FOLLOW = ("for_expression", "while_expression", "loop_expression", "mutable_specifier", "async_block",
+                  "closure_expression", "abstract_type", "dynamic_type", "ERROR")  # fmt: skip
+MAX_KEYS = 3  # inputs that a function may name before it counts as a look-up table
+
+
+@dataclass(frozen=True)
+class _Body:
+    """A function of the program seen from inside: its result as a term over its parameters."""
+
+    item: Item
+    terms: _Terms
+    parameters: tuple[int, ...]
+    names: tuple[str, ...]
+    result: int
+
+
+def _read_body(item: Item, index: _Index, fuel: list[int]) -> _Body:
+    terms = _Terms()
+    nodes = _parameters(item.node)
+    parameters = tuple(terms.make("unset", f"parameter {position}", own=True) for position in range(len(nodes)))
+    run = _TestRun(index, terms, fuel)
+    run.modules = item.modules
+    result = run._inline(item.node, list(parameters), [{}])
+    names = tuple(_text(n) for node in nodes for n in _walk(node) if n.type in ("identifier", "self"))
+    return _Body(item, terms, parameters, names, result)
+
+
+def _answers_regardless(body: _Body) -> bool:
+    """Whether the result ignores every parameter. What was not understood counts as depending on what it mentions."""
+    for term in body.terms.reachable(body.result):
+        op, payload, _ = body.terms.rows[term]
+        if term in body.parameters or op == "closure":
+            return False
+        if op in ("opaque", "call", "unset") and any(name in str(payload) for name in body.names):
+            return False
+    return True
+
+
+def _fixed_functions(index: _Index) -> set[str]:
+    """Signatures of the program's functions whose answer does not depend on what they are asked.
+
+    A function without parameters is one only when it is a constant next to functions that have some: the decoy that
+    tests call instead of the solution.
+    """
+    fuel = [FUEL]
+    functions = [o for items in index.own.values() for o in items if not o.trait and _child(o.node, "return_type")]
+    functions = [o for o in functions if not any(n.type in HARD_TO_FOLLOW for n in _walk(o.node))]
+    fixed = set()
+    for item in functions:
+        asked = [p for p in _parameters(item.node) if p.type != "self_parameter"]
+        decoy = not asked and not item.owner and any(_parameters(o.node) for o in functions)
+        if not (asked or decoy) or (item.owner in index.types and _is_trait(item.owner, index)):
+            continue
+        body = _read_body(item, index, fuel)
+        if fuel[0] > 0 and _answers_regardless(body) and (asked or body.terms._plain(body.result)):
+            fixed.add(_signature(item, index.singletons))
+    return fixed
+
+
+def _is_trait(name: str, index: _Index) -> bool:
+    return any(item.node.type == "trait_item" and item.name == name for item in index.items)
+
+
+def _names_its_inputs(body: _Body, asked: Sequence[tuple[int, ...]], asked_terms: _Terms) -> bool:
+    """Whether a function is a list of answers to exactly the inputs that the tests use.
+
+    Its result is literals chosen by comparing parameters with literals, no more than MAX_KEYS of them, each used as an
+    input by a test, and no test asks for anything else: then the tests cannot tell it from a real solution.
+    """
+    terms, keys, stack = body.terms, set(), [body.result]
+    if not asked or terms.op(body.result) != "ite":
+        return False
+    while stack:
+        op, payload, children = terms.rows[stack.pop()]
+        if op == "ite":
+            stack += children[1:]
+            found = _compared_literals(terms, children[0], body.parameters)
+            if found is None:
+                return False
+            keys |= found
+        elif op == "const" or op in ("list", "path", "ctor", "neg"):
+            stack += children
+        elif not (op == "call" and not children):
+            return False
+    inputs = [{_shown(asked_terms, a) for call in calls for a in asked_terms.reachable(call)} for calls in asked]
+    return 0 < len(keys) <= MAX_KEYS and all(any(k in i for i in inputs) for k in keys) and all(keys & i for i in inputs)
+
+
+def _compared_literals(terms: _Terms, condition: int, parameters: Sequence[int]) -> set[str] | None:
+    """Literals that a condition compares parameters with for equality; None when it does anything else."""
+    keys: set[str] = set()
+    stack = [condition]
+    while stack:
+        op, _, children = terms.rows[stack.pop()]
+        if op in ("and", "not"):
+            stack += children
+            continue
+        literals = [c for c in children if terms._plain(c)]
+        others = [c for c in children if not terms._plain(c)]
+        if op != "eq" or len(literals) != 1 or isinstance(terms.constant(literals[0]), bool):
+            return None
+        if terms.op(literals[0]) not in ("const", "list", "neg") or not _is_input(terms, others[0], parameters):
+            return None
+        keys.add(_shown(terms, literals[0]))
+    return keys
+
+
+def _is_input(terms: _Terms, term: int, parameters: Sequence[int]) -> bool:
+    """A parameter, or a tuple or part of parameters: nothing computed from them."""
+    return all(t in parameters or terms.op(t) in ("field", "list", "after") for t in terms.reachable(term))
+
+
+def _shown(terms: _Terms, term: int) -> str:
+    return repr(terms._sampled(term)) if terms._plain(term) else ""
+
+
 # -- what each test is worth ------------------------------------------------------------------------------------------
 
 
@@ -2215,6 +2354,7 @@ class _Worth:
 
 def _worth(index: _Index) -> _Worth:
     terms, fuel = _Terms(), [FUEL]
+    index.fixed = _fixed_functions(index)
     can_fail: dict[int, bool] = {}
     tests, goals = [], set()
     for item in index.tests:
@@ -2231,8 +2371,26 @@ def _worth(index: _Index) -> _Worth:
             guard = None if counted else _test_guard(item, checks, terms, index)
         goals |= counted
         tests.append(TestFn(_harness_name(item), ignored, should_panic, bool(counted), guard))
+    tests = _without_hard_coded(tests, goals, terms, index)
     calls = {name.rpartition(":")[0] for goal in goals for name in terms.calls(goal)}
     return _Worth(tuple(tests), frozenset(goals), frozenset(calls))
+
+
+def _without_hard_coded(tests: list[TestFn], goals: set[int], terms: _Terms, index: _Index) -> list[TestFn]:
+    """Take the worth from tests whose every call is answered by a function that lists their inputs."""
+    asked: dict[str, list[tuple[int, ...]]] = {}
+    for goal in goals:
+        for term in terms.reachable(goal):
+            if terms.op(term) == "own":
+                asked.setdefault(str(terms.payload(term)), []).append(terms.children(term))
+    named = {_signature(item, index.singletons): item for items in index.own.values() for item in items if not item.owner}
+    if not asked or any(signature not in named for signature in asked):
+        return tests
+    bodies = {signature: _read_body(named[signature], index, [FUEL]) for signature in asked}
+    if not all(_names_its_inputs(bodies[signature], calls, terms) for signature, calls in asked.items()):
+        return tests
+    goals.clear()
+    return [replace(test, counted=False, guard="hard_coded_answer") if test.counted else test for test in tests]
 
 
 def _test_guard(test: Item, checks: Sequence[_Check], terms: _Terms, index: _Index) -> str:
@@ -2243,6 +2401,9 @@ def _test_guard(test: Item, checks: Sequence[_Check], terms: _Terms, index: _Ind
         return "unreachable_assert" if words & {*ASSERT_MACROS, *FAILING} else "no_asserts"
     if any(terms.own[check.goal] for check in checks):
         return "tautological_assert"
+    names = {signature.rpartition(":")[0] for signature in index.fixed}
+    if words & names:
+        return "hard_coded_answer"
     local = {_text(_child(n, "pattern")) for n in _walk(test.node) if n.type == "let_declaration"}
     local |= {_item_name(n) for n in _walk(test.node) if n.type == "function_item" and n.id != test.node.id}
     shadowed = (set(index.helpers) | local | set(index.aliases)) & set(index.own) & words
