@@ -17,7 +17,6 @@ Not guaranteed: intervals say nothing about other tasks than these, and a rate o
 import hashlib
 import json
 import math
-import os
 import signal
 import sys
 import time
@@ -40,6 +39,7 @@ from generate import (
     check_adapter_fits,
     check_prompts_fit,
     choose_backend,
+    load_config,
     open_generator,
     read_system_prompt,
     resolve_adapter,
@@ -54,7 +54,6 @@ CONFIDENCE = 0.95
 BOOTSTRAP_SEED = 20_240_229  # fixed: the same results always print the same interval
 BOOTSTRAP_CELLS = 4_000_000  # tasks x resamples held at once, about 64 MB
 JOBS_PER_WORKER = 32  # programs per worker and batch: large enough that one looping test holds up little
-FLUSH_S = 1.0  # a kill loses at most this much of generation
 MIN_GRADED_FOR_INFRA_STOP = 64
 TOP_CODES = 10
 MIN_ASSERTS = 2  # distinct assertions that make "tests with asserts"
@@ -456,7 +455,7 @@ def describe_rows(args: EvalArguments, backend: BackendArguments) -> list[dict]:
         {
             "row": name,
             "model": args.model,
-            "model_hash": None if backend.api_base else weights_hash(args.model),
+            "model_hash": None if backend.api_base else weights_hash(args.model) or load_config(args.model)._commit_hash,
             "adapter": adapter,
             "adapter_hash": weights_hash(resolve_adapter(adapter)) if adapter else None,
             "api_base": backend.api_base,
@@ -528,34 +527,28 @@ class Session:
         return sum(key not in self.generated and key not in self.graded for key in self.keys(row))
 
     def generate(self, row: str, batches: Iterator[list[tuple[int, Completion]]]) -> None:
-        """Write a row's completions to disk as they come, at the latest after a second."""
-        writer, keys, unwritten = TraceWriter(self.folder / "completions.partial.jsonl"), self.keys(row), []
-        start = last_write = time.monotonic()
-        tokens = count = 0
+        """Write a row's completions to disk as they come: a kill loses none of them."""
+        keys, start, tokens, count = self.keys(row), time.monotonic(), 0, 0
+        path = self.folder / "completions.partial.jsonl"
         try:
-            for batch in progress(batches, self.ungenerated(row), f"{row}: generating"):
-                for index, completion in batch:
-                    _, task_id, sample = keys[index]
-                    answer = asdict(completion)
-                    unwritten.append({"row": row, "task_id": task_id, "sample": sample, "completion": answer.pop("text"), **answer})
-                    tokens, count = tokens + (completion.n_tokens or 0), count + 1
-                if time.monotonic() - last_write >= FLUSH_S:
-                    self._keep(writer, unwritten)
-                    last_write = time.monotonic()
+            with path.open("a", encoding="utf-8", errors="backslashreplace") as file:  # no fsync: it would cost more than a step
+                for batch in progress(batches, self.ungenerated(row), f"{row}: generating"):
+                    for index, completion in batch:
+                        _, task_id, sample = keys[index]
+                        answer = asdict(completion)
+                        record = {"row": row, "task_id": task_id, "sample": sample, "completion": answer.pop("text"), **answer}
+                        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                        self.generated[keys[index]] = record
+                        tokens, count = tokens + (completion.n_tokens or 0), count + 1
+                    file.flush()
         finally:
-            self._keep(writer, unwritten)
             self.timings.add(row, generate_s=time.monotonic() - start, generated=count, generated_tokens=tokens)
 
-    def _keep(self, writer: TraceWriter, records: list[dict]) -> None:
-        writer.write(records)
-        self.generated |= {_key(record): record for record in records}
-        records.clear()
-
-    def grade(self, row: str, rewards: RewardSet, batch_size: int, watch: "InfraWatch") -> None:
+    def grade(self, row: str, rewards: RewardSet, watch: "InfraWatch") -> None:
         """Grade a row's completions, a batch at a time, each batch on disk before the next one starts."""
         writer = TraceWriter(self.folder / "results.partial.jsonl")
         by_id = {task["task_id"]: task for task in self.tasks}
-        todo = [key for key in self.keys(row) if key not in self.graded]
+        todo, batch_size = [key for key in self.keys(row) if key not in self.graded], judge_batch(rewards)
         batches = (todo[start : start + batch_size] for start in range(0, len(todo), batch_size))
         for keys in progress(batches, len(todo), f"{row}: grading"):
             start = time.monotonic()
@@ -623,20 +616,24 @@ def progress(batches: Iterable[Sequence], total: int, what: str) -> Iterator[Any
             bar.update(len(batch))
 
 
-def judge_batch(args: EvalArguments) -> int:
-    """Completions per batch of the judge."""
-    return JOBS_PER_WORKER * (args.judge_workers or os.cpu_count() or 1)
+def judge_batch(rewards: RewardSet) -> int:
+    """Completions that the judge is given at once."""
+    return JOBS_PER_WORKER * rewards.judge.describe()["workers"]
 
 
-def run_generation(session: Session, rows: list[dict], args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments) -> None:
+def run_generation(
+    session: Session,
+    rows: list[dict],
+    args: EvalArguments,
+    sampling: SamplingArguments,
+    backend: BackendArguments,
+    max_model_len: int | None,
+) -> None:
     """Generate what the rows still lack; the model is loaded only when something is. Raises GenerationError."""
     lacking = [row for row in rows if session.ungenerated(row["row"])]
     if not lacking:
         return
     conversations = build_conversations(session.tasks, args)
-    max_model_len = None
-    if not backend.api_base:
-        max_model_len = check_prompts_fit(args.model, conversations, sampling.max_new_tokens) + sampling.max_new_tokens
     adapters = [row["adapter"] for row in lacking if row["adapter"]]
     start = time.monotonic()
     generator = open_generator(args.model, backend, adapters, max_model_len, sampling.seed)
@@ -652,12 +649,8 @@ def run_generation(session: Session, rows: list[dict], args: EvalArguments, samp
 
 def build_conversations(tasks: list[dict], args: EvalArguments) -> list[list[dict]]:
     """Messages of every task, in order."""
-    return [task_sets.build_messages(task["prompt"], eval_system_prompt(args)) for task in tasks]
-
-
-def eval_system_prompt(args: EvalArguments) -> str:
-    """The system prompt's text, "" for none."""
-    return "" if args.system_prompt == "none" else read_system_prompt(args.system_prompt)
+    system_prompt = read_system_prompt(args.system_prompt)
+    return [task_sets.build_messages(task["prompt"], system_prompt) for task in tasks]
 
 
 def open_judge(args: EvalArguments) -> Judge:
@@ -669,8 +662,10 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
     """Generate and grade every row, then report -> the summary."""
     tasks = load_eval_tasks(args)
     rows = describe_rows(args, backend)
+    max_model_len = None
     if not backend.api_base:
-        check_prompts_fit(args.model, build_conversations(tasks, args), sampling.max_new_tokens)
+        names = [f"task {task['task_id']!r}" for task in tasks]
+        max_model_len = check_prompts_fit(args.model, build_conversations(tasks, args), names, sampling.max_new_tokens)
         for adapter in args.adapter:
             check_adapter_fits(adapter, args.model)
     tasks_hash = TasksHash()
@@ -681,7 +676,7 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
         protocol = {
             "tasks_hash": tasks_hash.hexdigest(),
             "n_tasks": len(tasks),
-            "system_prompt_hash": text_hash(eval_system_prompt(args)),
+            "system_prompt_hash": text_hash(read_system_prompt(args.system_prompt)),
             "sampling": sampling_protocol(sampling),
             "judge": judge_protocol(judge),
         }
@@ -689,10 +684,10 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
         folder = Path(args.output_dir)
         all_rows = open_folder(folder, protocol, run, rows, asdict(args) | asdict(sampling) | asdict(backend))
         session = Session(folder, tasks, sampling.num_samples)
-        run_generation(session, rows, args, sampling, backend)
+        run_generation(session, rows, args, sampling, backend, max_model_len)
         watch = InfraWatch(args.max_infra_share)
         for row in rows:
-            session.grade(row["row"], rewards, judge_batch(args), watch)
+            session.grade(row["row"], rewards, watch)
         described = judge.describe()
     session.finish([row["row"] for row in all_rows])
     ks = args.k or ([1] if any(task["tests"] for task in tasks) else [])
@@ -768,8 +763,8 @@ def read_completion(where: str, row: dict, args: EvalArguments) -> tuple[dict, s
     return task, _text(row[names["completion"]], names["completion"], where), passed_through
 
 
-def survey(path: Path, args: EvalArguments) -> tuple[int, str]:
-    """Read the whole file once, before anything is graded -> (rows, tasks hash). Raises EvalError for the first bad row."""
+def survey(path: Path, args: EvalArguments) -> tuple[int, TasksHash]:
+    """Read the whole file once, before anything is graded -> (rows, their tasks). Raises EvalError for the first bad row."""
     if path.suffix not in {".jsonl", ".parquet"}:
         raise EvalError(f"--completions {path}: expected a .jsonl or .parquet file")
     if not path.is_file():
@@ -795,7 +790,7 @@ def survey(path: Path, args: EvalArguments) -> tuple[int, str]:
     if args.k and max(args.k) > min(samples.values()):
         (_, task_id), fewest = min(samples.items(), key=lambda item: item[1])
         raise EvalError(f"pass@{max(args.k)} needs at least {max(args.k)} completions per task; task {task_id!r} has {fewest}")
-    return count, tasks_hash.hexdigest()
+    return count, tasks_hash
 
 
 def input_row(row: dict, path: Path) -> str:
@@ -818,7 +813,8 @@ def grade_file(args: EvalArguments) -> dict:
         made_by = path.parent / "run.json"  # of the evaluation whose results are graded again
         made = _read_json(made_by).get("protocol", {}) if path.name == "results.jsonl" and made_by.is_file() else {}
         protocol = {
-            "tasks_hash": tasks_hash,
+            "tasks_hash": tasks_hash.hexdigest(),
+            "n_tasks": len(tasks_hash.seen),
             "system_prompt_hash": made.get("system_prompt_hash"),
             "sampling": made.get("sampling"),
             "judge": judge_protocol(judge),
@@ -843,7 +839,8 @@ def _grade_rows(path: Path, count: int, args: EvalArguments, rewards: RewardSet,
         n_done += 1
         samples[record["row"], record["task_id"]] += 1
     rows = (read_completion(where, row, args) for where, row in islice(iter_input(path), n_done, args.limit))
-    batches = iter(lambda: list(islice(rows, judge_batch(args))), [])
+    batch_size = judge_batch(rewards)
+    batches = iter(lambda: list(islice(rows, batch_size)), [])
     for batch in progress(batches, count - n_done, "grading"):
         start = time.monotonic()
         graded = rewards.grade([task for task, _, _ in batch], [completion for _, completion, _ in batch])
@@ -866,10 +863,12 @@ TABLE = {  # metric -> heading
     "build": "build %",
     "clippy": "clippy %",
     "tests": "tests %",
-    "honest_tests": "honest tests %",
-    "tests_with_asserts": f"tests with {MIN_ASSERTS}+ asserts %",
+    "honest_tests": "honest %",
+    "tests_with_asserts": f"{MIN_ASSERTS}+ asserts %",
     "mean_length": "tokens",
 }
+LEGEND = f"""n: graded completions. tests: the completion's own tests pass; honest: and they are worth something; {MIN_ASSERTS}+ asserts: and there
+are that many. pass@k: hidden tests. tokens: mean length of a completion. [95 % interval, bootstrap over tasks]"""
 SELF_TESTS = {
     "self_tests_precision": "passes own tests -> right %",
     "self_tests_recall": "right -> passes own tests %",
@@ -898,7 +897,7 @@ def _cell(metrics: dict, name: str, signed: bool = False) -> str:
 def shown_columns(summary: dict) -> dict[str, str]:
     """Metric -> heading, for those that any row has."""
     ks = {name for row in summary["rows"] for name in row["metrics"] if name.startswith("pass@")}
-    columns = TABLE | {name: f"hidden {name} %" for name in sorted(ks, key=lambda name: int(name[5:]))}
+    columns = TABLE | {name: f"{name} %" for name in sorted(ks, key=lambda name: int(name[5:]))}
     return {name: title for name, title in columns.items() if any(name in row["metrics"] for row in summary["rows"])}
 
 
@@ -908,7 +907,7 @@ def format_tables(summary: dict) -> str:
     blocks = [markdown_table(
         ["row", "tasks", "n", *columns.values()],
         [[row["row"], str(row["n_tasks"]), str(row["n"]), *(_cell(row["metrics"], name) for name in columns)] for row in rows],
-    ) + "\n\nn: graded completions; [95 % interval, bootstrap over tasks]; tokens: mean length of a completion."]  # fmt: skip
+    ) + "\n\n" + LEGEND]  # fmt: skip
     if summary["differences"]:
         body = [
             [f"{d['row']} - {d['versus']}", *(_cell(d["metrics"], name, signed=True) for name in columns)]

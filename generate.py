@@ -125,7 +125,9 @@ class BackendArguments:
 
 
 def read_system_prompt(path: str | None = None) -> str:
-    """Text of the system prompt: `path`, or the file beside this module. Raises GenerationError."""
+    """Text of the system prompt: `path`, or the file beside this module; "" for `none`. Raises GenerationError."""
+    if path == "none":
+        return ""
     try:
         return Path(path or SYSTEM_PROMPT_FILE).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -191,17 +193,20 @@ def tokenize(tokenizer: Any, conversations: Sequence[Conversation]) -> list[list
     ]
 
 
-def check_prompts_fit(model: str, conversations: Sequence[Conversation], max_new_tokens: int) -> int:
-    """Tokens of the longest prompt. Raises GenerationError when it and its completion exceed what the model can hold."""
+def check_prompts_fit(model: str, conversations: Sequence[Conversation], names: Sequence[str], max_new_tokens: int) -> int:
+    """Tokens that the longest prompt and its completion take. Raises GenerationError when the model cannot hold them.
+
+    `names` are what the message calls each conversation.
+    """
     lengths = [len(ids) for ids in tokenize(load_tokenizer(model), conversations)]
     longest = max(range(len(lengths)), key=lengths.__getitem__)
     limit = getattr(load_config(model), "max_position_embeddings", None)
     if limit and lengths[longest] + max_new_tokens > limit:
         raise GenerationError(
-            f"prompt {longest + 1} has {lengths[longest]} tokens; with --max_new_tokens {max_new_tokens} that exceeds the "
+            f"the prompt of {names[longest]} has {lengths[longest]} tokens; with --max_new_tokens {max_new_tokens} that exceeds the "
             f"{limit} tokens of {model}: lower --max_new_tokens or leave the prompt out"
         )
-    return lengths[longest]
+    return lengths[longest] + max_new_tokens
 
 
 def resolve_adapter(adapter: str) -> Path:
@@ -470,6 +475,9 @@ class VllmGenerator:
             check_adapter_fits(adapter, model)
         self.tokenizer = load_tokenizer(model)
         self.stop_ids = stop_token_ids(self.tokenizer, _model_generation_config(model))
+        # set before the import that reads them: a forked engine would inherit the judge's threads and torch's CUDA state
+        os.environ.setdefault("VLLM_WORKER_MULTIPROCESSING_METHOD", "spawn")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         from vllm import LLM
         from vllm.lora.request import LoRARequest
 
@@ -595,14 +603,14 @@ class ApiGenerator:
     """
 
     def __init__(self, model: str, args: BackendArguments):
-        import openai
-
+        try:
+            import openai
+        except ImportError as error:
+            raise GenerationError("--api_base needs the openai package: pip install openai") from error
         if not os.environ.get(API_KEY_VARIABLE):
             raise GenerationError(f"no key for {args.api_base}: set {API_KEY_VARIABLE} (to any text for a server that wants none)")
         self.model, self.args = model, args
-        options = dict(base_url=args.api_base, timeout=args.api_timeout_s)
-        self.client = openai.AsyncOpenAI(max_retries=args.api_max_retries, **options)
-        with openai.OpenAI(max_retries=1, **options) as client:
+        with openai.OpenAI(base_url=args.api_base, timeout=args.api_timeout_s, max_retries=1) as client:
             try:
                 client.models.list()
             except openai.APIConnectionError as error:
@@ -621,13 +629,15 @@ class ApiGenerator:
             max_tokens=sampling.max_new_tokens,
             seed=seed,
         )
+        names = ("top_k", "min_p", "repetition_penalty")
         if self.args.api_extra_sampling:  # a server may apply the model's own defaults to what it is not told
-            names = ("top_k", "min_p", "repetition_penalty")
             request["extra_body"] = {name: getattr(sampling, name) for name in names}
+        elif any(getattr(sampling, name) != getattr(SamplingArguments(), name) for name in names):
+            raise GenerationError(f"--no_api_extra_sampling leaves out {', '.join(names)}, and one of them is set")
         return request
 
-    async def _ask(self, conversation: Conversation, sampling: SamplingArguments, seed: int) -> Completion:
-        response = await self.client.chat.completions.create(**self._request(conversation, sampling, seed))
+    async def _ask(self, client: Any, conversation: Conversation, sampling: SamplingArguments, seed: int) -> Completion:
+        response = await client.chat.completions.create(**self._request(conversation, sampling, seed))
         choice, usage = response.choices[0], response.usage
         return Completion(
             choice.message.content or "",
@@ -643,15 +653,17 @@ class ApiGenerator:
         import openai
 
         todo, arrived, failures = iter(indices), asyncio.Queue(), []
+        settings = dict(base_url=self.args.api_base, timeout=self.args.api_timeout_s, max_retries=self.args.api_max_retries)
+        client = openai.AsyncOpenAI(**settings)  # here, because its connections belong to this event loop
 
         async def worker() -> None:
             for index in todo:  # shared: each worker takes the next one
                 if failures:
                     break
                 try:
-                    answer = await self._ask(conversations[index // sampling.num_samples], sampling, sampling.seed + index)
-                    arrived.put_nowait((index, answer))
-                except (openai.OpenAIError, IndexError, AttributeError, TypeError) as error:  # the last three: no choices in it
+                    conversation = conversations[index // sampling.num_samples]
+                    arrived.put_nowait((index, await self._ask(client, conversation, sampling, sampling.seed + index)))
+                except Exception as error:  # whatever it is (an answer may have any shape), it is raised below
                     failures.append(error)
             arrived.put_nowait(None)
 
@@ -666,6 +678,7 @@ class ApiGenerator:
         finally:
             for task in workers:
                 task.cancel()
+            await client.close()
         if failures:
             raise self._explained(failures[0])
 
@@ -673,6 +686,8 @@ class ApiGenerator:
         """One sentence about a request that failed for good."""
         import openai
 
+        if isinstance(error, GenerationError):
+            return error
         hint = "what arrived is kept; run the same command again to go on"
         if isinstance(error, openai.BadRequestError) and self.args.api_extra_sampling:
             hint = "an endpoint that knows no top_k, min_p or repetition_penalty needs --no_api_extra_sampling"
@@ -745,7 +760,7 @@ class TryArguments:
 
     model: str = field(metadata={"help": "Base or merged model (folder or hub id), or the endpoint's name for one."})
     adapter: str | None = field(default=None, metadata={"help": "LoRA adapter on it (folder or hub id)."})
-    system_prompt: str | None = field(default=None, metadata={"help": "File with the system prompt; default: system_prompt.txt."})
+    system_prompt: str | None = field(default=None, metadata={"help": "File with the system prompt (default: system_prompt.txt); none for none."})
     sandbox: str = field(default="auto", metadata={"help": "How the program is sealed off: auto, or plain for not at all."})
     cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
 

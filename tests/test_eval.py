@@ -1,0 +1,741 @@
+"""Evaluation: honest numbers, nothing done twice, nothing lost, wrong uses refused with nothing overwritten."""
+
+import itertools
+import json
+import math
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import BROKEN, FAILING, GOOD, PROSE, FakeJudge, infra_verdict
+from test_generate import build_adapter, build_tiny_model, serve
+
+import eval as evaluation
+from eval import RowStats, bootstrap, pass_at_k
+from generate import TransformersGenerator
+from rust_tool import Diagnostic, Verdict
+
+HIDDEN = ["assert_eq!(add(2, 3), 5);", "assert_eq!(add(-1, 1), 0);"]
+WRONG_BUT_CONSISTENT = GOOD.replace("a + b", "a * b").replace("add(1, 2), 3", "add(1, 2), 2")
+GRADED_FIELDS = {
+    "schema_version", "task_id", "step", "rank", "group_id", "prompt", "completion", "program", "build_passed", "clippy_passed",
+    "clippy_warnings", "test_passed", "tests", "hidden_passed", "hidden_total", "error_kind", "diagnostics", "honest_tests", "guard",
+    "rewards", "reward", "duration_s",
+}  # fmt: skip
+REWARDS = {
+    "cargo_build_reward", "cargo_clippy_reward", "cargo_test_reward", "hidden_tests_reward", "non_empty_reward",
+    "code_block_reward", "test_block_reward", "tests_have_asserts_reward",
+}  # fmt: skip
+
+
+def write_jsonl(path: Path, rows) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def read_jsonl(path: Path, drop=("duration_s",)) -> list[dict]:
+    """Records without what no two runs share."""
+    return [{k: v for k, v in json.loads(line).items() if k not in drop} for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())} if folder.is_dir() else {}
+
+
+def record(task="t", row="r", test_passed=False, honest=None, hidden=None, kind=None, codes=(), **extra) -> dict:
+    """A graded completion by hand; `hidden` says whether all hidden tests pass."""
+    return {
+        "row": row, "task_id": task, "build_passed": kind != "compile", "clippy_passed": kind != "compile", "test_passed": test_passed,
+        "honest_tests": test_passed if honest is None else honest, "guard": None if honest is None else "no_asserts",
+        "n_asserts": 2, "error_kind": kind, "hidden_total": None if hidden is None else 2, "hidden_passed": None if hidden is None else 2 * hidden,
+        "diagnostics": [{"code": code, "level": "error", "message": "", "line": 1} for code in codes],
+    } | extra  # fmt: skip
+
+
+@pytest.fixture
+def judge(monkeypatch):
+    """Call it with an `answer` to make eval.py use a FakeJudge; without, programs pass and prose does not."""
+
+    def install(answer=None) -> FakeJudge:
+        fake = FakeJudge(answer)
+        monkeypatch.setattr(evaluation, "open_judge", lambda args: fake)
+        return fake
+
+    return install
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory) -> Path:
+    return build_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory, tiny_model) -> Path:
+    return build_adapter(tmp_path_factory.mktemp("adapters") / "trained", tiny_model, seed=1)
+
+
+@pytest.fixture
+def prompts(tmp_path) -> Path:
+    rows = [{"task_id": f"t/{i}", "prompt": f"Write function number {'x' * i}."} for i in range(5)]
+    return write_jsonl(tmp_path / "prompts.jsonl", rows)
+
+
+@pytest.fixture
+def tested_prompts(tmp_path) -> Path:
+    rows = [{"task_id": f"t/{i}", "prompt": f"Add, {i}.", "tests": HIDDEN, "entry_point": "add"} for i in range(4)]
+    return write_jsonl(tmp_path / "tested.jsonl", rows)
+
+
+def run(*arguments) -> int:
+    return evaluation.main([str(argument) for argument in arguments])
+
+
+def refused(capsys, *arguments) -> str:
+    """The one line that a wrong call prints."""
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    return error.strip().splitlines()[-1]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Numbers
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_pass_at_k_is_the_mean_over_all_draws():
+    for n in range(1, 7):
+        for c in range(n + 1):
+            for k in range(1, n + 1):
+                draws = [any(index < c for index in chosen) for chosen in itertools.combinations(range(n), k)]
+                assert pass_at_k(n, c, k) == pytest.approx(sum(draws) / len(draws))
+
+
+@pytest.mark.parametrize(("n", "k"), [(3, 4), (3, 0), (0, 1)])
+def test_pass_at_k_refuses_more_draws_than_samples(n, k):
+    with pytest.raises(ValueError, match=f"pass@{k}"):
+        pass_at_k(n, 0, k)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say():
+    rng, truth, covered = random.Random(1), 0.5, 0
+    for _ in range(200):
+        rates = [rng.choice([0.1, 0.5, 0.9]) for _ in range(60)]  # tasks differ, their mean is 0.5
+        sums = np.array([[sum(rng.random() < rate for _ in range(4))] for rate in rates], float)
+        low, high = np.quantile(bootstrap(sums, np.full((60, 1), 4.0), 400), [0.025, 0.975])
+        covered += low <= truth <= high
+    assert 0.88 <= covered / 200 <= 0.995
+
+
+def test_samples_of_a_task_are_no_new_tasks():
+    passed = np.array([[4.0 * (i % 2)] for i in range(40)])  # all four samples of a task agree
+    grouped = np.std(bootstrap(passed, np.full((40, 1), 4.0), 2000))
+    one_sample_each = np.std(bootstrap(passed / 4, np.ones((40, 1)), 2000))
+    assert grouped == pytest.approx(one_sample_each), "four equal samples carry no more than one"
+    assert grouped == pytest.approx(0.5 / math.sqrt(40), rel=0.1)
+
+
+def stats_of(row: str, values: dict[str, list[bool]]) -> RowStats:
+    stats = RowStats(row)
+    for task, results in values.items():
+        for right in results:
+            stats.add(record(task, row, test_passed=right, hidden=right))
+    return stats
+
+
+def test_differences_are_paired_by_task():
+    rng = random.Random(0)
+    easy = {f"t{i}": rng.random() for i in range(60)}
+    before = {task: [rng.random() < p for _ in range(20)] for task, p in easy.items()}
+    after = {task: [rng.random() < p / 2 + 0.5 for _ in range(20)] for task, p in easy.items()}
+    rows, (difference,) = evaluation.estimates([stats_of("a", before), stats_of("b", after)], [1, 5], 2000)
+    for name in ("tests", "hidden_tests", "pass@1", "pass@5"):
+        paired = difference["metrics"][name]
+        assert paired["value"] == pytest.approx(rows[1][name]["value"] - rows[0][name]["value"], abs=2e-6)
+        assert paired["low"] <= paired["value"] <= paired["high"]
+        width = lambda m: m["high"] - m["low"]  # noqa: E731
+        assert width(paired) < math.hypot(width(rows[0][name]), width(rows[1][name])), "pairing must not be thrown away"
+    assert rows[0]["pass@1"]["value"] == pytest.approx(rows[0]["hidden_tests"]["value"])
+
+
+def test_a_row_differs_from_itself_by_exactly_nothing():
+    values = {f"t{i}": [i % 3 == 0, i % 2 == 0] for i in range(20)}
+    _, (difference,) = evaluation.estimates([stats_of("a", values), stats_of("b", values)], [2], 500)
+    assert all(m == {"value": 0, "low": 0, "high": 0} for m in difference["metrics"].values())
+
+
+def test_rows_over_other_tasks_get_no_difference():
+    _, differences = evaluation.estimates([stats_of("a", {"t1": [True]}), stats_of("b", {"t2": [True]})], [], 100)
+    assert differences == []
+
+
+def test_the_same_results_always_print_the_same_interval():
+    values = {f"t{i}": [i % 3 == 0] for i in range(20)}
+    assert evaluation.estimates([stats_of("a", values)], [1], 500) == evaluation.estimates([stats_of("a", values)], [1], 500)
+
+
+def test_self_tests_are_measured_against_hidden_tests():
+    stats = RowStats("r")
+    for passed, right in [(True, True), (True, True), (True, False), (False, True), (False, False)]:
+        stats.add(record(test_passed=passed, hidden=right))
+    stats.add(record(test_passed=True, hidden=False, honest=False))
+    stats.add(record(test_passed=True))  # no hidden tests: says nothing here
+    metrics = {name: m["value"] for name, m in evaluation.estimates([stats], [], 10)[0][0].items()}
+    assert metrics["self_tests_precision"] == pytest.approx(2 / 4)
+    assert metrics["self_tests_recall"] == pytest.approx(2 / 3)
+    assert metrics["honest_tests_precision"] == pytest.approx(2 / 3)
+    assert metrics["tests"] == pytest.approx(5 / 7)
+    assert metrics["honest_tests"] == pytest.approx(4 / 7)
+    assert stats.guards == {"no_asserts": 1}
+
+
+def test_what_the_machine_failed_is_in_no_rate():
+    stats = RowStats("r")
+    stats.add(record(test_passed=True, n_tokens=10))
+    stats.add(record(kind="infra"))
+    (row,) = evaluation.summarise([stats], [], 10)["rows"]
+    assert (row["n"], row["n_infra"], row["metrics"]["build"]["value"], row["error_kinds"]) == (1, 1, 1.0, {"none": 1.0})
+
+
+def test_a_compiler_error_counts_once_per_completion():
+    stats = RowStats("r")
+    stats.add(record(kind="compile", codes=["E0308", "E0308", "E0425", None]))
+    stats.add(record(kind="compile", codes=["E0308"]))
+    (row,) = evaluation.summarise([stats], [], 10)["rows"]
+    assert row["rustc_codes"] == {"E0308": 2, "E0425": 1, "no code": 1}
+
+
+def test_tasks_with_fewer_samples_than_k_are_left_out_of_pass_at_k():
+    values = {"t1": [True, False, False], "t2": [True]}
+    metrics = evaluation.estimates([stats_of("a", values)], [1, 3], 50)[0][0]
+    assert metrics["pass@1"]["value"] == pytest.approx((1 / 3 + 1) / 2, abs=1e-6)
+    assert metrics["pass@3"]["value"] == 1.0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Existing completions
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_every_input_row_is_graded_in_order_by_real_cargo(tmp_path):
+    texts = [GOOD, FAILING, BROKEN, PROSE, "", None, "\ud800 \x00", [{"role": "assistant", "content": GOOD}], GOOD]
+    rows = [{"prompt": f"p{i % 3}", "completion": text, "note": i} for i, text in enumerate(texts)]
+    source, out = write_jsonl(tmp_path / "in.jsonl", rows), tmp_path / "out"
+    assert run("--completions", source, "--output_dir", out) == 0
+    results = read_jsonl(out / "results.jsonl", drop=())
+    assert [r["note"] for r in results] == list(range(len(rows)))
+    assert all(GRADED_FIELDS <= r.keys() for r in results)
+    assert all(r["rewards"].keys() == REWARDS for r in results)
+    kinds = [None, "test_failed", "compile", "no_code", "no_code", "no_code", "no_code", None, None]
+    assert [r["error_kind"] for r in results] == kinds
+    assert [r["test_passed"] for r in results] == [kind is None for kind in kinds]
+    assert len({r["task_id"] for r in results}) == 3, "rows of one prompt are samples of one task"
+    assert [r["sample"] for r in results] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["n"] == len(rows)
+    assert summary["rows"][0]["metrics"]["build"]["value"] == pytest.approx(4 / 9, abs=1e-6)
+
+
+def test_hidden_tests_decide_and_self_tests_are_compared(tmp_path):
+    rows = [
+        {"task_id": "add", "prompt": "Add.", "completion": text, "tests": HIDDEN, "entry_point": "add"}
+        for text in (GOOD, WRONG_BUT_CONSISTENT, FAILING, PROSE)
+    ]
+    source, out = write_jsonl(tmp_path / "in.jsonl", rows), tmp_path / "out"
+    assert run("--completions", source, "--output_dir", out, "--k", 1, 2) == 0
+    results = read_jsonl(out / "results.jsonl")
+    assert [(r["hidden_passed"], r["hidden_total"]) for r in results] == [(2, 2), (0, 2), (2, 2), (0, 2)]
+    assert [r["rewards"]["hidden_tests_reward"] for r in results] == [1, 0, 1, 0]
+    metrics = json.loads((out / "summary.json").read_text())["rows"][0]["metrics"]
+    assert metrics["pass@1"]["value"] == 0.5
+    assert metrics["pass@2"]["value"] == pytest.approx(1 - 1 / 6, abs=1e-6)
+    assert (metrics["self_tests_precision"]["value"], metrics["self_tests_recall"]["value"]) == (0.5, 0.5)
+    assert "passes own tests -> right %" in (out / "table.md").read_text()
+
+
+def test_columns_can_be_mapped_and_parquet_is_read(tmp_path, judge):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fake, source = judge(), tmp_path / "in.parquet"
+    columns = {"rust_prompt": ["a", "b"], "response": [GOOD, PROSE], "rust_test_list": [HIDDEN, None], "extra": [1, 2]}
+    pq.write_table(pa.table(columns), source)
+    mapping = ["--prompt_column", "rust_prompt", "--completion_column", "response", "--tests_column", "rust_test_list"]
+    assert run("--completions", source, "--output_dir", tmp_path / "out", *mapping) == 0
+    assert [(r["prompt"], r["completion"], r["extra"]) for r in read_jsonl(tmp_path / "out" / "results.jsonl")] == [("a", GOOD, 1), ("b", PROSE, 2)]
+    assert [job.hidden_tests for job in fake.batches[0]] == [tuple(HIDDEN), None]
+
+
+def test_a_saved_run_is_graded_again_with_its_hidden_tests_and_rows(tmp_path, judge):
+    rows = [
+        {"row": row, "task_id": f"t/{i}", "prompt": "Add.", "completion": text, "tests": HIDDEN, "entry_point": "add", "n_tokens": 7}
+        for row in ("before", "after") for i, text in enumerate((GOOD, PROSE))
+    ]  # fmt: skip
+    judge()
+    assert run("--completions", write_jsonl(tmp_path / "in.jsonl", rows), "--output_dir", tmp_path / "first") == 0
+    fake = judge()
+    assert run("--completions", tmp_path / "first" / "results.jsonl", "--output_dir", tmp_path / "again") == 0
+    assert [job.hidden_tests for job in fake.batches[0]] == [tuple(HIDDEN)] * 4
+    assert read_jsonl(tmp_path / "again" / "results.jsonl") == read_jsonl(tmp_path / "first" / "results.jsonl")
+    assert [row["row"] for row in json.loads((tmp_path / "again" / "summary.json").read_text())["rows"]] == ["before", "after"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"prompt": "p", "completion": "c"}\n{"prompt": "p", "comp\n', "line 2: not JSON"),
+        ('{"prompt": "p", "completion": "c"}\n\n["list"]\n', "line 3: expected a JSON object, found list"),
+        ('{"prompt": "p", "answer": "c"}\n', "line 1: no column 'completion'; found prompt, answer .see --completion_column."),
+        ('{"prompt": "p", "completion": "c"}\n{"completion": "c"}\n', "line 2: no column 'prompt'"),
+        ('{"prompt": "p", "completion": 5}\n', "line 1: completion must be text"),
+        ('{"prompt": "p", "completion": "c", "tests": 5}\n', "line 1: tests must be text or a list"),
+        ('{"prompt": "p", "completion": "c", "tests": ["let x = ;"]}\n', "line 1: its hidden tests cannot be used"),
+        ("\n", "no rows in it"),
+    ],
+)
+def test_a_bad_completions_file_is_refused_with_its_line(tmp_path, judge, capsys, text, message):
+    fake = judge()
+    source = tmp_path / "in.jsonl"
+    source.write_text(text)
+    error = refused(capsys, "--completions", source, "--output_dir", tmp_path / "out")
+    assert re.search(message, error), error
+    assert (fake.batches, snapshot(tmp_path / "out")) == ([], {})
+
+
+def test_bytes_that_are_no_text_are_refused_with_their_line(tmp_path, judge, capsys):
+    judge()
+    (tmp_path / "in.jsonl").write_bytes(b'{"prompt": "p", "completion": "c"}\n{"prompt": "\xff", "completion": "c"}\n')
+    assert "line 2: not JSON" in refused(capsys, "--completions", tmp_path / "in.jsonl", "--output_dir", tmp_path / "out")
+
+
+def test_a_long_file_that_was_interrupted_goes_on_where_it_stopped(tmp_path, judge, monkeypatch):
+    monkeypatch.setattr(evaluation, "JOBS_PER_WORKER", 4)
+    rows = [{"prompt": f"p{i % 5}", "completion": GOOD.replace("add", f"add{i}") if i % 3 else PROSE} for i in range(22)]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    judge()
+    assert run("--completions", source, "--output_dir", tmp_path / "whole") == 0
+
+    fake, out = judge(), tmp_path / "out"
+    grade = fake.grade
+
+    def stop_at_third(jobs):
+        if len(fake.batches) == 2:
+            raise KeyboardInterrupt
+        return grade(jobs)
+
+    fake.grade = stop_at_third
+    assert run("--completions", source, "--output_dir", out) == 130
+    with (out / "results.partial.jsonl").open("a") as file:
+        file.write('{"row": "in", "task_')  # killed while writing
+    second = judge()
+    assert run("--completions", source, "--output_dir", out) == 0
+    assert sum(map(len, fake.batches)) + sum(map(len, second.batches)) == len(rows)
+    assert read_jsonl(out / "results.jsonl") == read_jsonl(tmp_path / "whole" / "results.jsonl")
+    third = judge()
+    assert run("--completions", source, "--output_dir", out) == 0
+    assert third.batches == []
+
+
+def test_grading_a_file_loads_no_model_library(tmp_path):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"prompt": "p", "completion": PROSE}])
+    code = (
+        "import sys, conftest, eval\neval.open_judge = lambda args: conftest.FakeJudge()\n"
+        f"status = eval.main(['--completions', {str(source)!r}, '--output_dir', {str(tmp_path / 'out')!r}])\n"
+        "print(status, [name for name in ('torch', 'transformers', 'vllm', 'datasets', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(Path(__file__).parent)}, timeout=60)
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Models: rows, files, going on after a kill
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def model_arguments(model, prompts, out, *more) -> list:
+    return ["--model", model, "--tasks", prompts, "--output_dir", out, "--system_prompt", "none", "--temperature", 0,
+            "--max_new_tokens", 8, "--num_samples", 2, "--batch_size", 3, "--bootstrap_samples", 200, *more]  # fmt: skip
+
+
+def test_baseline_and_adapter_give_one_table(tmp_path, judge, tiny_model, adapter, prompts, capsys):
+    judge()
+    out = tmp_path / "out"
+    assert run(*model_arguments(tiny_model, prompts, out, "--adapter", adapter, "--row_names", "before", "after")) == 0
+    results = read_jsonl(out / "results.jsonl")
+    assert [(r["row"], r["task_id"], r["sample"]) for r in results] == [
+        (row, f"t/{i}", sample) for row in ("before", "after") for i in range(5) for sample in range(2)
+    ]
+    assert all((GRADED_FIELDS - {"duration_s"}) | {"n_tokens", "finished"} <= r.keys() for r in results)
+    assert {r["completion"] for r in results[:10]}.isdisjoint({r["completion"] for r in results[10:]})
+    table = (out / "table.md").read_text()
+    assert table in capsys.readouterr().out
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:4]] == ["before", "after"]
+    assert "after - before" in table
+    assert (out / "chart.png").read_bytes().startswith(b"\x89PNG")
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["rows"][0]["metrics"]["mean_length"]["value"] == 8
+    assert summary["protocol"]["sampling"]["repetition_penalty"] == 1.0
+    assert summary["timings"]["before"]["generated"] == summary["timings"]["after"]["graded"] == 10
+    assert {"completion": 80}.items() <= summary["rows"][0]["tokens"].items()
+    assert summary["versions"]["transformers"]
+    assert summary["row_sources"][1]["adapter_hash"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "chart.png", "results.jsonl", "results.parquet", "run.json", "summary.json", "table.md", "timings.json",
+    ]  # fmt: skip
+
+
+def test_parquet_holds_the_same_rows(tmp_path, judge, tiny_model, prompts):
+    import pyarrow.parquet as pq
+
+    judge()
+    assert run(*model_arguments(tiny_model, prompts, tmp_path / "out")) == 0
+    table, results = pq.read_table(tmp_path / "out" / "results.parquet").to_pylist(), read_jsonl(tmp_path / "out" / "results.jsonl")
+    for name in ("task_id", "sample", "completion", "build_passed", "reward", "n_tokens"):
+        assert [row[name] for row in table] == [r[name] for r in results]
+    assert [json.loads(row["rewards"]) for row in table] == [r["rewards"] for r in results]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nobody catches it."""
+
+
+def kill_after(function, calls: int):
+    """`function`, until it was called `calls` times."""
+    counter = itertools.count(1)
+
+    def wrapper(*arguments, **keywords):
+        if next(counter) > calls:
+            raise Killed
+        return function(*arguments, **keywords)
+
+    return wrapper
+
+
+KILLS = {  # where a run is killed: owner, attribute, calls that still succeed
+    "first batch": (TransformersGenerator, "_generate_batch", 0),
+    "third batch": (TransformersGenerator, "_generate_batch", 2),
+    "second row": (TransformersGenerator, "_generate_batch", 5),
+    "first grading": (FakeJudge, "grade", 0),
+    "later grading": (FakeJudge, "grade", 2),
+    "finish": (evaluation.Session, "finish", 0),
+    "report": (evaluation, "write_parquet", 0),
+}
+
+
+@pytest.mark.parametrize("where", KILLS)
+def test_killed_anywhere_it_goes_on_and_ends_the_same(tmp_path, judge, monkeypatch, tiny_model, adapter, prompts, where):
+    monkeypatch.setattr(evaluation, "JOBS_PER_WORKER", 4)
+    generated, plain = [], TransformersGenerator._generate_batch
+    monkeypatch.setattr(TransformersGenerator, "_generate_batch", lambda self, p, c, s=None: generated.append(len(p)) or plain(self, p, c, s))
+    arguments = lambda out: model_arguments(tiny_model, prompts, out, "--adapter", adapter)  # noqa: E731
+    judge()
+    assert run(*arguments(tmp_path / "whole")) == 0
+    generated.clear()
+
+    first, out = judge(), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        owner, name, calls = KILLS[where]
+        patch.setattr(owner, name, kill_after(getattr(owner, name), calls))
+        with pytest.raises(Killed):
+            run(*arguments(out))
+    second = judge()
+    assert run(*arguments(out)) == 0
+    assert sum(generated) == 20, "nothing is generated twice"
+    assert sum(map(len, [*first.batches, *second.batches])) == 20, "nothing is graded twice"
+    assert read_jsonl(out / "results.jsonl") == read_jsonl(tmp_path / "whole" / "results.jsonl")
+    assert snapshot(out).keys() == snapshot(tmp_path / "whole").keys()
+
+
+def test_a_torn_last_line_is_generated_again(tmp_path, judge, monkeypatch, tiny_model, prompts):
+    judge()
+    arguments = model_arguments(tiny_model, prompts, tmp_path / "out")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(FakeJudge, "grade", kill_after(FakeJudge.grade, 0))
+        run(*arguments)
+    partial = tmp_path / "out" / "completions.partial.jsonl"
+    partial.write_bytes(partial.read_bytes()[:-20])
+    assert run(*arguments) == 0
+    judge()
+    assert run(*model_arguments(tiny_model, prompts, tmp_path / "whole")) == 0
+    assert read_jsonl(tmp_path / "out" / "results.jsonl") == read_jsonl(tmp_path / "whole" / "results.jsonl")
+
+
+def test_a_finished_run_loads_no_model_again(tmp_path, judge, monkeypatch, tiny_model, prompts):
+    judge()
+    arguments = model_arguments(tiny_model, prompts, tmp_path / "out")
+    assert run(*arguments) == 0
+    before = snapshot(tmp_path / "out")
+    monkeypatch.setattr(evaluation, "open_generator", lambda *a, **k: pytest.fail("the model was loaded again"))
+    assert run(*arguments) == 0
+    after = snapshot(tmp_path / "out")
+    assert {name for name in before if before[name] != after[name]} <= {"summary.json"}
+
+
+def test_a_row_can_be_added_under_the_same_protocol(tmp_path, judge, tiny_model, adapter, prompts):
+    judge()
+    assert run(*model_arguments(tiny_model, prompts, tmp_path / "out", "--row_names", "before")) == 0
+    more = ["--adapter", adapter, "--no_baseline", "--row_names", "after"]
+    assert run(*model_arguments(tiny_model, prompts, tmp_path / "out", *more)) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [row["row"] for row in summary["rows"]] == ["before", "after"]
+    assert len(summary["differences"]) == 1
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, judge, monkeypatch, tiny_model, prompts, capsys):
+    judge()
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TransformersGenerator, "_generate_batch", interrupted)
+    assert run(*model_arguments(tiny_model, prompts, tmp_path / "out")) == 130
+    assert "run the same command again" in capsys.readouterr().err
+
+
+def test_a_failing_machine_stops_the_run_and_is_tried_again(tmp_path, judge, monkeypatch, tiny_model, prompts, capsys):
+    monkeypatch.setattr(evaluation, "MIN_GRADED_FOR_INFRA_STOP", 4)
+    arguments = model_arguments(tiny_model, prompts, tmp_path / "out")
+    judge(infra_verdict)
+    assert "failed to grade 10 of 10" in refused(capsys, *arguments)
+    second = judge()
+    assert run(*arguments) == 0
+    assert sum(map(len, second.batches)) == 10
+
+
+def test_single_infra_failures_are_shown_and_left_out(tmp_path, judge, capsys):
+    judge(lambda job: Verdict(error_kind="infra") if "unlucky" in job.program.source else Verdict(build_passed=True))
+    rows = [{"prompt": "p", "completion": GOOD.replace("add", name)} for name in ("unlucky", "lucky")]
+    assert run("--completions", write_jsonl(tmp_path / "in.jsonl", rows), "--output_dir", tmp_path / "out") == 0
+    assert "NOT GRADED, the machine failed (in no rate above): in: 1" in capsys.readouterr().out
+    results = read_jsonl(tmp_path / "out" / "results.jsonl")
+    assert [(r["error_kind"], set(r["rewards"].values()) == {None}) for r in results] == [("infra", True), (None, False)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Endpoint
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def api_arguments(endpoint, prompts, out, *more) -> list:
+    return ["--api_base", endpoint.url, "--model", "m", "--tasks", prompts, "--output_dir", out, "--num_samples", 3,
+            "--api_max_retries", 1, "--bootstrap_samples", 200, *more]  # fmt: skip
+
+
+def some_right(request, attempt):
+    """A model that solves the even tasks, and others on the third sample only."""
+    if "messages" not in request:
+        return 200, ""
+    number = int(request["messages"][-1]["content"].removeprefix("Add, ")[0])
+    return 200, GOOD if number % 2 == 0 or request["seed"] % 3 == 2 else BROKEN
+
+
+def hidden_verdict(job):
+    """What cargo would say of GOOD and BROKEN."""
+    right = job.program is not None and "a + b" in job.program.source
+    errors = () if right else (Diagnostic("E0425", "error", "cannot find value", 2),)
+    total = len(job.hidden_tests) if job.hidden_tests else None
+    return Verdict(
+        build_passed=right, clippy_passed=right, test_passed=right, honest_tests=right, error_kind=None if right else "compile",
+        diagnostics=errors, hidden_passed=total and total * right, hidden_total=total,
+    )  # fmt: skip
+
+
+def test_a_model_behind_an_endpoint_is_a_row_like_any_other(tmp_path, judge, monkeypatch, tested_prompts):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    judge(hidden_verdict)
+    with serve(some_right) as endpoint:
+        assert run(*api_arguments(endpoint, tested_prompts, tmp_path / "out", "--k", 1, 3, "--hidden_tests", "required")) == 0
+    (row,) = json.loads((tmp_path / "out" / "summary.json").read_text())["rows"]
+    assert row["metrics"]["pass@1"]["value"] == pytest.approx((1 + 1 / 3) / 2, abs=1e-6)
+    assert row["metrics"]["pass@3"]["value"] == 1.0
+    assert row["tokens"] == {"prompt": 5 * 12, "completion": 7 * 12}
+    assert row["rustc_codes"] == {"E0425": 4}
+    assert not any(b"sk-very-secret" in content for content in snapshot(tmp_path / "out").values())
+
+
+def test_an_endpoint_that_breaks_down_costs_no_answer(tmp_path, judge, monkeypatch, tested_prompts, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    judge(hidden_verdict)
+    answered = itertools.count(1)
+    breaking = lambda request, attempt: some_right(request, attempt) if next(answered) <= 6 else (500, "out of order")  # noqa: E731
+    out = tmp_path / "out"
+    with serve(breaking) as endpoint:
+        arguments = api_arguments(endpoint, tested_prompts, out, "--api_concurrency", 1)
+        assert "run the same command again" in refused(capsys, *arguments)
+        kept = len(endpoint.requests) - 2  # the last request failed twice
+        endpoint.plan, endpoint.requests[:] = some_right, []
+        assert run(*arguments) == 0
+        assert len(endpoint.requests) == 12 - kept
+    assert len(read_jsonl(out / "results.jsonl")) == 12
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Saved results side by side
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_runs(tmp_path, judge, monkeypatch, tested_prompts):
+    """Results folders of two models behind endpoints, by one protocol."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    judge(hidden_verdict)
+    always_right = lambda request, attempt: (200, GOOD)  # noqa: E731
+    for name, plan in (("before", some_right), ("after", always_right)):
+        with serve(plan) as endpoint:
+            assert run(*api_arguments(endpoint, tested_prompts, tmp_path / name, "--k", 1, 3)) == 0
+    return tmp_path / "before", tmp_path / "after"
+
+
+def test_saved_results_are_compared_without_a_model(two_runs, tmp_path, monkeypatch, capsys):
+    capsys.readouterr()
+    monkeypatch.setattr(evaluation, "open_generator", lambda *a, **k: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(evaluation, "open_judge", lambda *a, **k: pytest.fail("a judge was opened"))
+    assert run("--compare", *two_runs, "--output_dir", tmp_path / "both") == 0
+    out = capsys.readouterr().out
+    assert "after: m - before: m" in out
+    summary = json.loads((tmp_path / "both" / "summary.json").read_text())
+    (difference,) = summary["differences"]
+    assert difference["metrics"]["pass@1"]["value"] == pytest.approx(1 / 3, abs=1e-5)
+    assert difference["metrics"]["pass@3"] == {"value": 0, "low": 0, "high": 0}
+    assert (tmp_path / "both" / "chart.png").is_file()
+    assert "after: m" in (tmp_path / "both" / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("sampling.temperature", 0.9), ("tasks_hash", "other"), ("system_prompt_hash", "other"), ("judge.judge_version", 99), ("judge.rustc", "1.2")],
+)
+def test_results_of_another_protocol_are_not_put_side_by_side(two_runs, capsys, path, value):
+    before, after = two_runs
+    saved = json.loads((after / "run.json").read_text())
+    *parents, name = path.split(".")
+    place = saved["protocol"]
+    for parent in parents:
+        place = place[parent]
+    place[name] = value
+    (after / "run.json").write_text(json.dumps(saved))
+    assert f"{path}: {json.dumps(value)}" in refused(capsys, "--compare", before, after)
+
+
+def test_compare_refuses_what_holds_no_results(two_runs, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert "no run.json" in refused(capsys, "--compare", two_runs[0], tmp_path / "empty")
+    assert "at least two" in refused(capsys, "--compare", two_runs[0])
+    assert "is not empty" in refused(capsys, "--compare", *two_runs, "--output_dir", two_runs[0])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Wrong uses
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        (["--temperature", 0.7], "protocol.sampling.temperature: 0.7 instead of 0.0"),
+        (["--max_new_tokens", 9], "protocol.sampling.max_new_tokens: 9 instead of 8"),
+        (["--seed", 3], "run.seed: 3 instead of 0"),
+        (["--limit", 4], "protocol.n_tasks: 4 instead of 5"),
+        (["--rewards", "cargo_build_reward=1"], "run.rewards"),
+        (["--system_prompt", "{other_prompt}"], "protocol.system_prompt_hash"),
+    ],
+)
+def test_results_of_another_protocol_are_not_overwritten(tmp_path, judge, tiny_model, prompts, capsys, change, difference):
+    judge()
+    out = tmp_path / "out"
+    assert run(*model_arguments(tiny_model, prompts, out)) == 0
+    before = snapshot(out)
+    other_prompt = tmp_path / "other.txt"
+    other_prompt.write_text("Be brief.")
+    change = [str(value).format(other_prompt=other_prompt) for value in change]
+    assert difference in refused(capsys, *model_arguments(tiny_model, prompts, out), *change)
+    assert snapshot(out) == before
+
+
+def test_a_row_of_that_name_from_another_model_is_refused(tmp_path, judge, tiny_model, prompts, capsys):
+    judge()
+    other = build_tiny_model(tmp_path / "other", seed=5)
+    assert run(*model_arguments(tiny_model, prompts, tmp_path / "out", "--row_names", "x")) == 0
+    error = refused(capsys, *model_arguments(other, prompts, tmp_path / "out", "--row_names", "x"))
+    assert "row x.model" in error
+
+
+def test_a_folder_that_is_no_evaluation_is_not_touched(tmp_path, judge, tiny_model, prompts, capsys):
+    judge()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    assert "holds files but no run.json" in refused(capsys, *model_arguments(tiny_model, prompts, tmp_path / "out"))
+    assert snapshot(tmp_path / "out") == {"thesis.txt": b"years of work"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--k", 3, "--num_samples", 2], "pass@3 needs at least 3 samples"),
+        (["--k", 0], "--k 0"),
+        (["--k", 1], "no task has any"),
+        (["--hidden_tests", "required"], "5 of 5 tasks have no hidden tests"),
+        (["--tests_column", "asserts"], "no column asserts"),
+        (["--adapter", "./nowhere"], "--adapter ./nowhere: no such folder"),
+        (["--row_names", "a", "b"], "expected 1 different names"),
+        (["--limit", 0], "--limit 0"),
+        (["--top_p", 2], "--top_p 2.0"),
+        (["--no_such_flag", 1], "no_such_flag"),
+        (["--max_new_tokens", 500], "tokens; with --max_new_tokens 500"),
+        (["--backend", "vllm"], "vllm"),
+        (["--completions", "x.jsonl"], "--model and --completions"),
+    ],
+)
+def test_a_wrong_call_is_refused_before_anything_happens(tmp_path, judge, tiny_model, prompts, capsys, arguments, message):
+    judge()
+    assert message in refused(capsys, *model_arguments(tiny_model, prompts, tmp_path / "out"), *arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_incomplete_call_is_refused(tmp_path, capsys):
+    assert "found none of them" in refused(capsys, "--output_dir", tmp_path / "out")
+    assert "--output_dir is missing" in refused(capsys, "--model", "m")
+    assert "--tasks is missing" in refused(capsys, "--model", "m", "--output_dir", tmp_path / "out")
+    assert "--adapter needs --model" in refused(capsys, "--completions", "x.jsonl", "--adapter", "a", "--output_dir", tmp_path / "out")
+
+
+def test_a_config_file_gives_defaults_and_unknown_keys_are_errors(tmp_path, judge, tiny_model, prompts, capsys):
+    judge()
+    config = tmp_path / "eval.yaml"
+    config.write_text(f"model: {tiny_model}\ntasks: {prompts}\nnum_samples: 2\nmax_new_tokens: 4\nsystem_prompt: none\n")
+    assert run("--config", config, "--output_dir", tmp_path / "out", "--num_samples", 1) == 0
+    assert len(read_jsonl(tmp_path / "out" / "results.jsonl")) == 5
+    config.write_text("modle: x\n")
+    assert "modle" in refused(capsys, "--config", config, "--output_dir", tmp_path / "other")
+
+
+def test_duplicate_task_ids_are_refused(tmp_path, judge, tiny_model, capsys):
+    judge()
+    prompts = write_jsonl(tmp_path / "twice.jsonl", [{"task_id": "same", "prompt": "a"}, {"task_id": "same", "prompt": "b"}])
+    assert "'same' appears more than once" in refused(capsys, *model_arguments(tiny_model, prompts, tmp_path / "out"))
+
+
+def test_hidden_tests_that_make_no_sense_are_refused_before_the_model(tmp_path, judge, tiny_model, capsys):
+    judge()
+    prompts = write_jsonl(tmp_path / "bad.jsonl", [{"task_id": "t", "prompt": "a", "tests": ["let x = ;"]}])
+    assert "task 't': its hidden tests cannot be used" in refused(capsys, *model_arguments(tiny_model, prompts, tmp_path / "out"))
+
+
+def test_pass_at_k_of_a_file_needs_k_completions_per_task(tmp_path, judge, capsys):
+    judge()
+    rows = [{"task_id": task, "prompt": "p", "completion": GOOD, "tests": HIDDEN} for task in ("a", "a", "b")]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    assert "task 'b' has 1" in refused(capsys, "--completions", source, "--output_dir", tmp_path / "out", "--k", 2)
+
+
+def test_endpoint_trouble_is_one_sentence(tmp_path, judge, monkeypatch, tested_prompts, capsys):
+    judge()
+    with serve(some_right) as endpoint:
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+        assert "OPENAI_API_KEY" in refused(capsys, *api_arguments(endpoint, tested_prompts, tmp_path / "out"))
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    assert "nobody answers" in refused(capsys, *api_arguments(endpoint, tested_prompts, tmp_path / "out"))
