@@ -25,6 +25,7 @@ ASSERT_MACROS = ("assert", "assert_eq", "assert_ne", "debug_assert", "debug_asse
 # Method names whose panic would abort the process instead of failing the test.
 UNSTUBBABLE = {"Drop": ("drop",), "GlobalAlloc": ("alloc", "dealloc", "realloc", "alloc_zeroed"), "Debug": ("fmt",)}
 STUB = ' if true { ::std::panic!("stubbed") }'
+MARK = ' if true { ::std::panic!("reached") }'
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -43,6 +44,7 @@ class TestFn:
     should_panic: bool
     counted: bool  # it can fail depending on what the program's own code returns
     guard: str | None  # why it is not counted; None when it is, and for should_panic tests
+    marked: bool = False  # all its counted assertions are in `Program.assert_sites`: one of them must be reached
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Program:
     guard: str | None
     code_block: bool
     tests: tuple[TestFn, ...]
-    silences_clippy: bool
+    silences_clippy: bool = False  # allows lints beyond dead code and naming, outside its tests
+    tested_functions: tuple[str, ...] = ()  # that counted assertions depend on directly
+    assert_sites: tuple[tuple[int, int], ...] = ()  # byte ranges of counted assert macros in `source`
 
 
 @dataclass(frozen=True)
@@ -933,6 +937,7 @@ class _Check:
 
     goal: int
     text: str
+    site: tuple[int, int] | None  # byte range of its macro in the file; None when it is not one or not in the file
 
 
 class _TestRun:
@@ -955,9 +960,11 @@ class _TestRun:
         self.breaks: list[list[tuple[tuple[int, ...], dict[int, int]]]] = []
         self.modules: tuple[str, ...] = ()
         self.checks: list[_Check] = []
+        self.site: tuple[int, int] | None = None  # of the outermost macro being followed
+        self.in_file = True
 
     def follow(self, test: Item) -> list[_Check]:
-        self.modules = test.modules
+        self.modules, self.in_file = test.modules, not test.expanded
         value = self._inline(test.node, [], [{}])
         if _child(test.node, "return_type") is not None and self.t.op(value) != "ctor":
             self._check(self.t.make("is", "Ok", value), "the test's own result")
@@ -972,7 +979,7 @@ class _TestRun:
         for known in self.path:
             if self.t.own[known]:
                 goal = self.t.either(self.t.negated(known), goal)
-        self.checks.append(_Check(goal, text))
+        self.checks.append(_Check(goal, text, self.site if self.in_file and condition != self.t.false else None))
 
     def _fail(self, text: str) -> int:
         self._check(self.t.false, text)
@@ -1938,6 +1945,13 @@ class _TestRun:
     # -- macros ---------------------------------------------------------------------------------------------------
 
     def _on_macro_invocation(self, node: Node) -> int:
+        outer = self.site
+        self.site = outer or (node.start_byte, node.end_byte)
+        value = self._macro(node)
+        self.site = outer
+        return value
+
+    def _macro(self, node: Node) -> int:
         name = _base_name(_text(_child(node, "macro")))
         if name in self.index.macros and "::" not in _text(_child(node, "macro")):
             return self._own_macro(node, name)
@@ -2068,7 +2082,7 @@ FORBIDDEN_WORDS = {
     "link_section": "link_section", "link_args": "link_section", "init_array": "link_section",
     "custom_test_frameworks": "custom_harness", "test_runner": "custom_harness",
     "reexport_test_harness_main": "custom_harness", "asm": "inline_assembly", "global_asm": "inline_assembly",
-    "naked_asm": "inline_assembly", "include": "includes_file", "include_str": "includes_file",
+    "from_raw_fd": "raw_descriptor", "borrow_raw": "raw_descriptor", "naked_asm": "inline_assembly", "include": "includes_file", "include_str": "includes_file",
     "include_bytes": "includes_file",
 }  # fmt: skip
 CALLED_LIKE_MACROS = ("asm", "global_asm", "naked_asm", "include", "include_str", "include_bytes")
@@ -2098,6 +2112,8 @@ def _forbidden_node(node: Node) -> str | None:
     if kind in ("attribute_item", "inner_attribute_item"):
         words = [_text(n) for n in _walk(node) if n.type == "identifier"]
         return "cfg_clippy" if words[:1] in (["cfg"], ["cfg_attr"]) and "clippy" in words else None
+    if kind == "string_content" and _text(node).startswith(("/proc/", "/dev/fd")):
+        return "raw_descriptor"
     if kind == "foreign_mod_item":
         return "foreign_function"
     if kind == "macro_definition" and _item_name(node) in TRUSTED_MACROS:
@@ -2226,7 +2242,7 @@ def _ignores_both(method: Item, index: _Index) -> bool:
 # -- answers that do not depend on the question -------------------------------------------------------------------------
 
 # A function with one of these is never said to ignore its input.
-HARD_TO_FOLLOW = ("for_expression", "while_expression", "loop_expression", "mutable_specifier", "async_block",
+HARD_TO_FOLLOW = ("for_expression", "while_expression", "loop_expression", "async_block",
                   "closure_expression", "abstract_type", "dynamic_type", "ERROR")  # fmt: skip
 MAX_KEYS = 3  # inputs that a function may name before it counts as a look-up table
 
@@ -2273,6 +2289,7 @@ def _fixed_functions(index: _Index) -> set[str]:
     fuel = [FUEL]
     functions = [o for items in index.own.values() for o in items if not o.trait and _child(o.node, "return_type")]
     functions = [o for o in functions if not any(n.type in HARD_TO_FOLLOW for n in _walk(o.node))]
+    functions = [o for o in functions if "&mut" not in "".join(map(_text, _parameters(o.node)))]
     fixed = set()
     for item in functions:
         asked = [p for p in _parameters(item.node) if p.type != "self_parameter"]
@@ -2350,16 +2367,17 @@ class _Worth:
     tests: tuple[TestFn, ...]
     goals: frozenset[int]  # distinct assertions that count
     calls: frozenset[str]  # the program's functions that they depend on
+    sites: frozenset[tuple[int, int]]  # of the assert macros among them
 
 
 def _worth(index: _Index) -> _Worth:
     terms, fuel = _Terms(), [FUEL]
     index.fixed = _fixed_functions(index)
     can_fail: dict[int, bool] = {}
-    tests, goals = [], set()
+    tests, goals, sites = [], set(), set()
     for item in index.tests:
         ignored, should_panic = item.has("ignore"), item.has("should_panic")
-        counted: set[int] = set()
+        counted: list[_Check] = []
         guard = "ignored" if ignored else None
         if not ignored and not should_panic:
             checks = _TestRun(index, terms, fuel).follow(item)
@@ -2367,13 +2385,15 @@ def _worth(index: _Index) -> _Worth:
                 if check.goal not in can_fail:
                     can_fail[check.goal] = terms.can_fail(check.goal)
                 if can_fail[check.goal]:
-                    counted.add(check.goal)
+                    counted.append(check)
             guard = None if counted else _test_guard(item, checks, terms, index)
-        goals |= counted
-        tests.append(TestFn(_harness_name(item), ignored, should_panic, bool(counted), guard))
+        goals |= {check.goal for check in counted}
+        sites |= {check.site for check in counted if check.site is not None}
+        marked = bool(counted) and all(check.site is not None for check in counted)
+        tests.append(TestFn(_harness_name(item), ignored, should_panic, bool(counted), guard, marked))
     tests = _without_hard_coded(tests, goals, terms, index)
     calls = {name.rpartition(":")[0] for goal in goals for name in terms.calls(goal)}
-    return _Worth(tuple(tests), frozenset(goals), frozenset(calls))
+    return _Worth(tuple(tests), frozenset(goals), frozenset(calls), frozenset(sites))
 
 
 def _without_hard_coded(tests: list[TestFn], goals: set[int], terms: _Terms, index: _Index) -> list[TestFn]:
@@ -2481,6 +2501,8 @@ def read_program(source: str, code_block: bool = True) -> Program:
         code_block=code_block,
         tests=worth.tests,
         silences_clippy=_silences_clippy(index),
+        tested_functions=tuple(sorted(worth.calls)),
+        assert_sites=tuple(sorted(worth.sites)),
     )
 
 
@@ -2559,21 +2581,52 @@ def _edited(source: str, edits: Sequence[tuple[int, int, str]]) -> str:
     return b"".join([*pieces, data[position:]]).decode("utf-8", "replace")
 
 
-def panic_stubbed(program: Program) -> str | None:
-    """Return the source with a panic as first statement of the program's functions; None when it has none.
+def panic_stubbed(program: Program, mark_asserts: bool = False) -> str | None:
+    """Return the source with STUB as first statement of the program's functions; None when there is nothing to stub.
 
-    Bodies are kept, so that `impl Trait` and inferred types still compile, and so are line numbers. The panic is
-    `if true { ::std::panic!("stubbed") }`: a plain literal, which const functions allow, and nothing that a
-    `deny(warnings)` in the program could object to. Not stubbed: `main`, tests and their helpers, `Drop::drop` and
-    allocators (a panic there aborts), `Debug::fmt` (it runs while a failing assertion prints its message) unless
-    there is nothing else. A function called in a const context makes the result uncompilable.
+    Every counted test must fail then. Bodies are kept, so that `impl Trait` and inferred types still compile, and so
+    are line numbers. STUB panics with a plain literal, which const functions allow, and holds nothing that a
+    `deny(warnings)` in the program could object to; it may be replaced by another statement. Not stubbed: `main`,
+    tests and their helpers, `Drop::drop` and allocators (a panic there aborts), `Debug::fmt` (it runs while a failing
+    assertion prints its message) unless there is nothing else. A program of macros has its macros stubbed instead.
+    A function called in a const context makes the result uncompilable.
+    mark_asserts: also put MARK in front of every counted assert macro; a test that is `marked` must reach one.
     """
-    own = [item for item in _items(_parse(program.source)) if item.is_own_function and _body(item.node) is not None]
+    root = _parse(program.source)
+    own = [item for item in _items(root) if item.is_own_function and _body(item.node) is not None]
     chosen = [item for item in own if item.name not in UNSTUBBABLE.get(item.trait, ())] or own
-    if not chosen:
-        return None
     edits = [(at, at, STUB) for at in (_body_start(item.node) for item in chosen)]
+    edits = edits or _stubbed_macros(root)
+    if not edits:
+        return None
+    for start, end in program.assert_sites if mark_asserts else ():
+        edits += [(start, start, f"{{{MARK} "), (end, end, "; }")]
     return _edited(program.source, edits)
+
+
+def _stubbed_macros(root: Node) -> list[tuple[int, int, str]]:
+    """Stubs in the program's own macros: around what expands to an expression, inside the functions of the others."""
+    edits: list[tuple[int, int, str]] = []
+    for item in _items(root):
+        if item.node.type != "macro_definition" or item.test_side:
+            continue
+        for rule in item.node.named_children:
+            right = _child(rule, "right")
+            if right is None:
+                continue
+            functions = [n for n in _walk(right) if n.type == "fn"]
+            bodies = [next((s for s in _following(n) if _text(s)[:1] == "{"), None) for n in functions]
+            edits += [(b.start_byte + 1, b.start_byte + 1, STUB) for b in bodies if b is not None]
+            if not functions:
+                edits += [(right.start_byte + 1, right.start_byte + 1, "{" + STUB), (right.end_byte - 1, right.end_byte - 1, "}")]
+    return edits
+
+
+def _following(node: Node) -> Iterator[Node]:
+    sibling = node.next_sibling
+    while sibling is not None:
+        yield sibling
+        sibling = sibling.next_sibling
 
 
 def _body_start(function: Node) -> int:
@@ -2596,6 +2649,28 @@ def solution_source(program: Program) -> str:
             removed = data[item.start_byte : item.node.end_byte]
             edits.append((item.start_byte, item.node.end_byte, "\n" * removed.count(b"\n")))
     return _edited(program.source, edits)
+
+
+def same_program(one: Program, other: Program) -> bool:
+    """Whether two programs are the same code but for names, comments, layout, tests and `main`."""
+    return _fingerprint(one) == _fingerprint(other)
+
+
+def _fingerprint(program: Program) -> list[str]:
+    """The solution's tokens, identifiers numbered in the order of their first use."""
+    numbers: dict[str, int] = {}
+    tokens = []
+    stack = [_parse(solution_source(program))]
+    while stack:
+        node = stack.pop()
+        if node.type.endswith("comment"):
+            continue
+        if node.type in ("identifier", "type_identifier", "field_identifier", "shorthand_field_identifier"):
+            tokens.append(f"#{numbers.setdefault(_text(node), len(numbers))}")
+        elif not node.children:
+            tokens.append(_text(node))
+        stack.extend(reversed(node.children))
+    return tokens
 
 
 # ---------------------------------------------------------------------------------------------------------------
