@@ -1,36 +1,123 @@
-"""Build a tiny Qwen2 model with its own tokenizer and chat template from files in this repository; no network.
+"""Build the tiny coder from files in this repository: tasks, tokenizer, pretraining from scratch on a CPU; no network.
 
-    python make_tiny_coder.py --output_dir runs/tiny-coder
+    python make_tiny_coder.py                       # writes models/tiny-coder and data/tiny_*.jsonl again
+    python make_tiny_coder.py --stage data          # only the prompt files and the n-gram overlap
 
-The weights are random: the model is there so that every line of training and evaluation runs on any machine, not to
-write Rust. Same seed, same files.
+A Qwen2 model of 1.6 million parameters learns from answers of which many are flawed (tiny_tasks.py), so that it starts
+where a real base model does. A killed build goes on at its last checkpoint when started again. Same seed, same data and
+order of batches; the weights may differ in the last bits between machines (floating-point sums).
 """
 
 import argparse
 import json
+import os
+import random
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import tiny_tasks
+from tasks import build_messages
+
 HERE = Path(__file__).resolve().parent
-VOCABULARY = 512  # byte alphabet, three special tokens, a few hundred merges
+VOCABULARY = 1024
+N_TRAINING_PROMPTS = 600
+N_HELD_OUT_PROMPTS = 128
+LONGEST_SAMPLE = 320  # tokens; the longest flawless answers with their prompts have about 250
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# Where byte-level BPE may merge: within words, identifiers' parts, numbers, macros, attributes, indents, punctuation.
+SPLIT = (
+    r"#\[[a-z()]+\]|[a-z_]+!\(| ?[iu](?:32|64)\b| ?[A-Za-z]+|_[a-z]+|\d{1,2}|\n *"
+    r"|[^\sA-Za-z\d_]+ ?| +"
+)
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Data
+# ---------------------------------------------------------------------------------------------------------------------
 
 
-def training_texts(prompts: Path) -> list[str]:
-    """Texts the tokenizer learns its merges from: the system prompt and every prompt."""
-    rows = [json.loads(line) for line in prompts.read_text(encoding="utf-8").splitlines()]
-    return [(HERE / "system_prompt.txt").read_text(encoding="utf-8"), *(row["prompt"] for row in rows)]
+def prompt_rows(split: str, count: int, seed: int) -> list[dict]:
+    """Task rows of the training or held-out split; held-out rows are of distinct compositions and have hidden tests."""
+    training, held_out = tiny_tasks.split_compositions()
+    rng = random.Random(f"{split} prompts {seed}")
+    rows, seen = [], set()
+    while len(rows) < count:
+        task = tiny_tasks.draw_task(training if split == "train" else held_out, rng)
+        key = task.prompt if split == "train" else task.function.composition
+        if key in seen:
+            continue
+        seen.add(key)
+        row = {"task_id": f"tiny-{split}/{len(rows)}", "prompt": task.prompt, "composition": task.function.composition}
+        rows.append(row if split == "train" else row | {"entry_point": task.name, "tests": tiny_tasks.hidden_tests(task)})
+    return rows
 
 
-def build_tokenizer(texts: list[str]):
+def samples(seed: int) -> Iterator[tuple[str, str]]:
+    """Endless (prompt, answer) pairs of the training split, flawed as tiny_tasks says."""
+    training, _ = tiny_tasks.split_compositions()
+    rng = random.Random(f"pretraining {seed}")
+    while True:
+        task = tiny_tasks.draw_task(training, rng)
+        yield task.prompt, tiny_tasks.answer(task, tiny_tasks.draw_flaws(task.function.family, rng), rng)
+
+
+def n_grams(text: str, n: int) -> set[tuple[str, ...]]:
+    """Word n-grams of a prompt."""
+    words = text.split()
+    return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
+
+
+def overlap(held_out: Sequence[str], training: Sequence[str], n: int) -> dict[str, float]:
+    """Share of the held-out prompts' distinct word n-grams found in training prompts, and of prompts found whole."""
+    known = set().union(*(n_grams(text, n) for text in training))
+    asked = [gram for text in held_out for gram in n_grams(text, n)]
+    return {
+        "n": n,
+        "n_grams_shared": round(sum(gram in known for gram in asked) / len(asked), 4),
+        "prompts_all_shared": round(sum(n_grams(text, n) <= known for text in held_out) / len(held_out), 4),
+        "prompts_identical": len(set(held_out) & set(training)),
+    }
+
+
+def write_data(folder: Path, report: Path, seed: int) -> None:
+    """Write both prompt files and the overlap report."""
+    rows = {"train": prompt_rows("train", N_TRAINING_PROMPTS, seed), "heldout": prompt_rows("heldout", N_HELD_OUT_PROMPTS, seed)}
+    for name, file in (("train", "tiny_prompts.jsonl"), ("heldout", "tiny_heldout.jsonl")):
+        text = "".join(json.dumps(row) + "\n" for row in rows[name])
+        (folder / file).write_text(text, encoding="utf-8")
+    stream = samples(seed)
+    pretraining = [next(stream)[0] for _ in range(20_000)]
+    asked = [row["prompt"] for row in rows["heldout"]]
+    training, held_out = tiny_tasks.split_compositions()
+    facts = {
+        "training_compositions": len(training),
+        "held_out_compositions": len(held_out),
+        "training_prompts": len(rows["train"]),
+        "held_out_prompts": len(asked),
+        "held_out_vs_grpo_prompts": [overlap(asked, [row["prompt"] for row in rows["train"]], n) for n in (5, 8, 13)],
+        "held_out_vs_20000_pretraining_prompts": [overlap(asked, pretraining, n) for n in (5, 8, 13)],
+    }
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tokenizer and model
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def build_tokenizer(texts: Sequence[str]):
     """Byte-level BPE tokenizer with ChatML turns; encodes any text without unknown tokens."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(SPLIT), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
@@ -38,25 +125,25 @@ def build_tokenizer(texts: list[str]):
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator([*texts, *["user\n", "assistant\n"] * len(texts)], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=CHAT_TEMPLATE
     )
 
 
 def build_model(tokenizer, seed: int):
-    """Random-weight Qwen2 with about 0.2 million parameters, fp32."""
+    """Random-weight Qwen2, fp32."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(seed)
     config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=192,
-        num_hidden_layers=2,
+        vocab_size=VOCABULARY,
+        hidden_size=160,
+        intermediate_size=480,
+        num_hidden_layers=4,
         num_attention_heads=4,
-        num_key_value_heads=2,
+        num_key_value_heads=4,
         max_position_embeddings=2048,
         tie_word_embeddings=True,
         eos_token_id=tokenizer.eos_token_id,
@@ -66,17 +153,126 @@ def build_model(tokenizer, seed: int):
     return Qwen2ForCausalLM(config)
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Pretraining
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def encode(tokenizer, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]]]:
+    """(prompt ids, answer ids) of each pair, the answer ended by the turn's end."""
+    prompts = tokenizer.apply_chat_template(
+        [build_messages(prompt, "") for prompt, _ in pairs], add_generation_prompt=True, tokenize=False
+    )
+    encoded = tokenizer([*prompts, *(f"{text}<|im_end|>" for _, text in pairs)], add_special_tokens=False)["input_ids"]
+    return list(zip(encoded[: len(pairs)], encoded[len(pairs) :], strict=True))
+
+
+def batches(tokenizer, seed: int, batch_size: int) -> Iterator[dict]:
+    """Endless batches padded on the right, of samples of similar length; the loss is on the answers."""
+    import torch
+
+    stream, order = samples(seed), random.Random(f"order {seed}")
+    while True:
+        pool = encode(tokenizer, [next(stream) for _ in range(batch_size * 16)])
+        pool = sorted((pair for pair in pool if len(pair[0]) + len(pair[1]) <= LONGEST_SAMPLE), key=lambda p: len(p[0]) + len(p[1]))
+        starts = list(range(0, len(pool), batch_size))
+        order.shuffle(starts)
+        for start in starts:
+            chunk = pool[start : start + batch_size]
+            width = max(len(prompt) + len(text) for prompt, text in chunk)
+            ids = torch.full((len(chunk), width), tokenizer.pad_token_id)
+            labels = torch.full((len(chunk), width), -100)
+            for row, (prompt, text) in enumerate(chunk):
+                end = len(prompt) + len(text)
+                ids[row, :end] = torch.tensor(prompt + text)
+                labels[row, len(prompt) : end] = torch.tensor(text)
+            # right padding is never attended to by what stands before it, so no mask is needed
+            yield {"input_ids": ids, "labels": labels}
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Warm-up over 100 steps, then cosine decay to a twentieth."""
+    import math
+
+    warm = min(1.0, (step + 1) / 100)
+    return peak * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def pretrain(model, tokenizer, arguments: argparse.Namespace) -> None:
+    """Train in place; continue from the checkpoint in the work folder when there is one."""
+    import torch
+
+    checkpoint = arguments.work_dir / "checkpoint.pt"
+    optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.learning_rate, betas=(0.9, 0.98), weight_decay=0.05)
+    first = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+        print(f"going on after step {first}")
+    stream = batches(tokenizer, arguments.seed, arguments.batch_size)
+    for _ in range(first):
+        next(stream)  # the same batches as a build that was never stopped
+    started, losses, tokens = time.monotonic(), [], 0
+    for step in range(first, arguments.steps):
+        batch = next(stream)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, arguments.steps, arguments.learning_rate)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = model(**batch).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        tokens += batch["input_ids"].numel()
+        if (step + 1) % arguments.log_steps == 0 or step + 1 == arguments.steps:
+            elapsed = time.monotonic() - started
+            entry = {"step": step + 1, "loss": round(sum(losses) / len(losses), 4), "tokens_per_s": round(tokens / elapsed)}
+            eta_s = elapsed / (step + 1 - first) * (arguments.steps - step - 1)
+            print(f"step {step + 1}/{arguments.steps} | loss {entry['loss']:.3f} | {entry['tokens_per_s']} tokens/s | ETA {eta_s / 60:.1f} min", flush=True)
+            with (arguments.work_dir / "loss.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+            losses = []
+        if (step + 1) % arguments.save_steps == 0 or step + 1 == arguments.steps:
+            partial = checkpoint.with_suffix(".partial")
+            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, partial)
+            os.replace(partial, checkpoint)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output_dir", type=Path, default=Path("runs/tiny-coder"))
-    parser.add_argument("--prompts", type=Path, default=HERE / "data" / "tiny_prompts.jsonl")
+    parser.add_argument("--output_dir", type=Path, default=HERE / "models" / "tiny-coder")
+    parser.add_argument("--work_dir", type=Path, default=HERE / "runs" / "tiny-coder-build", help="checkpoint and loss.jsonl")
+    parser.add_argument("--data_dir", type=Path, default=HERE / "data")
+    parser.add_argument("--report", type=Path, default=HERE / "results" / "tiny" / "data.json")
+    parser.add_argument("--stage", choices=["all", "data", "model"], default="all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument("--learning_rate", type=float, default=3e-3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--log_steps", type=int, default=20)
+    parser.add_argument("--save_steps", type=int, default=100)
     arguments = parser.parse_args()
-    tokenizer = build_tokenizer(training_texts(arguments.prompts))
+
+    if arguments.stage != "model":
+        write_data(arguments.data_dir, arguments.report, arguments.seed)
+    if arguments.stage == "data":
+        return
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    arguments.work_dir.mkdir(parents=True, exist_ok=True)
+    stream = samples(arguments.seed)
+    tokenizer = build_tokenizer([text for _ in range(4000) for text in next(stream)])
     model = build_model(tokenizer, arguments.seed)
-    model.save_pretrained(arguments.output_dir)
+    print(f"{model.num_parameters() / 1e6:.2f} million parameters, {len(tokenizer)} tokens")
+    pretrain(model, tokenizer, arguments)
+    model.to(torch.float16).save_pretrained(arguments.output_dir)  # half the bytes in git; loaded as fp32 on a CPU
     tokenizer.save_pretrained(arguments.output_dir)
-    print(f"{arguments.output_dir}: {model.num_parameters() / 1e6:.2f} million parameters, {len(tokenizer)} tokens")
+    print(f"wrote {arguments.output_dir}")
 
 
 if __name__ == "__main__":
