@@ -131,12 +131,18 @@ def fake_judge(monkeypatch):
 
 
 def build_tokenizer():
-    """Byte-level BPE with ChatML turns, learned from the texts the tests use."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    """Byte-level BPE with ChatML turns, learned from the texts the tests use.
+
+    It splits words as Qwen2's tokenizer does, because that is the class a folder with a Qwen2 model is loaded with.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
+    from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.normalizer = normalizers.NFC()
+    words = pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=512,
@@ -172,7 +178,7 @@ def build_model(tokenizer):
     return Qwen2ForCausalLM(config)
 
 
-def teach(model, tokenizer, steps: int = 150) -> None:
+def teach(model, tokenizer, steps: int = 250) -> None:
     """Make every known completion about equally likely after every prompt."""
     import torch
 

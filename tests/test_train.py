@@ -1,0 +1,949 @@
+"""train.py: what cannot work is refused before the model loads; a real, tiny GRPO run leaves what it should."""
+
+import contextlib
+import copy
+import errno
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict, namedtuple
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import GOOD, PROMPTS, PROSE, ROOT, infra_verdict, passing_verdict
+
+import doctor
+import plot_rewards
+import rewards
+import train
+from rust_tool import Verdict
+
+TINY = str(ROOT / "configs" / "tiny.yaml")
+LORA = ("--use_peft", "true", "--lora_r", "4", "--lora_alpha", "8", "--lora_target_modules", "all-linear")
+SECRET = "hf_thisMustBeWrittenNowhere"
+
+
+@pytest.fixture(scope="session")
+def argv(tiny_coder, prompts_file):
+    """Arguments of a tiny run into a folder: 8 completions a step = 2 prompts x 4; more flags may follow."""
+
+    def build(output_dir, *more) -> list[str]:
+        fixed = {
+            "--config": TINY,
+            "--model_name_or_path": tiny_coder,
+            "--tasks": prompts_file,
+            "--system_prompt": "none",
+            "--max_prompt_length": 512,
+            "--per_device_train_batch_size": 8,
+            "--num_generations": 4,
+            "--max_completion_length": 96,
+            "--max_steps": 2,
+            "--learning_rate": 0.01,
+            "--output_dir": output_dir,
+        }
+        return [str(part) for pair in fixed.items() for part in pair] + list(map(str, more))
+
+    return build
+
+
+def read_trace(folder, name="trace.jsonl"):
+    return [json.loads(line) for line in (folder / name).read_text(encoding="utf-8").splitlines()]
+
+
+def groups_of(records):
+    """group id -> its records."""
+    groups = defaultdict(list)
+    for record in records:
+        groups[record["group_id"]].append(record)
+    return groups
+
+
+def assert_advantages_follow_from_rewards(records):
+    """GRPO: (reward - mean of the group) / (standard deviation of the group + 1e-4); 0 for what was not graded."""
+    for group in groups_of(records).values():
+        paid = [record["reward"] for record in group if record["reward"] is not None]
+        for record in group:
+            if record["reward"] is None:
+                assert record["advantage"] == 0.0
+            else:
+                expected = (record["reward"] - statistics.mean(paid)) / (statistics.stdev(paid) + 1e-4)
+                assert record["advantage"] == pytest.approx(expected, abs=2e-4)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Arguments: default < YAML < flag
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_flag_beats_yaml_beats_default(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("max_tasks: 5\nuse_cpu: true\nbf16: false\nlearning_rate: 0.1\nmodel_name_or_path: here\n")
+    script, args, model = train.parse_arguments(["--config", str(config), "--learning_rate", "0.5"])
+    assert (script.max_tasks, model.model_name_or_path) == (5, "here")
+    assert args.learning_rate == 0.5
+    assert script.run_timeout_s == train.ScriptArguments().run_timeout_s == 5.0
+
+
+def test_config_may_be_given_with_an_equals_sign():
+    _, args, model = train.parse_arguments([f"--config={TINY}", "--max_steps", "7"])
+    assert (args.max_steps, model.model_name_or_path) == (7, "models/tiny-coder")
+
+
+@pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configs_have_no_unknown_key_and_only_known_rewards(config, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # the real configs want bf16 on a GPU
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *args, **kwargs: True)
+    script, args, model = train.parse_arguments(["--config", str(config), "--use_cpu", "true", "--bf16", "false"])
+    assert rewards.RewardSet(None, script.rewards).functions
+    assert args.output_dir and model.model_name_or_path
+    assert model.lora_dropout == 0.0 or not model.use_peft, "dropout makes the trained policy another one than the sampled one"
+    assert (args.temperature, args.top_p, args.top_k, args.repetition_penalty) == (1.0, 1.0, 0, 1.0), "sampled is what is trained"
+
+
+@pytest.mark.parametrize(
+    ("flags", "yaml_text", "message"),
+    [
+        (["--max_taks", "3"], "", "unknown setting on the command line: max_taks; did you mean max_tasks?"),
+        (["--max_min", "3"], "", "unknown setting on the command line: max_min"),
+        (["--learning_rat", "3"], "", "unknown setting on the command line: learning_rat; did you mean learning_rate?"),
+        ([], "lora_rr: 3\n", "unknown setting in the config file: lora_rr; did you mean lora_r?"),
+        (["configs/tiny.yaml"], "", "unknown setting on the command line: configs/tiny.yaml"),
+        ([], "max_steps: [1\n", "not YAML"),
+        ([], "num_generations: 7\n", "the configuration does not work: .*num_generations"),
+        (["--hub_token", SECRET], "", "set HF_TOKEN in the environment"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused_in_one_sentence(tmp_path, flags, yaml_text, message):
+    config = tmp_path / "config.yaml"
+    config.write_text(Path(TINY).read_text() + yaml_text)
+    with pytest.raises(train.UserError, match=message) as error:
+        train.parse_arguments(["--config", str(config), *flags])
+    assert "\n" not in str(error.value)
+    assert SECRET not in str(error.value)
+
+
+@pytest.mark.parametrize("flags", [["--config", "nowhere.yaml"], ["--config"]])
+def test_missing_config_is_a_user_error(flags):
+    with pytest.raises(train.UserError, match=r"nowhere\.yaml; shipped configs: .*configs/tiny\.yaml|needs a file"):
+        train.parse_arguments(flags)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The plan: refused before the model loads, with one sentence, exit status 2, and no folder made
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def refused(tmp_path, argv, monkeypatch, capsys):
+    """Run train.main with these flags; returns what it said. Fails when the run is not refused cleanly."""
+
+    def run(*flags, out=None):
+        monkeypatch.setattr(train, "train", lambda *args: pytest.fail("the model was about to load"))
+        before = sorted(tmp_path.rglob("*"))
+        assert train.main(argv(out or tmp_path / "run", *flags)) == 2
+        said = capsys.readouterr().err.strip().splitlines()[-1]
+        assert said.startswith("train.py: ")
+        assert sorted(tmp_path.rglob("*")) == before, "a refused run writes nothing"
+        return said
+
+    return run
+
+
+def test_missing_cargo_is_refused(refused):
+    assert "no-such-cargo not found: install Rust from https://rustup.rs or pass --cargo_path" in refused("--cargo_path", "no-such-cargo")
+
+
+@pytest.mark.parametrize(
+    ("rows", "flags", "message"),
+    [
+        ([], [], "the prompt set is empty"),
+        ([{"text": "Add."}], [], "no prompt column: found the columns text"),
+        ([{"prompt": "Add."}] * 8, ["--prompt_column", "instruction"], "no column instruction; found prompt"),
+        ([{"prompt": "Add."}] * 7 + [{"prompt": ""}], [], "row 8: the prompt is"),
+        ([{"prompt": "Add."}], [], "1 tasks are fewer than the 2 prompts of one generation batch"),
+        (
+            [{"prompt": "Add."}] * 7 + [{"task_id": "long", "prompt": "Add numbers. " * 200}],
+            [],
+            r"1 of 8 prompts are longer than --max_prompt_length 512 tokens \(the longest has \d{3,}, the first is task 'long'\)",
+        ),
+        ([{"prompt": "Add numbers. " * 200}] * 8, ["--drop_long_prompts", "true"], "every prompt is longer"),
+        (
+            [{"task_id": "odd", "prompt": "Add.", "tests": ["fn (("], "entry_point": "add"}] + [{"prompt": "Add."}] * 7,
+            [],
+            "task 'odd': ",
+        ),
+    ],
+)
+def test_unusable_prompts_are_refused(refused, fake_judge, tmp_path, rows, flags, message):
+    fake_judge()
+    file = tmp_path / "set.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert re.search(message, refused("--tasks", file, *flags))
+
+
+def test_unknown_task_file_is_refused(refused):
+    assert "no such file" in refused("--tasks", "nowhere.jsonl")
+
+
+def test_four_bit_without_cuda_is_refused(refused):
+    assert "load_in_4bit needs a CUDA GPU" in refused("--load_in_4bit", "true")
+
+
+@pytest.mark.parametrize(("version", "message"), [(None, "vLLM is not installed"), ("0.99.0", "vLLM 0.99.0 is installed, TRL supports")])
+def test_vllm_that_cannot_work_is_refused(refused, monkeypatch, version, message):
+    real = doctor.package_version
+    monkeypatch.setattr(doctor, "package_version", lambda name: version if name == "vllm" else real(name))
+    assert message in refused("--use_vllm", "true")
+
+
+@pytest.mark.parametrize(("content", "what"), [("run.json", "already holds a run"), ("notes.txt", "is not empty")])
+def test_output_folder_of_another_run_is_refused(refused, tmp_path, content, what):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / content).write_text("{}")
+    assert f"{what}: choose another --output_dir" in refused()
+
+
+def test_resuming_what_never_ran_is_refused(refused):
+    assert "nothing to resume" in refused("--resume_from_checkpoint", "last")
+
+
+def test_resuming_from_a_missing_checkpoint_is_refused(refused, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    assert "no such folder; expected a checkpoint-N folder" in refused("--resume_from_checkpoint", tmp_path / "run" / "checkpoint-9")
+
+
+def test_too_little_disk_is_refused(refused, monkeypatch):
+    usage = namedtuple("usage", "total used free")(2**40, 0, 2**29)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    assert "0.5 GiB free for" in refused()
+
+
+@pytest.mark.parametrize("reward", ["cargo_biuld_reward=1", "cargo_build_reward=lots", "nowhere.py:pay=1"])
+def test_unknown_reward_is_refused(refused, fake_judge, reward):
+    made = fake_judge()
+    assert reward.partition("=")[0] in refused("--rewards", reward)
+    assert all(judge.is_closed for judge in made), "a judge's scratch folder outlives no refusal"
+
+
+def test_missing_model_folder_is_refused(refused, tmp_path):
+    said = refused("--model_name_or_path", tmp_path / "no-model")
+    assert "cannot load the tokenizer of" in said and "no-model" in said
+
+
+def test_model_without_chat_template_is_refused(refused, tiny_coder, tmp_path):
+    folder = tmp_path / "base-model"
+    shutil.copytree(tiny_coder, folder)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings.pop("chat_template", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert "has no chat template" in refused("--model_name_or_path", folder)
+
+
+def test_missing_system_prompt_is_refused(refused):
+    assert "nowhere.txt" in refused("--system_prompt", "nowhere.txt")
+
+
+def test_default_config_on_a_cpu_says_what_runs_there(capsys):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    assert train.main([]) == 2
+    assert "configs/tiny.yaml" in capsys.readouterr().err
+
+
+def test_long_prompts_can_be_left_out(fake_judge, tmp_path, tiny_coder, argv):
+    fake_judge()
+    file = tmp_path / "set.jsonl"
+    rows = [{"task_id": f"ok{i}", "prompt": f"Add {i}.", "level": i} for i in range(3)] + [{"task_id": "long", "prompt": "Add. " * 900}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    script, args, model = train.parse_arguments(argv(tmp_path / "run", "--tasks", file, "--drop_long_prompts", "true"))
+    kept, _, _, plan = train.make_plan(script, args, model)
+    assert [row["task_id"] for row in kept] == ["ok0", "ok1", "ok2"]
+    assert (plan["tasks"], plan["tasks_left_out"]) == (3, 1)
+    assert plan["longest_prompt_tokens"] < 512
+
+
+def test_prompt_length_counts_the_rendered_conversation(tiny_coder):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_coder)
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Add."}]
+    rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+    assert train.prompt_lengths([messages, messages[1:]], tokenizer)[0] == len(rendered)
+    assert train.prompt_lengths([messages[1:]], tokenizer)[0] < len(rendered)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A real run: tiny model, real cargo, LoRA, two steps
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished_run(argv, tmp_path_factory):
+    """Folder and printed lines of a run of two steps, judged by cargo."""
+    folder = tmp_path_factory.mktemp("runs") / "real"
+    out, err = io.StringIO(), io.StringIO()
+    extra = ("--save_merged", "true", "--log_completions", "true", "--report_to", "tensorboard", "--save_steps", "1")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setenv("HF_TOKEN", SECRET)
+        status = train.main(argv(folder, *LORA, *extra))
+    assert status == 0, err.getvalue()[-2000:]
+    return SimpleNamespace(folder=folder, out=out.getvalue(), err=err.getvalue(), trace=read_trace(folder))
+
+
+CONTRACT = {
+    "schema_version": int,
+    "task_id": str,
+    "step": int,
+    "rank": int,
+    "group_id": str,
+    "prompt": str,
+    "completion": str,
+    "program": str | None,
+    "build_passed": bool,
+    "clippy_passed": bool,
+    "clippy_warnings": int,
+    "test_passed": bool,
+    "tests": dict,
+    "hidden_passed": int | None,
+    "hidden_total": int | None,
+    "error_kind": str | None,
+    "diagnostics": list,
+    "honest_tests": bool,
+    "guard": str | None,
+    "rewards": dict,
+    "reward": float | None,
+    "advantage": float,
+    "duration_s": float,
+}
+
+
+def test_every_trace_line_keeps_the_contract(finished_run):
+    assert len(finished_run.trace) == 16
+    for record in finished_run.trace:
+        assert set(CONTRACT) <= set(record)
+        for field, kind in CONTRACT.items():
+            assert isinstance(record[field], kind), f"{field}: {record[field]!r}"
+        assert set(record["rewards"]) == {spec.partition("=")[0] for spec in rewards.DEFAULT_REWARDS}
+        assert record["error_kind"] in {None, "no_code", "compile", "test_failed", "panic", "timeout", "infra"}
+        assert record["prompt"] in PROMPTS
+
+
+def test_cargo_really_graded_the_run(finished_run):
+    kinds = Counter(record["error_kind"] for record in finished_run.trace)
+    assert kinds[None] and kinds["no_code"], kinds
+    assert kinds["infra"] == 0
+    passed = [record for record in finished_run.trace if record["completion"] == GOOD]
+    assert passed, "the model knows a program that passes"
+    for record in passed:
+        assert record["tests"] == {"tests::adds": "ok"}
+        # build 1 + clippy 1 (add is unused: dead_code does not count) + tests 2 + not empty 1 + blocks 0.5 + 0.5 + 1 of 4 asserts
+        assert record["reward"] == pytest.approx(6.25)
+    for record in finished_run.trace:
+        if record["error_kind"] == "no_code":
+            assert (record["reward"], record["program"]) == (0.0, None)
+
+
+def test_groups_are_completions_of_one_prompt_and_steps_are_numbered_from_one(finished_run):
+    assert Counter(record["step"] for record in finished_run.trace) == {1: 8, 2: 8}
+    groups = groups_of(finished_run.trace)
+    assert len(groups) == 4
+    for records in groups.values():
+        assert len(records) == 4
+        assert len({(record["step"], record["task_id"], record["prompt"]) for record in records}) == 1
+
+
+def test_advantages_are_what_grpo_makes_of_the_rewards(finished_run):
+    assert_advantages_follow_from_rewards(finished_run.trace)
+    assert any(record["advantage"] != 0 for record in finished_run.trace), "no group differed: nothing was tested"
+
+
+def test_token_counts_are_of_the_completions(finished_run, tiny_coder):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_coder)
+    exact = [r for r in finished_run.trace if r["n_tokens"] == len(tokenizer(r["completion"])["input_ids"]) + 1]
+    assert len(exact) >= len(finished_run.trace) / 2, "a completion's tokens are its text's and the end of turn"
+    assert max(record["n_tokens"] for record in finished_run.trace) <= 96
+
+
+def test_metrics_have_a_line_per_step_with_what_a_step_costs(finished_run):
+    metrics = [json.loads(line) for line in (finished_run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in metrics] == [1, 2]
+    for line in metrics:
+        records = [record for record in finished_run.trace if record["step"] == line["step"]]
+        assert line["reward"] == pytest.approx(statistics.mean(record["reward"] for record in records), abs=1e-4)
+        assert line["judge/build_rate"] == pytest.approx(statistics.mean(record["build_passed"] for record in records))
+        assert line["judge/infra_share"] == 0
+        generate, grade, learn = (line[f"time/{phase}_s"] for phase in ("generate", "grade", "train"))
+        assert min(generate, grade, learn) > 0
+        assert generate + grade + learn == pytest.approx(line["step_time"], abs=0.01)
+        assert f"rewards/cargo_test_reward/mean" in line
+
+
+def test_a_readable_line_per_step_and_a_plan_before(finished_run):
+    lines = finished_run.out.splitlines()
+    steps = [line for line in lines if line.startswith("step ")]
+    assert len(steps) == 2
+    shape = r"step 2/2 \| reward \d.*build \d+ % clippy \d+ % tests \d+ %.*generate [\d.]+ grade [\d.]+ train [\d.]+ s \| ETA \d+ min \d\d s"
+    assert re.match(shape, steps[1])
+    plan = "\n".join(lines[: lines.index(steps[0])])
+    for fact in ("8 from", "of 512 tokens", "8 completions = 2 prompts x 4", "cargo 1.", "clippy", "GiB free", "2 ("):
+        assert fact in plan
+
+
+def test_run_json_holds_config_versions_commit_and_no_token(finished_run):
+    run = json.loads((finished_run.folder / "run.json").read_text())
+    assert run["config"]["training"]["max_steps"] == 2
+    assert run["config"]["model"]["lora_r"] == 4
+    assert run["config"]["script"]["rewards"] == list(rewards.DEFAULT_REWARDS)
+    assert run["plan"]["tasks"] == 8 and len(run["plan"]["tasks_hash"]) == 64
+    assert run["plan"]["judge"]["sandbox"]["tier"]
+    assert {"python", "torch", "trl", "peft", "commit"} <= set(run["versions"])
+    files = [path for path in finished_run.folder.rglob("*") if path.is_file()]
+    assert any(path.name == "training_args.bin" for path in files), "the file that would hold a token is there"
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+def test_trls_own_logging_keeps_working(finished_run):
+    import pandas
+
+    table = pandas.read_parquet(finished_run.folder / "completions" / "completions_00001.parquet")
+    assert len(table) == 8 and "cargo_build_reward" in table
+    assert list(finished_run.folder.rglob("events.out.tfevents*")), "report_to: tensorboard"
+
+
+@pytest.fixture(scope="module")
+def probe(tiny_coder):
+    """Token ids to compare logits on."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny_coder)(PROMPTS[0] + PROSE, return_tensors="pt")["input_ids"]
+
+
+def test_adapter_changes_the_model_and_merged_equals_it(finished_run, tiny_coder, probe):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    with torch.no_grad():
+        base = AutoModelForCausalLM.from_pretrained(tiny_coder, dtype=torch.float32)
+        base_logits = base(probe).logits
+        merged = AutoModelForCausalLM.from_pretrained(finished_run.folder / "merged", dtype="auto")
+        assert merged.dtype == torch.bfloat16
+        merged_logits = merged.float()(probe).logits
+        adapted = PeftModel.from_pretrained(base, finished_run.folder / "adapter")
+        adapted_logits = adapted(probe).logits
+    moved = (adapted_logits - base_logits).abs().max()
+    apart = (merged_logits - adapted_logits).abs().max()
+    assert moved > 0.1, "training did something"
+    assert apart < 0.05 * moved + 0.05, f"merged differs by {apart}, training moved the logits by {moved}"
+
+
+def test_merged_has_exactly_the_base_models_weights(finished_run, tiny_coder):
+    from safetensors import safe_open
+
+    def shapes(folder):
+        with safe_open(folder / "model.safetensors", "pt") as weights:
+            return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}
+
+    assert shapes(finished_run.folder / "merged") == shapes(tiny_coder)
+
+
+def test_model_cards_snippet_runs_as_printed(finished_run):
+    card = (finished_run.folder / "adapter" / "README.md").read_text()
+    snippet = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
+    assert "max_new_tokens=400" in snippet
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(snippet.replace("max_new_tokens=400", "max_new_tokens=8, do_sample=False"), {})
+    assert said.getvalue().strip()
+
+
+def test_model_card_says_what_was_measured_and_configured(finished_run, tiny_coder):
+    card = (finished_run.folder / "adapter" / "README.md").read_text()
+    assert card.startswith(f"---\nbase_model: {tiny_coder}\n")
+    assert re.search(r"\| mean reward \| \d\.\d{3} \| \d\.\d{3} \|", card)
+    assert "steps: 2" in card and "lora_r: 4" in card
+
+
+def test_trace_of_the_run_can_be_plotted(finished_run, tmp_path):
+    frame = plot_rewards.load_trace(finished_run.folder)
+    assert len(frame) == 16
+    plot_rewards.plot({"real": frame}, tmp_path / "rewards.png", window=8)
+    assert (tmp_path / "rewards.png").stat().st_size > 10_000
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Batch arithmetic and group ids (fake judge from here on)
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "steps"),
+    [
+        (("--num_train_epochs", "0.6"), 3),  # 4 steps an epoch
+        (("--num_train_epochs", "0.5", "--num_iterations", "2"), 4),
+        (("--num_train_epochs", "1", "--gradient_accumulation_steps", "3", "--generation_batch_size", "8"), 2),
+    ],
+)
+def test_planned_steps_are_the_steps_that_run(argv, fake_judge, tmp_path, flags, steps):
+    fake_judge()
+    assert train.main(argv(tmp_path / "run", "--max_steps", "-1", "--max_completion_length", "8", *flags)) == 0
+    plan = json.loads((tmp_path / "run" / "run.json").read_text())["plan"]
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
+    assert plan["steps"] == state["max_steps"] == state["global_step"] == steps
+
+
+def test_group_ids_stay_apart_when_a_step_generates_twice(argv, fake_judge, tmp_path):
+    fake_judge()
+    flags = ("--gradient_accumulation_steps", "2", "--generation_batch_size", "8", "--max_completion_length", "8")
+    assert train.main(argv(tmp_path / "run", *flags)) == 0
+    trace = read_trace(tmp_path / "run")
+    assert Counter(record["step"] for record in trace) == {1: 16, 2: 16}
+    for records in groups_of(trace).values():
+        assert len(records) == 4
+        assert len({record["task_id"] for record in records}) == 1
+
+
+def test_full_training_without_lora_saves_a_model_that_loads(argv, fake_judge, tmp_path, probe):
+    from transformers import AutoModelForCausalLM
+
+    fake_judge()
+    assert train.main(argv(tmp_path / "run", "--max_steps", "1", "--max_completion_length", "8")) == 0
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")(probe).logits.isfinite().all()
+    assert not (tmp_path / "run" / "adapter").exists()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Machine failures, own rewards
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_completions_the_machine_failed_move_nothing(argv, fake_judge, tmp_path):
+    fake_judge(lambda job: infra_verdict(job) if job.program is None else passing_verdict(job))
+    assert train.main(argv(tmp_path / "run", "--max_infra_share", "1", "--max_steps", "3")) == 0
+    trace = read_trace(tmp_path / "run")
+    failed = [record for record in trace if record["error_kind"] == "infra"]
+    assert failed and len(failed) < len(trace)
+    assert all(set(record["rewards"].values()) == {None} and record["reward"] is None for record in failed)
+    assert_advantages_follow_from_rewards(trace)
+
+
+def test_run_stops_in_error_when_the_machine_fails_too_often(argv, fake_judge, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "MIN_TRACED_FOR_INFRA_STOP", 16)
+    made = fake_judge(infra_verdict)
+    assert train.main(argv(tmp_path / "run", *LORA, "--max_steps", "9", "--max_completion_length", "8")) == 1
+    assert "100.0% of 16 completions could not be graded" in capsys.readouterr().err
+    assert max(record["step"] for record in read_trace(tmp_path / "run")) == 2, "after the first 16, not before"
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
+    assert made[0].is_closed
+
+
+def callback_for(tmp_path, **limits):
+    """RunCallback with its trainer's state and control, started."""
+    script = train.ScriptArguments(**limits)
+    callback = train.make_callback_class()(script, tmp_path / "metrics.jsonl", 8)
+    state = SimpleNamespace(global_step=0, max_steps=10, is_world_process_zero=True)
+    control = SimpleNamespace(should_training_stop=False, should_save=False)
+    callback.on_train_begin(None, state, control)
+    return callback, state, control
+
+
+@pytest.mark.parametrize(("difference", "stops"), [(0.02, False), (0.1, False), (0.11, True)])
+def test_run_stops_when_another_policy_is_sampled(tmp_path, difference, stops):
+    callback, state, control = callback_for(tmp_path)
+    state.global_step = 1
+    callback.on_log(None, state, control, logs={"reward": 1.0, "sampling/sampling_logp_difference/mean": difference})
+    assert (control.should_training_stop, control.should_save, callback.failed) == (stops, stops, stops)
+    assert ("samples another policy" in (callback.stop_reason or "")) == stops
+
+
+@pytest.mark.parametrize(("shares", "stops"), [([0.0] * 8, False), ([0.03] * 8, False), ([0.0] * 7 + [0.5], True), ([1.0] * 7, False)])
+def test_infra_share_is_judged_over_the_whole_run_and_not_before_64(tmp_path, shares, stops):
+    callback, state, control = callback_for(tmp_path)
+    for share in shares:
+        state.global_step += 1
+        callback.on_log(None, state, control, logs={"reward": 1.0, "judge/infra_share": share})
+    assert control.should_training_stop is stops
+
+
+def test_closing_summary_is_no_step(tmp_path):
+    callback, state, control = callback_for(tmp_path)
+    callback.on_log(None, state, control, logs={"train_runtime": 3.0})
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_step_line_survives_a_batch_without_any_reward():
+    line = train.step_line(3, 8, {"reward": None, "judge/infra_share": 1.0}, 61.4)
+    assert line.startswith("step 3/8 | reward - | build -") and line.endswith("ETA 1 min 01 s")
+
+
+def test_own_reward_is_logged_and_traced(argv, fake_judge, tmp_path):
+    fake_judge()
+    (tmp_path / "mine.py").write_text(
+        "def short(prompts, completions, completion_ids, graded, **kwargs):\n    return [1 / len(ids) for ids in completion_ids]\n"
+    )
+    flags = ("--rewards", "cargo_build_reward=1", f"{tmp_path / 'mine.py'}:short=2", "--max_steps", "1")
+    assert train.main(argv(tmp_path / "run", *flags)) == 0
+    trace = read_trace(tmp_path / "run")
+    for record in trace:
+        assert record["rewards"]["short"] == pytest.approx(1 / record["n_tokens"])
+        assert record["reward"] == pytest.approx(record["rewards"]["cargo_build_reward"] + 2 / record["n_tokens"])
+    assert_advantages_follow_from_rewards(trace)
+    assert "rewards/short/mean" in (tmp_path / "run" / "metrics.jsonl").read_text()
+
+
+def test_own_reward_that_fails_mid_run_loses_nothing(argv, fake_judge, tmp_path, capsys):
+    made = fake_judge()
+    (tmp_path / "mine.py").write_text(
+        "def pay(prompts, completions, trainer_state, **kwargs):\n"
+        "    return [1.0] * (len(completions) if trainer_state.global_step < 1 else 1)\n"
+    )
+    flags = ("--rewards", "cargo_build_reward=1", f"{tmp_path / 'mine.py'}:pay=1", "--max_completion_length", "8")
+    assert train.main(argv(tmp_path / "run", *LORA, *flags)) == 1
+    assert "pay must return 8 finite numbers or None" in capsys.readouterr().err
+    assert {record["step"] for record in read_trace(tmp_path / "run")} == {1}
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
+    assert made[0].is_closed
+
+
+def test_other_columns_reach_the_trace(argv, fake_judge, tmp_path):
+    fake_judge()
+    rows = [{"prompt": prompt, "level": i, "tags": ["a"] if i % 2 else None} for i, prompt in enumerate(PROMPTS)]
+    (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert train.main(argv(tmp_path / "run", "--tasks", tmp_path / "set.jsonl", "--max_steps", "1")) == 0
+    for record in read_trace(tmp_path / "run"):
+        assert record["columns"]["level"] == PROMPTS.index(record["prompt"])
+
+
+def test_hidden_tests_reach_the_judge_and_the_system_prompt_the_model(argv, fake_judge, tmp_path):
+    made = fake_judge(lambda job: Verdict(build_passed=True, hidden_passed=1, hidden_total=2))
+    rows = [{"prompt": prompt, "tests": [f"assert_eq!(add({i}, 0), {i});"], "entry_point": "add"} for i, prompt in enumerate(PROMPTS)]
+    (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "system.txt").write_text("Answer in Rust.\n")
+    flags = ("--tasks", tmp_path / "set.jsonl", "--system_prompt", tmp_path / "system.txt", "--rewards", "hidden_tests_reward=1")
+    assert train.main(argv(tmp_path / "run", *flags, "--max_steps", "1", "--log_completions", "true")) == 0
+    for job in made[0].batches[0]:
+        i = PROMPTS.index(job.prompt)
+        assert job.hidden_tests == (f"assert_eq!(add({i}, 0), {i});",)
+    import pandas
+
+    shown = pandas.read_parquet(tmp_path / "run" / "completions" / "completions_00001.parquet")["prompt"][0]
+    assert [turn["role"] for turn in shown] == ["system", "user"]
+    assert shown[0]["content"] == "Answer in Rust."
+    assert "assert_eq" not in str(shown)
+    assert {record["hidden_total"] for record in read_trace(tmp_path / "run")} == {2}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Stopping and going on
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_full_disk_while_tracing_stops_with_whole_batches_and_the_adapter(argv, fake_judge, tmp_path, capsys, monkeypatch):
+    fake_judge()
+    real_write = os.write
+
+    def write_until_full(fd, data):
+        if os.fstat(fd).st_size > 0 and os.readlink(f"/proc/self/fd/{fd}").endswith("trace.jsonl"):
+            real_write(fd, bytes(data[:100]))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real_write(fd, data)
+
+    monkeypatch.setattr(os, "write", write_until_full)
+    assert train.main(argv(tmp_path / "run", *LORA, "--max_steps", "5", "--max_completion_length", "8")) == 1
+    said = capsys.readouterr().err
+    assert "cannot write the trace" in said and "No space left on device" in said
+    assert Counter(record["step"] for record in read_trace(tmp_path / "run")) == {1: 8}
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_max_minutes_stops_cleanly_with_adapter_and_checkpoint(argv, fake_judge, tmp_path, capsys):
+    fake_judge()
+    flags = ("--max_minutes", "0.0001", "--max_steps", "50", "--max_completion_length", "8")
+    assert train.main(argv(tmp_path / "run", *LORA, *flags)) == 0
+    assert "another step would pass --max_minutes" in capsys.readouterr().err
+    assert {record["step"] for record in read_trace(tmp_path / "run")} == {1}
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
+    assert (tmp_path / "run" / "checkpoint-1" / "trainer_state.json").is_file()
+
+
+def test_first_signal_asks_second_interrupts_and_handlers_come_back(capsys):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        callback = SimpleNamespace(stop_reason=None)
+        with pytest.raises(KeyboardInterrupt), train.stop_on_signal(callback):
+            os.kill(os.getpid(), number)
+            assert number.name in callback.stop_reason
+            os.kill(os.getpid(), number)
+        assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert "finishing this step" in capsys.readouterr().out
+
+
+def start(command, log):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_TOKEN": SECRET, "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def wait_until(holds, process, log, timeout_s=150):
+    """Poll until `holds()`; fails with the log when the process ends first or time is up."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert process.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.05)
+
+
+def kill_session(process):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_ctrl_c_stops_cleanly_with_the_adapter_saved(argv, tmp_path):
+    log, folder = tmp_path / "log", tmp_path / "run"
+    process = start([sys.executable, "train.py", *argv(folder, *LORA, "--max_steps", "2000")], log)
+    try:
+        wait_until(lambda: "step 1/2000" in log.read_text(), process, log)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, log.read_text()[-3000:]
+    finally:
+        kill_session(process)
+    assert "asked to stop (SIGINT)" in log.read_text()
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+    assert (folder / "adapter" / "README.md").is_file()
+    last = max(record["step"] for record in read_trace(folder))
+    assert (folder / f"checkpoint-{last}" / "trainer_state.json").is_file(), "the step under way was finished and saved"
+
+
+def test_killed_run_goes_on_where_its_last_checkpoint_was(argv, fake_judge, tmp_path):
+    log, folder = tmp_path / "log", tmp_path / "run"
+    process = start([sys.executable, "train.py", *argv(folder, *LORA, "--max_steps", "2000", "--save_steps", "3")], log)
+    try:
+        wait_until(lambda: "step 5/2000" in log.read_text(), process, log)
+    finally:
+        kill_session(process)
+    killed_at = max(record["step"] for record in read_whole_lines(folder / "trace.jsonl"))
+    resumed_at = max(int(path.name.partition("-")[2]) for path in folder.glob("checkpoint-*")) + 1
+    assert killed_at >= 5
+    with (folder / "trace.jsonl").open("a") as trace:
+        trace.write('{"step": 99, "compl')  # what a kill in the middle of a write leaves
+    fake_judge()
+    last = killed_at + 2
+    flags = ("--max_steps", last, "--save_steps", "3", "--resume_from_checkpoint", "last")
+    assert train.main(argv(folder, *LORA, *flags)) == 0
+    frame = plot_rewards.load_trace(folder)
+    assert Counter(frame["step"]) == dict.fromkeys(range(1, last + 1), 8), "every step once"
+    assert min(frame[frame["attempt"] == 1]["step"]) in {resumed_at, resumed_at - 3}, "a torn checkpoint is passed over"
+    run = json.loads((folder / "run.json").read_text())
+    assert len(run["attempts"]) == 2
+    assert json.loads((folder / "trainer_state.json").read_text())["global_step"] == last
+
+
+def read_whole_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def test_two_processes_trace_apart_and_share_groups(argv, tmp_path):
+    """12 completions a step = 3 groups of 4 over 2 processes: the middle group spans both.
+
+    By torchrun, which is what `accelerate launch` starts for several GPUs; on a CPU alone it would start mpirun.
+    """
+    log, folder = tmp_path / "log", tmp_path / "run"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "train.py"]
+    process = start([*launch, *argv(folder, *LORA, "--per_device_train_batch_size", "6", "--max_completion_length", "48")], log)
+    try:
+        assert process.wait(150) == 0, log.read_text()[-3000:]
+    finally:
+        kill_session(process)
+    first, second = read_trace(folder), read_trace(folder, "trace.rank1.jsonl")
+    assert {record["rank"] for record in first} == {0} and {record["rank"] for record in second} == {1}
+    assert Counter(r["step"] for r in first) == Counter(r["step"] for r in second) == {1: 6, 2: 6}
+    groups = groups_of(first + second)
+    assert len(groups) == 6
+    for records in groups.values():
+        assert len(records) == 4
+        assert len({(record["step"], record["task_id"]) for record in records}) == 1
+    assert sum(len({record["rank"] for record in records}) == 2 for records in groups.values()) == 2
+    assert_advantages_follow_from_rewards(first + second)
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in metrics] == [1, 2]
+    for line in metrics:
+        builds = [record["build_passed"] for record in first + second if record["step"] == line["step"]]
+        assert line["judge/build_rate"] == pytest.approx(statistics.mean(builds)), "rates are over all processes"
+    assert log.read_text().count("step 2/2") == 1, "one process prints"
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The weights that are sampled
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def adapted(model, **config):
+    """The model with a LoRA adapter that does something (a fresh one has B = 0)."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(3)
+    settings = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM"} | config
+    model = get_peft_model(model, LoraConfig(**settings))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    return model.eval()
+
+
+def load(tiny_coder, four_bit=False):
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    if not four_bit:
+        return AutoModelForCausalLM.from_pretrained(tiny_coder, dtype=torch.float32)
+    quantised = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.float32
+    )
+    model = AutoModelForCausalLM.from_pretrained(tiny_coder, quantization_config=quantised, dtype=torch.float32, device_map="cpu")
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # else its first use on some CPUs repacks the weights, and computes in bf16
+    return model
+
+
+def base_bytes(model):
+    """Every bit of the base model, packed 4-bit weights included."""
+    return {name: p.detach().clone() for name, p in model.named_parameters() if "lora_" not in name}
+
+
+def same_bits(before, after):
+    return before.keys() == after.keys() and all((before[name] == after[name]).all() for name in before)
+
+
+def dense_logits(tiny_coder, state, probe):
+    """Logits of a plain model with these weights."""
+    import torch
+
+    plain = load(tiny_coder)
+    missing, unexpected = plain.load_state_dict(state, strict=False)
+    assert not unexpected and set(missing) <= {"lm_head.weight"}, (missing, unexpected)
+    with torch.no_grad():
+        return plain.float()(probe).logits
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj"]], ids=["all-linear", "attention only"])
+@pytest.mark.parametrize("four_bit", [True, False], ids=["nf4", "fp32"])
+def test_merged_parameters_are_base_plus_adapter_and_leave_the_base_alone(tiny_coder, probe, four_bit, targets):
+    import torch
+
+    model = adapted(load(tiny_coder, four_bit), target_modules=targets)
+    before = base_bytes(model)
+    state = dict(train.merged_parameters(model, torch.float32))
+    assert same_bits(before, base_bytes(model)), "reading changes nothing"
+    with torch.no_grad():
+        wanted = model(probe).logits
+        with model.disable_adapter():
+            without = model(probe).logits
+    moved, apart = (wanted - without).abs().max(), (dense_logits(tiny_coder, state, probe) - wanted).abs().max()
+    assert moved > 0.1
+    assert apart < 1e-3, f"dense weights differ from base + adapter by {apart} (the adapter moves logits by {moved})"
+
+
+def test_merged_parameters_have_the_asked_type(tiny_coder):
+    import torch
+
+    model = adapted(load(tiny_coder))
+    assert {tensor.dtype for _, tensor in train.merged_parameters(model, torch.bfloat16)} == {torch.bfloat16}
+
+
+def test_pefts_own_merge_and_unmerge_changes_a_four_bit_base(tiny_coder):
+    """Why merged_parameters exists. If this fails, PEFT has become lossless and the detour can go."""
+    model = adapted(load(tiny_coder, four_bit=True))
+    before = copy.deepcopy(base_bytes(model))
+    model.merge_adapter()
+    model.unmerge_adapter()
+    assert not same_bits(before, base_bytes(model))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"modules_to_save": ["norm"]}, {"target_modules": ["embed_tokens"]}, {"use_dora": True}, {"target_modules": ["lm_head"]}],
+    ids=["modules_to_save", "embedding", "DoRA", "tied lm_head"],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_adapters_that_cannot_be_merged_are_refused(tiny_coder, config):
+    import torch
+
+    with pytest.raises(train.UserError, match="cannot merge"):
+        list(train.merged_parameters(adapted(load(tiny_coder), **config), torch.float32))
+
+
+def generation_with(model):
+    """What GRPOTrainer would build as its vLLM side, without vLLM: only the weights it would send."""
+    import trl.trainer.grpo_trainer as grpo
+    from trl.distributed import DistributedBackend
+
+    generation = object.__new__(grpo.VLLMGeneration)
+    generation.model = model
+    generation._dist = DistributedBackend(SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=None, fsdp_plugin=None)))
+    return generation
+
+
+def test_vllm_gets_dense_weights_under_the_base_models_names(tiny_coder):
+    import torch
+
+    model = adapted(load(tiny_coder, four_bit=True))
+    before = base_bytes(model)
+    with train.lossless_vllm_sync():
+        generation = generation_with(model)
+    sent = dict(generation._iter_named_params())
+    plain = dict(load(tiny_coder).named_parameters())
+    assert {name: tensor.shape for name, tensor in sent.items()} == {name: p.shape for name, p in plain.items()}
+    assert {tensor.dtype for tensor in sent.values()} == {torch.bfloat16}
+    assert same_bits(before, base_bytes(model))
+
+
+def test_vllm_gets_a_model_without_adapter_as_trl_sends_it(tiny_coder):
+    model = load(tiny_coder)
+    with train.lossless_vllm_sync():
+        generation = generation_with(model)
+    assert [name for name, _ in generation._iter_named_params()] == [name for name, _ in model.named_parameters()]
+
+
+def test_trls_names_are_replaced_only_while_the_trainer_is_built():
+    import trl.generation.vllm_generation as generation
+    import trl.trainer.grpo_trainer as grpo
+
+    before = grpo.VLLMGeneration, generation.is_bitsandbytes_available
+    with pytest.raises(ZeroDivisionError), train.lossless_vllm_sync():
+        assert issubclass(grpo.VLLMGeneration, before[0]) and grpo.VLLMGeneration is not before[0]
+        assert generation.is_bitsandbytes_available() is False
+        1 / 0  # noqa: B018
+    assert (grpo.VLLMGeneration, generation.is_bitsandbytes_available) == before
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        ("trl.trainer.grpo_trainer", "VLLMGeneration"),
+        ("trl.generation.vllm_generation", "is_bitsandbytes_available"),
+        ("trl.generation.vllm_generation.VLLMGeneration", "_iter_named_params"),
+    ],
+)
+def test_another_trl_without_these_names_fails_loudly(monkeypatch, owner, name):
+    monkeypatch.delattr(f"{owner}.{name}")
+    with pytest.raises((AttributeError, train.UserError), match=name), train.lossless_vllm_sync():
+        pass
