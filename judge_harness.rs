@@ -9,20 +9,25 @@
 //!   and the descriptor does not survive `exec`;
 //! * a last line says that the harness itself came to its end: `process::exit(0)` in a test leaves that line out.
 //!
-//! Results, one a line, after the nonce: `list N`, `test I FLAGS NAME`, `start I`, `end I ok|failed|asserted LINE COL HEX`,
-//! `done`. Not guarded against: `unsafe` code that searches memory for the nonce (the judge refuses what that takes).
+//! Results, one a line, after the nonce: `test I run|ignored plain|should_panic NAME`, `start I`,
+//! `end I ok|failed|asserted REACHED LINE HEX` (whether a counted assertion was reached; where and with which words it
+//! panicked), `done`.
+//!
+//! Not guarded against: `unsafe` code that searches memory for the nonce (the judge refuses what that takes).
 #![feature(staged_api, test, rustc_attrs)]
 #![unstable(feature = "test", issue = "none")]
 #![allow(internal_features)]
 
+extern crate judge_gate;
 extern crate real;
 
+use judge_gate::{IS_REACHED, STUB_IS_ON};
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
 use std::panic::{catch_unwind, set_hook, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 #[unstable(feature = "test", issue = "none")]
 pub use real::*;
@@ -32,24 +37,13 @@ const MESSAGE_BYTES: usize = 600;
 const F_SETFD: i32 = 2;
 const FD_CLOEXEC: i32 = 1;
 
-static STUB_IS_ON: AtomicBool = AtomicBool::new(false);
-
 extern "C" {
     fn fcntl(fd: i32, command: i32, ...) -> i32;
 }
 
 thread_local! {
-    /// Line, column, message of the last panic of this thread.
-    static LAST_PANIC: RefCell<Option<(u32, u32, String)>> = const { RefCell::new(None) };
-}
-
-/// First statement of every function under test: panics when the judge asked for the stub.
-#[stable(feature = "rust1", since = "1.0.0")]
-#[inline(never)]
-pub fn gate() {
-    if STUB_IS_ON.load(Ordering::Relaxed) {
-        panic!("stubbed by the judge");
-    }
+    /// Line and message of the last panic of this thread.
+    static LAST_PANIC: RefCell<Option<(u32, String)>> = const { RefCell::new(None) };
 }
 
 /// What the judge sent: one line each for the nonce, the stub (0 or 1) and the tests to run (`all`, or indices).
@@ -71,34 +65,43 @@ fn read_order(order_fd: i32) -> Order {
     Order { nonce, wanted }
 }
 
+/// How one test ended, in the words of an `end` line.
+struct End {
+    status: &'static str,
+    line: u32,
+    message: String,
+}
+
+const OK: End = End { status: "ok", line: 0, message: String::new() };
+
+fn failed(status: &'static str, line: u32, message: &str) -> End {
+    End { status, line, message: message.to_string() }
+}
+
 /// Runs one test in a thread of its own, named as libtest names it, and says how it ended.
-fn outcome(test: &TestDescAndFn) -> String {
-    let StaticTestFn(run) = test.testfn else { return "failed 0 0 ".to_string() };
+fn outcome(test: &TestDescAndFn) -> End {
+    let StaticTestFn(run) = test.testfn else { return failed("failed", 0, "no plain test") };
+    let should_panic = test.desc.should_panic;
     let builder = std::thread::Builder::new().name(test.desc.name.to_string());
-    let thread = builder.spawn(move || {
-        let result = catch_unwind(AssertUnwindSafe(run));
-        let panicked = LAST_PANIC.with(|last| last.borrow_mut().take());
-        match result {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(message)) => Err((0, 0, message, None)),
-            Err(payload) => {
-                let text = payload.downcast_ref::<String>().cloned();
-                let text = text.or_else(|| payload.downcast_ref::<&'static str>().map(|text| text.to_string()));
-                std::mem::forget(payload); // its Drop is the program's code
-                let (line, column, message) = panicked.unwrap_or((0, 0, text.clone().unwrap_or_default()));
-                Err((line, column, message, Some(text)))
+    let thread = builder.spawn(move || match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) if should_panic == ShouldPanic::No => OK,
+        Ok(Ok(())) => failed("asserted", 0, "test did not panic as expected"),
+        Ok(Err(message)) => failed("asserted", 0, &message),
+        Err(payload) => {
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| payload.downcast_ref::<&'static str>().copied()).map(str::to_string);
+            std::mem::forget(payload); // its Drop is the program's code
+            let (line, message) = LAST_PANIC.with(|last| last.borrow_mut().take()).unwrap_or((0, text.clone().unwrap_or_default()));
+            match should_panic {
+                ShouldPanic::Yes => OK,
+                ShouldPanic::YesWithMessage(part) if text.is_some_and(|text| text.contains(part)) => OK,
+                _ => failed("failed", line, &message),
             }
         }
     });
-    let Ok(thread) = thread else { return "failed 0 0 ".to_string() };
-    let Ok(result) = thread.join() else { return "failed 0 0 ".to_string() };
-    match (result, test.desc.should_panic) {
-        (Ok(()), ShouldPanic::No) => "ok 0 0 ".to_string(),
-        (Ok(()), _) => format!("asserted 0 0 {}", hex("test did not panic as expected")),
-        (Err((_, _, _, Some(_))), ShouldPanic::Yes) => "ok 0 0 ".to_string(),
-        (Err((_, _, _, Some(Some(text)))), ShouldPanic::YesWithMessage(part)) if text.contains(part) => "ok 0 0 ".to_string(),
-        (Err((line, column, message, None)), _) => format!("asserted {line} {column} {}", hex(&message)),
-        (Err((line, column, message, _)), _) => format!("failed {line} {column} {}", hex(&message)),
+    match thread.map(|thread| thread.join()) {
+        Ok(Ok(end)) => end,
+        _ => failed("failed", 0, "the test's thread could not be run"),
     }
 }
 
@@ -108,9 +111,9 @@ fn hex(text: &str) -> String {
 
 fn remember_panics() {
     set_hook(Box::new(|info| {
-        let (line, column) = info.location().map_or((0, 0), |place| (place.line(), place.column()));
+        let line = info.location().map_or(0, |place| place.line());
         let message = info.payload_as_str().unwrap_or("").chars().take(MESSAGE_BYTES).collect();
-        LAST_PANIC.with(|last| *last.borrow_mut() = Some((line, column, message)));
+        LAST_PANIC.with(|last| *last.borrow_mut() = Some((line, message)));
     }));
 }
 
@@ -121,21 +124,22 @@ pub fn test_main_static(tests: &[&TestDescAndFn]) {
     unsafe { fcntl(fds[1], F_SETFD, FD_CLOEXEC) };
     let mut report = unsafe { File::from_raw_fd(fds[1]) };
     let Order { nonce, wanted } = read_order(fds[0]);
-    let mut say = |text: String| report.write_all(format!("{nonce} {text}\n").as_bytes()).expect("report");
     remember_panics();
-    say(format!("list {}", tests.len()));
+    let mut lines = String::new(); // what is to be said before the next test runs
+    let is_wanted = |index: usize| wanted.as_ref().is_none_or(|wanted| wanted.binary_search(&index).is_ok());
     for (index, test) in tests.iter().enumerate() {
         let ignored = if test.desc.ignore { "ignored" } else { "run" };
         let panics = if test.desc.should_panic == ShouldPanic::No { "plain" } else { "should_panic" };
-        say(format!("test {index} {ignored} {panics} {}", test.desc.name));
+        lines += &format!("{nonce} test {index} {ignored} {panics} {}\n", test.desc.name);
     }
-    for (index, test) in tests.iter().enumerate() {
-        if test.desc.ignore || wanted.as_ref().is_some_and(|wanted| !wanted.contains(&index)) {
-            continue;
-        }
-        say(format!("start {index}"));
-        let ended = outcome(test);
-        say(format!("end {index} {ended}"));
+    for (index, test) in tests.iter().enumerate().filter(|(index, test)| !test.desc.ignore && is_wanted(*index)) {
+        lines += &format!("{nonce} start {index}\n");
+        report.write_all(lines.as_bytes()).expect("report");
+        IS_REACHED.store(false, Ordering::Relaxed);
+        let End { status, line, message } = outcome(test);
+        let reached = IS_REACHED.load(Ordering::Relaxed) as u8;
+        lines = format!("{nonce} end {index} {status} {reached} {line} {}\n", hex(&message));
     }
-    say("done".to_string());
+    lines += &format!("{nonce} done\n");
+    report.write_all(lines.as_bytes()).expect("report");
 }

@@ -5,12 +5,15 @@
     RustTool("test").run("path/to/a/cargo/project")
 
 `RustTool` runs plain cargo on a project directory. `Judge` gives the same three verdicts for many single-file programs
-without cargo: one clippy-driver pass (check and lints), one `rustc --test` pass, one run. The test binary is linked with
-`judge_harness.rs` in place of libtest's entry point: it says on a pipe of its own which tests exist and how each ended.
+without cargo: usually one clippy-driver pass with `cfg(test)`, which lints and emits the test binary, and one run. Programs in which
+`cfg(test)` may matter elsewhere than in their test modules take a check without it and a `rustc --test` pass. The binary
+is linked with `judge_harness.rs` in place of libtest's entry point: it says on a pipe of its own which tests exist and how
+each ended.
 
-What a passing test is worth (`honest_tests`): the static opinion of `rust_code` (`Program.guard`), and every counted test
-fails when a panic is the first statement of the functions under test. Both behaviours are in one binary: the functions
-start with a call of a gate that the harness opens or closes, so the check costs a run and no compilation.
+What a passing test is worth (`honest_tests`): the static opinion of `rust_code` (`Program.guard`), every counted test
+reaches an assertion that counts, and fails when a panic is the first statement of the functions under test. All of it is
+in one binary: functions and assertions start with a call into `judge_gate.rs`, so the check costs a run and no
+compilation.
 
 What stays forgeable: `unsafe` code that finds the harness's nonce in memory (`rust_code` refuses what that takes); a test
 that compares with a constant which the program also returns by rote; a program whose functions only pretend to be used.
@@ -38,6 +41,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import tree_sitter
+import tree_sitter_rust
+
 import rust_code
 import sandbox as sandboxes
 from rust_code import Program
@@ -46,6 +52,7 @@ from sandbox import Completed, Limits
 JUDGE_VERSION = 1  # raise it when a rule changes what a program gets
 OLDEST_RUSTC = (1, 85)  # the first whose standard library and harness were tried
 HARNESS_SOURCE = Path(__file__).with_name("judge_harness.rs")
+GATE_SOURCE = Path(__file__).with_name("judge_gate.rs")
 
 GIB = 2**30
 MIB = 2**20
@@ -244,7 +251,8 @@ def _read_message(record: Mapping[str, object]) -> _Message | None:
     if not record.get("spans") and re.match(r"aborting due to|\d+ warnings? emitted|could not compile", message):
         return None
     code = record.get("code")
-    spans = [span for span in record.get("spans", ()) if span["is_primary"]]  # type: ignore[attr-defined]
+    primary = [_span_in_crate(span) for span in record.get("spans", ()) if span["is_primary"]]  # type: ignore[attr-defined]
+    spans = [span for span in primary if span is not None]
     return _Message(
         Diagnostic(
             code=code["code"] if isinstance(code, dict) else None,
@@ -255,6 +263,13 @@ def _read_message(record: Mapping[str, object]) -> _Message | None:
         tuple((span["line_start"], span["column_start"], span["column_end"]) for span in spans),
         json.dumps(record),
     )
+
+
+def _span_in_crate(span: Mapping | None) -> Mapping | None:
+    """The span, or where the crate called the macro of the standard library that it points into."""
+    while span is not None and os.path.isabs(span["file_name"]):
+        span = (span.get("expansion") or {}).get("span")
+    return span
 
 
 def _messages(stderr: bytes) -> list[_Message]:
@@ -491,6 +506,7 @@ class _TestEnd:
     is_assertion: bool = False
     message: str = ""
     line: int | None = None
+    is_reached: bool = False  # it came as far as an assertion that counts
 
 
 @dataclass
@@ -519,6 +535,8 @@ class _Workshop:
         self.sysroot = scratch / "sysroot"
         self.gate_crate = "judge_" + secrets.token_hex(8)
         self._make_sysroot()
+        self.denied_lints = _denied_lints(toolchain)
+        self.link_flags = _direct_link_flags(toolchain)
         self.libraries = [self.harness, *self.toolchain.library_dir.glob("libstd-*.so")]
         self.cpu_s = 0.0
         self._lock = threading.Lock()
@@ -526,6 +544,10 @@ class _Workshop:
     @property
     def harness(self) -> Path:
         return self.sysroot / "lib" / "rustlib" / self.toolchain.target / "lib" / "libtest.so"
+
+    @property
+    def gate(self) -> Path:
+        return self.sysroot / "libtest" / "libjudge_gate.rlib"
 
     def _make_sysroot(self) -> None:
         """The toolchain's libraries by link, with our harness where libtest was (libtest only as its dependency)."""
@@ -543,11 +565,17 @@ class _Workshop:
         self._build_harness()
 
     def _build_harness(self) -> None:
-        """`RUSTC_BOOTSTRAP` is for this one compilation of our own code: programs are compiled as stable Rust."""
-        libtest = [f"--extern=real={path}" for path in self.toolchain.library_dir.glob("libtest-*") if path.suffix != ".so"]
-        argv = [str(self.toolchain.rustc), "--edition=2021", "--crate-type=dylib", "--crate-name=test", "-Cprefer-dynamic"]
-        argv += ["-Copt-level=2", "-Cmetadata=judge", "-Cstrip=symbols", *libtest, str(HARNESS_SOURCE), f"-o{self.harness}"]
+        """The gate, and around it the harness. `RUSTC_BOOTSTRAP` is for this compilation of our own code only: programs
+        are compiled as stable Rust."""
+        common = ["--edition=2021", "-Cprefer-dynamic", "-Copt-level=2", "-Cmetadata=judge"]
+        self._build_own([*common, "--crate-type=rlib", "--crate-name=judge_gate", str(GATE_SOURCE), f"-o{self.gate}"])
+        externs = [f"--extern=real={path}" for path in self.toolchain.library_dir.glob("libtest-*") if path.suffix != ".so"]
+        externs += [f"--extern=judge_gate={self.gate}"]
+        self._build_own([*common, "--crate-type=dylib", "--crate-name=test", *externs, str(HARNESS_SOURCE), f"-o{self.harness}"])
+
+    def _build_own(self, arguments: Sequence[str]) -> None:
         environment = os.environ | {"RUSTC_BOOTSTRAP": "1"}
+        argv = [str(self.toolchain.rustc), *arguments]
         done = subprocess.run(argv, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
             version = self.toolchain.rustc_version
@@ -584,16 +612,25 @@ class _Workshop:
         emit = "--emit=link" if with_code else "--emit=metadata"
         return self._compile(folder, self.toolchain.rustc, [emit, "--out-dir=out"])
 
-    def build_tests(self, folder: Path) -> _Compiled:
-        """The test binary, as `binary_of` names it, linked with the judge's harness."""
-        flags = ["--test", "--emit=link", f"-o{BINARY_NAME}", "-Cprefer-dynamic", "-Cstrip=symbols"]
+    def build_tests(self, folder: Path, with_lints: bool = False) -> _Compiled:
+        """The test binary (BINARY_NAME), linked with the judge's harness.
+
+        `with_lints`: by clippy, every lint at most a warning, so that lints about test code stop nothing.
+        """
+        flags = ["--test", "--emit=link", f"-o{BINARY_NAME}", "-Cprefer-dynamic", *self.link_flags]
         flags += [f"--sysroot={self.sysroot}", f"-Ldependency={self.sysroot / 'libtest'}"]
-        flags += [f"--extern={self.gate_crate}={self.harness}", f"-Clinker={self.toolchain.linker}"]
+        flags += [f"--extern={self.gate_crate}={self.gate}"]
+        if with_lints:
+            return self._compile(folder, self.toolchain.clippy_driver, [*flags, "--cap-lints=warn"])
         return self._compile(folder, self.toolchain.rustc, flags)
 
-    @property
-    def gate_statement(self) -> str:
-        return f" ::{self.gate_crate}::gate();"
+    def instrumented(self, program: Program, gates: bool) -> str | None:
+        """The source with marks at the assertions that count and, with `gates`, gates in the functions under test."""
+        stubbed = rust_code.panic_stubbed(program, mark_asserts=True)
+        if stubbed is None:
+            return None
+        gate = f" ::{self.gate_crate}::gate();" if gates else ""
+        return stubbed.replace(rust_code.STUB, gate).replace(rust_code.MARK, f" ::{self.gate_crate}::mark();")
 
     def run_tests(self, binary: Path, stub: bool = False, only: Sequence[int] | None = None) -> _HarnessRun:
         """One process of the test binary: all tests, or those whose index is in `only`."""
@@ -616,6 +653,35 @@ class _Workshop:
             report = reader.text()
         self._account(done)
         return _read_report(report, nonce, done)
+
+
+def _denied_lints(toolchain: Toolchain) -> frozenset[str]:
+    """Lints that are errors unless a program says otherwise, as diagnostics name them."""
+    table = _output_of([str(toolchain.clippy_driver), "-W", "help"])
+    rows = re.findall(r"^ *(\S+) +(deny|forbid) ", table, re.MULTILINE)
+    return frozenset(name.replace("-", "_") for name, _level in rows if not name.startswith("-"))
+
+
+def _direct_link_flags(toolchain: Toolchain) -> list[str]:
+    """Flags that make rustc call its own lld without the C compiler in between; plain `cc` where that cannot be.
+
+    Needs what `cc` would add: the start-up objects and the C library's folder.
+    """
+    lld = toolchain.library_dir.with_name("bin") / "rust-lld"
+    loader = {"x86_64": "/lib64/ld-linux-x86-64.so.2", "aarch64": "/lib/ld-linux-aarch64.so.1"}.get(platform.machine(), "")
+    cc = [f"-Clinker={toolchain.linker}"]
+    if not (toolchain.target.endswith("-linux-gnu") and os.access(lld, os.X_OK) and os.path.exists(loader)):
+        return cc
+    try:
+        names = ("Scrt1.o", "crti.o", "crtbeginS.o", "crtendS.o", "crtn.o", "libc.so.6", "libgcc_s.so.1", "libgcc.a")
+        paths = [os.path.realpath(_output_of([str(toolchain.linker), f"-print-file-name={name}"])) for name in names]
+    except ToolchainError:
+        return cc
+    if not all(os.path.exists(path) and " " not in path for path in paths):
+        return cc
+    folders = dict.fromkeys(f"-L{os.path.dirname(path)}" for path in (paths[0], paths[2], *paths[5:]))
+    arguments = [*paths[:5], *folders, f"-dynamic-linker={loader}", "--threads=1", "-O0"]
+    return [f"-Clinker={lld}", "-Clinker-flavor=ld.lld", f"-Clink-args={' '.join(arguments)}"]
 
 
 BINARY_NAME = "tests"
@@ -668,11 +734,12 @@ def _read_report(report: str, nonce: str, done: Completed) -> _HarnessRun:
 
 
 def _read_end(words: Sequence[str]) -> _TestEnd:
-    status, line, _column, message = words[0], int(words[1]), int(words[2]), bytes.fromhex(words[3])
-    text = message.decode("utf-8", "replace")[:MAX_MESSAGE_CHARS]
+    status, is_reached, line = words[0], words[1] == "1", int(words[2])
+    text = bytes.fromhex(words[3]).decode("utf-8", "replace")[:MAX_MESSAGE_CHARS]
     if status == "ok":
-        return _TestEnd("ok")
-    return _TestEnd("failed", status == "asserted" or text.startswith("assertion "), text, line or None)
+        return _TestEnd("ok", is_reached=is_reached)
+    return _TestEnd("failed", status == "asserted" or text.startswith("assertion "), text, line or None, is_reached)
+
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -760,6 +827,7 @@ class _Work:
     verdict: Verdict = NO_CODE
     binary: Path | None = None
     is_gated: bool = False
+    is_marked: bool = False
     hidden_binary: Path | None = None
 
 
@@ -792,6 +860,7 @@ class Judge:
         self.toolchain = find_toolchain(cargo_path)
         self.infra_total = self.graded_total = 0
         self._owner_pid = os.getpid()
+        self._box: sandboxes.Sandbox | None = None
         self._scratch = _Scratch(Path(scratch_dir) if scratch_dir is not None else None)
         atexit.register(self.close)
         self._cache: OrderedDict[tuple, Verdict] = OrderedDict()
@@ -824,6 +893,8 @@ class Judge:
         atexit.unregister(self.close)
         for pool in (self._compile_pool, self._run_pool, self._solo_pool):
             pool.shutdown(wait=True, cancel_futures=True)
+        if self._box is not None:
+            self._box.close()
         self._scratch.remove()
 
     def describe(self) -> dict[str, object]:
@@ -942,77 +1013,121 @@ class Judge:
             _resolve(finished, error)
 
     def _compile(self, work: _Work) -> None:
-        """Check and lint; then the test binary, and one with the hidden tests."""
+        """Own tests and lints, in one pass where the program allows it; then a binary with the hidden tests."""
         program = work.job.program
         assert program is not None
+        view = _test_view(program.source)
+        if view is None or not self._compile_at_once(work, program, view):
+            self._compile_in_steps(work, program)
+        if work.suite is not None and work.verdict.build_passed:
+            folder = self._subfolder(work, work.suite.source)
+            if self._workshop.build_tests(folder).passed:
+                work.hidden_binary = folder / BINARY_NAME
+
+    def _subfolder(self, work: _Work, source: str) -> Path:
+        folder = Path(tempfile.mkdtemp(dir=work.folder))
+        (folder / "src").mkdir()
+        _write_source(folder, source)
+        return folder
+
+    def _compile_in_steps(self, work: _Work, program: Program) -> None:
+        """Check and lint without `cfg(test)`, then the test binary."""
+        self._check(work, program)
+        if work.verdict.build_passed and "test" in program.source:
+            compiled = self._compile_tests(work, program)
+            if not compiled.passed:
+                kind = "timeout" if compiled.timed_out else "compile"
+                work.verdict = replace(work.verdict, error_kind=kind, diagnostics=_diagnostics(compiled.messages))
+
+    def _check(self, work: _Work, program: Program) -> None:
+        """The verdicts of `cargo build` and `cargo clippy`."""
         _write_source(work.folder, program.source)
         with_code = _needs_code(program.source)
         checked = self._workshop.check(work.folder, with_code)
         built = self._build_verdict(work, checked, with_code)
-        work.verdict = replace(
-            work.verdict,
-            build_passed=built.passed,
-            clippy_passed=checked.passed,
-            clippy_warnings=sum(map(_counts_as_warning, checked.messages)),
-            diagnostics=_diagnostics(checked.messages),
-        )
-        if not built.passed:
+        verdict = replace(work.verdict, build_passed=built.passed, clippy_passed=checked.passed)
+        if built.passed:
+            warnings = sum(map(_counts_as_warning, checked.messages))
+            work.verdict = replace(verdict, clippy_warnings=warnings, diagnostics=_diagnostics(checked.messages))
+        else:
             kind = "timeout" if built.timed_out else "compile"
-            work.verdict = replace(work.verdict, error_kind=kind, diagnostics=_diagnostics(built.messages))
-            return
-        if "test" in program.source:
-            self._compile_tests(work, program)
-        if work.suite is not None:
-            folder = work.folder / "hidden"
-            (folder / "src").mkdir(parents=True)
-            _write_source(folder, work.suite.source)
-            if self._workshop.build_tests(folder).passed:
-                work.hidden_binary = folder / BINARY_NAME
+            work.verdict = replace(verdict, error_kind=kind, diagnostics=_diagnostics(built.messages))
 
     def _build_verdict(self, work: _Work, checked: _Compiled, with_code: bool) -> _Compiled:
         """Whether `cargo build` passes: clippy's pass says so unless only clippy objects, or the program asks for it."""
         assert work.job.program is not None
-        only_clippy = not checked.passed and all(message.is_clippy or message.is_crash for message in checked.messages if message.is_error)
+        errors = [message for message in checked.messages if message.is_error]
+        only_clippy = not checked.passed and all(message.is_clippy or message.is_crash for message in errors)
         sees_clippy = re.search(r"\bclippy\b(?!\s*::)", work.job.program.source) is not None
         if (only_clippy and not checked.timed_out) or sees_clippy:
             return self._workshop.build(work.folder, with_code)
         return checked
 
-    def _compile_tests(self, work: _Work, program: Program) -> None:
-        """Build the test binary, with gates when they compile and without them otherwise."""
-        gated = self._gated_source(program)
-        if gated is not None:
-            _write_source(work.folder, gated)
-            compiled = self._workshop.build_tests(work.folder)
-            work.is_gated = compiled.passed
-        if gated is None or (not compiled.passed and self._blames_gate(compiled, gated)):
-            _write_source(work.folder, program.source)
-            compiled = self._workshop.build_tests(work.folder)
-        if compiled.passed:
-            work.binary = work.folder / BINARY_NAME
-            return
-        kind = "timeout" if compiled.timed_out else "compile"
-        work.verdict = replace(work.verdict, error_kind=kind, diagnostics=_diagnostics(compiled.messages))
+    def _compile_tests(self, work: _Work, program: Program, with_lints: bool = False) -> _Compiled:
+        """Build the test binary, instrumented when that compiles and as it is otherwise."""
+        may_gate = re.search(r"\bconst\s+(async\s+|unsafe\s+|extern\s+\S*\s*)*fn\b", program.source) is None
+        for gates in (True, False) if may_gate else (False,):
+            source = self._workshop.instrumented(program, gates)
+            if source is None:
+                break
+            _write_source(work.folder, source)
+            compiled = self._workshop.build_tests(work.folder, with_lints)
+            if compiled.passed:
+                work.binary, work.is_gated, work.is_marked = work.folder / BINARY_NAME, gates, True
+                return compiled
+            if not self._blames_instruments(compiled, source):
+                return compiled
+        _write_source(work.folder, program.source)
+        compiled = self._workshop.build_tests(work.folder, with_lints)
+        work.binary = work.folder / BINARY_NAME if compiled.passed else None
+        return compiled
 
-    def _gated_source(self, program: Program) -> str | None:
-        """The program with a gate in every function under test; None where a gate cannot be."""
-        if re.search(r"\bconst\s+(async\s+|unsafe\s+|extern\s+\S*\s*)*fn\b", program.source):
-            return None
-        stubbed = rust_code.panic_stubbed(program)
-        return None if stubbed is None else stubbed.replace(rust_code.STUB, self._workshop.gate_statement)
-
-    def _blames_gate(self, compiled: _Compiled, gated: str) -> bool:
-        """Whether an error may be ours: it names the gate's crate or points into a gate."""
-        statement = self._workshop.gate_statement
-        places = [(number, line.find(statement) + 1) for number, line in enumerate(gated.split("\n"), 1) if statement in line]
-        gates = {number: (first, first + len(statement)) for number, first in places}
+    def _blames_instruments(self, compiled: _Compiled, source: str) -> bool:
+        """Whether an error may be ours: it names our crate or points into one of our statements."""
+        ours = re.compile(rf" ::{self._workshop.gate_crate}::\w+\(\);")
+        lines = source.split("\n")
         for message in compiled.messages:
-            if message.is_error and (message.is_crash or self._workshop.gate_crate in message.diagnostic.message):
+            if not message.is_error:
+                continue
+            if message.is_crash or not message.spans or self._workshop.gate_crate in message.diagnostic.message:
                 return True
-            for line, first, last in message.spans if message.is_error else ():
-                if line in gates and first >= gates[line][0] and last <= gates[line][1]:
+            for line, first, last in message.spans:
+                text = lines[line - 1] if line <= len(lines) else ""
+                if any(first <= match.end() + 1 and last >= match.start() + 1 and first > match.start() for match in ours.finditer(text)):
                     return True
         return compiled.timed_out
+
+    def _compile_at_once(self, work: _Work, program: Program, view: _TestView) -> bool:
+        """One clippy pass with `cfg(test)` that also emits the test binary: errors and lints outside the test modules
+        are what `cargo build` and `cargo clippy` would say. False: it cannot tell, compile in steps."""
+        compiled = self._compile_tests(work, program, with_lints=True)
+        errors = [message for message in compiled.messages if message.is_error]
+        if compiled.timed_out or any(message.is_crash or not message.spans for message in errors):
+            return False
+        if compiled.passed == bool(errors):
+            return False
+        denied = [message for message in compiled.messages if message.diagnostic.code in self._workshop.denied_lints]
+        outside = [message for message in compiled.messages if not view.holds(message)]
+        fatal = [m for m in outside if m.is_error or (m in denied and not m.is_clippy)]
+        if fatal:
+            work.binary = None
+            work.verdict = replace(work.verdict, error_kind="compile", diagnostics=_diagnostics(fatal))
+            return True
+        in_tests = errors + [message for message in denied if not message.is_clippy]
+        if errors or view.hides_unused_import(compiled.messages):
+            self._check(work, program)
+        else:
+            refused = any(message in denied for message in outside)
+            quiet = self._workshop.denied_lints | ONLY_UNDER_TEST
+            outside = [message for message in outside if message.diagnostic.code not in ONLY_UNDER_TEST]
+            warnings = [message for message in outside if message.diagnostic.code not in quiet]
+            work.verdict = replace(
+                work.verdict, build_passed=True, clippy_passed=not refused, clippy_warnings=len(warnings), diagnostics=_diagnostics(outside)
+            )
+        if in_tests and work.verdict.build_passed:
+            work.binary = None
+            work.verdict = replace(work.verdict, error_kind="compile", diagnostics=_diagnostics(in_tests))
+        return True
 
     # -- running --------------------------------------------------------------------------------------------------------
 
@@ -1049,6 +1164,9 @@ class Judge:
         counted = [index for index in counted if outcome.ends.get(index, _TestEnd("ignored")).status == "ok"]
         if not counted:
             return "no_counted_test", []
+        marked = {test.name for test in program.tests if test.marked} if work.is_marked else set()
+        if any(outcome.names[index] in marked and not outcome.ends[index].is_reached for index in counted):
+            return "assert_not_reached", []
         binary = work.binary if work.is_gated else self._stub_binary(work, program)
         if binary is None:
             return None, [Diagnostic(None, "note", "the panic stub does not compile: the tests were not tried against it", None)]
@@ -1061,9 +1179,7 @@ class Judge:
         stubbed = rust_code.panic_stubbed(program)
         if stubbed is None:
             return None
-        folder = work.folder / "stubbed"
-        (folder / "src").mkdir(parents=True)
-        _write_source(folder, stubbed)
+        folder = self._subfolder(work, stubbed)
         return folder / BINARY_NAME if self._workshop.build_tests(folder).passed else None
 
     def _run_all(self, binary: Path, stub: bool = False, only: Sequence[int] | None = None) -> _Outcome:
@@ -1150,6 +1266,90 @@ def _is_assert_at(source: str, line: int | None) -> bool:
     """Whether the panic's line holds an assertion (one with a message of its own does not say so in the message)."""
     lines = source.splitlines()
     return line is not None and line <= len(lines) and re.search(r"\b(debug_)?assert(_eq|_ne)?!", lines[line - 1]) is not None
+
+
+@dataclass(frozen=True)
+class _TestView:
+    """Where a program's test modules are, for programs in which `cfg(test)` matters nowhere else."""
+
+    lines: tuple[tuple[int, int], ...]  # first and last line of each test module, attribute included
+    unsure_imports: frozenset[str]  # imported outside and not named there again: a trait, or used by the tests alone
+
+    def holds(self, message: _Message) -> bool:
+        """Whether the message is about test code."""
+        return bool(message.spans) and all(
+            any(first <= line <= last for first, last in self.lines) for line, _column, _end in message.spans
+        )
+
+    def hides_unused_import(self, messages: Sequence[_Message]) -> bool:
+        """Whether an import may be unused without the tests: one that is used, and we cannot tell by whom."""
+        unused = " ".join(message.diagnostic.message for message in messages if message.diagnostic.code == "unused_imports")
+        return not self.unsure_imports <= set(re.findall(r"\w+", unused))
+
+
+# Lints that a pass without `cfg(test)` does not have, or (dead code) that are about an empty `main` calling nothing.
+ONLY_UNDER_TEST = frozenset({"clippy::items_after_test_module", "dead_code"})
+# What makes code outside the test modules depend on them, or lints on whether a gate is the first statement.
+_MATTERS_OUTSIDE = re.compile(
+    r"\b(cfg|cfg_attr|impl|trait|async|macro_rules|extern|deny|forbid|expect|warn|clippy|test|no_mangle|unsafe)\b|#!\[|\*\s*[;,}]"
+)
+_MATTERS_INSIDE = re.compile(r"\b(impl|macro_export|macro_use|deny|forbid|expect|warn)\b(?!\s*\()|\b(macro_rules|cfg)\b|#!\[")
+
+
+def _test_view(source: str) -> _TestView | None:
+    """Find the test modules of an ordinary program: free functions, `#[cfg(test)] mod NAME { .. }`, an empty `main`.
+
+    None: something else may depend on `cfg(test)`, and a pass with it says nothing about one without.
+    """
+    if _needs_code(source) or "#[cfg(test)]" not in source:
+        return None
+    root = tree_sitter.Parser(tree_sitter.Language(tree_sitter_rust.language())).parse(source.encode("utf-8", "replace")).root_node
+    if root.has_error:
+        return None
+    modules, others = _split_items(root)
+    inside = "\n".join(node.text.decode() for pair in modules for node in pair[-1:])
+    outside = "\n".join(node.text.decode() for node in others if not node.type.endswith("comment"))
+    names = [re.match(r"(?:pub\s+)?mod\s+(\w+)", pair[-1].text.decode()) for pair in modules]
+    if not modules or _MATTERS_OUTSIDE.search(_without_use(outside)) or _MATTERS_INSIDE.search(inside):
+        return None
+    if any(name is None or re.search(rf"\b{name[1]}\b", outside) for name in names):
+        return None
+    uses = [node for node in others if node.type == "use_declaration"]
+    if any("*" in node.text.decode() for node in uses):
+        return None
+    imported = {leaf for node in uses for leaf in re.findall(r"(\w+)\s*(?=[,;}]|$)", node.text.decode())}
+    named = {text for node in others if node.type != "use_declaration" for text in _identifiers(node)}
+    lines = tuple((pair[0].start_point[0] + 1, pair[-1].end_point[0] + 1) for pair in modules)
+    return _TestView(lines, frozenset(imported - named))
+
+
+def _split_items(root: tree_sitter.Node) -> tuple[list[list[tree_sitter.Node]], list[tree_sitter.Node]]:
+    """The file's `#[cfg(test)] mod` items with their attributes, and everything else."""
+    modules, others, pending = [], [], []
+    for node in root.children:
+        if node.type == "attribute_item":
+            pending.append(node)
+            continue
+        is_test = node.type == "mod_item" and any(a.text == b"#[cfg(test)]" for a in pending)
+        if is_test and len(pending) == 1:
+            modules.append([*pending, node])
+        else:
+            others += [*pending, node]
+        pending = [] if not node.type.endswith("comment") else pending
+    return modules, others + pending
+
+
+def _without_use(text: str) -> str:
+    return re.sub(r"^use [^;]*;", "", text, flags=re.MULTILINE)
+
+
+def _identifiers(node: tree_sitter.Node) -> Iterator[str]:
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if current.type in ("identifier", "type_identifier"):
+            yield current.text.decode()
+        stack.extend(current.children)
 
 
 def _needs_code(source: str) -> bool:
