@@ -340,6 +340,12 @@ def test_own_reward_that_answers_nonsense_is_named(own_reward, body, message):
         call_all(reward_set, conversations(GOOD, PROSE))
 
 
+def test_own_reward_that_raises_is_named_with_what_it_raised(own_reward):
+    reward_set = RewardSet(FakeJudge(), [f"{own_reward('return 1 / 0')}=1"])
+    with pytest.raises(RewardError, match="the reward pay raised ZeroDivisionError: division by zero"):
+        call_all(reward_set, conversations(GOOD))
+
+
 def test_own_reward_that_the_file_does_not_define_is_refused(own_reward):
     spec = own_reward("return []").replace(":pay", ":play")
     with pytest.raises(RewardError, match="defines no function play"):

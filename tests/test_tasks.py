@@ -100,7 +100,7 @@ def test_multipl_e_shows_the_signature_and_keeps_the_stray_brace_tests(tmp_path)
 
 
 def test_multipl_e_entry_point_is_the_last_function_not_a_helper_or_a_word_in_a_comment(tmp_path):
-    signature = "fn helper(n: u8) -> u8 { n }\n/// calls fn other\nfn target(n: u8) -> u8 {\n"
+    signature = "fn helper(n: u8) -> u8 { n }\nfn target(n: u8) -> u8 { // unlike fn other\n"
     task = load_one(tmp_path, {"name": "own_2", "language": "rs", "prompt": signature, "tests": "}\nfn main() {}\n"})
     assert task["entry_point"] == "target"
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import datetime
 import errno
 import io
 import json
@@ -97,12 +98,11 @@ def test_config_may_be_given_with_an_equals_sign():
     assert (args.max_steps, model.model_name_or_path) == (7, "models/tiny-coder")
 
 
-@pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_configs_have_no_unknown_key_and_only_known_rewards(config, monkeypatch):
-    import torch
+TRAINING_CONFIGS = [path for path in sorted((ROOT / "configs").glob("*.yaml")) if "lora" in path.stem or path.stem == "tiny"]
 
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # the real configs want bf16 on a GPU
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *args, **kwargs: True)
+
+@pytest.mark.parametrize("config", TRAINING_CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configs_have_no_unknown_key_and_only_known_rewards(config):
     script, args, model = train.parse_arguments(["--config", str(config), "--use_cpu", "true", "--bf16", "false"])
     assert rewards.RewardSet(None, script.rewards).functions
     assert args.output_dir and model.model_name_or_path
@@ -630,23 +630,44 @@ def test_other_columns_reach_the_trace(argv, fake_judge, tmp_path):
         assert record["columns"]["level"] == PROMPTS.index(record["prompt"])
 
 
+@pytest.mark.parametrize("odd", [float("nan"), b"\xff", datetime.date(2026, 1, 2), [{"deep": float("inf")}]], ids=lambda odd: type(odd).__name__)
+def test_other_columns_of_any_type_can_be_traced(argv, fake_judge, tmp_path, tiny_coder, odd):
+    import pyarrow
+    import pyarrow.parquet
+
+    fake_judge()
+    rows = [{"prompt": prompt, "odd": odd} for prompt in PROMPTS]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "set.parquet")
+    script, args, model = train.parse_arguments(argv(tmp_path / "run", "--tasks", tmp_path / "set.parquet"))
+    kept, _, reward_set, _ = train.make_plan(script, args, model)
+    columns = {key: [row[key] for row in kept] for key in kept[0] if key != "prompt"}
+    graded = reward_set.grade_batch([row["prompt"] for row in kept], [PROSE] * len(kept), columns)
+    rewards.TraceWriter(tmp_path / "trace.jsonl").write(graded)
+    assert all("odd" in record["columns"] for record in read_trace(tmp_path))
+
+
 def test_hidden_tests_reach_the_judge_and_the_system_prompt_the_model(argv, fake_judge, tmp_path):
-    made = fake_judge(lambda job: Verdict(build_passed=True, hidden_passed=1, hidden_total=2))
-    rows = [{"prompt": prompt, "tests": [f"assert_eq!(add({i}, 0), {i});"], "entry_point": "add"} for i, prompt in enumerate(PROMPTS)]
+    made = fake_judge(lambda job: Verdict(build_passed=True, hidden_passed=1, hidden_total=2 if job.hidden_tests else None))
+    rows = [
+        {"prompt": prompt, "tests": [f"assert_eq!(add({i}, 0), {i});"] if i % 2 else None, "entry_point": "add"}
+        for i, prompt in enumerate(PROMPTS)
+    ]
     (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "system.txt").write_text("Answer in Rust.\n")
     flags = ("--tasks", tmp_path / "set.jsonl", "--system_prompt", tmp_path / "system.txt", "--rewards", "hidden_tests_reward=1")
-    assert train.main(argv(tmp_path / "run", *flags, "--max_steps", "1", "--log_completions", "true")) == 0
+    assert train.main(argv(tmp_path / "run", *flags, "--max_steps", "2", "--log_completions", "true")) == 0
     for job in made[0].batches[0]:
         i = PROMPTS.index(job.prompt)
-        assert job.hidden_tests == (f"assert_eq!(add({i}, 0), {i});",)
+        assert job.hidden_tests == ((f"assert_eq!(add({i}, 0), {i});",) if i % 2 else None)
     import pandas
 
     shown = pandas.read_parquet(tmp_path / "run" / "completions" / "completions_00001.parquet")["prompt"][0]
     assert [turn["role"] for turn in shown] == ["system", "user"]
     assert shown[0]["content"] == "Answer in Rust."
     assert "assert_eq" not in str(shown)
-    assert {record["hidden_total"] for record in read_trace(tmp_path / "run")} == {2}
+    for record in read_trace(tmp_path / "run"):
+        has_tests = PROMPTS.index(record["prompt"]) % 2 == 1
+        assert (record["hidden_total"], record["reward"]) == ((2, 0.5) if has_tests else (None, None))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
