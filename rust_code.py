@@ -70,6 +70,7 @@ class HiddenSuite:
 
     source: str
     test_names: tuple[str, ...]  # one per assert, e.g. "hidden_1f0c::tests::t0", in the task's order
+    guard: str | None = None  # a construct in the program that could make them pass: they are worth nothing then
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -2235,8 +2236,9 @@ def _ignores_both(method: Item, index: _Index) -> bool:
     run = _TestRun(index, terms, [2000])
     sides = [terms.make("unset", "self", own=True), terms.make("unset", "other", own=True)]
     value = run._inline(method.node, sides, [{}])
-    return not set(sides) & set(terms.reachable(value)) or (
-        method.name in ("eq", "ne") and not (terms.can_fail(value) and terms.can_fail(terms.negated(value))))
+    if method.name in ("eq", "ne"):
+        return not terms.can_fail(value if method.name == "eq" else terms.negated(value))
+    return not set(sides) & set(terms.reachable(value))
 
 
 # -- answers that do not depend on the question -------------------------------------------------------------------------
@@ -2289,6 +2291,7 @@ def _fixed_functions(index: _Index) -> set[str]:
     fuel = [FUEL]
     functions = [o for items in index.own.values() for o in items if not o.trait and _child(o.node, "return_type")]
     functions = [o for o in functions if not any(n.type in HARD_TO_FOLLOW for n in _walk(o.node))]
+    functions = [o for o in functions if not (_child(o.node, "type_parameters") and _has_node(o.node, "generic_function"))]
     functions = [o for o in functions if "&mut" not in "".join(map(_text, _parameters(o.node)))]
     fixed = set()
     for item in functions:
@@ -2300,6 +2303,10 @@ def _fixed_functions(index: _Index) -> set[str]:
         if fuel[0] > 0 and _answers_regardless(body) and (asked or body.terms._plain(body.result)):
             fixed.add(_signature(item, index.singletons))
     return fixed
+
+
+def _has_node(node: Node, kind: str) -> bool:
+    return any(found.type == kind for found in _walk(node))
 
 
 def _is_trait(name: str, index: _Index) -> bool:
@@ -2507,7 +2514,7 @@ def read_program(source: str, code_block: bool = True) -> Program:
 
 
 def _harness_name(item: Item) -> str:
-    return "::".join((*item.modules, item.name))
+    return "::".join((*item.modules, _text(_child(item.node, "name"))))
 
 
 def _has_test_block(items: Sequence[Item]) -> bool:
@@ -2706,7 +2713,17 @@ def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str |
     head = f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {STD_NAMES}\n    mod tests {{"
     lines = [solution_source(program).rstrip("\n"), "", head, "    use super::*;", *parts.helpers, *functions]
     text = "\n".join([*lines, "    }", "}", "fn main() {}"])
-    return HiddenSuite(source=text + "\n", test_names=tuple(names))
+    return HiddenSuite(source=text + "\n", test_names=tuple(names), guard=_hidden_guard(solution_source(program)))
+
+
+def _hidden_guard(source: str) -> str | None:
+    """Constructs that reach tests which the program has not seen: another harness, their source, a lying `==`."""
+    if _too_long(source) or _depth(_parse(source)) > MAX_DEPTH:
+        return "too_long_to_read"
+    index = _Index(_parse(source))
+    harmless = ("cfg_clippy", "redefined_assert_macro")
+    found = next((g for g in map(_forbidden_node, _walk(index.root)) if g is not None and g not in harmless), None)
+    return found or ("constant_comparison" if _has_constant_comparison(index) else None)
 
 
 # Explicit imports win over the glob: a program's own `String` or `Some` does not reach the hidden tests.
