@@ -52,8 +52,10 @@ from sandbox import SandboxUnavailable
 
 CONFIDENCE = 0.95
 BOOTSTRAP_SEED = 20_240_229  # fixed: the same results always print the same interval
+MAX_DRAWS, MIN_RESAMPLES = 200_000_000, 1000  # many tasks get fewer resamples, so that intervals take seconds at most
 BOOTSTRAP_CELLS = 4_000_000  # tasks x resamples held at once, about 64 MB
 JOBS_PER_WORKER = 32  # programs per worker and batch: large enough that one looping test holds up little
+MIN_FREE_GIB = 0.2  # 100,000 graded completions take about as much
 MIN_GRADED_FOR_INFRA_STOP = 64
 TOP_CODES = 10
 MIN_ASSERTS = 2  # distinct assertions that make "tests with asserts"
@@ -64,6 +66,18 @@ PROBE = "```rust\nfn probe() {}\n```"  # any program: hidden tests are checked a
 class EvalError(RuntimeError):
     """The evaluation cannot be done as asked; the message is one sentence for the user."""
 
+
+# What a person can mend; anything else is a bug and keeps its traceback.
+USER_ERRORS = (
+    EvalError,
+    GenerationError,
+    RewardError,
+    ToolchainError,
+    SandboxUnavailable,
+    task_sets.TaskError,
+    doctor.MachineError,
+    OSError,
+)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Arguments
@@ -111,7 +125,7 @@ class EvalArguments:
     )
     cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
     max_infra_share: float = field(default=0.03, metadata={"help": "Stop when more than this share of completions could not be graded."})
-    bootstrap_samples: int = field(default=10_000, metadata={"help": "Resamples behind each interval."})
+    bootstrap_samples: int = field(default=10_000, metadata={"help": "Resamples behind each interval (fewer for more than 20,000 tasks)."})
 
     def column(self, name: str) -> str:
         """Name in the user's file of one of our columns."""
@@ -160,6 +174,11 @@ def _honest(record: dict) -> bool:
     return record["test_passed"] and record["honest_tests"]
 
 
+def _number(value: Any) -> float | None:
+    """A finite number or bool as it is; whatever else a user's file holds in that column counts as not there."""
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
 def _given(condition: bool | None, value: bool | None) -> bool | None:
     """`value` where the condition holds, else "not asked": a conditional rate."""
     return value if condition else None
@@ -173,8 +192,8 @@ METRICS: dict[str, Callable[[dict], float | None]] = {
     "honest_tests": _honest,
     "tests_with_asserts": lambda r: r["test_passed"] and r["n_asserts"] >= MIN_ASSERTS,
     "hidden_tests": passes_hidden,
-    "mean_length": lambda r: r.get("n_tokens"),
-    "finished": lambda r: r.get("finished"),
+    "mean_length": lambda r: _number(r.get("n_tokens")),
+    "finished": lambda r: _number(r.get("finished")),
     # self tests as a judge of the code: of what passes its own tests, how much is right; of what is right, how much passes
     "self_tests_precision": lambda r: _given(r["test_passed"], passes_hidden(r)),
     "self_tests_recall": lambda r: _given(passes_hidden(r), r["test_passed"]),
@@ -209,8 +228,8 @@ class RowStats:
 
     def add(self, record: dict) -> None:
         """Count one graded completion; one that the machine failed to grade counts as such and nowhere else."""
-        self.tokens["completion"] += record.get("n_tokens") or 0
-        self.tokens["prompt"] += record.get("n_prompt_tokens") or 0
+        self.tokens["completion"] += _number(record.get("n_tokens")) or 0
+        self.tokens["prompt"] += _number(record.get("n_prompt_tokens")) or 0
         if record["error_kind"] == "infra":
             self.n_infra += 1
             return
@@ -252,6 +271,7 @@ def bootstrap(sums: Any, counts: Any, n_resamples: int) -> Any:
 
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     n_tasks, pieces = len(sums), []
+    n_resamples = min(n_resamples, max(MIN_RESAMPLES, MAX_DRAWS // n_tasks))
     chunk = max(1, BOOTSTRAP_CELLS // max(1, n_tasks))
     for start in range(0, n_resamples, chunk):
         size = min(chunk, n_resamples - start)
@@ -344,7 +364,7 @@ def sampling_protocol(sampling: SamplingArguments) -> dict:
 
 def text_hash(text: str) -> str:
     """SHA-256 (hex) of a text."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def differing(found: Any, expected: Any, path: str = "") -> list[str]:
@@ -479,11 +499,16 @@ def _key(record: dict) -> Key:
 
 
 def read_jsonl(path: Path) -> Iterator[dict]:
-    """Records of a file that we wrote; a torn last line is cut off first. Nothing when there is no file."""
+    """Records of a file that we wrote."""
+    with path.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+def read_partial(path: Path) -> Iterator[dict]:
+    """Records of a file that a killed run was writing, its torn last line cut off; nothing when there is no file."""
     cut_torn_line(path)
     if path.exists():
-        with path.open(encoding="utf-8") as lines:
-            yield from map(json.loads, lines)
+        yield from read_jsonl(path)
 
 
 class Timings:
@@ -512,10 +537,10 @@ class Session:
 
     def __init__(self, folder: Path, tasks: list[dict], num_samples: int):
         self.folder, self.tasks, self.num_samples = folder, tasks, num_samples
-        self.generated: dict[Key, dict] = {_key(r): r for r in read_jsonl(folder / "completions.partial.jsonl")}
+        self.generated: dict[Key, dict] = {_key(r): r for r in read_partial(folder / "completions.partial.jsonl")}
         self.graded: dict[Key, dict] = {}
         for path in (folder / "results.jsonl", folder / "results.partial.jsonl"):
-            self.graded |= {_key(r): r for r in read_jsonl(path) if r["error_kind"] != "infra"}  # those are tried again
+            self.graded |= {_key(r): r for r in read_partial(path) if r["error_kind"] != "infra"}  # those are tried again
         self.timings = Timings(folder)
 
     def keys(self, row: str) -> list[Key]:
@@ -660,6 +685,9 @@ def open_judge(args: EvalArguments) -> Judge:
 
 def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments) -> dict:
     """Generate and grade every row, then report -> the summary."""
+    doctor.require_free_disk(Path(args.output_dir), MIN_FREE_GIB)
+    if sampling.temperature == 0 and sampling.num_samples > 1:
+        print("note: at temperature 0 the samples of a task are all the same", file=sys.stderr)
     tasks = load_eval_tasks(args)
     rows = describe_rows(args, backend)
     max_model_len = None
@@ -719,16 +747,32 @@ def iter_input(path: Path, batch_rows: int = 512) -> Iterator[tuple[str, dict]]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+            except (ValueError, RecursionError) as error:  # JSONDecodeError, UnicodeDecodeError, brackets without end
                 raise EvalError(f"{path}, line {number}: not JSON ({error})") from error
             if not isinstance(row, dict):
                 raise EvalError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
             yield f"{path}, line {number}", row
 
 
+def _is_missing(value: Any) -> bool:
+    """Null, or NaN, which is how pandas writes a missing cell."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _as_json(value: Any) -> Any:
+    """A value of a user's file as JSON can hold it: NaN and infinities become null, dates and bytes text."""
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, dict):
+        return {str(key): _as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    return value if value is None or isinstance(value, str | int) else str(value)
+
+
 def _text(value: Any, what: str, where: str) -> str:
-    """A prompt or completion as text: a string, a conversation, or nothing at all (null). Raises EvalError."""
-    if value is None:
+    """A prompt or completion as text: a string, a conversation, or nothing at all. Raises EvalError."""
+    if _is_missing(value):
         return ""
     try:
         if isinstance(value, str | list):
@@ -752,14 +796,14 @@ def read_completion(where: str, row: dict, args: EvalArguments) -> tuple[dict, s
         tests = None if args.hidden_tests == "off" else task_sets._as_test_list(tests)
     except task_sets.TaskError as error:
         raise EvalError(f"{where}: {error}") from error
-    task_id = row.get(names["task_id"])
+    task_id, entry_point = row.get(names["task_id"]), row.get(names["entry_point"])
     task = {
-        "task_id": f"prompt-{text_hash(prompt)[:12]}" if task_id is None else str(task_id),
+        "task_id": f"prompt-{text_hash(prompt)[:12]}" if _is_missing(task_id) else str(task_id),
         "prompt": prompt,
         "tests": tests,
-        "entry_point": row.get(names["entry_point"]),
+        "entry_point": entry_point if isinstance(entry_point, str) else None,
     }
-    passed_through = {key: value for key, value in row.items() if key not in names.values()}
+    passed_through = {key: _as_json(value) for key, value in row.items() if key not in names.values()}
     return task, _text(row[names["completion"]], names["completion"], where), passed_through
 
 
@@ -807,6 +851,7 @@ def file_hash(path: Path) -> str:
 def grade_file(args: EvalArguments) -> dict:
     """Grade existing completions, one result per input row and in its order -> the summary."""
     path, folder = Path(args.completions), Path(args.output_dir)
+    doctor.require_free_disk(folder, MIN_FREE_GIB)
     count, tasks_hash = survey(path, args)
     with open_judge(args) as judge:
         rewards = RewardSet(judge, args.rewards)
@@ -835,7 +880,7 @@ def _grade_rows(path: Path, count: int, args: EvalArguments, rewards: RewardSet,
     writer, watch = TraceWriter(partial), InfraWatch(args.max_infra_share)
     samples: Counter[tuple[str, str]] = Counter()
     n_done = 0
-    for record in read_jsonl(partial):
+    for record in read_partial(partial):
         n_done += 1
         samples[record["row"], record["task_id"]] += 1
     rows = (read_completion(where, row, args) for where, row in islice(iter_input(path), n_done, args.limit))
@@ -848,9 +893,9 @@ def _grade_rows(path: Path, count: int, args: EvalArguments, rewards: RewardSet,
         records = []
         for g, (task, _, passed_through) in zip(graded, batch, strict=True):
             row = input_row(passed_through, path)
-            extra = {"row": row, "sample": samples[row, task["task_id"]], "n_tokens": None, "finished": None}
+            known = {"n_tokens": None, "finished": None} | passed_through
+            records.append(eval_record(g, task, known | {"row": row, "sample": samples[row, task["task_id"]]}))
             samples[row, task["task_id"]] += 1
-            records.append(eval_record(g, task, extra | passed_through))
         writer.write(records)
         timings.add("grading", grade_s=time.monotonic() - start, graded=len(batch))
 
@@ -954,32 +999,30 @@ def draw_chart(summary: dict, path: Path) -> None:
 
 
 def write_parquet(results: Path, path: Path, batch_rows: int = 1024) -> None:
-    """results.jsonl as parquet, row group by row group; nested values other than lists of tests become JSON text."""
+    """results.jsonl as parquet, row group by row group; nested and mixed values become JSON text."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names, kinds = {}, {}
+    kinds: dict[str, set[type]] = {}
     for record in read_jsonl(results):
         for key, value in record.items():
-            names[key] = None
-            if value is not None:
-                kinds.setdefault(key, set()).add(type(value))
-    arrow = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
-
-    def column_type(key: str) -> Any:
-        found = kinds.get(key, {str})
-        return arrow.get(next(iter(found)), pa.string()) if len(found) == 1 else pa.float64() if found == {int, float} else pa.string()
-
-    schema = pa.schema([(key, column_type(key)) for key in names])
+            kinds.setdefault(key, set()).update(() if value is None else {_parquet_kind(value)})
+    types = {frozenset({bool}): pa.bool_(), frozenset({int}): pa.int64()}
+    types |= {frozenset(found): pa.float64() for found in ({float}, {int, float})}
+    schema = pa.schema([(key, types.get(frozenset(found), pa.string())) for key, found in kinds.items()])
     temporary = path.with_suffix(".parquet.tmp")
     with pq.ParquetWriter(temporary, schema) as writer:
         records = read_jsonl(results)
         while batch := list(islice(records, batch_rows)):
-            columns = [
-                [_parquet_value(record.get(field.name), field.type == pa.string()) for record in batch] for field in schema
-            ]
-            writer.write_table(pa.Table.from_arrays([pa.array(c, t) for c, t in zip(columns, schema.types, strict=True)], schema=schema))
+            cells = [[_parquet_value(record.get(column.name), column.type == pa.string()) for record in batch] for column in schema]
+            arrays = [pa.array(values, kind) for values, kind in zip(cells, schema.types, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
     temporary.replace(path)
+
+
+def _parquet_kind(value: Any) -> type:
+    """Type of a value that is not null; a whole number beyond 64 bits has to be text."""
+    return str if isinstance(value, int) and not -(2**63) <= value < 2**63 else type(value)
 
 
 def _parquet_value(value: Any, as_text: bool) -> Any:
@@ -1112,7 +1155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("\nstopped; run the same command again to go on", file=sys.stderr)
             return 130
-        except (EvalError, GenerationError, RewardError, task_sets.TaskError, ToolchainError, SandboxUnavailable, OSError) as error:
+        except USER_ERRORS as error:
             print(f"eval.py: {error}", file=sys.stderr)
             return 2
     return 0

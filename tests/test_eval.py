@@ -270,6 +270,41 @@ def test_columns_can_be_mapped_and_parquet_is_read(tmp_path, judge):
     assert [job.hidden_tests for job in fake.batches[0]] == [tuple(HIDDEN), None]
 
 
+def test_whatever_other_columns_hold_nothing_is_lost(tmp_path, judge):
+    import datetime
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    judge()
+    odd = {
+        "row": 5, "sample": "x", "n_tokens": "many", "finished": "maybe", "tests": {"old::test": "ok"}, "reward": "old", "task_id": float("nan"),
+        "entry_point": 3, "share": float("inf"), "huge": 2**70, "nested": [{"a": float("nan")}], "text": "\ud800",
+    }  # fmt: skip
+    source = write_jsonl(tmp_path / "in.jsonl", [{"prompt": "p", "completion": GOOD, **odd}, {"prompt": "p", "completion": float("nan")}])
+    assert run("--completions", source, "--output_dir", tmp_path / "out") == 0
+    first, second = read_jsonl(tmp_path / "out" / "results.jsonl")
+    expected = {"row": "in", "sample": 0, "n_tokens": "many", "share": None, "huge": 2**70, "nested": [{"a": None}], "text": "\ud800"}
+    assert expected.items() <= first.items()
+    assert first["task_id"] == second["task_id"], "a missing id is the prompt's"
+    assert (first["hidden_tests"], first["reward"] == "old", second["completion"]) == (None, False, "")
+
+    table = pa.table({"prompt": ["p"], "completion": [GOOD], "when": [datetime.date(2026, 1, 2)], "raw": [b"x"], "gap": [float("nan")]})
+    pq.write_table(table, tmp_path / "in.parquet")
+    assert run("--completions", tmp_path / "in.parquet", "--output_dir", tmp_path / "out2") == 0
+    (only,) = read_jsonl(tmp_path / "out2" / "results.jsonl")
+    assert (only["when"], only["gap"]) == ("2026-01-02", None)
+
+
+def test_saved_results_need_not_be_writable(tmp_path, judge, monkeypatch):
+    judge()
+    source = write_jsonl(tmp_path / "in.jsonl", [{"prompt": "p", "completion": GOOD}])
+    for name in ("a", "b"):
+        assert run("--completions", source, "--output_dir", tmp_path / name) == 0
+    monkeypatch.setattr(evaluation, "cut_torn_line", lambda path: pytest.fail(f"{path} opened for writing"))
+    assert run("--compare", tmp_path / "a", tmp_path / "b") == 0
+
+
 def test_a_saved_run_is_graded_again_with_its_hidden_tests_and_rows(tmp_path, judge):
     rows = [
         {"row": row, "task_id": f"t/{i}", "prompt": "Add.", "completion": text, "tests": HIDDEN, "entry_point": "add", "n_tokens": 7}

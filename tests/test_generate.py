@@ -6,6 +6,7 @@ import sys
 import threading
 import types
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -205,7 +206,10 @@ def test_a_prompt_that_does_not_fit_is_named(tiny_model):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.5}, {"top_k": -2}, {"min_p": 2}, {"repetition_penalty": 0}, {"max_new_tokens": 0}, {"num_samples": 0}],
+    [
+        {"temperature": -1}, {"top_p": 0}, {"top_p": 1.5}, {"top_k": -2}, {"min_p": 2}, {"repetition_penalty": 0},
+        {"max_new_tokens": 0}, {"num_samples": 0},
+    ],
 )  # fmt: skip
 def test_sampling_out_of_range_is_refused(wrong):
     with pytest.raises(GenerationError, match=f"--{next(iter(wrong))}.*expected"):
@@ -325,91 +329,95 @@ def test_vllm_keeps_nothing_of_a_row_that_was_left_early(fake_vllm, tiny_model):
 class Endpoint:
     """What the local server does: `plan(request, attempt)` -> status and text, or None to stall."""
 
-    url: str
-    plan: object
+    plan: Callable[[dict, int], tuple[int, object] | None]
+    url: str = ""
     requests: list[dict] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     attempts: Counter = field(default_factory=Counter)
     in_flight: int = 0
     most_in_flight: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+
+class EndpointHandler(http.server.BaseHTTPRequestHandler):
+    """One connection to a server that has an `endpoint`. Errors ask for a short pause, so that tests need not wait."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def send_json(self, status: int, body: dict) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.send_header("retry-after-ms", "20")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_GET(self):
+        status, _ = self.server.endpoint.plan({"path": self.path}, 0)
+        self.send_json(status, {"object": "list", "data": []})
+
+    def do_POST(self):
+        endpoint, request = self.server.endpoint, json.loads(self.rfile.read(int(self.headers["content-length"])))
+        with endpoint.lock:
+            endpoint.requests.append(request)
+            endpoint.keys.append(self.headers["authorization"])
+            identity = json.dumps([request["messages"], request["seed"]])
+            endpoint.attempts[identity] += 1
+            attempt = endpoint.attempts[identity]
+            endpoint.in_flight += 1
+            endpoint.most_in_flight = max(endpoint.most_in_flight, endpoint.in_flight)
+        try:
+            self.answer(request, endpoint.plan(request, attempt))
+        finally:
+            with endpoint.lock:
+                endpoint.in_flight -= 1
+
+    def answer(self, request: dict, planned: tuple[int, object] | None) -> None:
+        if planned is None:
+            self.server.endpoint.stopped.wait(5)
+            return
+        status, text = planned
+        same = {"id": "1", "created": 0, "model": "m"}
+        if status != 200:
+            self.send_json(status, {"error": {"message": text}})
+        elif request.get("stream"):
+            self.stream(text, same)
+        elif isinstance(text, dict):
+            self.send_json(200, text)
+        else:
+            choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+            usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
+            self.send_json(200, {"object": "chat.completion", "choices": [choice], "usage": usage} | same)
+
+    def stream(self, text: str, same: dict) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        for piece in text.splitlines(keepends=True):
+            choice = {"index": 0, "finish_reason": None, "delta": {"content": piece}}
+            chunk = {"object": "chat.completion.chunk", "choices": [choice]} | same
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
+        self.close_connection = True
 
 
 @contextmanager
-def serve(plan):
-    """An OpenAI-compatible endpoint on this machine. Errors ask for a short pause, so that tests need not wait."""
-    lock, stop = threading.Lock(), threading.Event()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *args):
-            pass
-
-        def send_json(self, status, body):
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.send_header("retry-after-ms", "20")
-            self.end_headers()
-            self.wfile.write(data)
-
-        def do_GET(self):
-            status, _ = endpoint.plan({"path": self.path}, 0) or (200, "")
-            self.send_json(status, {"object": "list", "data": []})
-
-        def do_POST(self):
-            request = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            with lock:
-                endpoint.requests.append(request)
-                endpoint.keys.append(self.headers["authorization"])
-                identity = json.dumps([request["messages"], request["seed"]])
-                endpoint.attempts[identity] += 1
-                attempt = endpoint.attempts[identity]
-                endpoint.in_flight += 1
-                endpoint.most_in_flight = max(endpoint.most_in_flight, endpoint.in_flight)
-            try:
-                self.answer(request, endpoint.plan(request, attempt))
-            finally:
-                with lock:
-                    endpoint.in_flight -= 1
-
-        def answer(self, request, planned):
-            if planned is None:
-                stop.wait(5)
-                return
-            status, text = planned
-            if status != 200:
-                self.send_json(status, {"error": {"message": text}})
-            elif request.get("stream"):
-                self.stream(text)
-            elif isinstance(text, dict):
-                self.send_json(200, text)
-            else:
-                choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-                usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
-                self.send_json(200, {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage})
-
-        def stream(self, text):
-            self.send_response(200)
-            self.send_header("content-type", "text/event-stream")
-            self.send_header("connection", "close")
-            self.end_headers()
-            for piece in text.splitlines(keepends=True):
-                choice = {"index": 0, "finish_reason": None, "delta": {"content": piece}}
-                chunk = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice]}
-                self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
-            self.wfile.write(b"data: [DONE]\n\n")
-            self.close_connection = True
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    endpoint = Endpoint(f"http://127.0.0.1:{server.server_port}/v1", plan)
+def serve(plan: Callable[[dict, int], tuple[int, object] | None]) -> Iterator[Endpoint]:
+    """An OpenAI-compatible endpoint on this machine."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), EndpointHandler)
+    server.endpoint = Endpoint(plan, f"http://127.0.0.1:{server.server_port}/v1")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield endpoint
+        yield server.endpoint
     finally:
-        stop.set()
+        server.endpoint.stopped.set()
         server.shutdown()
         server.server_close()
         thread.join()
