@@ -226,6 +226,7 @@ def test_hash_changes_exactly_with_what_a_run_sees(change, is_same):
 def test_hash_depends_on_order_and_takes_lone_surrogates():
     first, second = ({"task_id": name, "prompt": "\ud800", "tests": None, "entry_point": None} for name in "ab")
     assert tasks_hash([first, second]) != tasks_hash([second, first])
+    assert tasks_hash([first, second]) != tasks_hash([second])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
