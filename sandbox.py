@@ -130,8 +130,16 @@ class Sandbox:
     `tier` is "bwrap", "landlock" or "plain"; `report` maps each of AXES to the mechanism in force, or "none".
     """
 
-    def __init__(self, tier: str, toolchain: HasSysroot | Path | None = None, scratch_dir: Path | None = None):
+    def __init__(
+        self,
+        tier: str,
+        toolchain: HasSysroot | Path | None = None,
+        scratch_dir: Path | None = None,
+        extras: Sequence[str] = ("namespaces", "chroot"),
+    ):
         """Starts the launcher, without canaries: use `open_sandbox`.
+
+        `extras`: what the landlock tier may add where the kernel lets it; fewer to try how it is elsewhere.
 
         Raises:
             SandboxUnavailable: the launcher does not start here.
@@ -140,7 +148,9 @@ class Sandbox:
         self.report = dict.fromkeys(AXES, "none") | {"memory": "RLIMIT_AS"}
         self._sysroot = _sysroot_of(toolchain)
         self._scratch_dir = scratch_dir
+        self._extras = tuple(extras)
         self._lock = threading.Lock()
+        self._is_closed = False
         self._machine = platform.machine()
         self._launcher = self._start_launcher()
 
@@ -179,6 +189,7 @@ class Sandbox:
 
     def close(self) -> None:
         """Kills what is still running and removes everything. Calls in flight return with a spawn_error."""
+        self._is_closed = True
         self._launcher.close()
 
     def build(
@@ -255,10 +266,13 @@ class Sandbox:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _start_launcher(self) -> _Launcher:
-        return _Launcher(self.tier, self._machine, self._sysroot, self._scratch_dir)
+        config = _configuration(self.tier, self._machine, self._sysroot)
+        return _Launcher({**config, "extras": self._extras}, self._scratch_dir)
 
     def _working_launcher(self) -> _Launcher:
         with self._lock:
+            if self._is_closed:
+                raise SandboxUnavailable("the sandbox is closed")
             if self._launcher.is_dead:
                 self._launcher.close()
                 self._launcher = self._start_launcher()
@@ -297,9 +311,8 @@ def _sysroot_of(toolchain: HasSysroot | Path | None) -> str | None:
 class _Launcher:
     """The running `sandbox_launcher.py` and our end of its socket."""
 
-    def __init__(self, tier: str, machine: str, sysroot: str | None, scratch_dir: Path | None):
+    def __init__(self, config: dict, scratch_dir: Path | None):
         self.is_dead = False
-        config = _configuration(tier, machine, sysroot)
         self.folder = _private_folder(scratch_dir)
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -321,7 +334,7 @@ class _Launcher:
         self.powers = tuple(facts["powers"])
         self.abi: int = facts["abi"]
         self.changes_user: bool = facts["changes_user"]
-        if tier == "landlock" and self.abi < 1:
+        if config["tier"] == "landlock" and self.abi < 1:
             self.close()
             raise SandboxUnavailable("the kernel has no Landlock, or it is not switched on (boot with lsm=landlock,...)")
 
@@ -498,7 +511,7 @@ class _Call:
 
     def _cancel(self) -> None:
         try:
-            self._reply.send(b"kill", socket.MSG_DONTWAIT)
+            self._reply.shutdown(socket.SHUT_WR)  # a message left unread at its end would cost us the answer
         except OSError:
             pass  # it is over already
 

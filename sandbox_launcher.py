@@ -355,8 +355,8 @@ class Launcher:
         self.abi = landlock_abi() if self.tier == "landlock" else 0
         self.jobs = {}  # process group -> Job
         self.by_reply = {}  # descriptor -> Job
+        self.slots = []
         self.free_slots = []
-        self.n_slots = 0
         self.shared = {}  # read-only file, as it was -> our copy of it
         self.uids = _unprivileged_uids() if self.tier != "plain" and os.geteuid() == 0 else None
         self.n_uids_used = 0
@@ -399,13 +399,17 @@ class Launcher:
             self._enforce()
 
     def close(self):
-        """Kills every job and waits until they are gone."""
+        """Kills every job, waits until they are gone, and removes the folder."""
         for job in list(self.jobs.values()):
             self._kill(job, "cancelled")
         give_up = time.monotonic() + 2.0
         while self.jobs and time.monotonic() < give_up:
             self._reap()
             time.sleep(0.002)
+        for slot in self.slots:
+            if slot.tmp_bytes is not None:
+                LIBC.umount2(slot.tmp.encode(), MNT_DETACH)
+        remove_tree(self.folder)
 
     def _seconds_to_wait(self):
         if not self.jobs:
@@ -535,8 +539,8 @@ class Launcher:
     # -- slots ------------------------------------------------------------------------------------------------------
 
     def _new_slot(self):
-        slot = Slot(f"{self.folder}/root-{self.n_slots}")
-        self.n_slots += 1
+        slot = Slot(f"{self.folder}/root-{len(self.slots)}")
+        self.slots.append(slot)
         os.makedirs(slot.tmp)
         for inside in self.config["runtime"]:
             os.makedirs(os.path.dirname(slot.path + inside), exist_ok=True)
@@ -876,20 +880,21 @@ def enter_namespaces():
     uid, gid = os.geteuid(), os.getegid()
     if LIBC.unshare(flags) != 0:
         if uid == 0 or LIBC.unshare(flags | CLONE_NEWUSER) != 0:
-            return _may_change_root()
+            return []
         for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
             with open("/proc/self/" + name, "w") as setting:
                 setting.write(text)
     checked(LIBC.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None), "mount")
-    return ["mount", "net", "pid", *_may_change_root()]
+    return ["mount", "net", "pid"]
 
 
-def _may_change_root():
+def may_change_root():
+    """Whether chroot(2) is permitted (tried on the root there is)."""
     try:
         os.chroot("/")
     except OSError:
-        return []
-    return ["chroot"]
+        return False
+    return True
 
 
 def become_first_process():
@@ -905,6 +910,7 @@ def become_first_process():
 def main():
     """`sandbox_launcher.py CONTROL_FD`: the configuration is the first message on it."""
     control = _socket.socket(fileno=int(sys.argv[1]))
+    os.set_inheritable(control.fileno(), False)
     config = marshal.loads(control.recv(1 << 18))
     try:
         parent = os.pidfd_open(os.getppid())
@@ -915,10 +921,12 @@ def main():
     os.umask(0o022)
     powers = []
     if config["tier"] == "landlock":
-        powers = enter_namespaces()
+        powers = enter_namespaces() if "namespaces" in config["extras"] else []
         if "pid" in powers:
             become_first_process()
-        _forget_capabilities()
+        if "chroot" in config["extras"] and may_change_root():
+            powers.append("chroot")
+        forget_capabilities()
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     launcher = Launcher(control, config, powers)
     control.send(marshal.dumps({"powers": powers, "abi": launcher.abi, "changes_user": launcher.uids is not None}))
@@ -929,10 +937,9 @@ def main():
         launcher.serve(parent)
     finally:
         launcher.close()
-        remove_tree(config["folder"])
 
 
-def _forget_capabilities():
+def forget_capabilities():
     """What this process executes gets none, not even as root. Without CAP_SETPCAP there is little to forget."""
     try:
         prctl(PR_SET_SECUREBITS, NO_ROOT_LOCKED)
