@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 import tree_sitter
 import tree_sitter_rust
 
-MAX_SOURCE_BYTES = 64 * 1024  # a 4,096-token completion is about 16 KiB
-MAX_RAW_STRINGS = 400  # the grammar reads every unclosed raw string to the end of the file
+MAX_SOURCE_BYTES = 32 * 1024  # a 4,096-token completion is about 16 KiB
+MAX_QUOTES = {"r#": 400, '"': 3000, "'": 3000}  # the grammar takes quadratic time over unclosed strings
 MAX_DEPTH = 300  # nesting of syntax nodes; rustc gives up long before
 MAX_HIDDEN_TESTS = 2000
 
@@ -146,14 +146,14 @@ Node = tree_sitter.Node
 
 def _parse(source: str) -> Node:
     """Parse Rust; never raises. Text beyond the limits parses as an empty file."""
-    data = source.encode()
-    if len(data) > MAX_SOURCE_BYTES or source.count("r#") > MAX_RAW_STRINGS:
-        data = b""
+    data = b"" if _too_long(source) else source.encode()
     return tree_sitter.Parser(tree_sitter.Language(tree_sitter_rust.language())).parse(data).root_node
 
 
 def _too_long(source: str) -> bool:
-    return len(source.encode()) > MAX_SOURCE_BYTES or source.count("r#") > MAX_RAW_STRINGS
+    if len(source.encode()) > MAX_SOURCE_BYTES:
+        return True
+    return any(source.count(mark) > most for mark, most in MAX_QUOTES.items())
 
 
 def _walk(node: Node) -> Iterator[Node]:
@@ -172,6 +172,14 @@ def _depth(node: Node) -> int:
         level = [child for parent in level for child in parent.named_children]
         deepest += 1
     return deepest
+
+
+def _leaves(node: Node) -> list[str]:
+    """The tokens of a node; comments and the insides of strings are not among them."""
+    return [_text(n) for n in _walk(node) if not n.children and n.type not in NOT_CODE]
+
+
+NOT_CODE = ("line_comment", "block_comment", "string_content", "escape_sequence", "doc_comment")
 
 
 def _text(node: Node | None) -> str:
@@ -550,6 +558,8 @@ UNSIGNED_TYPES = ("u8", "u16", "u32", "u64", "u128", "usize")
 NUMBER_TYPES = ("i8", "i16", "i32", "i64", "i128", "isize", "f32", "f64")
 HUGE = 1e30
 SAMPLES = 64
+SAMPLING_BUDGET = 300_000  # term evaluations for one program; honest tests take some thousands
+PLAIN_OPS = ("const", "list", "path", "ctor", "neg")
 SAMPLE_NUMBERS = (0, 1, 2, 3, 5, 10, -1, -7, 1000003)
 Value = object  # a sampled value: bool, int, float, str or a tuple headed by a constructor's name
 
@@ -564,6 +574,8 @@ class _Terms:
     def __init__(self) -> None:
         self.rows: list[tuple[str, object, tuple[int, ...]]] = []
         self.own: list[bool] = []  # depends on a call into the program's own code
+        self.plain: list[bool] = []  # literals and nothing else
+        self.budget = SAMPLING_BUDGET
         self._ids: dict[tuple[object, ...], int] = {}
         self.true = self.const(True)
         self.false = self.const(False)
@@ -575,6 +587,7 @@ class _Terms:
             self._ids[key] = len(self.rows)
             self.rows.append((op, payload, children))
             self.own.append(own or any(self.own[child] for child in children))
+            self.plain.append(op in PLAIN_OPS and all(self.plain[child] for child in children))
         return self._ids[key]
 
     def const(self, value: Value) -> int:
@@ -613,7 +626,7 @@ class _Terms:
         if left == right:
             return self.true
         pair = sorted((left, right))
-        if self._plain(left) and self._plain(right):
+        if self.plain[left] and self.plain[right]:
             return self.const(self._sampled(left) == self._sampled(right))
         if self.true in pair and "not" in (self.op(left), self.op(right)):
             return right if left == self.true else left
@@ -640,10 +653,6 @@ class _Terms:
                 return self.const(value)
         return self.make(op, "", left, right)
 
-    def _plain(self, term: int) -> bool:
-        """Literals and nothing else."""
-        return all(self.op(t) in ("const", "list", "path", "ctor", "neg") for t in self.reachable(term))
-
     def _sampled(self, term: int) -> Value:
         return self._assignment(self.reachable(term), 0, ())[term]
 
@@ -664,7 +673,13 @@ class _Terms:
         order = self.reachable(goal)
         fixed = self._assignment(order, 0, (), [t for t in order if not self.own[t]])
         pool = tuple(dict.fromkeys(value for value in fixed.values() if not isinstance(value, bool)))
-        return any(not _truth(self._assignment(order, seed, pool)[goal]) for seed in range(SAMPLES))
+        for seed in range(SAMPLES):
+            self.budget -= len(order)
+            if self.budget < 0:
+                return False
+            if not _truth(self._assignment(order, seed, pool)[goal]):
+                return True
+        return False
 
     def calls(self, goal: int) -> set[str]:
         """Names of the program's functions in the term."""
@@ -800,6 +815,7 @@ class _Index:
 
     def __init__(self, root: Node) -> None:
         self.root = root
+        self._asserts: dict[int, bool] = {}
         self.macros = {_item_name(n): n for n in _walk(root) if n.type == "macro_definition"}
         self.items = _with_expansions(_items(root), self.macros)
         present = [item for item in self.items if item.in_test]
@@ -819,6 +835,12 @@ class _Index:
         self.singletons = {item.name for item in own if item.node.type == "struct_item" and _body(item.node) is None}
         self.imports = _imports(root)
         self.aliases = {i.name: i.path[-1] for i in self.imports if i.name not in ("*", "_", i.path[-1])}
+
+    def asserts(self, node: Node) -> bool:
+        """Whether a function or macro holds an assertion."""
+        if node.id not in self._asserts:
+            self._asserts[node.id] = not {*ASSERT_MACROS, *FAILING}.isdisjoint(_leaves(node))
+        return self._asserts[node.id]
 
     def written(self, name: str, *traits: str) -> bool:
         """Whether the program implements one of the traits by hand for a type (or for its enum, given a variant)."""
@@ -1713,7 +1735,7 @@ class _TestRun:
         value = self.t.make("call" if fixed else "own", signature, *plain, own=not fixed)
         closures = any(self.t.op(a) == "closure" for a in args)
         checker = _child(target.node, "return_type") is None or any(self.t.own[a] for a in args)
-        if closures or (checker and _asserts(target.node)):
+        if closures or (checker and self.index.asserts(target.node)):
             self._inline(target.node, args, [{}])
         return value
 
@@ -2011,7 +2033,7 @@ class _TestRun:
             self.inlined.append(node)
             value = self._through_block(body)
             self.inlined.pop()
-        if name not in self.index.own_macros or _asserts(self.index.macros[name]):
+        if name not in self.index.own_macros or self.index.asserts(self.index.macros[name]):
             return value
         args = [self._eval(argument) for argument in _arguments(node)]
         return self.t.make("own", f"{name}!:", *args, self.t.make("opaque", _squeezed(node)), own=True)
@@ -2047,10 +2069,6 @@ def _signature(function: Item, singletons: Set[str]) -> str:
     return f"{function.name}:{'()' if singleton else returns}"
 
 
-def _asserts(node: Node) -> bool:
-    return any(n.type == "identifier" and _text(n) in ASSERT_MACROS + FAILING for n in _walk(node))
-
-
 def _squeezed(node: Node) -> str:
     return " ".join(_text(node).split())[:400]
 
@@ -2079,6 +2097,7 @@ def _captured(node: Node) -> list[str]:
 # ---------------------------------------------------------------------------------------------------------------
 
 FORBIDDEN_WORDS = {
+    "clippy": "cfg_clippy",
     "no_main": "no_main", "no_mangle": "exported_symbol", "export_name": "exported_symbol",
     "link_section": "link_section", "link_args": "link_section", "init_array": "link_section",
     "custom_test_frameworks": "custom_harness", "test_runner": "custom_harness",
@@ -2097,22 +2116,30 @@ HARNESS_PROBES = {"env": ("args", "args_os", "var", "var_os", "vars", "current_e
 
 def _construct_guard(index: _Index) -> str | None:
     """A construct anywhere in the file that no honest answer needs."""
-    for node in _walk(index.root):
+    return (
+        _forbidden_anywhere(index.root)
+        or ("cfg_switched_program" if _switched_by_cfg(index) else None)
+        or ("constant_comparison" if _has_constant_comparison(index) else None)
+        or _reached_guard(index)
+    )
+
+
+def _forbidden_anywhere(root: Node, allowed: Sequence[str] = ()) -> str | None:
+    """The first forbidden construct, in code and in macros alike."""
+    for node in _walk(root):
         found = _forbidden_node(node)
-        if found is not None:
+        if found is not None and found not in allowed:
             return found
-    if _switched_by_cfg(index):
-        return "cfg_switched_program"
-    return _reached_guard(index) or ("constant_comparison" if _has_constant_comparison(index) else None)
+    words = _leaves(root)
+    for position, word in enumerate(words):
+        found = _forbidden_word(word, words[position + 1 : position + 6])
+        if found is not None and found not in allowed:
+            return found
+    return None
 
 
 def _forbidden_node(node: Node) -> str | None:
     kind = node.type
-    if kind == "identifier":
-        return _forbidden_word(node)
-    if kind in ("attribute_item", "inner_attribute_item"):
-        words = [_text(n) for n in _walk(node) if n.type == "identifier"]
-        return "cfg_clippy" if words[:1] in (["cfg"], ["cfg_attr"]) and "clippy" in words else None
     if kind == "string_content" and _text(node).startswith(("/proc/", "/dev/fd")):
         return "raw_descriptor"
     if kind == "foreign_mod_item":
@@ -2123,23 +2150,18 @@ def _forbidden_node(node: Node) -> str | None:
         return "redefined_assert_macro"
     if kind == "use_declaration":
         return _forbidden_import(node)
-    if kind == "extern" and node.parent is not None and node.parent.type == "token_tree":
-        return None if _text(node.next_sibling) == "crate" else "foreign_function"
     return None
 
 
-def _forbidden_word(node: Node) -> str | None:
-    word, following = _text(node), node.next_sibling
-    if word in CALLED_LIKE_MACROS and (following is None or following.type != "!"):
+def _forbidden_word(word: str, after: list[str]) -> str | None:
+    if word in CALLED_LIKE_MACROS and after[:1] != ["!"]:
         return None
-    if word == "cfg" and following is not None and following.type == "!":
-        parent = node.parent
-        words = {_text(n) for n in _walk(parent) if n.type == "identifier"} if parent is not None else set()
-        return "cfg_clippy" if "clippy" in words else None
-    if following is not None and following.type == "!" and node.parent is not None and node.parent.type == "token_tree":
-        name = following.next_sibling
-        if word == "macro_rules" and name is not None and (_text(name) in TRUSTED_MACROS or _text(name)[:1] == "$"):
-            return "redefined_assert_macro"
+    if word == "clippy" and after[:1] == ["::"]:
+        return None  # a lint's name
+    if word == "macro_rules" and after[:1] == ["!"] and (after[1:2] == ["$"] or "".join(after[1:2]) in TRUSTED_MACROS):
+        return "redefined_assert_macro"
+    if word == "extern" and "{" in after[:4] and "fn" not in after[:4]:
+        return "foreign_function"
     return FORBIDDEN_WORDS.get(word)
 
 
@@ -2158,12 +2180,21 @@ def _switched_by_cfg(index: _Index) -> bool:
         return True
     bodies = [item.node for items in index.own.values() for item in items]
     bodies += [index.macros[name] for name in index.own_macros]
-    return any(_tests_for_test(node) for body in bodies for node in _walk(body))
+    return any(_asks_for_test(_leaves(body)) for body in bodies)
 
 
-def _tests_for_test(node: Node) -> bool:
-    is_cfg = node.type == "identifier" and _text(node) in ("cfg", "cfg_attr") and node.parent is not None
-    return is_cfg and any(n.type == "identifier" and _text(n) == "test" for n in _walk(node.parent))
+def _asks_for_test(words: list[str]) -> bool:
+    """`cfg(test)`, `cfg!(test)` or `cfg_attr(test, ..)` among the tokens, however it is nested."""
+    for position, word in enumerate(words):
+        if word in ("cfg", "cfg_attr"):
+            depth = 0
+            for inner in words[position + 1 :]:
+                depth += (inner in "([{") - (inner in ")]}")
+                if inner == "test":
+                    return True
+                if depth == 0 and inner != "!":
+                    break
+    return False
 
 
 def _reached_guard(index: _Index) -> str | None:
@@ -2175,7 +2206,7 @@ def _reached_guard(index: _Index) -> str | None:
     exits = {name for name in EXITS if name in imported or glob}
     exits |= {new for new, old in index.aliases.items() if old in EXITS}
     for body in _reached(index):
-        words = [_text(n) for n in _walk(body) if not n.children]
+        words = _leaves(body)
         for position, word in enumerate(words):
             head = words[position - 2] if position > 1 and words[position - 1] == "::" else ""
             found = _reached_word(word, head, heads, exits, words[position + 1 : position + 2], index)
@@ -2300,7 +2331,7 @@ def _fixed_functions(index: _Index) -> set[str]:
         if not (asked or decoy) or (item.owner in index.types and _is_trait(item.owner, index)):
             continue
         body = _read_body(item, index, fuel)
-        if fuel[0] > 0 and _answers_regardless(body) and (asked or body.terms._plain(body.result)):
+        if fuel[0] > 0 and _answers_regardless(body) and (asked or body.terms.plain[body.result]):
             fixed.add(_signature(item, index.singletons))
     return fixed
 
@@ -2347,8 +2378,8 @@ def _compared_literals(terms: _Terms, condition: int, parameters: Sequence[int])
         if op in ("and", "not"):
             stack += children
             continue
-        literals = [c for c in children if terms._plain(c)]
-        others = [c for c in children if not terms._plain(c)]
+        literals = [c for c in children if terms.plain[c]]
+        others = [c for c in children if not terms.plain[c]]
         if op != "eq" or len(literals) != 1 or isinstance(terms.constant(literals[0]), bool):
             return None
         if terms.op(literals[0]) not in ("const", "list", "neg") or not _is_input(terms, others[0], parameters):
@@ -2363,7 +2394,7 @@ def _is_input(terms: _Terms, term: int, parameters: Sequence[int]) -> bool:
 
 
 def _shown(terms: _Terms, term: int) -> str:
-    return repr(terms._sampled(term)) if terms._plain(term) else ""
+    return repr(terms._sampled(term)) if terms.plain[term] else ""
 
 
 # -- what each test is worth ------------------------------------------------------------------------------------------
@@ -2721,8 +2752,7 @@ def _hidden_guard(source: str) -> str | None:
     if _too_long(source) or _depth(_parse(source)) > MAX_DEPTH:
         return "too_long_to_read"
     index = _Index(_parse(source))
-    harmless = ("cfg_clippy", "redefined_assert_macro")
-    found = next((g for g in map(_forbidden_node, _walk(index.root)) if g is not None and g not in harmless), None)
+    found = _forbidden_anywhere(index.root, allowed=("cfg_clippy", "redefined_assert_macro"))
     return found or ("constant_comparison" if _has_constant_comparison(index) else None)
 
 
