@@ -32,6 +32,7 @@ if shutil.which("cargo") is None:
 
 from rust_code import extract_program  # noqa: E402
 from rust_tool import Job, Judge, Verdict  # noqa: E402
+from sandbox import SandboxUnavailable  # noqa: E402
 
 CASES = Path(__file__).parent / "cases"
 HONEST_SHARE = 0.97
@@ -184,7 +185,7 @@ def problem(case: dict, verdict: Verdict, outside: Outside) -> str | None:
     if outside.file_secret in shown or outside.variable_secret in shown:
         return "a secret stands in the verdict"
     if verdict.error_kind == "infra":
-        return "the machine is blamed for what the program did"
+        return f"the machine is blamed: {[d.message[:200] for d in verdict.diagnostics[:2]]}"
     wanted = case["must"].split(":")[0]
     if wanted == "must pass" and not verdict.test_passed:
         return f"does not pass: {verdict.error_kind} {[d.message[:200] for d in verdict.diagnostics[:2]]}"
@@ -193,13 +194,19 @@ def problem(case: dict, verdict: Verdict, outside: Outside) -> str | None:
     return None
 
 
-def check_escapes(cases: list[dict], outside: Outside) -> None:
+def sealed_judge(tier: str, scratch: str) -> Judge:
+    """A judge that takes short limits. Skips the test where this tier does not work: nothing hostile runs unsealed."""
+    try:
+        return Judge(workers=2, run_timeout_s=1.0, build_timeout_s=6.0, sandbox=tier, scratch_dir=scratch)
+    except SandboxUnavailable as missing:
+        pytest.skip(f"no {tier} sandbox on this machine: {missing}")
+
+
+def check_escapes(cases: list[dict], outside: Outside, tier: str = "auto") -> None:
     children, before = living_children(), outside.state()
     rss_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as scratch:
-        with Judge(workers=2, run_timeout_s=1.0, build_timeout_s=6.0, scratch_dir=scratch) as judge:
-            if judge.describe()["sandbox"]["tier"] == "plain":
-                pytest.skip("no sandbox on this machine: hostile programs are not run")
+        with sealed_judge(tier, scratch) as judge:
             verdicts = judge.grade([Job(extract_program(outside.fill(c["completion"]))) for c in cases])
         left = [str(path) for path in Path(scratch).rglob("*")]
     grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - rss_before) / 1024
@@ -229,5 +236,6 @@ def test_sampled_hostile_programs_get_nowhere(outside, adopt_orphans):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_hostile_programs_get_nowhere(outside, adopt_orphans):
-    check_escapes(load("escapes"), outside)
+@pytest.mark.parametrize("tier", ["bwrap", "landlock"])
+def test_hostile_programs_get_nowhere(outside, adopt_orphans, tier):
+    check_escapes(load("escapes"), outside, tier)
