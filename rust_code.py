@@ -557,6 +557,7 @@ SIZE_METHODS = ("len", "count", "capacity", "elapsed", "abs_diff", "unsigned_abs
 UNSIGNED_TYPES = ("u8", "u16", "u32", "u64", "u128", "usize")
 NUMBER_TYPES = ("i8", "i16", "i32", "i64", "i128", "isize", "f32", "f64")
 HUGE = 1e30
+LIMITS = tuple(2**bits - 1 for bits in (8, 16, 32, 64, 128))
 SAMPLES = 64
 SAMPLING_BUDGET = 300_000  # term evaluations for one program; honest tests take some thousands
 PLAIN_OPS = ("const", "list", "path", "ctor", "neg")
@@ -647,6 +648,8 @@ class _Terms:
 
     def arithmetic(self, op: str, left: int, right: int) -> int:
         a, b = self.constant(left), self.constant(right)
+        if left == right and op in ("/", "%", "-", "^"):
+            return self.const(1 if op == "/" else 0)
         if _is_number(a) and _is_number(b):
             value = _arithmetic(op, a, b)
             if value is not None:
@@ -797,6 +800,9 @@ def _interpreted_access(op: str, payload: object, args: list[Value]) -> Value | 
         return min(max(first, args[1]), args[2])
     if op == "method" and payload in ("min", "max") and len(args) == 2 and all(map(_is_number, args)):
         return min(args) if payload == "min" else max(args)
+    if op == "method" and payload in ("saturating_sub", "saturating_add") and all(map(_is_number, args)):
+        if len(args) == 2 and args[1] in LIMITS:
+            return args[1] if payload == "saturating_add" else 0
     if op == "method" and payload == "len" and isinstance(first, tuple) and first and first[0] == "[]":
         return len(first) - 1
     return None
@@ -832,6 +838,8 @@ class _Index:
         for item in functions:
             self.traits.setdefault(item.owner, set()).add(item.trait)
         self.fixed: set[str] = set()  # signatures of functions that answer the same whatever they are asked
+        self.projections: dict[str, int] = {}  # signatures of functions that hand back one of their arguments
+        self.statics = _stateful_statics(root)
         self.singletons = {item.name for item in own if item.node.type == "struct_item" and _body(item.node) is None}
         self.imports = _imports(root)
         self.aliases = {i.name: i.path[-1] for i in self.imports if i.name not in ("*", "_", i.path[-1])}
@@ -846,6 +854,21 @@ class _Index:
         """Whether the program implements one of the traits by hand for a type (or for its enum, given a variant)."""
         owner = self.variants.get(name, name)
         return any(trait in self.traits.get(owner, ()) for trait in traits)
+
+
+def _stateful_statics(root: Node) -> set[str]:
+    """Names of statics that can change: atomics, locks, cells, `static mut`, thread locals."""
+    names = set()
+    for node in _walk(root):
+        if node.type == "static_item":
+            words = _leaves(_child(node, "type") or node)
+            kinds = ("Atomic", "Mutex", "RwLock", "Cell", "RefCell", "OnceLock", "OnceCell")
+            if any(word.startswith(kinds) for word in words) or "mut" in map(_text, node.children):
+                names.add(_item_name(node))
+        elif node.type == "macro_invocation" and _item_name(node) == "thread_local":
+            words = _leaves(node)
+            names |= {words[i + 1] for i, word in enumerate(words[:-1]) if word == "static"}
+    return names
 
 
 TYPE_ITEMS = ("struct_item", "enum_item", "union_item", "type_item", "trait_item")
@@ -943,6 +966,9 @@ READS = ("len", "is_empty", "contains", "get", "first", "last", "chars", "bytes"
          *SAME_VALUE)  # fmt: skip
 LAZY = ("map", "filter", "inspect", "filter_map", "flat_map", "take_while", "skip_while", "map_while", "scan", "zip",
         "enumerate", "rev", "take", "skip", "chain", "cloned", "copied", "peekable", "step_by", "fuse")  # fmt: skip
+CONVERSIONS = {"into": ("From", "Into"), "try_into": ("TryFrom", "TryInto"), "parse": ("FromStr",), "sum": ("Sum",),
+               "collect": ("FromIterator",), "product": ("Product",), "extend": ("Extend",)}  # fmt: skip
+TYPE_ONLY = ("type_name_of_val", "size_of_val", "align_of_val", "type_id")  # these look at a type, not at a value
 ON_FAILURE = ("unwrap_or_else", "or_else", "map_err", "ok_or_else")
 WRAPPERS = ("from", "new", "Box", "Rc", "Arc", "String", "Vec", "Wrapping", "AssertUnwindSafe", "black_box", "identity")
 FAILING = ("panic", "unreachable", "todo", "unimplemented")
@@ -985,6 +1011,7 @@ class _TestRun:
         self.checks: list[_Check] = []
         self.site: tuple[int, int] | None = None  # of the outermost macro being followed
         self.in_file = True
+        self.leaked: set[int] = set()  # values that the test puts into the program's statics
 
     def follow(self, test: Item) -> list[_Check]:
         self.modules, self.in_file = test.modules, not test.expanded
@@ -998,7 +1025,8 @@ class _TestRun:
     def _check(self, condition: int, text: str) -> None:
         if self.dead or self.muted:
             return
-        goal = condition
+        sides = set(self.t.children(condition)) if self.t.op(condition) == "eq" else set()
+        goal = self.t.true if sides & self.leaked else condition
         for known in self.path:
             if self.t.own[known]:
                 goal = self.t.either(self.t.negated(known), goal)
@@ -1068,6 +1096,8 @@ class _TestRun:
 
     def _on_try_expression(self, node: Node) -> int:
         value = self._through(node)
+        if len(self.inlined) == 1 and self.t.op(value) == "ite":
+            self._check(self._is_okay(value), _squeezed(node))
         if self.t.op(value) in ("path", "ctor") and self.t.payload(value) in ("None", "Err"):
             self.dead = self.dead or "return"
         return self._unwrapped(value)
@@ -1136,7 +1166,10 @@ class _TestRun:
     def _own_operation(self, symbol: str, *operands: int) -> int | None:
         """An operator that the program implements for a type of its own is a call into the program."""
         traits = {"==": ("PartialEq",), "<": ("PartialOrd", "Ord"), "neg": ("Neg",), "!": ("Not",),
-                  "[]": ("Index", "Deref")}.get(symbol, (OPERATOR_TRAITS.get(symbol, "-"),))  # fmt: skip
+                  "[]": ("Index", "Deref")}.get(symbol)  # fmt: skip
+        if traits is None:
+            trait = OPERATOR_TRAITS.get(symbol.removesuffix("="), "-")
+            traits = (trait + "Assign",) if symbol.endswith("=") else (trait,)
         names = [str(self.t.payload(o)) for o in map(self._shape, operands) if self.t.op(o) in ("ctor", "path")]
         if any(self.index.written(name, *traits) for name in names):
             kind = "bool" if symbol in ("==", "<") else ""
@@ -1171,8 +1204,10 @@ class _TestRun:
 
     def _combined(self, operator: str, left: int, right: int) -> int:
         logical = ("eq", "lt", "not", "and", "is")
-        if operator in ("&", "|") and any(self.t.op(s) in logical or isinstance(self.t.constant(s), bool)
+        if operator in ("&", "|", "^") and any(self.t.op(s) in logical or isinstance(self.t.constant(s), bool)
                                           for s in (left, right)):  # fmt: skip
+            if operator == "^":
+                return self.t.negated(self._equal(left, right))
             return self.t.both(left, right) if operator == "&" else self.t.either(left, right)
         return self._own_operation(operator, left, right) or self.t.arithmetic(operator, left, right)
 
@@ -1188,7 +1223,9 @@ class _TestRun:
 
     def _on_compound_assignment_expr(self, node: Node) -> int:
         place = _child(node, "left")
-        value = self._combined(_text(_child(node, "operator"))[:-1], self._eval(place), self._eval(_child(node, "right")))
+        operator = _text(_child(node, "operator"))
+        left, right = self._eval(place), self._eval(_child(node, "right"))
+        value = self._own_operation(operator, left, right) or self._combined(operator[:-1], left, right)
         self._assign(place, value)
         return self.t.unit
 
@@ -1235,6 +1272,10 @@ class _TestRun:
     def _named(self, name: str, head: tuple[str, ...]) -> int:
         """A path that is not a variable: a constant, a function as a value, or a unit constructor."""
         constants = self.index.constants.get(name)
+        if constants and name in self.index.statics:
+            return self.t.make("path", name)
+        if constants and not constants[0].test_side and "fn" in _leaves(_child(constants[0].node, "type") or self.index.root):
+            return self.t.make("fnref", f"{name}:", own=True)
         if constants and len(self.inlined) < MAX_INLINING:
             self.inlined.append(constants[0].node)
             saved, self.scopes = self.scopes, [{}]
@@ -1611,6 +1652,12 @@ class _TestRun:
         return self.t.true
 
     def _is(self, constructor: str, value: int) -> int:
+        if self.t.op(value) == "ite" and self.depth < MAX_EVAL_DEPTH:
+            condition, then, otherwise = self.t.children(value)
+            self.depth += 1
+            chosen = self.t.chosen(condition, self._is(constructor, then), self._is(constructor, otherwise))
+            self.depth -= 1
+            return chosen
         if self.t.op(value) in ("ctor", "path"):
             return self.t.const(self.t.payload(value) == constructor)
         if constructor in ("None", "Err"):
@@ -1677,6 +1724,8 @@ class _TestRun:
             head = (_base_name(_text(_child(callee, "path"))),)
         elif callee.type != "identifier" or self._slot(name) is not None:
             return self._apply(self._eval(callee), args)
+        if not head and name in self.index.constants:
+            return self._apply(self._named(name, ()), args)
         special = self._special_call(name, args, node)
         if special is not None:
             return special
@@ -1685,8 +1734,16 @@ class _TestRun:
             return self._call_item(target, args)
         if name[:1].isupper():
             return self.t.make("ctor", name, *args)
+        if name in TYPE_ONLY:
+            return self.t.make("opaque", f"{name} of {_squeezed(node)}")
+        if name.startswith("from_utf8") and args and self.t.rows[args[0]][:2] in (("method", "into_bytes"), ("method", "as_bytes")):
+            text = self.t.children(args[0])[0]
+            return self.t.make("ctor", "Ok", text) if name == "from_utf8" else text
         if name == "new" and head and head[0].startswith("Lazy") and self.t.op(args[0] if args else 0) == "closure":
-            return self._apply(args[0], [])
+            self.muted += 1
+            value = self._apply(args[0], [])
+            self.muted -= 1
+            return value
         if name in WRAPPERS and len(args) == 1:
             return args[0]
         if name in ("new", "with_capacity", "empty"):
@@ -1732,6 +1789,9 @@ class _TestRun:
         signature = _signature(target, self.index.singletons)
         plain = [a for a in args if self.t.op(a) != "closure"]
         fixed = signature in self.index.fixed
+        given = self.index.projections.get(signature)
+        if given is not None and given < len(args) and not target.trait:
+            return args[given]
         value = self.t.make("call" if fixed else "own", signature, *plain, own=not fixed)
         closures = any(self.t.op(a) == "closure" for a in args)
         checker = _child(target.node, "return_type") is None or any(self.t.own[a] for a in args)
@@ -1782,11 +1842,18 @@ class _TestRun:
         receiver = self._eval(receiver_node)
         args = [self._eval(argument) for argument in nodes]
         value = self._method_value(node, name, receiver, args)
+        if args and self.index.statics and len(self.inlined) < MAX_INLINING:
+            paths = {self.t.payload(t) for t in self.t.reachable(receiver) if self.t.op(t) == "path"}
+            self.leaked |= set(args) if paths & self.index.statics else set()
         slot = self._root_slot(receiver_node)
         own = self.index.own.get(name, [])
         reads = any("&mut" not in _text(p) for item in own for p in _parameters(item.node)[:1]) if own else name in READS
-        if slot in self.mutable and not reads:
-            self._touch(slot, value, name)
+        if slot in self.mutable and not reads and not self.dead:
+            before = self.t.rows[self.store[slot]]
+            if name == "reverse" and before[:2] == ("after", "reverse"):
+                self.store[slot] = before[2][1]
+            else:
+                self._touch(slot, value, name)
         for position, argument in enumerate(nodes):
             if argument.type == "reference_expression" and any(c.type == "mutable_specifier" for c in argument.children):
                 self._touch(self._root_slot(argument), value, str(position))
@@ -1806,6 +1873,8 @@ class _TestRun:
         closures = [a for a in args if self.t.op(a) in ("closure", "fnref")]
         if closures and fields is None:
             return self._with_closures(node, name, receiver, args)
+        if name == "map" and [self.t.rows[a][:2] for a in args] == [("path", "identity")]:
+            return receiver
         return self._plain_method(name, receiver, args)
 
     def _extends_std(self, method: Item) -> bool:
@@ -1828,28 +1897,76 @@ class _TestRun:
         return owner in self.index.types and bool(self.index.traits.get(owner))
 
     def _plain_method(self, name: str, receiver: int, args: list[int]) -> int:
+        if any(trait in traits for traits in self.index.traits.values() for trait in CONVERSIONS.get(name, ())):
+            return self.t.make("own", f"{name}:", receiver, *args, own=True)
         if name in SAME_VALUE and not args:
             return receiver
         if name in ("unwrap", "expect"):
+            if self.t.op(receiver) == "ite":  # decided in the tests: what a checking helper found
+                self._check(self._is_okay(receiver), name)
             return self._unwrapped(receiver)
         if name in ("is_some", "is_ok", "is_none", "is_err"):
             return self._is({"some": "Some", "ok": "Ok", "none": "None", "err": "Err"}[name[3:]], receiver)
-        if name in ("eq", "ne") and len(args) == 1:
-            equal = self._equal(receiver, args[0])
-            return equal if name == "eq" else self.t.negated(equal)
+        compared = self._comparison(name, receiver, args)
+        if compared is not None:
+            return compared
+        if name == "or" and args:
+            return self.t.chosen(self._is_okay(receiver), receiver, args[0])
+        if name == "rev" and self.t.rows[receiver][:2] == ("method", "rev"):
+            return self.t.children(receiver)[0]
+        first = self.t.constant(args[0]) if args else None
+        if (name in ("starts_with", "ends_with", "contains") and first == "") or (name, first) == ("is_char_boundary", 0):
+            return self.t.true
         if name in ("next", "first", "last", "pop") and not args:
             elements = self._elements(receiver)
             if elements is not None:
                 return self.t.make("ctor", "Some", elements[0]) if elements else self.t.make("path", "None")
         if name == "contains" and len(args) == 1 and self.t.op(receiver) in ("list", "range"):
             return self._contained(receiver, args[0])
-        if name == "count" and not args:
-            name = "len"
+        if name in ("len", "count") and not args:
+            length = self._length(receiver)
+            return self.t.make("method", "len", receiver) if length is None else self.t.const(length)
         if name == "is_empty" and self.t.op(receiver) == "list":
             return self.t.const(not self.t.children(receiver))
         if name in ("then_some", "then") and args:
             return self.t.chosen(receiver, self.t.make("ctor", "Some", args[0]), self.t.make("path", "None"))
         return self.t.make("method", name, receiver, *args)
+
+    def _comparison(self, name: str, receiver: int, args: list[int]) -> int | None:
+        """Comparison methods, and the tests of what an ordering is."""
+        orderings = {"is_eq": ("Equal",), "is_lt": ("Less",), "is_gt": ("Greater",), "is_ne": ("Less", "Greater"),
+                     "is_le": ("Less", "Equal"), "is_ge": ("Greater", "Equal")}  # fmt: skip
+        if name in orderings and not args:
+            found = self.t.false
+            for ordering in orderings[name]:
+                found = self.t.either(found, self._equal(receiver, self.t.make("path", ordering)))
+            return found
+        if len(args) != 1 or name not in ("eq", "ne", "cmp", "partial_cmp", "total_cmp"):
+            return None
+        equal = self._equal(receiver, args[0])
+        if name in ("eq", "ne"):
+            return equal if name == "eq" else self.t.negated(equal)
+        less = self._own_operation("<", receiver, args[0]) or self.t.less(receiver, args[0])
+        paths = [self.t.make("path", ordering) for ordering in ("Less", "Equal", "Greater")]
+        ordering = self.t.chosen(equal, paths[1], self.t.chosen(less, paths[0], paths[2]))
+        return self.t.make("ctor", "Some", ordering) if name == "partial_cmp" else ordering
+
+    def _is_okay(self, term: int) -> int:
+        """Whether an Option or Result holds a value."""
+        if self.t.op(term) == "ite":
+            condition, then, otherwise = self.t.children(term)
+            return self.t.chosen(condition, self._is_okay(then), self._is_okay(otherwise))
+        if self.t.op(term) in ("ctor", "path"):
+            return self.t.const(self.t.payload(term) in ("Some", "Ok"))
+        return self.t.make("is", "Ok", term)
+
+    def _length(self, term: int) -> int | None:
+        """How many things a literal list still has after adapters that keep their number."""
+        while self.t.op(term) == "method" and self.t.payload(term) in ("map", "collect", "enumerate", "rev", "inspect"):
+            term = self.t.children(term)[0]
+        if self.t.op(term) == "list" and self.t.payload(term) == "[]":
+            return len(self.t.children(term))
+        return None
 
     def _contained(self, receiver: int, value: int) -> int:
         parts = self.t.children(receiver)
@@ -1878,6 +1995,8 @@ class _TestRun:
             for row in rows:
                 results.append(self._closure_call(name, closure, receiver, row, plain))
         self.muted -= silent
+        if name == "map" and self.t.op(receiver) == "ctor" and len(results) == 1:
+            return self.t.make("ctor", self.t.payload(receiver), results[0])
         if name in ("all", "any") and (elements is not None or set(results) & {self.t.true, self.t.false}):
             joined = self.t.const(name == "all")
             for result in results:
@@ -2110,7 +2229,7 @@ TRUSTED_MACROS = (*ASSERT_MACROS, *FAILING, "matches")
 EXITS = ("exit", "abort", "_exit", "exit_group")
 EXIT_HEADS = ("process", "libc", "intrinsics")
 HOOKS = ("set_hook", "take_hook", "update_hook", "always_abort")
-HARNESS_PROBES = {"env": ("args", "args_os", "var", "var_os", "vars", "current_exe"), "Location": ("caller",),
+HARNESS_PROBES = {"env": ("args", "args_os", "vars", "vars_os", "current_exe"), "Location": ("caller",),
                   "thread": ("current",), "Backtrace": ("capture", "force_capture")}  # fmt: skip
 
 
@@ -2207,6 +2326,9 @@ def _reached_guard(index: _Index) -> str | None:
     exits |= {new for new, old in index.aliases.items() if old in EXITS}
     for body in _reached(index):
         words = _leaves(body)
+        names = [_text(n) for n in _walk(body) if n.type == "string_content"]
+        if {"var", "var_os"} & set(words) and any(name.startswith(("CARGO", "RUST", "NEXTEST")) for name in names):
+            return "detects_harness"
         for position, word in enumerate(words):
             head = words[position - 2] if position > 1 and words[position - 1] == "::" else ""
             found = _reached_word(word, head, heads, exits, words[position + 1 : position + 2], index)
@@ -2331,6 +2453,8 @@ def _fixed_functions(index: _Index) -> set[str]:
         if not (asked or decoy) or (item.owner in index.types and _is_trait(item.owner, index)):
             continue
         body = _read_body(item, index, fuel)
+        if len(body.parameters) > 1 and body.result in body.parameters:
+            index.projections[_signature(item, index.singletons)] = body.parameters.index(body.result)
         if fuel[0] > 0 and _answers_regardless(body) and (asked or body.terms.plain[body.result]):
             fixed.add(_signature(item, index.singletons))
     return fixed
@@ -2350,23 +2474,25 @@ def _names_its_inputs(body: _Body, asked: Sequence[tuple[int, ...]], asked_terms
     Its result is literals chosen by comparing parameters with literals, no more than MAX_KEYS of them, each used as an
     input by a test, and no test asks for anything else: then the tests cannot tell it from a real solution.
     """
-    terms, keys, stack = body.terms, set(), [body.result]
+    terms, keys, arms, stack = body.terms, set(), 0, [body.result]
     if not asked or terms.op(body.result) != "ite":
         return False
     while stack:
         op, payload, children = terms.rows[stack.pop()]
         if op == "ite":
             stack += children[1:]
+            arms += 1
             found = _compared_literals(terms, children[0], body.parameters)
             if found is None:
                 return False
             keys |= found
-        elif op == "const" or op in ("list", "path", "ctor", "neg"):
+        elif op in PLAIN_OPS:
             stack += children
         elif not (op == "call" and not children):
             return False
     inputs = [{_shown(asked_terms, a) for call in calls for a in asked_terms.reachable(call)} for calls in asked]
-    return 0 < len(keys) <= MAX_KEYS and all(any(k in i for i in inputs) for k in keys) and all(keys & i for i in inputs)
+    known = all(keys & i or "('[]',)" in i for i in inputs)
+    return bool(keys) and arms <= MAX_KEYS and all(any(k in i for i in inputs) for k in keys) and known
 
 
 def _compared_literals(terms: _Terms, condition: int, parameters: Sequence[int]) -> set[str] | None:
@@ -2374,9 +2500,11 @@ def _compared_literals(terms: _Terms, condition: int, parameters: Sequence[int])
     keys: set[str] = set()
     stack = [condition]
     while stack:
-        op, _, children = terms.rows[stack.pop()]
+        op, payload, children = terms.rows[stack.pop()]
         if op in ("and", "not"):
             stack += children
+            continue
+        if op == "is" and str(payload)[:1] == "[" and _is_input(terms, children[0], parameters):
             continue
         literals = [c for c in children if terms.plain[c]]
         others = [c for c in children if not terms.plain[c]]
