@@ -28,7 +28,8 @@ What it does not cover:
 * "landlock" without the right to change root (an ordinary user where user namespaces are off): names, sizes and times
   of files outside can be asked for (not their content, nor a folder's list), /tmp is denied ($TMPDIR is the job's own),
   and where no tmpfs can be mounted, `tmp_bytes` is checked 20 times a second instead of enforced;
-* "bwrap" lets a program execute itself again (not fork); "landlock" does not;
+* "bwrap" lets a program execute itself again (not fork); "landlock" does not; for an ordinary user, a command that
+  bwrap was just starting when somebody killed the launcher (not the grader) lives on until its CPU limit;
 * that a program tells the truth: exit codes and outputs are the program's own words.
 """
 
@@ -139,7 +140,7 @@ class Sandbox:
     ):
         """Starts the launcher, without canaries: use `open_sandbox`.
 
-        `extras`: what the landlock tier may add where the kernel lets it; fewer to try how it is elsewhere.
+        `extras`: what may be added to the tier's own means where the kernel lets it; fewer to try how it is elsewhere.
 
         Raises:
             SandboxUnavailable: the launcher does not start here.
@@ -168,7 +169,7 @@ class Sandbox:
 
     @property
     def powers(self) -> tuple[str, ...]:
-        """What the landlock tier could add: some of "mount", "net", "pid" (namespaces) and "chroot"."""
+        """What could be added to the tier's own means: some of "mount", "net", "pid" (namespaces) and "chroot"."""
         return self._launcher.powers
 
     @property

@@ -869,22 +869,29 @@ def _unprivileged_uids():
 # ------------------------------------------------------------------------------------------------------------------
 
 
-def enter_namespaces():
-    """Leaves the machine's network, processes and mounts behind where the kernel lets us. Returns what we may now do.
+def enter_namespaces(tier):
+    """Leaves the machine's processes behind where the kernel lets us, and for Landlock its network and mounts, too.
 
-    Once for all jobs, so it costs them nothing. On top of Landlock and seccomp, never instead: where it is refused
-    (a container without capabilities) the sandbox is whole without, but a program then sees its temporary folder under
-    another name than /tmp, and the size of that folder is looked at instead of limited.
+    Returns what we may do now. Once for all jobs, so it costs them nothing. On top of the tier's own means, never
+    instead: where it is refused (a container without capabilities) the sandbox is whole without, but under Landlock a
+    program then sees its temporary folder under another name than /tmp, and the size of that folder is looked at
+    instead of limited.
     """
-    flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
+    flags = CLONE_NEWNS | CLONE_NEWPID
+    if tier == "landlock":
+        flags |= CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET
     uid, gid = os.geteuid(), os.getegid()
     if LIBC.unshare(flags) != 0:
-        if uid == 0 or LIBC.unshare(flags | CLONE_NEWUSER) != 0:
+        if uid == 0 or tier == "bwrap" or LIBC.unshare(flags | CLONE_NEWUSER) != 0:
             return []
         for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
             with open("/proc/self/" + name, "w") as setting:
                 setting.write(text)
     checked(LIBC.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None), "mount")
+    become_first_process()
+    if tier == "bwrap":  # it looks its own processes up by number
+        checked(LIBC.mount(b"proc", b"/proc", b"proc", ctypes.c_ulong(0), None), "mount /proc")
+        return ["pid"]
     return ["mount", "net", "pid"]
 
 
@@ -920,10 +927,9 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.umask(0o022)
     powers = []
+    if config["tier"] != "plain" and "namespaces" in config["extras"]:
+        powers = enter_namespaces(config["tier"])
     if config["tier"] == "landlock":
-        powers = enter_namespaces() if "namespaces" in config["extras"] else []
-        if "pid" in powers:
-            become_first_process()
         if "chroot" in config["extras"] and may_change_root():
             powers.append("chroot")
         forget_capabilities()
