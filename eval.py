@@ -94,10 +94,14 @@ class EvalArguments:
         default_factory=list, metadata={"help": "LoRA adapters on the model, a row each (may be repeated).", "action": "extend"}
     )
     baseline: bool = field(default=True, metadata={"help": "Also a row for the model without any adapter."})
-    row_names: list[str] = field(default_factory=list, metadata={"help": "Names of the rows, baseline first, instead of the folders'."})
+    row_names: list[str] = field(
+        default_factory=list, metadata={"help": "Names of the rows, baseline first, instead of the folders'."}
+    )
     tasks: str | None = field(default=None, metadata={"help": "Prompts: .jsonl, .json or .parquet file, or hub dataset id."})
     tasks_split: str = field(default="train", metadata={"help": "Split of a hub dataset."})
-    task_ids: str | None = field(default=None, metadata={"help": "Only these tasks: FILE.json:KEY, or a file with one id per line."})
+    task_ids: str | None = field(
+        default=None, metadata={"help": "Only these tasks: FILE.json:KEY, or a file with one id per line."}
+    )
     limit: int | None = field(default=None, metadata={"help": "Only the first so many tasks (or input rows of --completions)."})
     hidden_tests: str = field(
         default="auto",
@@ -105,14 +109,20 @@ class EvalArguments:
                   "choices": ["auto", "required", "off"]},
     )  # fmt: skip
     k: list[int] = field(default_factory=list, metadata={"help": "Report hidden-test pass@k for these k (default: 1)."})
-    completions: str | None = field(default=None, metadata={"help": "Grade this .jsonl or .parquet file of existing completions."})
+    completions: str | None = field(
+        default=None, metadata={"help": "Grade this .jsonl or .parquet file of existing completions."}
+    )
     compare: list[str] = field(default_factory=list, metadata={"help": "Put the rows of these results folders side by side."})
     prompt_column: str | None = field(default=None, metadata={"help": "Column that holds the prompt."})
     completion_column: str | None = field(default=None, metadata={"help": "Column that holds the completion (--completions)."})
     tests_column: str | None = field(default=None, metadata={"help": "Column that holds hidden tests."})
     task_id_column: str | None = field(default=None, metadata={"help": "Column that holds the task id."})
-    entry_point_column: str | None = field(default=None, metadata={"help": "Column that holds the name of the function asked for."})
-    system_prompt: str | None = field(default=None, metadata={"help": "File with the system prompt (default: system_prompt.txt); none for none."})
+    entry_point_column: str | None = field(
+        default=None, metadata={"help": "Column that holds the name of the function asked for."}
+    )
+    system_prompt: str | None = field(
+        default=None, metadata={"help": "File with the system prompt (default: system_prompt.txt); none for none."}
+    )
     rewards: list[str] = field(
         default_factory=lambda: [*DEFAULT_REWARDS, "hidden_tests_reward=2"],
         metadata={"help": "Reward functions to record, as name=weight."},
@@ -124,8 +134,12 @@ class EvalArguments:
         metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."},
     )
     cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
-    max_infra_share: float = field(default=0.03, metadata={"help": "Stop when more than this share of completions could not be graded."})
-    bootstrap_samples: int = field(default=10_000, metadata={"help": "Resamples behind each interval (fewer for more than 20,000 tasks)."})
+    max_infra_share: float = field(
+        default=0.03, metadata={"help": "Stop when more than this share of completions could not be graded."}
+    )
+    bootstrap_samples: int = field(
+        default=10_000, metadata={"help": "Resamples behind each interval (fewer for more than 20,000 tasks)."}
+    )
 
     def column(self, name: str) -> str:
         """Name in the user's file of one of our columns."""
@@ -136,7 +150,9 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[EvalArguments, Sampling
     """Command line and --config file. Raises EvalError for what cannot be parsed or does not go together."""
     from trl import TrlParser
 
-    parser = TrlParser((EvalArguments, SamplingArguments, BackendArguments), allow_abbrev=False, description=__doc__.split("\n\n")[0])
+    parser = TrlParser(
+        (EvalArguments, SamplingArguments, BackendArguments), allow_abbrev=False, description=__doc__.split("\n\n")[0]
+    )
     try:
         args, sampling, backend = parser.parse_args_and_config(argv)
     except (ValueError, OSError) as error:
@@ -154,7 +170,9 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[EvalArguments, Sampling
     if any(k < 1 for k in args.k):
         raise EvalError(f"--k {min(args.k)}: expected at least 1")
     if args.model and any(k > sampling.num_samples for k in args.k):
-        raise EvalError(f"pass@{max(args.k)} needs at least {max(args.k)} samples per task: raise --num_samples (now {sampling.num_samples})")
+        raise EvalError(
+            f"pass@{max(args.k)} needs at least {max(args.k)} samples per task: raise --num_samples (now {sampling.num_samples})"
+        )
     if args.limit is not None and args.limit < 1:
         raise EvalError(f"--limit {args.limit}: expected at least 1")
     return args, sampling, backend
@@ -240,7 +258,7 @@ class RowStats:
             if value is not None:
                 sums[2 * i] += value
                 sums[2 * i + 1] += 1
-        self.error_kinds[record["error_kind"] or "none"] += 1
+        self.error_kinds[record["error_kind"] or ("none" if record["test_passed"] else "no_tests")] += 1
         errors = [d for d in record["diagnostics"] if d["level"] == "error"]
         self.rustc_codes.update({d["code"] or "no code" for d in errors} if record["error_kind"] == "compile" else ())
         if record["test_passed"] and not record["honest_tests"]:
@@ -354,7 +372,9 @@ class TasksHash:
 
 def judge_protocol(judge: Judge) -> dict:
     """What of the judge decides verdicts: its version, the toolchain, the limits; not how many workers or which sandbox tier."""
-    return {key: value for key, value in judge.describe().items() if key not in {"workers", "sandbox", "scratch_dir", "cache_size"}}
+    return {
+        key: value for key, value in judge.describe().items() if key not in {"workers", "sandbox", "scratch_dir", "cache_size"}
+    }
 
 
 def sampling_protocol(sampling: SamplingArguments) -> dict:
@@ -450,7 +470,9 @@ def load_eval_tasks(args: EvalArguments) -> list[dict]:
         raise EvalError(f"{args.tasks}: {len(without)} of {len(tasks)} tasks have no hidden tests, for example {without[0]!r}")
     if len(without) == len(tasks) and (args.k or args.tests_column):
         found = ", ".join(key for key in tasks[0] if tasks[0][key] is not None)
-        raise EvalError(f"{args.tasks}: pass@k and hidden grading need tests, and no task has any (columns: {found}); see --tests_column")
+        raise EvalError(
+            f"{args.tasks}: pass@k and hidden grading need tests, and no task has any (columns: {found}); see --tests_column"
+        )
     for task in tasks:
         if task["tests"]:
             check_hidden_tests(task, f"{args.tasks}, task {task['task_id']!r}")
@@ -626,8 +648,8 @@ class InfraWatch:
         self.total += len(graded)
         if self.total >= MIN_GRADED_FOR_INFRA_STOP and self.infra > self.max_share * self.total:
             raise EvalError(
-                f"the machine failed to grade {self.infra} of {self.total} completions (limit: {self.max_share:.0%}): look at disk, memory "
-                "and `python doctor.py`, then run the same command again to go on"
+                f"the machine failed to grade {self.infra} of {self.total} completions (limit: {self.max_share:.0%}): "
+                "look at disk, memory and `python doctor.py`, then run the same command again to go on"
             )
 
 
@@ -787,11 +809,15 @@ def read_completion(where: str, row: dict, args: EvalArguments) -> tuple[dict, s
     names = {name: args.column(name) for name in ("prompt", "completion", "tests", "task_id", "entry_point")}
     for name in ("prompt", "completion", *(name for name in names if getattr(args, f"{name}_column"))):
         if names[name] not in row:
-            raise EvalError(f"{where}: no column {names[name]!r}; found {', '.join(map(str, row)) or 'none'} (see --{name}_column)")
+            raise EvalError(
+                f"{where}: no column {names[name]!r}; found {', '.join(map(str, row)) or 'none'} (see --{name}_column)"
+            )
     prompt = row[names["prompt"]]
     prompt = _text(prompt[-1:] if isinstance(prompt, list) else prompt, names["prompt"], where)
     # in a graded completion `tests` are the outcomes of its own tests, and `hidden_tests` what the task asked
-    tests = row.get("hidden_tests") if "hidden_tests" in row or isinstance(row.get(names["tests"]), dict) else row.get(names["tests"])
+    tests = (
+        row.get("hidden_tests") if "hidden_tests" in row or isinstance(row.get(names["tests"]), dict) else row.get(names["tests"])
+    )
     try:
         tests = None if args.hidden_tests == "off" else task_sets._as_test_list(tests)
     except task_sets.TaskError as error:
@@ -830,7 +856,9 @@ def survey(path: Path, args: EvalArguments) -> tuple[int, TasksHash]:
     if not count:
         raise EvalError(f"--completions {path}: no rows in it")
     if args.k and not tested:
-        raise EvalError(f"{path}: pass@k needs hidden tests, and no row has any in column {args.column('tests')!r} (see --tests_column)")
+        raise EvalError(
+            f"{path}: pass@k needs hidden tests, and no row has any in column {args.column('tests')!r} (see --tests_column)"
+        )
     if args.k and max(args.k) > min(samples.values()):
         (_, task_id), fewest = min(samples.items(), key=lambda item: item[1])
         raise EvalError(f"pass@{max(args.k)} needs at least {max(args.k)} completions per task; task {task_id!r} has {fewest}")
@@ -912,8 +940,9 @@ TABLE = {  # metric -> heading
     "tests_with_asserts": f"{MIN_ASSERTS}+ asserts %",
     "mean_length": "tokens",
 }
-LEGEND = f"""n: graded completions. tests: the completion's own tests pass; honest: and they are worth something; {MIN_ASSERTS}+ asserts: and there
-are that many. pass@k: hidden tests. tokens: mean length of a completion. [95 % interval, bootstrap over tasks]"""
+LEGEND = f"""n: graded completions. tests: the completion's own tests pass; honest: and they are worth something;
+{MIN_ASSERTS}+ asserts: and there are that many. pass@k: hidden tests. tokens: mean length of a completion.
+[95 % interval, bootstrap over tasks]"""
 SELF_TESTS = {
     "self_tests_precision": "passes own tests -> right %",
     "self_tests_recall": "right -> passes own tests %",
@@ -1014,7 +1043,9 @@ def write_parquet(results: Path, path: Path, batch_rows: int = 1024) -> None:
     with pq.ParquetWriter(temporary, schema) as writer:
         records = read_jsonl(results)
         while batch := list(islice(records, batch_rows)):
-            cells = [[_parquet_value(record.get(column.name), column.type == pa.string()) for record in batch] for column in schema]
+            cells = [
+                [_parquet_value(record.get(column.name), column.type == pa.string()) for record in batch] for column in schema
+            ]
             arrays = [pa.array(values, kind) for values, kind in zip(cells, schema.types, strict=True)]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
     temporary.replace(path)
@@ -1070,11 +1101,15 @@ def report(folder: Path, ks: Sequence[int], args: EvalArguments, facts: dict) ->
     summary = {"schema_version": SCHEMA_VERSION, "n": sum(row.n_graded + row.n_infra for row in stats)}
     summary |= summarise(stats, ks, args.bootstrap_samples)
     summary |= {"run": saved["run"], "row_sources": saved["rows"], "protocol": saved["protocol"]}
-    summary |= {"judge": facts["judge"], "versions": doctor.versions(), "timings": {r: with_speeds(t) for r, t in facts["timings"].items()}}
+    summary |= {
+        "judge": facts["judge"],
+        "versions": doctor.versions(),
+        "timings": {r: with_speeds(t) for r, t in facts["timings"].items()},
+    }
     _write_json(folder / "summary.json", summary)
     tables = format_tables(summary)
     (folder / "table.md").write_text(tables, encoding="utf-8")
-    if args.model:
+    if args.model or len(stats) > 1:
         draw_chart(summary, folder / "chart.png")
     write_parquet(folder / "results.jsonl", folder / "results.parquet")
     print(tables)
@@ -1114,10 +1149,15 @@ def compare(args: EvalArguments) -> dict:
     for folder, protocol in zip(folders[1:], protocols[1:], strict=True):
         differences = differing(protocol, protocols[0])
         if differences:
-            raise EvalError(f"{folder} and {folders[0]} were not measured under one protocol ({'; '.join(differences)}): measure again")
+            raise EvalError(
+                f"{folder} and {folders[0]} were not measured under one protocol ({'; '.join(differences)}): measure again"
+            )
     stats = [row for folder in folders for row in row_stats(folder / "results.jsonl")]
     if len({row.row for row in stats}) < len(stats):  # the same model twice: say which folder
-        stats = [row for folder in folders for row in row_stats(folder / "results.jsonl", f"{folder.name}: ")]
+        names = [folder.name for folder in folders]
+        names = names if len(set(names)) == len(names) else args.compare
+        pairs = zip(names, folders, strict=True)
+        stats = [row for name, folder in pairs for row in row_stats(folder / "results.jsonl", f"{name}: ")]
     ks = args.k or sorted({int(name[5:]) for folder in folders for name in _saved_metrics(folder) if name.startswith("pass@")})
     summary = {"schema_version": SCHEMA_VERSION, "compared": args.compare, "protocol": protocols[0]}
     summary |= summarise(stats, ks, args.bootstrap_samples)

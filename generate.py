@@ -70,7 +70,9 @@ class SamplingArguments:
     top_p: float = field(default=0.9, metadata={"help": "Nucleus: smallest set of tokens of this probability; 1 is off."})
     top_k: int = field(default=0, metadata={"help": "Sample from the k likeliest tokens only; 0 is off."})
     min_p: float = field(default=0.0, metadata={"help": "Drop tokens below this share of the likeliest one; 0 is off."})
-    repetition_penalty: float = field(default=1.0, metadata={"help": "Penalty on tokens already seen, prompt included; 1 is off."})
+    repetition_penalty: float = field(
+        default=1.0, metadata={"help": "Penalty on tokens already seen, prompt included; 1 is off."}
+    )
     max_new_tokens: int = field(default=1024, metadata={"help": "Length limit of a completion in tokens."})
     num_samples: int = field(default=1, metadata={"help": "Completions per prompt."})
     seed: int = field(default=0, metadata={"help": "Seed of the sampler."})
@@ -111,11 +113,17 @@ class BackendArguments:
         default=None, metadata={"help": f"OpenAI-compatible endpoint, ending in /v1; its key is read from {API_KEY_VARIABLE}."}
     )
     api_concurrency: int = field(default=16, metadata={"help": "Requests in flight at once."})
-    api_timeout_s: float = field(default=120.0, metadata={"help": "Seconds without an answer after which a request is tried again."})
-    api_max_retries: int = field(default=8, metadata={"help": "Tries after the first one, with growing pauses (429, 5xx, timeouts)."})
+    api_timeout_s: float = field(
+        default=120.0, metadata={"help": "Seconds without an answer after which a request is tried again."}
+    )
+    api_max_retries: int = field(
+        default=8, metadata={"help": "Tries after the first one, with growing pauses (429, 5xx, timeouts)."}
+    )
     api_extra_sampling: bool = field(
         default=True,
-        metadata={"help": "Send top_k, min_p and repetition_penalty too, which vLLM and most local servers know, api.openai.com does not."},
+        metadata={
+            "help": "Send top_k, min_p and repetition_penalty too, which vLLM and most local servers know, api.openai.com does not."
+        },
     )
 
 
@@ -135,7 +143,7 @@ def read_system_prompt(path: str | None = None) -> str:
 
 
 def choose_backend(args: BackendArguments) -> str:
-    """"api", "vllm" or "transformers". Raises GenerationError for a backend that is not there or cannot do what was asked."""
+    """ "api", "vllm" or "transformers". Raises GenerationError for a backend that is not there or cannot do what was asked."""
     if args.api_base:
         return "api"
     import torch
@@ -145,7 +153,9 @@ def choose_backend(args: BackendArguments) -> str:
     if backend == "auto":
         backend = "vllm" if has_vllm and has_gpu and not args.load_in_4bit else "transformers"
     if backend == "vllm" and not has_vllm:
-        raise GenerationError("--backend vllm: vllm is not installed here; install it (pip install vllm) or use --backend transformers")
+        raise GenerationError(
+            "--backend vllm: vllm is not installed here; install it (pip install vllm) or use --backend transformers"
+        )
     if backend == "vllm" and not has_gpu:
         raise GenerationError("--backend vllm: no CUDA device found; use --backend transformers")
     if args.load_in_4bit and (backend == "vllm" or not has_gpu):
@@ -572,7 +582,9 @@ def _room_for_ranks(adapters: Sequence[str]) -> int:
     ranks = [json.loads((resolve_adapter(a) / "adapter_config.json").read_text())["r"] for a in adapters]
     room = next((rank for rank in VLLM_LORA_RANKS if rank >= max(ranks)), None)
     if room is None:
-        raise GenerationError(f"vLLM holds LoRA ranks up to {VLLM_LORA_RANKS[-1]}, found {max(ranks)}: use --backend transformers")
+        raise GenerationError(
+            f"vLLM holds LoRA ranks up to {VLLM_LORA_RANKS[-1]}, found {max(ranks)}: use --backend transformers"
+        )
     return room
 
 
@@ -608,7 +620,9 @@ class ApiGenerator:
         except ImportError as error:
             raise GenerationError("--api_base needs the openai package: pip install openai") from error
         if not os.environ.get(API_KEY_VARIABLE):
-            raise GenerationError(f"no key for {args.api_base}: set {API_KEY_VARIABLE} (to any text for a server that wants none)")
+            raise GenerationError(
+                f"no key for {args.api_base}: set {API_KEY_VARIABLE} (to any text for a server that wants none)"
+            )
         self.model, self.args = model, args
         with openai.OpenAI(base_url=args.api_base, timeout=args.api_timeout_s, max_retries=1) as client:
             try:
@@ -688,11 +702,14 @@ class ApiGenerator:
 
         if isinstance(error, GenerationError):
             return error
-        hint = "what arrived is kept; run the same command again to go on"
-        if isinstance(error, openai.BadRequestError) and self.args.api_extra_sampling:
-            hint = "an endpoint that knows no top_k, min_p or repetition_penalty needs --no_api_extra_sampling"
-        tries = self.args.api_max_retries + 1
-        return GenerationError(f"{self.args.api_base} failed (up to {tries} tries a request): {_first_line(error)}; {hint}")
+        what = f"{self.args.api_base} failed: {_first_line(error)}"
+        if isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError) and self.args.api_extra_sampling:
+            return GenerationError(
+                f"{what}; a server that knows no top_k, min_p or repetition_penalty needs --no_api_extra_sampling"
+            )
+        if isinstance(error, openai.APIConnectionError | openai.RateLimitError | openai.InternalServerError):
+            what += f" ({self.args.api_max_retries + 1} tries)"
+        return GenerationError(f"{what}; what arrived is kept, run the same command again to go on")
 
     def generate(
         self,
@@ -760,7 +777,9 @@ class TryArguments:
 
     model: str = field(metadata={"help": "Base or merged model (folder or hub id), or the endpoint's name for one."})
     adapter: str | None = field(default=None, metadata={"help": "LoRA adapter on it (folder or hub id)."})
-    system_prompt: str | None = field(default=None, metadata={"help": "File with the system prompt (default: system_prompt.txt); none for none."})
+    system_prompt: str | None = field(
+        default=None, metadata={"help": "File with the system prompt (default: system_prompt.txt); none for none."}
+    )
     sandbox: str = field(default="auto", metadata={"help": "How the program is sealed off: auto, or plain for not at all."})
     cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
 
@@ -814,7 +833,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line: exit status 0 when the program builds and its tests pass, 1 when not, 2 for a wrong call."""
     from trl import TrlParser
 
-    parser = TrlParser((TryArguments, BackendArguments, SamplingArguments), allow_abbrev=False, description=__doc__.split("\n\n")[0])
+    parser = TrlParser(
+        (TryArguments, BackendArguments, SamplingArguments), allow_abbrev=False, description=__doc__.split("\n\n")[0]
+    )
     parser.add_argument("prompt", help="What to ask for.")
     try:
         args, backend, sampling, rest = parser.parse_args_and_config(argv)

@@ -119,7 +119,9 @@ def test_the_models_own_top_k_is_not_applied(tiny_model):
 
 def test_greedy_answers_do_not_depend_on_the_batch(tiny_model):
     one, many = (
-        by_index(generate.TransformersGenerator(str(tiny_model), BackendArguments(batch_size=size)).generate(CONVERSATIONS, GREEDY))
+        by_index(
+            generate.TransformersGenerator(str(tiny_model), BackendArguments(batch_size=size)).generate(CONVERSATIONS, GREEDY)
+        )
         for size in (1, 4)
     )
     assert one == many
@@ -137,8 +139,10 @@ def test_a_run_that_goes_on_answers_as_one_that_was_never_stopped(tiny_model):
 
 def test_samples_and_seeds_differ(tiny_model):
     generator = generate.TransformersGenerator(str(tiny_model), BackendArguments())
-    draw = lambda seed: by_index(  # noqa: E731
-        generator.generate(CONVERSATIONS[:1], SamplingArguments(temperature=1.0, max_new_tokens=8, num_samples=2, seed=seed))
+    draw = (
+        lambda seed: by_index(  # noqa: E731
+            generator.generate(CONVERSATIONS[:1], SamplingArguments(temperature=1.0, max_new_tokens=8, num_samples=2, seed=seed))
+        )
     )
     assert draw(0) == draw(0) != draw(1)
     assert draw(0)[0] != draw(0)[1]
@@ -297,7 +301,9 @@ def test_vllm_is_told_every_sampling_field_and_answers_go_to_their_prompts(fake_
         model=str(tiny_model), dtype="bfloat16", gpu_memory_utilization=0.85, seed=7, max_model_len=300,
         generation_config="vllm", enable_lora=True, max_loras=1, max_lora_rank=8,
     )  # fmt: skip
-    sampling = SamplingArguments(temperature=0.5, top_p=0.8, top_k=7, min_p=0.1, repetition_penalty=1.2, max_new_tokens=9, num_samples=2)
+    sampling = SamplingArguments(
+        temperature=0.5, top_p=0.8, top_k=7, min_p=0.1, repetition_penalty=1.2, max_new_tokens=9, num_samples=2
+    )
     lengths = [len(ids) for ids in generate.tokenize(generator.tokenizer, CONVERSATIONS)]
     for adapter in (None, names[1]):
         answers = by_index(generator.generate(CONVERSATIONS, sampling, adapter, done={3}))
@@ -497,7 +503,12 @@ def test_leaving_early_asks_nothing_more(api_key):
 
 @pytest.mark.parametrize(
     ("answer", "message"),
-    [((400, "unknown field top_k"), "--no_api_extra_sampling"), ((404, "no model m"), "no model m"), ((200, {"error": "?"}), "failed")],
+    [
+        ((400, "unknown field top_k"), "--no_api_extra_sampling"),
+        ((422, "extra fields"), "--no_api_extra_sampling"),
+        ((404, "no model m"), "no model m"),
+        ((200, {"error": "?"}), "failed"),
+    ],
 )
 def test_an_answer_of_no_use_is_explained(api_key, answer, message):
     plan = lambda request, attempt: answer if "messages" in request else (200, "")  # noqa: E731
@@ -519,7 +530,10 @@ def test_a_missing_key_is_named(monkeypatch):
 
 
 def test_a_refused_key_is_not_shown(api_key):
-    with serve(lambda request, attempt: (401, "wrong key")) as endpoint, pytest.raises(GenerationError, match="refuses the key") as caught:
+    with (
+        serve(lambda request, attempt: (401, "wrong key")) as endpoint,
+        pytest.raises(GenerationError, match="refuses the key") as caught,
+    ):
         api(endpoint)
     assert "sk-very" not in str(caught.value)
 
@@ -563,7 +577,17 @@ def test_a_prompt_tried_out_shows_completion_and_verdict(api_key, capsys, text, 
 
 
 def test_a_prompt_tried_out_on_an_adapter(tiny_model, adapters, capsys):
-    arguments = ["--model", str(tiny_model), "--adapter", str(adapters[0]), "--max_new_tokens", "4", "--system_prompt", "none", "Add."]
+    arguments = [
+        "--model",
+        str(tiny_model),
+        "--adapter",
+        str(adapters[0]),
+        "--max_new_tokens",
+        "4",
+        "--system_prompt",
+        "none",
+        "Add.",
+    ]
     assert generate.main(arguments) == 1
     assert "no closed ```rust block" in capsys.readouterr().out
 
