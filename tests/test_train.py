@@ -715,6 +715,25 @@ def test_first_signal_asks_second_interrupts_and_handlers_come_back(capsys):
     assert "finishing this step" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("raised", "status", "message"),
+    [("KeyboardInterrupt", 130, "interrupted"), ("OutOfMemoryError", 1, "out of GPU memory in step 2 .*--per_device_train_batch_size")],
+)
+def test_interrupted_step_still_saves_what_was_reached(argv, fake_judge, tmp_path, capsys, raised, status, message):
+    import torch
+
+    made = fake_judge(lambda job: interrupt() if len(made[0].batches) > 1 else passing_verdict(job))
+
+    def interrupt():
+        raise KeyboardInterrupt if raised == "KeyboardInterrupt" else torch.OutOfMemoryError("CUDA out of memory. Tried 1 GiB\nmore")
+
+    assert train.main(argv(tmp_path / "run", *LORA, "--max_completion_length", "8")) == status
+    assert re.search(message, capsys.readouterr().err)
+    assert {record["step"] for record in read_trace(tmp_path / "run")} == {1}
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
+    assert made[0].is_closed
+
+
 def start(command, log):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_TOKEN": SECRET, "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True)
@@ -729,9 +748,30 @@ def wait_until(holds, process, log, timeout_s=150):
         time.sleep(0.05)
 
 
-def kill_session(process):
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+def descendants(pid):
+    """Process ids below this one, parents first."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    found = [pid]
+    for parent in found:
+        found += [child for child in sorted(parents) if parents[child] == parent]
+    return found[1:]
+
+
+def has_variable(pid, assignment):
+    """Whether a process was started with this NAME=value."""
+    with contextlib.suppress(OSError):  # it may be gone by now
+        return assignment in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return False
+
+
+def kill_tree(process):
+    """SIGKILL to the process and everything below it."""
+    for pid in (process.pid, *descendants(process.pid)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     process.wait()
 
 
@@ -743,7 +783,7 @@ def test_ctrl_c_stops_cleanly_with_the_adapter_saved(argv, tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0, log.read_text()[-3000:]
     finally:
-        kill_session(process)
+        kill_tree(process)
     assert "asked to stop (SIGINT)" in log.read_text()
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
     assert (folder / "adapter" / "README.md").is_file()
@@ -756,8 +796,10 @@ def test_killed_run_goes_on_where_its_last_checkpoint_was(argv, fake_judge, tmp_
     process = start([sys.executable, "train.py", *argv(folder, *LORA, "--max_steps", "2000", "--save_steps", "3")], log)
     try:
         wait_until(lambda: "step 5/2000" in log.read_text(), process, log)
+        process.kill()
+        process.wait()
     finally:
-        kill_session(process)
+        kill_tree(process)
     killed_at = max(record["step"] for record in read_whole_lines(folder / "trace.jsonl"))
     resumed_at = max(int(path.name.partition("-")[2]) for path in folder.glob("checkpoint-*")) + 1
     assert killed_at >= 5
@@ -779,35 +821,58 @@ def read_whole_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
-def test_two_processes_trace_apart_and_share_groups(argv, tmp_path):
-    """12 completions a step = 3 groups of 4 over 2 processes: the middle group spans both.
+@pytest.fixture(scope="module")
+def two_process_run(argv, tmp_path_factory):
+    """Folder and log of a run on two processes, of which one was asked to stop in the middle.
 
-    By torchrun, which is what `accelerate launch` starts for several GPUs; on a CPU alone it would start mpirun.
+    12 completions a step = 3 groups of 4 over 2 processes: the middle group spans both. By torchrun, which is what
+    `accelerate launch` starts for several GPUs; on a CPU alone it would start mpirun.
     """
-    log, folder = tmp_path / "log", tmp_path / "run"
+    parent = tmp_path_factory.mktemp("two")
+    log, folder = parent / "log", parent / "run"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "train.py"]
-    process = start([*launch, *argv(folder, *LORA, "--per_device_train_batch_size", "6", "--max_completion_length", "48")], log)
+    flags = ("--per_device_train_batch_size", "6", "--max_completion_length", "48", "--max_steps", "2000")
+    process = start([*launch, *argv(folder, *LORA, *flags)], log)
     try:
-        assert process.wait(150) == 0, log.read_text()[-3000:]
+        wait_until(lambda: "step 2/2000" in log.read_text(), process, log)
+        os.kill(next(pid for pid in descendants(process.pid) if has_variable(pid, b"RANK=1")), signal.SIGTERM)
+        assert process.wait(120) == 0, log.read_text()[-3000:]
     finally:
-        kill_session(process)
-    first, second = read_trace(folder), read_trace(folder, "trace.rank1.jsonl")
+        kill_tree(process)
+    return SimpleNamespace(
+        folder=folder, log=log.read_text(), first=read_trace(folder), second=read_trace(folder, "trace.rank1.jsonl")
+    )
+
+
+def test_two_processes_trace_apart_and_share_groups(two_process_run):
+    first, second = two_process_run.first, two_process_run.second
     assert {record["rank"] for record in first} == {0} and {record["rank"] for record in second} == {1}
-    assert Counter(r["step"] for r in first) == Counter(r["step"] for r in second) == {1: 6, 2: 6}
     groups = groups_of(first + second)
-    assert len(groups) == 6
+    assert len(groups) == 3 * max(record["step"] for record in first)
     for records in groups.values():
         assert len(records) == 4
         assert len({(record["step"], record["task_id"]) for record in records}) == 1
-    assert sum(len({record["rank"] for record in records}) == 2 for records in groups.values()) == 2
+    spanning = [records for records in groups.values() if len({record["rank"] for record in records}) == 2]
+    assert len(spanning) == len(groups) / 3
     assert_advantages_follow_from_rewards(first + second)
-    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in metrics] == [1, 2]
+
+
+def test_rates_of_two_processes_are_over_both(two_process_run):
+    metrics = [json.loads(line) for line in (two_process_run.folder / "metrics.jsonl").read_text().splitlines()]
+    steps = sorted({record["step"] for record in two_process_run.first})
+    assert [line["step"] for line in metrics] == steps == list(range(1, len(steps) + 1)), "one process writes metrics"
     for line in metrics:
-        builds = [record["build_passed"] for record in first + second if record["step"] == line["step"]]
-        assert line["judge/build_rate"] == pytest.approx(statistics.mean(builds)), "rates are over all processes"
-    assert log.read_text().count("step 2/2") == 1, "one process prints"
-    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+        records = [r for r in two_process_run.first + two_process_run.second if r["step"] == line["step"]]
+        assert line["judge/build_rate"] == pytest.approx(statistics.mean(record["build_passed"] for record in records))
+    assert two_process_run.log.count("step 2/2000") == 1, "one process prints"
+
+
+def test_all_processes_stop_when_one_is_asked_to(two_process_run):
+    """One that stopped alone would leave the other waiting for it in the next step."""
+    steps = [Counter(record["step"] for record in trace) for trace in (two_process_run.first, two_process_run.second)]
+    assert steps[0] == steps[1] == dict.fromkeys(range(1, max(steps[0]) + 1), 6)
+    assert "another process was asked to stop" in two_process_run.log
+    assert (two_process_run.folder / "adapter" / "adapter_model.safetensors").is_file()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
