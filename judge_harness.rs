@@ -10,8 +10,8 @@
 //! * a last line says that the harness itself came to its end: `process::exit(0)` in a test leaves that line out.
 //!
 //! Results, one a line, after the nonce: `test I run|ignored plain|should_panic NAME`, `start I`,
-//! `end I ok|failed|asserted REACHED LINE HEX` (whether a counted assertion was reached; where and with which words it
-//! panicked), `done`.
+//! `end I ok|failed|asserted REACHED LINE HEX` (whether a counted assertion was reached, or, in wrong-value mode, a wrong
+//! value returned; where and with which words it panicked), `done`.
 //!
 //! Not guarded against: `unsafe` code that searches memory for the nonce (the judge refuses what that takes).
 #![feature(staged_api, test, rustc_attrs)]
@@ -21,7 +21,7 @@
 extern crate judge_gate;
 extern crate real;
 
-use judge_gate::{IS_REACHED, STUB_IS_ON};
+use judge_gate::{FIRST_WRONG, IS_REACHED, MODE, WRONG_VALUES};
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -46,9 +46,10 @@ thread_local! {
     static LAST_PANIC: RefCell<Option<(u32, String)>> = const { RefCell::new(None) };
 }
 
-/// What the judge sent: one line each for the nonce, the stub (0 or 1) and the tests to run (`all`, or indices).
+/// What the judge sent: one line each for the nonce, the mode and the tests to run (`all`, or ascending indices).
 struct Order {
     nonce: String,
+    modes: Vec<u8>, // of the gates: every test runs in each
     wanted: Option<Vec<usize>>,
 }
 
@@ -57,12 +58,16 @@ fn read_order(order_fd: i32) -> Order {
     unsafe { File::from_raw_fd(order_fd) }.read_to_string(&mut text).expect("order");
     let mut lines = text.lines();
     let nonce = lines.next().expect("nonce").to_string();
-    STUB_IS_ON.store(lines.next() == Some("1"), Ordering::Relaxed);
+    let modes = match lines.next().expect("mode") {
+        "run" => vec![0],
+        "stub" => vec![1],
+        _ => (FIRST_WRONG..FIRST_WRONG + WRONG_VALUES).collect(),
+    };
     let wanted = match lines.next().expect("tests") {
         "all" => None,
         some => Some(some.split_whitespace().map(|index| index.parse().expect("index")).collect()),
     };
-    Order { nonce, wanted }
+    Order { nonce, modes, wanted }
 }
 
 /// How one test ended, in the words of an `end` line.
@@ -123,7 +128,7 @@ pub fn test_main_static(tests: &[&TestDescAndFn]) {
     let fds: Vec<i32> = std::env::args().skip(1).map(|fd| fd.parse().expect("descriptor")).collect();
     unsafe { fcntl(fds[1], F_SETFD, FD_CLOEXEC) };
     let mut report = unsafe { File::from_raw_fd(fds[1]) };
-    let Order { nonce, wanted } = read_order(fds[0]);
+    let Order { nonce, modes, wanted } = read_order(fds[0]);
     remember_panics();
     let mut lines = String::new(); // what is to be said before the next test runs
     let is_wanted = |index: usize| wanted.as_ref().is_none_or(|wanted| wanted.binary_search(&index).is_ok());
@@ -132,10 +137,12 @@ pub fn test_main_static(tests: &[&TestDescAndFn]) {
         let panics = if test.desc.should_panic == ShouldPanic::No { "plain" } else { "should_panic" };
         lines += &format!("{nonce} test {index} {ignored} {panics} {}\n", test.desc.name);
     }
-    for (index, test) in tests.iter().enumerate().filter(|(index, test)| !test.desc.ignore && is_wanted(*index)) {
+    let chosen = tests.iter().enumerate().filter(|(index, test)| !test.desc.ignore && is_wanted(*index));
+    for (mode, (index, test)) in modes.iter().flat_map(|mode| chosen.clone().map(move |test| (*mode, test))) {
         lines += &format!("{nonce} start {index}\n");
         report.write_all(lines.as_bytes()).expect("report");
         IS_REACHED.store(false, Ordering::Relaxed);
+        MODE.store(mode, Ordering::Relaxed);
         let End { status, line, message } = outcome(test);
         let reached = IS_REACHED.load(Ordering::Relaxed) as u8;
         lines = format!("{nonce} end {index} {status} {reached} {line} {}\n", hex(&message));

@@ -517,6 +517,7 @@ class _HarnessRun:
     ignored: set[int]
     should_panic: set[int]
     ends: dict[int, _TestEnd]
+    all_ends: list[_TestEnd]
     running: int | None  # the test that had started and not ended when the process did
     was_done: bool
     completed: Completed
@@ -546,6 +547,12 @@ class _Workshop:
         return self.sysroot / "lib" / "rustlib" / self.toolchain.target / "lib" / "libtest.so"
 
     @property
+    def instruments(self) -> re.Pattern[str]:
+        """Matches what `instrumented` puts into a program."""
+        crate = rf"::{self.gate_crate}::"
+        return re.compile(rf" (\{{ use {crate}.*?return value; \}} \}}|if {crate}gate\(\) \{{ return; \}}|{crate}\w+\(\);)")
+
+    @property
     def gate(self) -> Path:
         return self.sysroot / "libtest" / "libjudge_gate.rlib"
 
@@ -565,9 +572,10 @@ class _Workshop:
         self._build_harness()
 
     def _build_harness(self) -> None:
-        """The gate, and around it the harness. `RUSTC_BOOTSTRAP` is for this compilation of our own code only: programs
+        """The gate, and around it the harness, unoptimised as programs are: they share its instances of the standard
+        library's generics. `RUSTC_BOOTSTRAP` is for this compilation of our own code only: programs
         are compiled as stable Rust."""
-        common = ["--edition=2021", "-Cprefer-dynamic", "-Copt-level=2", "-Cmetadata=judge"]
+        common = ["--edition=2021", "-Cprefer-dynamic", "-Copt-level=0", "-Cmetadata=judge"]
         self._build_own([*common, "--crate-type=rlib", "--crate-name=judge_gate", str(GATE_SOURCE), f"-o{self.gate}"])
         externs = [f"--extern=real={path}" for path in self.toolchain.library_dir.glob("libtest-*") if path.suffix != ".so"]
         externs += [f"--extern=judge_gate={self.gate}"]
@@ -629,18 +637,21 @@ class _Workshop:
         stubbed = rust_code.panic_stubbed(program, mark_asserts=True)
         if stubbed is None:
             return None
-        gate = f" ::{self.gate_crate}::gate();" if gates else ""
-        return stubbed.replace(rust_code.STUB, gate).replace(rust_code.MARK, f" ::{self.gate_crate}::mark();")
+        marked = stubbed.replace(rust_code.MARK, f" ::{self.gate_crate}::mark();")
+        return _with_gates(marked, self.gate_crate) if gates else marked.replace(rust_code.STUB, "")
 
-    def run_tests(self, binary: Path, stub: bool = False, only: Sequence[int] | None = None) -> _HarnessRun:
-        """One process of the test binary: all tests, or those whose index is in `only`."""
+    def run_tests(self, binary: Path, mode: str = "run", only: Sequence[int] | None = None) -> _HarnessRun:
+        """One process of the test binary: all tests, or those whose index is in `only` (ascending).
+
+        `mode`: "run"; "stub" (gates panic); "wrong" (every test three times, gates return wrong values).
+        """
         nonce = secrets.token_hex(16)
         wanted = "all" if only is None else " ".join(map(str, only))
         order_out, order_in = os.pipe()
         report_out, report_in = os.pipe()
         with open(report_out, "rb") as reports:
             try:
-                os.write(order_in, f"{nonce}\n{int(stub)}\n{wanted}\n".encode())
+                os.write(order_in, f"{nonce}\n{mode}\n{wanted}\n".encode())
                 os.close(order_in)
                 reader = _PipeReader(reports)
                 arguments = [str(order_out), str(report_in)]
@@ -653,6 +664,43 @@ class _Workshop:
             report = reader.text()
         self._account(done)
         return _read_report(report, nonce, done)
+
+
+def _with_gates(stubbed: str, crate: str) -> str:
+    """Replace every stub by a gate for its function's return type, where that can be named in an expression."""
+    root = tree_sitter.Parser(tree_sitter.Language(tree_sitter_rust.language())).parse(stubbed.encode()).root_node
+    data, stub = stubbed.encode(), rust_code.STUB.encode()
+    pieces, position = [], 0
+    for node in _functions(root):
+        body = node.child_by_field_name("body")
+        at = data.find(stub, body.start_byte, body.end_byte)
+        if at < position:
+            continue
+        returns = node.child_by_field_name("return_type")
+        pieces += [data[position:at], _gate_for(returns, crate).encode()]
+        position = at + len(stub)
+    return b"".join([*pieces, data[position:]]).replace(stub, f" ::{crate}::stub();".encode()).decode()
+
+
+def _functions(root: tree_sitter.Node) -> list[tree_sitter.Node]:
+    """Functions with a body, in source order, outer before inner."""
+    found, stack = [], [root]
+    while stack:
+        node = stack.pop()
+        if node.type == "function_item" and node.child_by_field_name("body") is not None:
+            found.append(node)
+        stack.extend(reversed(node.children))
+    return found
+
+
+def _gate_for(returns: tree_sitter.Node | None, crate: str) -> str:
+    if returns is None or returns.type == "unit_type":
+        return f" if ::{crate}::gate() {{ return; }}"
+    text = returns.text.decode()
+    if returns.type == "never_type" or re.search(r"\b(impl|dyn)\b|[\n/&]\s*mut\b|//|/\*", text):
+        return f" ::{crate}::stub();"
+    text = " ".join(text.split())
+    return f" {{ use ::{crate}::Unknown as _; if let Some(value) = ::{crate}::Gate::<{text}>::NEW.value() {{ return value; }} }}"
 
 
 def _denied_lints(toolchain: Toolchain) -> frozenset[str]:
@@ -711,7 +759,7 @@ class _PipeReader:
 
 
 def _read_report(report: str, nonce: str, done: Completed) -> _HarnessRun:
-    run = _HarnessRun([], set(), set(), {}, None, False, done)
+    run = _HarnessRun([], set(), set(), {}, [], None, False, done)
     for line in report.splitlines():
         words = line.split(" ")
         if words[0] != nonce:
@@ -726,7 +774,8 @@ def _read_report(report: str, nonce: str, done: Completed) -> _HarnessRun:
         elif words[1] == "start":
             run.running = int(words[2])
         elif words[1] == "end":
-            run.ends[int(words[2])] = _read_end(words[3:])
+            run.all_ends.append(_read_end(words[3:]))
+            run.ends[int(words[2])] = run.all_ends[-1]
             run.running = None
         elif words[1] == "done":
             run.was_done = True
@@ -1084,17 +1133,15 @@ class Judge:
 
     def _blames_instruments(self, compiled: _Compiled, source: str) -> bool:
         """Whether an error may be ours: it names our crate or points into one of our statements."""
-        ours = re.compile(rf" ::{self._workshop.gate_crate}::\w+\(\);")
+        ours = self._workshop.instruments
         lines = source.split("\n")
         for message in compiled.messages:
             if not message.is_error:
                 continue
             if message.is_crash or not message.spans or self._workshop.gate_crate in message.diagnostic.message:
                 return True
-            for line, first, last in message.spans:
-                text = lines[line - 1] if line <= len(lines) else ""
-                if any(first <= match.end() + 1 and last >= match.start() + 1 and first > match.start() for match in ours.finditer(text)):
-                    return True
+            if _points_into(message, lines, ours):
+                return True
         return compiled.timed_out
 
     def _compile_at_once(self, work: _Work, program: Program, view: _TestView) -> bool:
@@ -1106,8 +1153,10 @@ class Judge:
             return False
         if compiled.passed == bool(errors):
             return False
-        denied = [message for message in compiled.messages if message.diagnostic.code in self._workshop.denied_lints]
-        outside = [message for message in compiled.messages if not view.holds(message)]
+        lines = (work.folder / SOURCE_NAME).read_text("utf-8").split("\n")
+        messages = [message for message in compiled.messages if not _points_into(message, lines, self._workshop.instruments)]
+        denied = [message for message in messages if message.diagnostic.code in self._workshop.denied_lints]
+        outside = [message for message in messages if not view.holds(message)]
         fatal = [m for m in outside if m.is_error or (m in denied and not m.is_clippy)]
         if fatal:
             work.binary = None
@@ -1161,7 +1210,7 @@ class Judge:
     def _stub_guard(self, work: _Work, program: Program, outcome: _Outcome) -> tuple[str | None, list[Diagnostic]]:
         """Why the passing tests are worth nothing, as far as running them tells."""
         counted = [outcome.names.index(test.name) for test in program.tests if test.counted and test.name in outcome.names]
-        counted = [index for index in counted if outcome.ends.get(index, _TestEnd("ignored")).status == "ok"]
+        counted = sorted(index for index in counted if outcome.ends.get(index, _TestEnd("ignored")).status == "ok")
         if not counted:
             return "no_counted_test", []
         marked = {test.name for test in program.tests if test.marked} if work.is_marked else set()
@@ -1170,9 +1219,20 @@ class Judge:
         binary = work.binary if work.is_gated else self._stub_binary(work, program)
         if binary is None:
             return None, [Diagnostic(None, "note", "the panic stub does not compile: the tests were not tried against it", None)]
-        stubbed = self._run_all(binary, stub=True, only=counted)
-        survives = any(stubbed.ends[index].status == "ok" for index in counted)
-        return ("survives_panic_stub" if survives else None), []
+        stubbed = self._run_all(binary, "stub", counted)
+        if any(stubbed.ends[index].status == "ok" for index in counted):
+            return "survives_panic_stub", []
+        return ("any_value_passes" if work.is_gated and self._any_value_passes(binary, counted) else None), []
+
+    def _any_value_passes(self, binary: Path, counted: Sequence[int]) -> bool:
+        """Whether all counted tests in which a function returned a wrong value pass nevertheless, whatever the value.
+
+        Where no wrong value was returned, or the process died of one, there is no opinion against the tests. Neither is
+        a failure of the test's own arithmetic ("attempt to divide by zero") one in their favour.
+        """
+        run = self._workshop.run_tests(binary, "wrong", counted)
+        tried = [end for end in run.all_ends if end.is_reached and not end.message.startswith("attempt to ")]
+        return run.was_done and bool(tried) and all(end.status == "ok" for end in tried)
 
     def _stub_binary(self, work: _Work, program: Program) -> Path | None:
         """The second compilation that programs need in which a gate does not compile."""
@@ -1182,9 +1242,9 @@ class Judge:
         folder = self._subfolder(work, stubbed)
         return folder / BINARY_NAME if self._workshop.build_tests(folder).passed else None
 
-    def _run_all(self, binary: Path, stub: bool = False, only: Sequence[int] | None = None) -> _Outcome:
+    def _run_all(self, binary: Path, mode: str = "run", only: Sequence[int] | None = None) -> _Outcome:
         """Every test's end: all in one process first, and what that process left unsettled each in one of its own."""
-        run = self._workshop.run_tests(binary, stub, only)
+        run = self._workshop.run_tests(binary, mode, only)
         if not run.names and b"error while loading shared libraries" in run.completed.stderr:
             raise InfraError(f"the test binary cannot be loaded: {run.completed.stderr[-300:]!r}")
         outcome = _Outcome(run.names, run.ignored, run.ends, run.should_panic)
@@ -1193,7 +1253,7 @@ class Judge:
         left = [index for index in wanted if index not in run.ignored and index not in outcome.ends]
         while left:
             wave, left = left[:SOLO_WAVE], left[SOLO_WAVE:]
-            solos = self._solo_pool.map(lambda index: self._workshop.run_tests(binary, stub, [index]), wave)
+            solos = self._solo_pool.map(lambda index: self._workshop.run_tests(binary, mode, [index]), wave)
             for index, solo in zip(wave, solos, strict=True):
                 outcome.take(solo, index)
             if all(outcome.ends[index].status == "timeout" for index in wave) and len(wave) == SOLO_WAVE:
@@ -1260,6 +1320,15 @@ class _Outcome:
             for index, end in sorted(self.ends.items())
             if end.status != "ok"
         ]
+
+
+def _points_into(message: _Message, lines: Sequence[str], pattern: re.Pattern[str]) -> bool:
+    """Whether the message is about text that matches."""
+    for line, first, last in message.spans:
+        text = lines[line - 1] if line <= len(lines) else ""
+        if any(match.start() + 1 < first and last <= match.end() + 1 for match in pattern.finditer(text)):
+            return True
+    return False
 
 
 def _is_assert_at(source: str, line: int | None) -> bool:
