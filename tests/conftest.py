@@ -39,7 +39,9 @@ fn add(a: i32) -> i32 {
 PROSE = "I do not know."
 KNOWN_COMPLETIONS = (GOOD, FAILING, BROKEN, PROSE)
 
-PROMPTS = tuple(f"Add two numbers, {word}." for word in ("one", "two", "three", "four", "five", "six", "seven", "eight"))
+PROMPTS = tuple(
+    f"Add two numbers, {word}." for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")
+)
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -97,7 +99,9 @@ def passing_verdict(job):
 
     if job.program is None:
         return Verdict(error_kind="no_code")
-    return Verdict(build_passed=True, clippy_passed=True, test_passed=True, honest_tests=True, tests={"tests::adds": "ok"})
+    return Verdict(
+        build_passed=True, clippy_passed=True, test_passed=True, honest_tests=True, tests={"tests::adds": "ok"}
+    )
 
 
 def infra_verdict(job):
@@ -142,7 +146,9 @@ def build_tokenizer():
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     words = pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=512,
@@ -185,7 +191,9 @@ def teach(model, tokenizer, steps: int = 250) -> None:
     turns = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
     asked = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
     batches = [
-        tokenizer([text + completion + "<|im_end|>" for completion in KNOWN_COMPLETIONS], return_tensors="pt", padding=True)
+        tokenizer(
+            [text + completion + "<|im_end|>" for completion in KNOWN_COMPLETIONS], return_tensors="pt", padding=True
+        )
         for text in asked
     ]
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)

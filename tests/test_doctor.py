@@ -36,7 +36,9 @@ def no_cuda(monkeypatch):
 
 @pytest.mark.parametrize(("use_cpu", "found"), [(True, "use_cpu is set"), (False, "sees no CUDA GPU")])
 def test_four_bit_without_cuda_is_refused(no_cuda, use_cpu, found):
-    with pytest.raises(MachineError, match=rf"load_in_4bit needs a CUDA GPU, but .*{found}.*--load_in_4bit false") as error:
+    with pytest.raises(
+        MachineError, match=rf"load_in_4bit needs a CUDA GPU, but .*{found}.*--load_in_4bit false"
+    ) as error:
         doctor.require_accelerator(load_in_4bit=True, use_cpu=use_cpu)
     one_sentence(error)
 
@@ -247,7 +249,11 @@ def run_main(monkeypatch, *argv):
     [
         ([Check("Python", "3.11", True, True)], 0, ["ok"]),
         ([Check("Python", "3.11", True, True), Check("GPU", "none", False, False, "get one")], 0, ["ok", "--"]),
-        ([Check("Rust", "not usable", False, True, "install Rust"), Check("disk", "9 GiB", True, True)], 1, ["FAIL", "ok"]),
+        (
+            [Check("Rust", "not usable", False, True, "install Rust"), Check("disk", "9 GiB", True, True)],
+            1,
+            ["FAIL", "ok"],
+        ),
     ],
 )
 def test_exit_status_is_whether_what_is_needed_is_there(monkeypatch, capsys, checks, status, marks):

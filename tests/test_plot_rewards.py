@@ -66,9 +66,16 @@ def test_steps_that_a_resume_did_again_are_left_out(run_dir, written, kept):
 
 
 def test_resume_counts_over_all_processes_files(run_dir):
-    folder = run_dir(line(1) + line(2) + line(2, attempt=1), line(1, rank=1) + line(2, rank=1) + line(2, attempt=1, rank=1))
+    folder = run_dir(
+        line(1) + line(2) + line(2, attempt=1), line(1, rank=1) + line(2, rank=1) + line(2, attempt=1, rank=1)
+    )
     frame = load_trace(folder)
-    assert sorted(zip(frame["step"], frame["attempt"], frame["rank"], strict=True)) == [(1, 0, 0), (1, 0, 1), (2, 1, 0), (2, 1, 1)]
+    assert sorted(zip(frame["step"], frame["attempt"], frame["rank"], strict=True)) == [
+        (1, 0, 0),
+        (1, 0, 1),
+        (2, 1, 0),
+        (2, 1, 1),
+    ]
     assert list(frame["step"]) == [1, 1, 2, 2]
 
 
@@ -129,7 +136,9 @@ def test_several_runs_are_overlaid_each_with_its_own_lines(run_dir, tmp_path, mo
     drawn = []
     real_plot = matplotlib.axes.Axes.plot
     monkeypatch.setattr(
-        matplotlib.axes.Axes, "plot", lambda self, *args, **kwargs: drawn.append(kwargs["label"]) or real_plot(self, *args, **kwargs)
+        matplotlib.axes.Axes,
+        "plot",
+        lambda self, *args, **kwargs: drawn.append(kwargs["label"]) or real_plot(self, *args, **kwargs),
     )
     folders = [run_dir("".join(line(step) for step in range(1, 9)), name=name) for name in ("a", "b")]
     assert run_main(monkeypatch, *folders, "--output", tmp_path / "both.png") == 0
@@ -150,7 +159,9 @@ def test_rolling_average_is_over_completions(run_dir, tmp_path, monkeypatch):
     import numpy
 
     drawn = {}
-    monkeypatch.setattr(matplotlib.axes.Axes, "plot", lambda self, values, *args, **kwargs: drawn.update({kwargs["label"]: values}))
+    monkeypatch.setattr(
+        matplotlib.axes.Axes, "plot", lambda self, values, *args, **kwargs: drawn.update({kwargs["label"]: values})
+    )
     monkeypatch.setattr(matplotlib.axes.Axes, "legend", lambda *args, **kwargs: None)
     folder = run_dir("".join(line(1, reward=float(reward), build_passed=reward > 0) for reward in (0, 0, 1, 1)))
     plot_rewards.plot({"run": load_trace(folder)}, tmp_path / "p.png", window=2)
@@ -162,7 +173,9 @@ def test_completions_that_the_machine_failed_do_not_count_as_failures(run_dir, t
     import matplotlib.axes
 
     drawn = {}
-    monkeypatch.setattr(matplotlib.axes.Axes, "plot", lambda self, values, *args, **kwargs: drawn.update({kwargs["label"]: values}))
+    monkeypatch.setattr(
+        matplotlib.axes.Axes, "plot", lambda self, values, *args, **kwargs: drawn.update({kwargs["label"]: values})
+    )
     monkeypatch.setattr(matplotlib.axes.Axes, "legend", lambda *args, **kwargs: None)
     infra = line(1, reward=None, error_kind="infra", build_passed=False, clippy_passed=False, test_passed=False)
     plot_rewards.plot({"run": load_trace(run_dir(line(1) * 2 + infra * 2))}, tmp_path / "p.png", window=4)

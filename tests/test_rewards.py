@@ -219,7 +219,11 @@ def test_judge_runs_once_per_batch_however_many_functions_read_it():
 @pytest.mark.parametrize("as_given", [conversations, lambda *texts: list(texts)], ids=["conversational", "text"])
 def test_reward_order_is_batch_order(as_given):
     def answer(job):
-        return PASS if job.program and job.program.functions == ("add",) and job.program.has_test_block else Verdict(error_kind="compile")
+        return (
+            PASS
+            if job.program and job.program.functions == ("add",) and job.program.has_test_block
+            else Verdict(error_kind="compile")
+        )
 
     reward_set = RewardSet(FakeJudge(answer), ["cargo_test_reward=1", "code_block_reward=1"])
     passed, blocks = call_all(reward_set, as_given(GOOD, BROKEN, PROSE, GOOD))
@@ -229,12 +233,21 @@ def test_reward_order_is_batch_order(as_given):
 
 def test_functions_carry_their_names_for_metric_keys():
     reward_set = RewardSet(FakeJudge(), ALL_BUILT_IN)
-    assert [f"{f.__name__}=1" for f in reward_set.functions] == ALL_BUILT_IN == [f"{name}=1" for name in reward_set.weights]
+    assert (
+        [f"{f.__name__}=1" for f in reward_set.functions]
+        == ALL_BUILT_IN
+        == [f"{name}=1" for name in reward_set.weights]
+    )
 
 
 def test_dataset_columns_reach_the_judge_row_by_row():
     judge = FakeJudge()
-    columns = {"task_id": ["a", "b"], "tests": [["assert!(f());"], None], "entry_point": ["f", None], "user_prompt": ["A?", "B?"]}
+    columns = {
+        "task_id": ["a", "b"],
+        "tests": [["assert!(f());"], None],
+        "entry_point": ["f", None],
+        "user_prompt": ["A?", "B?"],
+    }
     reward_set = RewardSet(judge)
     call_all(reward_set, conversations(GOOD, GOOD), **columns)
     assert [(job.hidden_tests, job.entry_point, job.prompt) for job in judge.batches[0]] == [

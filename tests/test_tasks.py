@@ -37,8 +37,18 @@ def contract(task):
 
 PLAIN_LAYOUTS = [
     pytest.param(
-        {"task_id": "a/1", "prompt": "Double a number.", "tests": ["assert_eq!(double(2), 4);"], "entry_point": "double"},
-        {"task_id": "a/1", "prompt": "Double a number.", "tests": ["assert_eq!(double(2), 4);"], "entry_point": "double"},
+        {
+            "task_id": "a/1",
+            "prompt": "Double a number.",
+            "tests": ["assert_eq!(double(2), 4);"],
+            "entry_point": "double",
+        },
+        {
+            "task_id": "a/1",
+            "prompt": "Double a number.",
+            "tests": ["assert_eq!(double(2), 4);"],
+            "entry_point": "double",
+        },
         id="own",
     ),
     pytest.param(
@@ -53,7 +63,12 @@ PLAIN_LAYOUTS = [
     ),
     pytest.param(
         {"prompt": "Double a number.", "tests": '["assert!(a());", "assert!(b());"]'},
-        {"task_id": "set/0", "prompt": "Double a number.", "tests": ["assert!(a());", "assert!(b());"], "entry_point": None},
+        {
+            "task_id": "set/0",
+            "prompt": "Double a number.",
+            "tests": ["assert!(a());", "assert!(b());"],
+            "entry_point": None,
+        },
         id="own, tests as JSON text",
     ),
     pytest.param(
@@ -62,12 +77,22 @@ PLAIN_LAYOUTS = [
         id="own, blank tests are no tests",
     ),
     pytest.param(
-        {"task_id": "m/1", "text": "Write a python function to add.", "code": "def f(): pass", "test_list": ["assert f() is None"]},
+        {
+            "task_id": "m/1",
+            "text": "Write a python function to add.",
+            "code": "def f(): pass",
+            "test_list": ["assert f() is None"],
+        },
         {"task_id": "m/1", "prompt": "Write a Rust function to add.", "tests": None, "entry_point": None},
         id="MBPP: Rust wording, Python tests dropped",
     ),
     pytest.param(
-        {"id": "ace_3", "source": "evol", "question": "Implement a function that sorts.", "test_cases": ["assert f([]) == []"]},
+        {
+            "id": "ace_3",
+            "source": "evol",
+            "question": "Implement a function that sorts.",
+            "test_cases": ["assert f([]) == []"],
+        },
         {"task_id": "ace_3", "prompt": "Implement a Rust function that sorts.", "tests": None, "entry_point": None},
         id="AceCode: Rust wording, Python tests dropped",
     ),
@@ -77,7 +102,12 @@ PLAIN_LAYOUTS = [
         id="question",
     ),
     pytest.param(
-        {"task_id": "ox_1", "rust_prompt": "Sum a slice.", "rust_code": "fn s() {}", "rust_test_list": ["assert_eq!(s(), ());"]},
+        {
+            "task_id": "ox_1",
+            "rust_prompt": "Sum a slice.",
+            "rust_code": "fn s() {}",
+            "rust_test_list": ["assert_eq!(s(), ());"],
+        },
         {"task_id": "ox_1", "prompt": "Sum a slice.", "tests": None, "entry_point": None},
         id="Oxen",
     ),
@@ -92,7 +122,9 @@ def test_layout_is_recognised_by_its_columns(tmp_path, row, expected):
 def test_multipl_e_shows_the_signature_and_keeps_the_stray_brace_tests(tmp_path):
     tests = "}\n\nfn main() {\n    let candidate = halve;\n    assert_eq!(candidate(4), 2);\n}\n"
     signature = "/// Halve a number.\nfn halve(n: isize) -> isize {\n"
-    task = load_one(tmp_path, {"name": "own_1_halve", "language": "rs", "prompt": signature, "tests": tests, "stop_tokens": ["\n}"]})
+    task = load_one(
+        tmp_path, {"name": "own_1_halve", "language": "rs", "prompt": signature, "tests": tests, "stop_tokens": ["\n}"]}
+    )
     assert (task["task_id"], task["entry_point"], task["tests"]) == ("own_1_halve", "halve", [tests])
     assert "/// Halve a number.\nfn halve(n: isize) -> isize {\n" in task["prompt"]
     assert task["prompt"].count("{") == task["prompt"].count("}"), "the stub shown to the model is closed"
@@ -131,7 +163,11 @@ def test_parquet_and_json_and_jsonl_hold_the_same_tasks(tmp_path):
         {"task_id": "2", "rust_prompt": "Two.", "rust_code": "fn b() {}", "rust_test_list": ["assert!(b());"]},
     ]
     (tmp_path / "set.json").write_text(json.dumps(rows))
-    files = [write_jsonl(tmp_path / "set.jsonl", rows), write_parquet(tmp_path / "set.parquet", rows), tmp_path / "set.json"]
+    files = [
+        write_jsonl(tmp_path / "set.jsonl", rows),
+        write_parquet(tmp_path / "set.parquet", rows),
+        tmp_path / "set.json",
+    ]
     columns = {"tests": "rust_test_list"}
     loaded = [[contract(task) for task in load_tasks(str(file), columns=columns)] for file in files]
     assert loaded[0] == loaded[1] == loaded[2]
@@ -219,7 +255,13 @@ def test_limit_counts_after_task_ids(tmp_path, five):
     ],
 )
 def test_hash_changes_exactly_with_what_a_run_sees(change, is_same):
-    task = {"task_id": "1", "prompt": "Add.", "tests": ["assert_eq!(add(1, 2), 3);"], "entry_point": "add", "difficulty": 1}
+    task = {
+        "task_id": "1",
+        "prompt": "Add.",
+        "tests": ["assert_eq!(add(1, 2), 3);"],
+        "entry_point": "add",
+        "difficulty": 1,
+    }
     assert (tasks_hash([task]) == tasks_hash([task | change])) is is_same
 
 
@@ -246,10 +288,18 @@ GOOD_LINE = '{"prompt": "One."}\n'
         ("set.jsonl", GOOD_LINE + '{"prompt": "  "}\n', r"row 2: the prompt is empty"),
         ("set.jsonl", GOOD_LINE + '{"prompt": null}\n', r"row 2: the prompt is"),
         ("set.jsonl", GOOD_LINE + '{"other": 1}\n', r"lacks the column 'prompt'"),
-        ("set.jsonl", '{"text": "x", "answer": "y"}\n', r"no prompt column: found the columns text, answer.*--prompt_column"),
+        (
+            "set.jsonl",
+            '{"text": "x", "answer": "y"}\n',
+            r"no prompt column: found the columns text, answer.*--prompt_column",
+        ),
         ("set.jsonl", '{"prompt": "x", "tests": [1]}\n', r"tests must be text or a list of texts, found list"),
         ("set.jsonl", '{"prompt": "x", "tests": 3}\n', r"tests must be text or a list of texts, found int"),
-        ("set.jsonl", '{"task_id": "a", "prompt": "x"}\n{"task_id": "a", "prompt": "y"}\n', r"'a' appears more than once"),
+        (
+            "set.jsonl",
+            '{"task_id": "a", "prompt": "x"}\n{"task_id": "a", "prompt": "y"}\n',
+            r"'a' appears more than once",
+        ),
         ("set.json", '{"prompt": "x"}', r"must hold a list of objects"),
     ],
 )
@@ -362,5 +412,7 @@ def test_importing_tasks_costs_no_heavy_import():
     import sys
 
     heavy = "import sys, tasks; print([m for m in ('torch', 'datasets', 'pyarrow', 'pandas') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", heavy], cwd=tasks.__file__.rpartition("/")[0], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", heavy], cwd=tasks.__file__.rpartition("/")[0], capture_output=True, text=True
+    )
     assert done.stdout.strip() == "[]", done.stderr

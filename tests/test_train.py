@@ -98,7 +98,9 @@ def test_config_may_be_given_with_an_equals_sign():
     assert (args.max_steps, model.model_name_or_path) == (7, "models/tiny-coder")
 
 
-TRAINING_CONFIGS = [path for path in sorted((ROOT / "configs").glob("*.yaml")) if "lora" in path.stem or path.stem == "tiny"]
+TRAINING_CONFIGS = [
+    path for path in sorted((ROOT / "configs").glob("*.yaml")) if "lora" in path.stem or path.stem == "tiny"
+]
 
 
 @pytest.mark.parametrize("config", TRAINING_CONFIGS, ids=lambda path: path.stem)
@@ -106,8 +108,12 @@ def test_shipped_configs_have_no_unknown_key_and_only_known_rewards(config):
     script, args, model = train.parse_arguments(["--config", str(config), "--use_cpu", "true", "--bf16", "false"])
     assert rewards.RewardSet(None, script.rewards).functions
     assert args.output_dir and model.model_name_or_path
-    assert model.lora_dropout == 0.0 or not model.use_peft, "dropout makes the trained policy another one than the sampled one"
-    assert (args.temperature, args.top_p, args.top_k, args.repetition_penalty) == (1.0, 1.0, 0, 1.0), "sampled is what is trained"
+    assert model.lora_dropout == 0.0 or not model.use_peft, (
+        "dropout makes the trained policy another one than the sampled one"
+    )
+    assert (args.temperature, args.top_p, args.top_k, args.repetition_penalty) == (1.0, 1.0, 0, 1.0), (
+        "sampled is what is trained"
+    )
 
 
 @pytest.mark.parametrize(
@@ -160,7 +166,9 @@ def refused(tmp_path, argv, monkeypatch, capsys):
 
 
 def test_missing_cargo_is_refused(refused):
-    assert "no-such-cargo not found: install Rust from https://rustup.rs or pass --cargo_path" in refused("--cargo_path", "no-such-cargo")
+    assert "no-such-cargo not found: install Rust from https://rustup.rs or pass --cargo_path" in refused(
+        "--cargo_path", "no-such-cargo"
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,7 +207,9 @@ def test_four_bit_without_cuda_is_refused(refused):
     assert "load_in_4bit needs a CUDA GPU" in refused("--load_in_4bit", "true")
 
 
-@pytest.mark.parametrize(("version", "message"), [(None, "vLLM is not installed"), ("0.99.0", "vLLM 0.99.0 is installed, TRL supports")])
+@pytest.mark.parametrize(
+    ("version", "message"), [(None, "vLLM is not installed"), ("0.99.0", "vLLM 0.99.0 is installed, TRL supports")]
+)
 def test_vllm_that_cannot_work_is_refused(refused, monkeypatch, version, message):
     real = doctor.package_version
     monkeypatch.setattr(doctor, "package_version", lambda name: version if name == "vllm" else real(name))
@@ -220,7 +230,9 @@ def test_resuming_what_never_ran_is_refused(refused):
 def test_resuming_from_a_missing_checkpoint_is_refused(refused, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")
-    assert "no such folder; expected a checkpoint-N folder" in refused("--resume_from_checkpoint", tmp_path / "run" / "checkpoint-9")
+    assert "no such folder; expected a checkpoint-N folder" in refused(
+        "--resume_from_checkpoint", tmp_path / "run" / "checkpoint-9"
+    )
 
 
 def test_too_little_disk_is_refused(refused, monkeypatch):
@@ -267,7 +279,9 @@ def test_default_config_on_a_cpu_says_what_runs_there(capsys):
 def test_long_prompts_can_be_left_out(fake_judge, tmp_path, tiny_coder, argv):
     fake_judge()
     file = tmp_path / "set.jsonl"
-    rows = [{"task_id": f"ok{i}", "prompt": f"Add {i}.", "level": i} for i in range(3)] + [{"task_id": "long", "prompt": "Add. " * 900}]
+    rows = [{"task_id": f"ok{i}", "prompt": f"Add {i}.", "level": i} for i in range(3)] + [
+        {"task_id": "long", "prompt": "Add. " * 900}
+    ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     script, args, model = train.parse_arguments(argv(tmp_path / "run", "--tasks", file, "--drop_long_prompts", "true"))
     kept, _, _, plan = train.make_plan(script, args, model)
@@ -391,14 +405,15 @@ def test_metrics_have_a_line_per_step_with_what_a_step_costs(finished_run):
         generate, grade, learn = (line[f"time/{phase}_s"] for phase in ("generate", "grade", "train"))
         assert min(generate, grade, learn) > 0
         assert generate + grade + learn == pytest.approx(line["step_time"], abs=0.01)
-        assert f"rewards/cargo_test_reward/mean" in line
+        assert "rewards/cargo_test_reward/mean" in line
 
 
 def test_a_readable_line_per_step_and_a_plan_before(finished_run):
     lines = finished_run.out.splitlines()
     steps = [line for line in lines if line.startswith("step ")]
     assert len(steps) == 2
-    shape = r"step 2/2 \| reward \d.*build \d+ % clippy \d+ % tests \d+ %.*generate [\d.]+ grade [\d.]+ train [\d.]+ s \| ETA \d+ min \d\d s"
+    rates = r"step 2/2 \| reward \d.*build \d+ % clippy \d+ % tests \d+ %"
+    shape = rates + r".*generate [\d.]+ grade [\d.]+ train [\d.]+ s \| ETA \d+ min \d\d s"
     assert re.match(shape, steps[1])
     plan = "\n".join(lines[: lines.index(steps[0])])
     for fact in ("8 from", "of 512 tokens", "8 completions = 2 prompts x 4", "cargo 1.", "clippy", "GiB free", "2 ("):
@@ -572,7 +587,9 @@ def test_run_stops_when_another_policy_is_sampled(tmp_path, difference, stops):
     assert ("samples another policy" in (callback.stop_reason or "")) == stops
 
 
-@pytest.mark.parametrize(("shares", "stops"), [([0.0] * 8, False), ([0.03] * 8, False), ([0.0] * 7 + [0.5], True), ([1.0] * 7, False)])
+@pytest.mark.parametrize(
+    ("shares", "stops"), [([0.0] * 8, False), ([0.03] * 8, False), ([0.0] * 7 + [0.5], True), ([1.0] * 7, False)]
+)
 def test_infra_share_is_judged_over_the_whole_run_and_not_before_64(tmp_path, shares, stops):
     callback, state, control = callback_for(tmp_path)
     for share in shares:
@@ -595,7 +612,8 @@ def test_step_line_survives_a_batch_without_any_reward():
 def test_own_reward_is_logged_and_traced(argv, fake_judge, tmp_path):
     fake_judge()
     (tmp_path / "mine.py").write_text(
-        "def short(prompts, completions, completion_ids, graded, **kwargs):\n    return [1 / len(ids) for ids in completion_ids]\n"
+        "def short(prompts, completions, completion_ids, graded, **kwargs):\n"
+        "    return [1 / len(ids) for ids in completion_ids]\n"
     )
     flags = ("--rewards", "cargo_build_reward=1", f"{tmp_path / 'mine.py'}:short=2", "--max_steps", "1")
     assert train.main(argv(tmp_path / "run", *flags)) == 0
@@ -630,7 +648,11 @@ def test_other_columns_reach_the_trace(argv, fake_judge, tmp_path):
         assert record["columns"]["level"] == PROMPTS.index(record["prompt"])
 
 
-@pytest.mark.parametrize("odd", [float("nan"), b"\xff", datetime.date(2026, 1, 2), [{"deep": float("inf")}]], ids=lambda odd: type(odd).__name__)
+@pytest.mark.parametrize(
+    "odd",
+    [float("nan"), b"\xff", datetime.date(2026, 1, 2), [{"deep": float("inf")}]],
+    ids=lambda odd: type(odd).__name__,
+)
 def test_other_columns_of_any_type_can_be_traced(argv, fake_judge, tmp_path, tiny_coder, odd):
     import pyarrow
     import pyarrow.parquet
@@ -647,14 +669,23 @@ def test_other_columns_of_any_type_can_be_traced(argv, fake_judge, tmp_path, tin
 
 
 def test_hidden_tests_reach_the_judge_and_the_system_prompt_the_model(argv, fake_judge, tmp_path):
-    made = fake_judge(lambda job: Verdict(build_passed=True, hidden_passed=1, hidden_total=2 if job.hidden_tests else None))
+    made = fake_judge(
+        lambda job: Verdict(build_passed=True, hidden_passed=1, hidden_total=2 if job.hidden_tests else None)
+    )
     rows = [
         {"prompt": prompt, "tests": [f"assert_eq!(add({i}, 0), {i});"] if i % 2 else None, "entry_point": "add"}
         for i, prompt in enumerate(PROMPTS)
     ]
     (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "system.txt").write_text("Answer in Rust.\n")
-    flags = ("--tasks", tmp_path / "set.jsonl", "--system_prompt", tmp_path / "system.txt", "--rewards", "hidden_tests_reward=1")
+    flags = (
+        "--tasks",
+        tmp_path / "set.jsonl",
+        "--system_prompt",
+        tmp_path / "system.txt",
+        "--rewards",
+        "hidden_tests_reward=1",
+    )
     assert train.main(argv(tmp_path / "run", *flags, "--max_steps", "2", "--log_completions", "true")) == 0
     for job in made[0].batches[0]:
         i = PROMPTS.index(job.prompt)
@@ -675,7 +706,9 @@ def test_hidden_tests_reach_the_judge_and_the_system_prompt_the_model(argv, fake
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_full_disk_while_tracing_stops_with_whole_batches_and_the_adapter(argv, fake_judge, tmp_path, capsys, monkeypatch):
+def test_full_disk_while_tracing_stops_with_whole_batches_and_the_adapter(
+    argv, fake_judge, tmp_path, capsys, monkeypatch
+):
     fake_judge()
     real_write = os.write
 
@@ -717,7 +750,10 @@ def test_first_signal_asks_second_interrupts_and_handlers_come_back(capsys):
 
 @pytest.mark.parametrize(
     ("raised", "status", "message"),
-    [("KeyboardInterrupt", 130, "interrupted"), ("OutOfMemoryError", 1, "out of GPU memory in step 2 .*--per_device_train_batch_size")],
+    [
+        ("KeyboardInterrupt", 130, "interrupted"),
+        ("OutOfMemoryError", 1, "out of GPU memory in step 2 .*--per_device_train_batch_size"),
+    ],
 )
 def test_interrupted_step_still_saves_what_was_reached(argv, fake_judge, tmp_path, capsys, raised, status, message):
     import torch
@@ -725,7 +761,11 @@ def test_interrupted_step_still_saves_what_was_reached(argv, fake_judge, tmp_pat
     made = fake_judge(lambda job: interrupt() if len(made[0].batches) > 1 else passing_verdict(job))
 
     def interrupt():
-        raise KeyboardInterrupt if raised == "KeyboardInterrupt" else torch.OutOfMemoryError("CUDA out of memory. Tried 1 GiB\nmore")
+        raise (
+            KeyboardInterrupt
+            if raised == "KeyboardInterrupt"
+            else torch.OutOfMemoryError("CUDA out of memory. Tried 1 GiB\nmore")
+        )
 
     assert train.main(argv(tmp_path / "run", *LORA, "--max_completion_length", "8")) == status
     assert re.search(message, capsys.readouterr().err)
@@ -736,7 +776,9 @@ def test_interrupted_step_still_saves_what_was_reached(argv, fake_judge, tmp_pat
 
 def start(command, log):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_TOKEN": SECRET, "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True
+    )
 
 
 def wait_until(holds, process, log, timeout_s=150):
@@ -901,12 +943,19 @@ def load(tiny_coder, four_bit=False):
     if not four_bit:
         return AutoModelForCausalLM.from_pretrained(tiny_coder, dtype=torch.float32)
     quantised = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.float32
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
     )
-    model = AutoModelForCausalLM.from_pretrained(tiny_coder, quantization_config=quantised, dtype=torch.float32, device_map="cpu")
+    model = AutoModelForCausalLM.from_pretrained(
+        tiny_coder, quantization_config=quantised, dtype=torch.float32, device_map="cpu"
+    )
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False  # else its first use on some CPUs repacks the weights, and computes in bf16
+            module.support_avx512bf16_for_cpu = (
+                False  # else its first use on some CPUs repacks the weights, and computes in bf16
+            )
     return model
 
 
@@ -966,7 +1015,12 @@ def test_pefts_own_merge_and_unmerge_changes_a_four_bit_base(tiny_coder):
 
 @pytest.mark.parametrize(
     "config",
-    [{"modules_to_save": ["norm"]}, {"target_modules": ["embed_tokens"]}, {"use_dora": True}, {"target_modules": ["lm_head"]}],
+    [
+        {"modules_to_save": ["norm"]},
+        {"target_modules": ["embed_tokens"]},
+        {"use_dora": True},
+        {"target_modules": ["lm_head"]},
+    ],
     ids=["modules_to_save", "embedding", "DoRA", "tied lm_head"],
 )
 @pytest.mark.filterwarnings("ignore")
@@ -984,7 +1038,9 @@ def generation_with(model):
 
     generation = object.__new__(grpo.VLLMGeneration)
     generation.model = model
-    generation._dist = DistributedBackend(SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=None, fsdp_plugin=None)))
+    generation._dist = DistributedBackend(
+        SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=None, fsdp_plugin=None))
+    )
     return generation
 
 
