@@ -130,6 +130,7 @@ def test_picture_is_written_into_the_run_folder(run_dir, monkeypatch, capsys):
     assert "run, 8 completions" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("error::UserWarning")  # matplotlib says so when nothing fits
 def test_several_runs_are_overlaid_each_with_its_own_lines(run_dir, tmp_path, monkeypatch):
     import matplotlib.axes
 
@@ -147,6 +148,7 @@ def test_several_runs_are_overlaid_each_with_its_own_lines(run_dir, tmp_path, mo
     assert {"weighted sum (a)", "weighted sum (b)", "cargo build (a)", "cargo_build_reward (b)"} <= set(drawn)
 
 
+@pytest.mark.filterwarnings("error::UserWarning")  # matplotlib says so when nothing fits
 def test_runs_of_one_name_in_two_folders_are_both_drawn(run_dir, tmp_path, monkeypatch, capsys):
     folders = [run_dir(line(1) * count, name=f"{parent}/run") for parent, count in (("x", 3), ("y", 5))]
     assert run_main(monkeypatch, *folders, "--output", tmp_path / "both.png") == 0

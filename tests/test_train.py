@@ -182,7 +182,7 @@ def test_missing_cargo_is_refused(refused):
         (
             [{"prompt": "Add."}] * 7 + [{"task_id": "long", "prompt": "Add numbers. " * 200}],
             [],
-            r"1 of 8 prompts are longer than --max_prompt_length 512 tokens \(the longest has \d{3,}, the first is task 'long'\)",
+            r"1 of 8 prompts are longer than --max_prompt_length 512 .*longest has \d{3,}, the first is task 'long'\)",
         ),
         ([{"prompt": "Add numbers. " * 200}] * 8, ["--drop_long_prompts", "true"], "every prompt is longer"),
         (
@@ -364,7 +364,7 @@ def test_cargo_really_graded_the_run(finished_run):
     assert passed, "the model knows a program that passes"
     for record in passed:
         assert record["tests"] == {"tests::adds": "ok"}
-        # build 1 + clippy 1 (add is unused: dead_code does not count) + tests 2 + not empty 1 + blocks 0.5 + 0.5 + 1 of 4 asserts
+        # build 1, clippy 1 (that add is unused does not count), tests 2, not empty 1, blocks 0.5 each, 1 assert of 4
         assert record["reward"] == pytest.approx(6.25)
     for record in finished_run.trace:
         if record["error_kind"] == "no_code":
@@ -918,8 +918,35 @@ def test_all_processes_stop_when_one_is_asked_to(two_process_run):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The weights that are sampled
+# What is sampled is what is trained: the masked share, and the weights that vLLM gets
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "ratio", "share"),
+    [
+        ("sequence_mask", [[0.0], [1.2], [0.9], [1.0]], 0.25),
+        ("token_mask", [[0.0, 1.0, 1.0, 1.0], [1.1, 0.9, 1.0, 1.0]], 0.25),  # two real tokens each, then padding
+        ("sequence_truncate", [[0.0], [1.0]], None),
+    ],
+)
+def test_masked_share_is_of_what_was_sampled(monkeypatch, mode, ratio, share):
+    import torch
+    import trl
+
+    ratio = torch.tensor(ratio)
+    mask = torch.tensor([[1, 1, 0, 0]] * len(ratio))
+    output = {"importance_sampling_ratio": ratio, "completion_mask": mask, "advantages": torch.zeros(len(ratio))}
+    monkeypatch.setattr(trl.GRPOTrainer, "_generate_and_score_completions", lambda self, inputs: output)
+    trainer_class = train.make_trainer_class()
+    monkeypatch.setattr(trainer_class, "_write_trace", lambda self, advantages, lengths: None)
+    trainer = object.__new__(trainer_class)
+    trainer.model = SimpleNamespace(training=True)
+    trainer.accelerator = SimpleNamespace(gather=lambda tensor: tensor)
+    trainer.vllm_importance_sampling_mode = mode
+    trainer._metrics = {"train": defaultdict(list)}
+    assert trainer._generate_and_score_completions([]) is output
+    assert trainer._metrics["train"].get("sampling/masked_share") == (None if share is None else [pytest.approx(share)])
 
 
 def adapted(model, **config):
