@@ -41,7 +41,6 @@ from generate import (
     choose_backend,
     load_config,
     open_generator,
-    read_system_prompt,
     resolve_adapter,
     weights_hash,
 )
@@ -696,7 +695,7 @@ def run_generation(
 
 def build_conversations(tasks: list[dict], args: EvalArguments) -> list[list[dict]]:
     """Messages of every task, in order."""
-    system_prompt = read_system_prompt(args.system_prompt)
+    system_prompt = task_sets.read_system_prompt(args.system_prompt)
     return [task_sets.build_messages(task["prompt"], system_prompt) for task in tasks]
 
 
@@ -722,11 +721,11 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
     for task in tasks:
         tasks_hash.add(task)
     with open_judge(args) as judge:
-        rewards = RewardSet(judge, args.rewards)
+        rewards = RewardSet(judge, args.rewards, task_sets.read_system_prompt(args.system_prompt))
         protocol = {
             "tasks_hash": tasks_hash.hexdigest(),
             "n_tasks": len(tasks),
-            "system_prompt_hash": text_hash(read_system_prompt(args.system_prompt)),
+            "system_prompt_hash": text_hash(task_sets.read_system_prompt(args.system_prompt)),
             "sampling": sampling_protocol(sampling),
             "judge": judge_protocol(judge),
         }
@@ -819,7 +818,7 @@ def read_completion(where: str, row: dict, args: EvalArguments) -> tuple[dict, s
         row.get("hidden_tests") if "hidden_tests" in row or isinstance(row.get(names["tests"]), dict) else row.get(names["tests"])
     )
     try:
-        tests = None if args.hidden_tests == "off" else task_sets._as_test_list(tests)
+        tests = None if args.hidden_tests == "off" else task_sets.as_test_list(tests)
     except task_sets.TaskError as error:
         raise EvalError(f"{where}: {error}") from error
     task_id, entry_point = row.get(names["task_id"]), row.get(names["entry_point"])
@@ -882,7 +881,7 @@ def grade_file(args: EvalArguments) -> dict:
     doctor.require_free_disk(folder, MIN_FREE_GIB)
     count, tasks_hash = survey(path, args)
     with open_judge(args) as judge:
-        rewards = RewardSet(judge, args.rewards)
+        rewards = RewardSet(judge, args.rewards, task_sets.read_system_prompt(args.system_prompt))
         made_by = path.parent / "run.json"  # of the evaluation whose results are graded again
         made = _read_json(made_by).get("protocol", {}) if path.name == "results.jsonl" and made_by.is_file() else {}
         protocol = {

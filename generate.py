@@ -28,7 +28,6 @@ from typing import Any
 
 import tasks
 
-SYSTEM_PROMPT_FILE = Path(__file__).with_name("system_prompt.txt")
 API_KEY_VARIABLE = "OPENAI_API_KEY"
 VLLM_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the ranks that vLLM reserves room for
 BATCH_SEED_STRIDE = 1_000_003  # a prime: batches of neighbouring seeds do not share a stream
@@ -130,16 +129,6 @@ class BackendArguments:
 # ---------------------------------------------------------------------------------------------------------------------
 # Before anything is loaded
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-def read_system_prompt(path: str | None = None) -> str:
-    """Text of the system prompt: `path`, or the file beside this module; "" for `none`. Raises GenerationError."""
-    if path == "none":
-        return ""
-    try:
-        return Path(path or SYSTEM_PROMPT_FILE).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise GenerationError(f"cannot read the system prompt {path or SYSTEM_PROMPT_FILE}: {error}") from error
 
 
 def choose_backend(args: BackendArguments) -> str:
@@ -485,8 +474,9 @@ class VllmGenerator:
             check_adapter_fits(adapter, model)
         self.tokenizer = load_tokenizer(model)
         self.stop_ids = stop_token_ids(self.tokenizer, _model_generation_config(model))
-        # set before the import that reads them: a forked engine would inherit the judge's threads and torch's CUDA state
-        os.environ.setdefault("VLLM_WORKER_MULTIPROCESSING_METHOD", "spawn")
+        # set before the import that reads them: the engine stays in this process, because a forked one cannot use CUDA once
+        # the preflight has looked at the GPU
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         from vllm import LLM
         from vllm.lora.request import LoRARequest
@@ -810,7 +800,7 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
     from rewards import RewardSet
     from rust_tool import Judge
 
-    conversation = tasks.build_messages(prompt, read_system_prompt(args.system_prompt))
+    conversation = tasks.build_messages(prompt, tasks.read_system_prompt(args.system_prompt))
     with Judge(sandbox=args.sandbox, cargo_path=args.cargo_path) as judge:  # first: no cargo, no waiting for a model
         if backend.backend == "vllm":
             raise GenerationError("--backend vllm: one prompt is streamed by transformers; leave --backend out")
@@ -824,7 +814,7 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
         finally:
             generator.close()
         print("\n\n--- cargo " + "-" * 60)
-        (graded,) = RewardSet(judge).grade([{"prompt": prompt}], ["".join(pieces)])
+        (graded,) = RewardSet(judge, system_prompt=tasks.read_system_prompt(args.system_prompt)).grade([{"prompt": prompt}], ["".join(pieces)])
     print(format_verdict(graded))
     return graded
 

@@ -15,14 +15,15 @@ import math
 import numbers
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from rust_code import Program, extract_program
+from rust_code import Program, extract_program, same_program
 from rust_tool import Job, Judge, Verdict
 from tasks import TASK_COLUMNS
 
 SCHEMA_VERSION = 1
+WORD_STEM = 5  # leading letters that make two words the same: occurrences, occurs
 ASSERTS_FOR_FULL_REWARD = 4  # distinct assertions after which writing more pays nothing
 
 DEFAULT_REWARDS = (
@@ -143,14 +144,16 @@ class RewardSet:
 
     Args:
         judge: Anything with `grade(jobs) -> list[Verdict]`.
-        specs: `name=weight` items; a name is one of DESIGN.md's functions, or `FILE.py:FUNCTION` for a user's own.
+        specs: `name=weight` items; a name is one of BUILT_IN_REWARDS, or `FILE.py:FUNCTION` for a user's own.
+        system_prompt: Its example program earns no test reward when it comes back as the answer to something else.
 
     Raises:
         RewardError: Unknown name, weight that is no number, a name given twice, a file or function that is not there.
     """
 
-    def __init__(self, judge: Judge, specs: Sequence[str] = DEFAULT_REWARDS):
+    def __init__(self, judge: Judge, specs: Sequence[str] = DEFAULT_REWARDS, system_prompt: str = ""):
         self.judge = judge
+        self.example = extract_program(system_prompt)
         self.weights: dict[str, float] = {}
         self.functions: list[Callable[..., list[float | None]]] = []
         self._batch: tuple[object, list[dict]] | None = None
@@ -183,6 +186,8 @@ class RewardSet:
         ]  # fmt: skip
         graded = []
         for task, completion, program, verdict in zip(tasks, completions, programs, self.judge.grade(jobs), strict=True):
+            if program and self.example and is_copied(program, self.example, task.get("prompt") or ""):
+                verdict = replace(verdict, honest_tests=False, guard=verdict.guard or "copied_example")
             record = graded_completion(task, completion, program, verdict)
             is_infra = verdict.error_kind == "infra"
             record["rewards"] = {
@@ -241,6 +246,14 @@ class RewardSet:
             return [record["rewards"][function.__name__] for record in graded]
 
         return reward_function
+
+
+def is_copied(program: Program, example: Program, prompt: str) -> bool:
+    """Whether a program is the system prompt's example, given for a prompt that shares no word with its functions' names."""
+    if not same_program(program, example):
+        return False
+    words = {word[:WORD_STEM] for name in example.functions for word in name.lower().split("_") if len(word) >= WORD_STEM}
+    return not any(word in prompt.lower() for word in words)
 
 
 def _is_reward(value: object) -> bool:

@@ -81,7 +81,7 @@ def _function_name(signature: str) -> str | None:
     return names[-1] if names else None
 
 
-def _as_test_list(tests: object) -> list[str] | None:
+def as_test_list(tests: object) -> list[str] | None:
     """Whatever a file holds as tests (null, one text, a list, numpy array, JSON text of a list) -> list of texts."""
     if tests is None or (isinstance(tests, float) and tests != tests):  # NaN is how pandas reads a missing cell
         return None
@@ -104,7 +104,7 @@ def _convert(layout: str, row: dict) -> dict:
         return {
             "task_id": row["name"],
             "prompt": signature_prompt(row["prompt"]),
-            "tests": _as_test_list(row["tests"]),
+            "tests": as_test_list(row["tests"]),
             "entry_point": _function_name(row["prompt"]),
         }
     if layout == "humaneval-x":
@@ -112,7 +112,7 @@ def _convert(layout: str, row: dict) -> dict:
         return {
             "task_id": row["task_id"],
             "prompt": signature_prompt(shown),
-            "tests": _as_test_list(row["test"]),
+            "tests": as_test_list(row["test"]),
             "entry_point": _function_name(row["declaration"]),
         }
     if layout == "mbpp":  # its tests are Python: of no use to cargo
@@ -123,7 +123,7 @@ def _convert(layout: str, row: dict) -> dict:
     return {
         "task_id": row.get("task_id"),
         "prompt": row[prompt_column],
-        "tests": _as_test_list(row.get("tests")),
+        "tests": as_test_list(row.get("tests")),
         "entry_point": row.get("entry_point"),
     }
 
@@ -227,7 +227,7 @@ def read_task_ids(spec: str) -> set[str]:
 def _to_task(row: dict, index: int, layout: str, columns: dict[str, str], source: str) -> dict:
     named = {field: row[column] for field, column in columns.items()}
     if "tests" in named:
-        named["tests"] = _as_test_list(named["tests"])
+        named["tests"] = as_test_list(named["tests"])
     task = _convert(layout, row | named) | named  # what the user named wins over what the layout says
     if not isinstance(task["prompt"], str):
         raise TaskError(f"{source}, row {index + 1}: the prompt is not text but {type(task['prompt']).__name__}")

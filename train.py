@@ -13,6 +13,7 @@ Not guaranteed: bit-equal repeats on a GPU (sampling and CUDA kernels are not de
 import contextlib
 import difflib
 import json
+import logging
 import math
 import os
 import signal
@@ -260,7 +261,7 @@ def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     batch = batch_facts(args, len(rows))
     workers = script.judge_workers or max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     judge = Judge(workers=workers, run_timeout_s=script.run_timeout_s, sandbox=script.sandbox, cargo_path=script.cargo_path)
-    rewards = RewardSet(judge, script.rewards)
+    rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt))
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
     return rows, tokenizer, rewards, plan
 
@@ -672,6 +673,8 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
             trace=TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl")),
             attempt=doctor.attempts_so_far(output_dir),
         )
+    # TRL prints whole prompts and completions when the machine failed to grade one; the trace and judge/infra_share have it
+    logging.getLogger("trl.trainer.grpo_trainer").addFilter(lambda entry: not entry.getMessage().startswith("All reward functions"))
     trainer.remove_callback(ProgressCallback)  # our line per step says more than a bar that moves once a step
     trainer.remove_callback(PrinterCallback)
     try:

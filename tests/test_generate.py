@@ -16,7 +16,7 @@ from conftest import build_tokenizer
 
 import generate
 from generate import BackendArguments, GenerationError, SamplingArguments
-from tasks import build_messages
+from tasks import build_messages, read_system_prompt
 
 GREEDY = SamplingArguments(temperature=0, max_new_tokens=12)
 CONVERSATIONS = [build_messages(prompt, "") for prompt in ("Add.", "Subtract two numbers.", "Sort.", "Reverse a string.")]
@@ -573,7 +573,7 @@ def test_a_prompt_tried_out_shows_completion_and_verdict(api_key, capsys, text, 
     out = capsys.readouterr().out
     assert out.startswith(text)
     assert shown in out
-    assert endpoint.requests[0]["messages"][0]["content"] == generate.read_system_prompt()
+    assert endpoint.requests[0]["messages"][0]["content"] == read_system_prompt()
 
 
 def test_a_prompt_tried_out_on_an_adapter(tiny_model, adapters, capsys):
