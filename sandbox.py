@@ -301,7 +301,8 @@ def _sysroot_of(toolchain: HasSysroot | Path | None) -> str | None:
         rustc = shutil.which("rustc")
         if rustc is None:
             return None
-        toolchain = Path(subprocess.run([rustc, "--print", "sysroot"], capture_output=True, text=True, check=True).stdout.strip())
+        told = subprocess.run([rustc, "--print", "sysroot"], capture_output=True, text=True, check=True)
+        toolchain = Path(told.stdout.strip())
     return os.path.realpath(getattr(toolchain, "sysroot", toolchain))
 
 
@@ -382,7 +383,8 @@ def _is_passable(folder: Path) -> bool:
 
 def _configuration(tier: str, machine: str, sysroot: str | None) -> dict:
     """What the launcher has to know of this machine. Raises SandboxUnavailable."""
-    loader, bwrap = LOADERS.get(machine), shutil.which("bwrap", path=f"{os.environ.get('PATH', os.defpath)}:{sys.prefix}/bin")
+    loader = LOADERS.get(machine)
+    bwrap = shutil.which("bwrap", path=f"{os.environ.get('PATH', os.defpath)}:{sys.prefix}/bin")
     if tier == "bwrap" and bwrap is None:
         raise SandboxUnavailable("bwrap is not on PATH")
     if loader is None:
@@ -568,7 +570,10 @@ def _proven(tier: str, toolchain: HasSysroot | Path | None, scratch_dir: Path | 
     try:
         breaches = probe(box)
         if breaches:
-            raise SandboxUnavailable("; ".join(f"{axis} not sealed ({', '.join(how)})" for axis, how in breaches.items()))
+            why = "; ".join(f"{axis} not sealed ({', '.join(how)})" for axis, how in breaches.items())
+            if os.geteuid() == 0 and not box.changes_user:
+                why += "; the kernel does not count what root runs, and without CAP_SETUID we stay root: be another user"
+            raise SandboxUnavailable(why)
         box.report = _mechanisms(box)
     except BaseException:
         box.close()

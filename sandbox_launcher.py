@@ -1,15 +1,16 @@
-"""The small process that forks, confines and starts every sandboxed command.
+"""The small process that confines, starts and kills every sandboxed command.
 
 One job: `sandbox.py` starts this file once (`python -I -S sandbox_launcher.py`) and hands it job descriptions over a
-UNIX socket; for each it forks, applies the limits, enters the sandbox and executes the command, kills the whole tree
-when the command ends, overruns its deadline or is no longer wanted, and reports how it ended.
+UNIX socket; for each it starts a process that applies the limits, enters the sandbox and executes the command, kills
+the whole tree when the command ends, overruns its deadline or is no longer wanted, and reports how it ended.
 
 Why a process of its own: forking a trainer that holds many gigabytes costs 100 ms and is unsafe from a thread; starting
-an interpreter for every command costs 11 ms; forking this one costs half a millisecond. For the same reason it imports
-next to nothing: every module imported here is page tables to copy on every fork.
+an interpreter for every command costs 11 ms. From here a command costs half a millisecond more than its own execution
+(see `native_spawn`), or 3 ms where that does not work. For the latter it imports next to nothing: every module that is
+imported here is page tables to copy on every fork.
 
 When the process that started it goes away, for whatever reason, it kills what is running, removes its folder and exits.
-Not meant to be imported by anything but `sandbox.py` (for the policy) and the tests.
+Not meant to be imported by anything but the tests.
 """
 
 import ctypes
