@@ -96,9 +96,13 @@ def require_run_folder(folder: Path, *, resuming: bool) -> None:
         return
     if folder.exists() and not folder.is_dir():
         raise MachineError(f"{folder} is a file: choose another --output_dir")
-    if folder.is_dir() and any(folder.iterdir()):
-        what = "already holds a run" if (folder / "run.json").is_file() else "is not empty"
-        raise MachineError(f"{folder} {what}: choose another --output_dir, or go on with --resume_from_checkpoint last")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / "run.json").is_file():
+        raise MachineError(f"{folder} is not empty and holds no run: choose another --output_dir")
+    has_progress = any(path.stat().st_size for path in folder.glob("trace*.jsonl")) or any(folder.glob("checkpoint-*"))
+    if has_progress:  # a run that died before its first step may simply be started again
+        raise MachineError(f"{folder} already holds a run: choose another --output_dir, or go on with --resume_from_checkpoint last")
 
 
 def checkpoint_to_resume(folder: Path, asked: str | None) -> str | None:

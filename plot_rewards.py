@@ -80,17 +80,22 @@ def plot(frames: dict, output: Path, window: int) -> None:
     matplotlib.use("Agg")  # works without a display
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5), constrained_layout=True)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6), constrained_layout=True)
     styles = ["-", "--", ":", "-."]
-    for (label, frame), style in zip(frames.items(), styles * (len(frames) // len(styles) + 1), strict=False):
-        frame = frame[frame["error_kind"] != "infra"]
-        suffix = f" ({label})" if len(frames) > 1 else ""
-        smooth = lambda column, frame=frame: frame[column].astype(float).rolling(window, min_periods=max(1, window // 4)).mean()  # noqa: E731
-        left.plot(smooth("reward"), style, color="black", linewidth=2, label=f"weighted sum{suffix}")
-        for number, column in enumerate(name for name in frame.columns if name.startswith("reward/")):
-            left.plot(smooth(column), style, color=f"C{number}", alpha=0.8, label=column.removeprefix("reward/") + suffix)
+    for run, (label, frame) in enumerate(frames.items()):
+        style, graded = styles[run % len(styles)], frame[frame["error_kind"] != "infra"]
+
+        def draw(axes, column, title, scale=1.0, graded=graded, style=style, is_first=run == 0, **look):
+            mean = scale * graded[column].astype(float).rolling(window, min_periods=max(1, window // 4)).mean()
+            axes.plot(mean, style, label=title if is_first else None, **look)  # colours mean the same in every run
+
+        draw(left, "reward", "weighted sum", color="black", linewidth=2)
+        for number, column in enumerate(name for name in graded.columns if name.startswith("reward/")):
+            draw(left, column, column.removeprefix("reward/"), color=f"C{number}", alpha=0.8)
         for number, (column, title) in enumerate(RATES.items()):
-            right.plot(100 * smooth(column), style, color=f"C{number}", label=title + suffix)
+            draw(right, column, title, scale=100, color=f"C{number}")
+        if len(frames) > 1:
+            right.plot([], [], style, color="black", label=f"run {label[-40:]}")
     left.set(title="rewards", xlabel="completions", ylabel=f"mean of the last {window}")
     right.set(title="what cargo said", xlabel="completions", ylabel=f"% of the last {window}", ylim=(0, 100))
     for axes in (left, right):

@@ -236,7 +236,8 @@ def _to_task(row: dict, index: int, layout: str, columns: dict[str, str], source
     task["task_id"] = f"{Path(source).stem}/{index}" if task["task_id"] is None else str(task["task_id"])
     task["source"] = row.get("source") or source
     passed_through = {key: value for key, value in row.items() if key not in TASK_COLUMNS}
-    return task | json.loads(json.dumps(passed_through, default=str))  # traces hold JSON: dates and the like become text
+    # traces hold JSON: dates and the like become text, what is no number (a missing cell) becomes null
+    return task | json.loads(json.dumps(passed_through, default=str), parse_constant=lambda name: None)
 
 
 def load_tasks(

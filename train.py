@@ -249,9 +249,22 @@ def batch_facts(args, n_tasks: int) -> dict:
     }
 
 
+def require_same_run(output_dir: Path, tasks_hash_now: str, script: ScriptArguments, model_args) -> None:
+    """A resumed run trains the same model on the same tasks for the same rewards. Raises UserError naming what differs."""
+    had = json.loads((output_dir / "run.json").read_text(encoding="utf-8"))
+    model_keys = ("model_name_or_path", "use_peft", "lora_r", "lora_alpha", "load_in_4bit")
+    before = {"tasks": had["plan"]["tasks_hash"], "rewards": had["config"]["script"]["rewards"]}
+    before |= {key: had["config"]["model"][key] for key in model_keys}
+    now = {"tasks": tasks_hash_now, "rewards": script.rewards} | {key: getattr(model_args, key) for key in model_keys}
+    changed = [f"{key} ({before[key]} before, {now[key]} now)" for key in now if before[key] != now[key]]
+    if changed:
+        raise UserError(f"cannot go on with {output_dir}: it was another run: {'; '.join(changed)}")
+
+
 def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     """Check everything that needs no model -> (rows, tokenizer, reward set, plan). Raises a clear error for what cannot work."""
-    doctor.require_run_folder(Path(args.output_dir), resuming=bool(args.resume_from_checkpoint))
+    resuming = bool(args.resume_from_checkpoint)
+    doctor.require_run_folder(Path(args.output_dir), resuming=resuming)
     doctor.require_accelerator(load_in_4bit=model_args.load_in_4bit, use_cpu=args.use_cpu)
     if args.use_vllm:
         doctor.require_vllm()
@@ -259,7 +272,10 @@ def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     tokenizer = load_tokenizer(model_args)
     rows, task_facts = training_rows(script, tokenizer)
     batch = batch_facts(args, len(rows))
+    if resuming:
+        require_same_run(Path(args.output_dir), task_facts["tasks_hash"], script, model_args)
     workers = script.judge_workers or max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    RewardSet(None, script.rewards)  # a misspelt reward stops before a judge is started
     judge = Judge(workers=workers, run_timeout_s=script.run_timeout_s, sandbox=script.sandbox, cargo_path=script.cargo_path)
     rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt))
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
@@ -346,6 +362,8 @@ def lossless_vllm_sync():
     import trl.trainer.grpo_trainer as grpo
     from peft import PeftModel
 
+    generation.VLLMGeneration._iter_named_params  # a TRL without it must fail here, not sample with its own sync
+
     class LosslessVLLMGeneration(generation.VLLMGeneration):
         def _iter_named_params(self):
             model = self.model
@@ -405,7 +423,9 @@ def make_trainer_class():
             ratio = output.get("importance_sampling_ratio")
             mode = "train" if self.model.training else "eval"
             if ratio is not None and self.vllm_importance_sampling_mode.endswith("_mask"):
-                masked = (ratio == 0).float().mean()  # a sequence (or token) whose ratio left the trusted range
+                # a sequence (or token, then padding does not count) whose ratio left the trusted range
+                sampled = output["completion_mask"].bool() if ratio.shape == output["completion_mask"].shape else ratio >= 0
+                masked = (ratio[sampled] == 0).float().mean()
                 self._metrics[mode]["sampling/masked_share"].append(self.accelerator.gather(masked).mean().item())
             if mode == "train":
                 lengths = output["completion_mask"].sum(dim=1).tolist()
