@@ -139,13 +139,16 @@ def test_several_runs_are_overlaid_each_with_its_own_lines(run_dir, tmp_path, mo
     monkeypatch.setattr(
         matplotlib.axes.Axes,
         "plot",
-        lambda self, *args, **kwargs: drawn.append(kwargs["label"]) or real_plot(self, *args, **kwargs),
+        lambda self, *args, **kwargs: drawn.append((args[-1], kwargs["label"])) or real_plot(self, *args, **kwargs),
     )
     folders = [run_dir("".join(line(step) for step in range(1, 9)), name=name) for name in ("a", "b")]
     assert run_main(monkeypatch, *folders, "--output", tmp_path / "both.png") == 0
     assert is_png(tmp_path / "both.png")
-    assert len(drawn) == len(set(drawn)) == 2 * (1 + 2 + len(plot_rewards.RATES))
-    assert {"weighted sum (a)", "weighted sum (b)", "cargo build (a)", "cargo_build_reward (b)"} <= set(drawn)
+    lines = 1 + 2 + len(plot_rewards.RATES)
+    assert [style for style, _ in drawn] == ["-"] * (lines + 1) + ["--"] * (lines + 1)  # one style a run, and its legend entry
+    named = [label for _, label in drawn if label]
+    assert len(named) == len(set(named)) == lines + 2  # a colour is named once, a run is named once
+    assert {"weighted sum", "cargo build", "cargo_build_reward", "run a", "run b"} <= set(named)
 
 
 @pytest.mark.filterwarnings("error::UserWarning")  # matplotlib says so when nothing fits
