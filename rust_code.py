@@ -986,6 +986,7 @@ class _Check:
 
     goal: int
     text: str
+    own: bool  # its arguments depend on the program, whatever became of them
     site: tuple[int, int] | None  # byte range of its macro in the file; None when it is not one or not in the file
 
 
@@ -1011,6 +1012,7 @@ class _TestRun:
         self.checks: list[_Check] = []
         self.site: tuple[int, int] | None = None  # of the outermost macro being followed
         self.in_file = True
+        self.seen = self.asked = 0  # calls into the program, before the current assertion and so far
         self.leaked: set[int] = set()  # values that the test puts into the program's statics
 
     def follow(self, test: Item) -> list[_Check]:
@@ -1030,7 +1032,8 @@ class _TestRun:
         for known in self.path:
             if self.t.own[known]:
                 goal = self.t.either(self.t.negated(known), goal)
-        self.checks.append(_Check(goal, text, self.site if self.in_file and condition != self.t.false else None))
+        own = self.asked != self.seen or self.t.own[condition]
+        self.checks.append(_Check(goal, text, own, self.site if self.in_file and condition != self.t.false else None))
 
     def _fail(self, text: str) -> int:
         self._check(self.t.false, text)
@@ -1548,7 +1551,7 @@ class _TestRun:
         pattern, body = _child(node, "pattern"), _child(node, "body")
         if elements is None and self._own_typed(source):
             source = self.t.make("own", "next:", source, own=True)
-        rows = elements[:UNROLLED] if elements is not None else [self._element(source, n) for n in (0, 1)]
+        rows = self._rows(elements, source) if elements is not None else [self._element(source, n) for n in (0, 1)]
 
         def round_of(row: int) -> Callable[[], int]:
             def run() -> int:
@@ -1592,6 +1595,9 @@ class _TestRun:
         return whole
 
     _on_continue_expression = _on_break_expression
+
+    def _on_generic_function(self, node: Node) -> int:
+        return self._eval(_child(node, "function"))
 
     def _on_label(self, _: Node) -> int:
         return self.t.unit
@@ -1750,7 +1756,8 @@ class _TestRun:
             return self.t.make("list", "[]")
         if head and self.index.written(head[0], "Default") and name == "default":
             return self.t.make("own", "default:", own=True)
-        return self.t.make("call", "::".join((*head, name)), *args)
+        results = [self._apply(a, [self.t.make("elem", name)]) for a in args if self.t.op(a) == "closure"]
+        return self.t.make("call", "::".join((*head, name)), *args, *results)
 
     def _special_call(self, name: str, args: list[int], node: Node) -> int | None:
         """Calls that run a closure elsewhere, swallow its panics, or end the process."""
@@ -1793,6 +1800,7 @@ class _TestRun:
         if given is not None and given < len(args) and not target.trait:
             return args[given]
         value = self.t.make("call" if fixed else "own", signature, *plain, own=not fixed)
+        self.asked += not fixed
         closures = any(self.t.op(a) == "closure" for a in args)
         checker = _child(target.node, "return_type") is None or any(self.t.own[a] for a in args)
         if closures or (checker and self.index.asserts(target.node)):
@@ -1984,7 +1992,7 @@ class _TestRun:
     def _with_closures(self, node: Node, name: str, receiver: int, args: list[int]) -> int:
         """A method that calls closures: on the receiver's elements, or on what an Option or Result holds."""
         elements = self._elements(receiver)
-        rows = [self._element(receiver)] if elements is None else elements[:UNROLLED]
+        rows = [self._element(receiver)] if elements is None else self._rows(elements, receiver)
         if name in ("get_or_init", "get_or_insert_with"):
             return self._apply(args[0], [])
         silent = name in LAZY and self._is_dropped(node)
@@ -2033,6 +2041,12 @@ class _TestRun:
                 return False
             node = access.parent
 
+    def _rows(self, elements: list[int], source: int) -> list[int]:
+        """The rows of a table that are followed: the first few, and one that stands for all others."""
+        if len(elements) <= UNROLLED + 1:
+            return elements
+        return [*elements[:UNROLLED], self.t.make("elem", "later", source)]
+
     def _element(self, term: int, number: int = 0) -> int:
         """One thing that iterating over an unknown term gives, and another one for another number."""
         op, payload, children = self.t.rows[term]
@@ -2064,7 +2078,8 @@ class _TestRun:
         if not (isinstance(low, int) and isinstance(high, int)):
             return None
         top = high + (symbol == "..=")
-        return [self.t.const(number) for number in range(low, min(top, low + UNROLLED))]
+        known = [self.t.const(number) for number in range(low, min(top, low + UNROLLED))]
+        return known if top <= low + UNROLLED else [*known, self.t.make("elem", "later", self.t.const(low), self.t.const(top))]
 
     def _adapted(self, name: str, children: tuple[int, ...]) -> list[int] | None:
         elements = self._elements(children[0])
@@ -2122,7 +2137,9 @@ class _TestRun:
         return self.t.make("call", name + "!", *args, *captured)
 
     def _assertion(self, node: Node, name: str) -> int:
+        self.seen = self.asked
         args = [self._eval(argument) for argument in _arguments(node)[: 1 if name == "assert" else 2]]
+        self.asked += any(self.t.own[a] for a in args)
         if name == "assert" and args:
             self._check(args[0], _squeezed(node))
         elif len(args) == 2:
@@ -2277,9 +2294,9 @@ def _forbidden_word(word: str, after: list[str]) -> str | None:
         return None
     if word == "clippy" and after[:1] == ["::"]:
         return None  # a lint's name
-    if word == "macro_rules" and after[:1] == ["!"] and (after[1:2] == ["$"] or "".join(after[1:2]) in TRUSTED_MACROS):
+    if word == "macro_rules" and after[:1] == ["!"] and (after[1:2] or [""])[0].startswith(("$", *TRUSTED_MACROS)):
         return "redefined_assert_macro"
-    if word == "extern" and "{" in after[:4] and "fn" not in after[:4]:
+    if word == "extern" and next((w for w in after if w in ("{", "fn", "crate")), "") == "{":
         return "foreign_function"
     return FORBIDDEN_WORDS.get(word)
 
@@ -2585,7 +2602,7 @@ def _test_guard(test: Item, checks: Sequence[_Check], terms: _Terms, index: _Ind
         if "catch_unwind" in words:
             return "catch_unwind"
         return "unreachable_assert" if words & {*ASSERT_MACROS, *FAILING} else "no_asserts"
-    if any(terms.own[check.goal] for check in checks):
+    if any(check.own for check in checks):
         return "tautological_assert"
     names = {signature.rpartition(":")[0] for signature in index.fixed}
     if words & names:
@@ -2708,7 +2725,7 @@ def _joined(texts: Sequence[str]) -> str:
 def _merged(earlier: str, later: str) -> str:
     """Append a block to what came before it, as a reader would: later definitions replace earlier ones."""
     old, new = _items(_parse(earlier)), _items(_parse(later))
-    if not new and old:
+    if old and all(item.node.type in ("macro_invocation", "use_declaration") for item in new) and _parse(later).children:
         return earlier  # a usage snippet: statements, no items
     old_top = [item for item in old if not item.modules and not item.owner]
     new_keys = {_merge_key(item) for item in new}
@@ -2937,6 +2954,8 @@ def _read_hidden_items(text: str, where: str, parts: _HiddenParts) -> None:
     if root.has_error:
         raise ValueError(f"{where}: not Rust: {text[:80]!r}")
     items = _items(root)
+    if not _holds_assert(root) and not any(item.has("should_panic") for item in items):
+        raise ValueError(f"{where}: no assert in it: {text[:80]!r}")
     holders = [item for item in items if item.is_test or item.is_main]
     for item in items:
         if item in holders or item.owner or item.node.type == "mod_item":
