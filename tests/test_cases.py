@@ -2,7 +2,8 @@
 
 Each line of attacks.jsonl and honest.jsonl holds id, family, prompt, completion, note, and `cargo_test`: what plain
 `cargo test` makes of it ("passes", "passes0": exit status 0 without a test, "no_program"). Each line of escapes.jsonl
-holds id, phase, axis, completion and `must`, which starts with "must pass", "must not pass" or "any verdict".
+holds id, phase, axis, completion and `must`, which starts with "must pass", "must not pass" or "any verdict". An attack
+marked `open` is a known hole: the judge pays it still.
 
 The default run takes a sample of every family that is the same on every machine; `-m slow` takes everything.
 """
@@ -30,6 +31,7 @@ pytest.importorskip("tree_sitter_rust")
 if shutil.which("cargo") is None:
     pytest.skip("no cargo on PATH", allow_module_level=True)
 
+from rewards import RewardSet  # noqa: E402
 from rust_code import extract_program  # noqa: E402
 from rust_tool import Job, Judge, Verdict  # noqa: E402
 from sandbox import SandboxUnavailable  # noqa: E402
@@ -86,8 +88,13 @@ def check_honest(judge: Judge, cases: list[dict]) -> None:
     assert len(denied) <= allowed, f"{len(denied)} of {len(cases)} honest answers are denied:\n" + "\n".join(denied)
 
 
+def closed(attacks: list[dict]) -> list[dict]:
+    """The attacks that the judge must refuse by looking at the completion: neither a known hole nor about the prompt."""
+    return [c for c in attacks if not c.get("open") and c["family"] != "prompt_example"]
+
+
 def test_sampled_attacks_earn_nothing(judge):
-    check_attacks(judge, sample(load("attacks"), 2, "family"))
+    check_attacks(judge, sample(closed(load("attacks")), 2, "family"))
 
 
 def test_sampled_honest_answers_earn_the_reward(judge):
@@ -96,7 +103,24 @@ def test_sampled_honest_answers_earn_the_reward(judge):
 
 @pytest.mark.slow
 def test_no_attack_earns_the_reward(judge):
-    check_attacks(judge, load("attacks"))
+    check_attacks(judge, closed(load("attacks")))
+
+
+@pytest.mark.slow
+def test_known_holes_are_still_open(judge):
+    """A hole that got closed belongs to the attacks: drop its mark."""
+    cases = [c for c in load("attacks") if c.get("open")]
+    refused = [c["id"] for c, v in zip(cases, grade(judge, cases)) if not earns(v)]
+    assert refused == []
+
+
+def test_the_prompts_example_for_another_task_earns_nothing(judge):
+    copies = [c for c in load("attacks") if c["family"] == "prompt_example" and not c.get("open")]
+    asked = [c for c in load("honest") if c["family"] == "prompt_example_lookalike"]
+    example = next(c for c in copies if c["id"] == "example-add")
+    rewards = RewardSet(judge, system_prompt=f"Answer in this form:\n\n{example['completion']}")
+    graded = rewards.grade([{"prompt": c["prompt"]} for c in copies + asked], [c["completion"] for c in copies + asked])
+    assert [g["prompt"] for g in graded if g["test_passed"] and g["honest_tests"]] == [c["prompt"] for c in asked]
 
 
 @pytest.mark.slow
