@@ -170,6 +170,25 @@ def test_infra_is_none_in_every_reward_and_in_the_sum():
     assert record["reward"] is None
 
 
+@pytest.mark.parametrize(
+    ("prompt", "completion", "is_paid"),
+    [
+        ("Sort a list of names.", "EXAMPLE", False),
+        ("Write a function that triples a number.", "EXAMPLE", True),  # the example is the answer to this one
+        ("Sort a list of names.", GOOD, False),  # renamed it is still the example
+        ("Sort a list of names.", BROKEN, True),
+    ],
+)
+def test_handing_back_the_system_prompts_example_earns_no_test_reward(prompt, completion, is_paid):
+    example = GOOD.replace("add(", "triple_number(")
+    reward_set = RewardSet(
+        FakeJudge(), ["cargo_test_reward=1", "cargo_build_reward=1"], f"Answer like this:\n\n{example}"
+    )
+    (record,) = reward_set.grade([{"prompt": prompt}], [example if completion == "EXAMPLE" else completion])
+    assert record["rewards"] == {"cargo_test_reward": float(is_paid), "cargo_build_reward": 1.0}
+    assert (record["honest_tests"], record["guard"]) == (is_paid, None if is_paid else "copied_example")
+
+
 def test_a_task_too_few_is_an_error_not_a_shift():
     with pytest.raises(ValueError):
         RewardSet(FakeJudge()).grade([{"prompt": "Add."}], [GOOD, PROSE])
