@@ -39,6 +39,7 @@ const FD_CLOEXEC: i32 = 1;
 
 extern "C" {
     fn fcntl(fd: i32, command: i32, ...) -> i32;
+    fn dup2(from: i32, to: i32) -> i32;
 }
 
 thread_local! {
@@ -122,11 +123,15 @@ fn remember_panics() {
     }));
 }
 
-/// Entry point that `rustc --test` generates a call of. Returns normally whatever the tests did.
+/// Entry point that `rustc --test` generates a call of. Returns normally whatever the tests did. Arguments: descriptors
+/// for the order, the results, and what programs print.
 #[unstable(feature = "test", issue = "none")]
 pub fn test_main_static(tests: &[&TestDescAndFn]) {
     let fds: Vec<i32> = std::env::args().skip(1).map(|fd| fd.parse().expect("descriptor")).collect();
     unsafe { fcntl(fds[1], F_SETFD, FD_CLOEXEC) };
+    for stream in [1, 2] {
+        unsafe { dup2(fds[2], stream) }; // what programs print is theirs: as much as they like, and nobody reads it
+    }
     let mut report = unsafe { File::from_raw_fd(fds[1]) };
     let Order { nonce, modes, wanted } = read_order(fds[0]);
     remember_panics();

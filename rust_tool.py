@@ -60,6 +60,7 @@ MAX_DIAGNOSTICS = 20
 MAX_MESSAGE_CHARS = 500
 TAIL_CHARS = 4000
 WALL_PER_CPU = 4.0  # wall-clock limits are this multiple of CPU limits, so that a busy machine changes no verdict
+GROUP_DEATH_S = 5.0  # that killed processes get to disappear
 SOLO_WAVE = 8  # tests of one program that run at once after one of them took the others' process with it
 JOBS_BETWEEN_CANARIES = 512
 MIN_SCRATCH_BYTES = 512 * MIB
@@ -238,6 +239,11 @@ class _Message:
         return (self.diagnostic.code or "").startswith("clippy::")
 
     @property
+    def is_hard(self) -> bool:
+        """An error of name resolution or types: the same for clippy and rustc, with or without generating code."""
+        return self.is_error and re.fullmatch(r"E(?!0080)\d+", self.diagnostic.code or "") is not None
+
+    @property
     def is_crash(self) -> bool:
         return "internal compiler error" in self.diagnostic.level
 
@@ -380,12 +386,16 @@ def _run_group(argv: Sequence[str], cwd: Path, environment: Mapping[str, str], t
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the group, also after a normal end (a test may leave children), and reap its leader."""
+    """Kill what is left of the group, also after a normal end (a test may leave children), and wait until it is gone."""
+    give_up = time.monotonic() + GROUP_DEATH_S
     try:
         os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        while time.monotonic() < give_up:  # grandchildren are reaped by init, a moment later
+            os.killpg(process.pid, 0)
+            time.sleep(0.005)
     except (ProcessLookupError, PermissionError):
-        pass
-    process.wait()
+        process.wait()
 
 
 def _not_started(why: str) -> Completed:
@@ -541,6 +551,10 @@ class _Workshop:
         self.libraries = [self.harness, *self.toolchain.library_dir.glob("libstd-*.so")]
         self.cpu_s = 0.0
         self._lock = threading.Lock()
+        self._sink = open(os.devnull, "wb")
+
+    def close(self) -> None:
+        self._sink.close()
 
     @property
     def harness(self) -> Path:
@@ -615,10 +629,9 @@ class _Workshop:
         emit = "--emit=metadata,obj" if with_code else "--emit=metadata"
         return self._compile(folder, self.toolchain.clippy_driver, [emit, "--out-dir=out"])
 
-    def build(self, folder: Path, with_code: bool) -> _Compiled:
+    def build(self, folder: Path) -> _Compiled:
         """What `cargo build` does, for programs that clippy's exit code says too little about."""
-        emit = "--emit=link" if with_code else "--emit=metadata"
-        return self._compile(folder, self.toolchain.rustc, [emit, "--out-dir=out"])
+        return self._compile(folder, self.toolchain.rustc, ["--emit=link", "--out-dir=out"])
 
     def build_tests(self, folder: Path, with_lints: bool = False) -> _Compiled:
         """The test binary (BINARY_NAME), linked with the judge's harness.
@@ -654,9 +667,9 @@ class _Workshop:
                 os.write(order_in, f"{nonce}\n{mode}\n{wanted}\n".encode())
                 os.close(order_in)
                 reader = _PipeReader(reports)
-                arguments = [str(order_out), str(report_in)]
+                fds = (order_out, report_in, self._sink.fileno())
+                arguments = [str(fd) for fd in fds]
                 environment = {"LD_LIBRARY_PATH": os.pathsep.join(str(path.parent) for path in self.libraries)}
-                fds = (order_out, report_in)
                 done = self.box.run(binary, arguments, self.run_limits, self.libraries, fds, env=environment)
             finally:
                 os.close(order_out)
@@ -910,6 +923,7 @@ class Judge:
         self.infra_total = self.graded_total = 0
         self._owner_pid = os.getpid()
         self._box: sandboxes.Sandbox | None = None
+        self._workshop: _Workshop | None = None
         self._scratch = _Scratch(Path(scratch_dir) if scratch_dir is not None else None)
         atexit.register(self.close)
         self._cache: OrderedDict[tuple, Verdict] = OrderedDict()
@@ -942,6 +956,8 @@ class Judge:
         atexit.unregister(self.close)
         for pool in (self._compile_pool, self._run_pool, self._solo_pool):
             pool.shutdown(wait=True, cancel_futures=True)
+        if self._workshop is not None:
+            self._workshop.close()
         if self._box is not None:
             self._box.close()
         self._scratch.remove()
@@ -1081,36 +1097,40 @@ class Judge:
 
     def _compile_in_steps(self, work: _Work, program: Program) -> None:
         """Check and lint without `cfg(test)`, then the test binary."""
-        self._check(work, program)
-        if work.verdict.build_passed and "test" in program.source:
-            compiled = self._compile_tests(work, program)
-            if not compiled.passed:
-                kind = "timeout" if compiled.timed_out else "compile"
-                work.verdict = replace(work.verdict, error_kind=kind, diagnostics=_diagnostics(compiled.messages))
+        has_tests = "test" in program.source
+        built = self._check(work, program, with_code=not has_tests or _needs_code(program.source))
+        if not has_tests or not (built.passed or _may_vanish_under_test(built, program.source)):
+            return
+        compiled = self._compile_tests(work, program)
+        if compiled.passed or not built.passed:
+            return
+        if not all(message.is_hard for message in compiled.messages if message.is_error):
+            self._check(work, program, with_code=True)  # lints that only run where code is generated, here for the tests
+        if work.verdict.build_passed:
+            kind = "timeout" if compiled.timed_out else "compile"
+            errors = [message for message in compiled.messages if message.is_error]
+            work.verdict = replace(work.verdict, error_kind=kind, diagnostics=_diagnostics(errors))
 
-    def _check(self, work: _Work, program: Program) -> None:
-        """The verdicts of `cargo build` and `cargo clippy`."""
+    def _check(self, work: _Work, program: Program, with_code: bool) -> _Compiled:
+        """The verdicts of `cargo build` and `cargo clippy`, by one clippy pass if that can tell; returns the former.
+
+        `with_code`: generate code as cargo build does (and clippy does not): some errors and lints come from there.
+        """
         _write_source(work.folder, program.source)
-        with_code = _needs_code(program.source)
-        checked = self._workshop.check(work.folder, with_code)
-        built = self._build_verdict(work, checked, with_code)
+        checked = built = self._workshop.check(work.folder, with_code)
+        is_clear = checked.passed or checked.timed_out or any(m.is_hard for m in checked.messages)
+        if not is_clear or re.search(r"\bclippy\b(?!\s*::)", program.source):
+            built = self._workshop.build(work.folder)
+            checked = self._workshop.check(work.folder, with_code=False) if with_code else checked
         verdict = replace(work.verdict, build_passed=built.passed, clippy_passed=checked.passed)
         if built.passed:
-            warnings = sum(map(_counts_as_warning, checked.messages))
-            work.verdict = replace(verdict, clippy_warnings=warnings, diagnostics=_diagnostics(checked.messages))
+            warnings = [message for message in checked.messages if _counts_as_warning(message)]
+            errors = [message for message in checked.messages if message.is_error]
+            work.verdict = replace(verdict, clippy_warnings=len(warnings), diagnostics=_diagnostics(errors + warnings))
         else:
             kind = "timeout" if built.timed_out else "compile"
             work.verdict = replace(verdict, error_kind=kind, diagnostics=_diagnostics(built.messages))
-
-    def _build_verdict(self, work: _Work, checked: _Compiled, with_code: bool) -> _Compiled:
-        """Whether `cargo build` passes: clippy's pass says so unless only clippy objects, or the program asks for it."""
-        assert work.job.program is not None
-        errors = [message for message in checked.messages if message.is_error]
-        only_clippy = not checked.passed and all(message.is_clippy or message.is_crash for message in errors)
-        sees_clippy = re.search(r"\bclippy\b(?!\s*::)", work.job.program.source) is not None
-        if (only_clippy and not checked.timed_out) or sees_clippy:
-            return self._workshop.build(work.folder, with_code)
-        return checked
+        return built
 
     def _compile_tests(self, work: _Work, program: Program, with_lints: bool = False) -> _Compiled:
         """Build the test binary, instrumented when that compiles and as it is otherwise."""
@@ -1120,7 +1140,7 @@ class Judge:
             if source is None:
                 break
             _write_source(work.folder, source)
-            compiled = self._workshop.build_tests(work.folder, with_lints)
+            compiled = self._without_ours(self._workshop.build_tests(work.folder, with_lints), source)
             if compiled.passed:
                 work.binary, work.is_gated, work.is_marked = work.folder / BINARY_NAME, gates, True
                 return compiled
@@ -1130,6 +1150,12 @@ class Judge:
         compiled = self._workshop.build_tests(work.folder, with_lints)
         work.binary = work.folder / BINARY_NAME if compiled.passed else None
         return compiled
+
+    def _without_ours(self, compiled: _Compiled, source: str) -> _Compiled:
+        """Drop warnings about what we put into the program."""
+        lines, ours = source.split("\n"), self._workshop.instruments
+        kept = [m for m in compiled.messages if m.is_error or not _points_into(m, lines, ours)]
+        return replace(compiled, messages=kept)
 
     def _blames_instruments(self, compiled: _Compiled, source: str) -> bool:
         """Whether an error may be ours: it names our crate or points into one of our statements."""
@@ -1153,18 +1179,19 @@ class Judge:
             return False
         if compiled.passed == bool(errors):
             return False
-        lines = (work.folder / SOURCE_NAME).read_text("utf-8").split("\n")
-        messages = [message for message in compiled.messages if not _points_into(message, lines, self._workshop.instruments)]
-        denied = [message for message in messages if message.diagnostic.code in self._workshop.denied_lints]
-        outside = [message for message in messages if not view.holds(message)]
+        denied = [message for message in compiled.messages if message.diagnostic.code in self._workshop.denied_lints]
+        outside = [message for message in compiled.messages if not view.holds(message)]
         fatal = [m for m in outside if m.is_error or (m in denied and not m.is_clippy)]
         if fatal:
             work.binary = None
             work.verdict = replace(work.verdict, error_kind="compile", diagnostics=_diagnostics(fatal))
+            if not any(message.is_hard for message in fatal):
+                self._check(work, program, with_code=True)
             return True
-        in_tests = errors + [message for message in denied if not message.is_clippy]
+        lints = [replace(m, diagnostic=replace(m.diagnostic, level="error")) for m in denied if not m.is_clippy]
+        in_tests = errors + lints
         if errors or view.hides_unused_import(compiled.messages):
-            self._check(work, program)
+            self._check(work, program, with_code=bool(errors))
         else:
             refused = any(message in denied for message in outside)
             quiet = self._workshop.denied_lints | ONLY_UNDER_TEST
@@ -1201,7 +1228,7 @@ class Judge:
             work.verdict,
             test_passed=outcome.passed,
             tests=outcome.statuses(),
-            error_kind=None if outcome.passed else outcome.error_kind(program.source),
+            error_kind=work.verdict.error_kind or (None if outcome.passed else outcome.error_kind(program.source)),
             honest_tests=guard is None,
             guard=guard,
             diagnostics=(*outcome.diagnostics(), *notes, *work.verdict.diagnostics)[:MAX_DIAGNOSTICS],
@@ -1320,6 +1347,17 @@ class _Outcome:
             for index, end in sorted(self.ends.items())
             if end.status != "ok"
         ]
+
+
+def _may_vanish_under_test(built: _Compiled, source: str) -> bool:
+    """Whether `cargo test` may compile what `cargo build` does not: denied lints, or names that exist under `cfg(test)`."""
+    if built.timed_out:
+        return False
+    codes = [message.diagnostic.code for message in built.messages if message.is_error]
+    modules = re.findall(r"#\[cfg\(test\)\]\s*(?:pub\s+)?mod\s+(\w+)", source)
+    has_cfg_elsewhere = len(re.findall(r"\bcfg\b", source)) > len(modules)
+    is_named = any(re.search(rf"\b{name}\s*::", source) for name in modules)
+    return has_cfg_elsewhere or is_named or all(code is not None and not re.fullmatch(r"E\d+", code) for code in codes)
 
 
 def _points_into(message: _Message, lines: Sequence[str], pattern: re.Pattern[str]) -> bool:

@@ -1,0 +1,569 @@
+"""RustTool on real cargo projects, and the judge: right verdicts, honest passes only, nothing left behind."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import rust_tool
+from rust_code import Program, extract_program, read_program
+from rust_tool import Diagnostic, InfraError, Job, Judge, RustTool, ToolchainError, Verdict, find_toolchain
+
+RUN_TIMEOUT_S = 1.0  # CPU seconds; nothing here needs more than milliseconds, except what loops
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory):
+    with Judge(workers=2, run_timeout_s=RUN_TIMEOUT_S) as judge:
+        yield judge
+
+
+def program(source: str) -> Program:
+    """A program as it comes out of a completion."""
+    found = extract_program(f"```rust\n{source}\n```")
+    assert found is not None
+    return found
+
+
+def with_test(solution: str, test_body: str, attribute: str = "#[test]") -> Program:
+    body = "\n        ".join(test_body.strip().splitlines())
+    module = f"#[cfg(test)]\nmod tests {{\n    use super::*;\n\n    {attribute}\n    fn works() {{\n        {body}\n    }}\n}}"
+    return program(f"{solution}\n\n{module}")
+
+
+def grade(judge: Judge, *programs: Program) -> list[Verdict]:
+    return judge.grade([Job(program) for program in programs])
+
+
+def earns(verdict: Verdict) -> bool:
+    return verdict.test_passed and verdict.honest_tests
+
+
+ADD = "fn add(a: i32, b: i32) -> i32 {\n    a + b\n}"
+GOOD = with_test(ADD, "assert_eq!(add(2, 3), 5);\nassert_eq!(add(-1, 1), 0);")
+FAILING = with_test(ADD, "assert_eq!(add(2, 3), 6);")
+LOOPING = with_test("fn spin(mut n: u64) -> u64 {\n    loop {\n        n = n.wrapping_mul(3);\n        if n == 0 { return n; }\n    }\n}", "assert_eq!(spin(1), 0);")
+
+# ---------------------------------------------------------------------------------------------------------------------
+# RustTool: plain cargo on a project directory
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def project(folder: Path, source: str) -> Path:
+    (folder / "src").mkdir(parents=True)
+    (folder / "Cargo.toml").write_text('[package]\nname = "sample"\nversion = "0.1.0"\nedition = "2021"\n')
+    (folder / "src" / "main.rs").write_text(source)
+    return folder
+
+
+def test_each_tool_passes_a_good_project(tmp_path):
+    folder = project(tmp_path / "good", GOOD.source)
+    results = {kind: RustTool(kind).run(folder) for kind in ("build", "clippy", "test")}
+    assert all(result.passed and result.exit_code == 0 and not result.timed_out for result in results.values())
+    assert results["test"].tests == {"tests::works": "ok"}
+    assert results["build"].duration_s > 0
+
+
+def test_build_errors_come_with_code_and_line(tmp_path):
+    result = RustTool("build").run(project(tmp_path / "bad", 'fn main() {\n    let x: i32 = "a";\n}\n'))
+    assert not result.passed and result.exit_code == 101
+    assert result.diagnostics[0].code == "E0308" and result.diagnostics[0].line == 2
+
+
+def test_clippy_warnings_come_with_their_name_and_pass(tmp_path):
+    result = RustTool("clippy").run(project(tmp_path / "lint", "fn main() {\n    let v = vec![1];\n    println!(\"{}\", v.len() == 0);\n}\n"))
+    assert result.passed
+    assert "clippy::len_zero" in {diagnostic.code for diagnostic in result.diagnostics}
+
+
+def test_failing_test_is_named(tmp_path):
+    result = RustTool("test").run(project(tmp_path / "failing", FAILING.source))
+    assert not result.passed and result.tests == {"tests::works": "failed"}
+    assert "assertion" in result.stdout_tail
+
+
+def test_timeout_kills_the_looping_test_binary_too(tmp_path):
+    folder = project(tmp_path / "looping", LOOPING.source)
+    assert RustTool("build").run(folder).passed
+    subprocess.run([find_toolchain().cargo, "test", "--no-run"], cwd=folder, capture_output=True, check=True)
+    result = RustTool("test", timeout_s=2.0).run(folder)
+    assert result.timed_out and not result.passed and result.exit_code is None
+    assert not processes_in(folder)
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Command lines of processes whose binary lies in `folder`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(process / "exe").startswith(str(folder)):
+                found.append((process / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
+def test_wrong_use_is_refused_with_a_reason(tmp_path):
+    with pytest.raises(ValueError, match='kind is "?\'?run'):
+        RustTool("run")
+    with pytest.raises(FileNotFoundError, match="no Cargo.toml in"):
+        RustTool("build").run(tmp_path)
+    with pytest.raises(ToolchainError, match="/nowhere/cargo not found: install Rust"):
+        RustTool("build", cargo_path="/nowhere/cargo")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The toolchain
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_toolchain_is_the_real_binaries_not_the_shims():
+    toolchain = find_toolchain()
+    for path in (toolchain.cargo, toolchain.rustc, toolchain.clippy_driver):
+        assert path.is_relative_to(toolchain.sysroot) and os.access(path, os.X_OK)
+    assert toolchain.rustc_version.startswith("rustc ") and toolchain.clippy_version.startswith("clippy ")
+
+
+def fake_toolchain(folder: Path, release: str, tools: tuple[str, ...]) -> str:
+    """A rustc that only says what it is; `tools` are next to it."""
+    (folder / "bin").mkdir(parents=True)
+    script = f'#!/bin/sh\ncase "$*" in *sysroot*) echo {folder};; *) echo "rustc {release}"; echo "host: x86_64-unknown-linux-gnu"; echo "release: {release}";; esac\n'
+    for name in tools:
+        (folder / "bin" / name).write_text(script)
+        (folder / "bin" / name).chmod(0o755)
+    return str(folder / "bin" / "cargo")
+
+
+def test_missing_parts_of_a_toolchain_are_named(tmp_path, monkeypatch):
+    everything = ("cargo", "rustc", "clippy-driver")
+    with pytest.raises(ToolchainError, match="clippy not found .* run rustup component add clippy"):
+        find_toolchain(fake_toolchain(tmp_path / "a", "1.95.0", ("cargo", "rustc")))
+    with pytest.raises(ToolchainError, match="rustc 1.60.0 is too old, 1.85 or newer is needed"):
+        find_toolchain(fake_toolchain(tmp_path / "b", "1.60.0", everything))
+    cargo = fake_toolchain(tmp_path / "c", "1.95.0", everything)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolchainError, match="no C linker"):
+        find_toolchain(cargo)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Verdicts
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_good_program_gets_everything(judge):
+    (verdict,) = grade(judge, GOOD)
+    assert verdict.build_passed and verdict.clippy_passed and verdict.clippy_warnings == 0
+    assert earns(verdict) and verdict.tests == {"tests::works": "ok"} and verdict.n_asserts == 2
+    assert verdict.error_kind is None and verdict.guard is None and verdict.duration_s > 0
+    assert verdict.hidden_passed is None and verdict.hidden_total is None
+
+
+def test_no_program_is_no_code(judge):
+    assert judge.grade([Job(None)]) == [Verdict(error_kind="no_code")]
+    (verdict,) = judge.grade([Job(None, hidden_tests=("assert_eq!(f(), 1);", "assert_eq!(f(), 2);"))])
+    assert (verdict.hidden_passed, verdict.hidden_total) == (0, 2)
+
+
+ERROR_KINDS = {
+    "compile": with_test("fn f() -> i32 {\n    true\n}", "assert_eq!(f(), 1);"),
+    "compile in tests": with_test("fn f() -> i32 {\n    1\n}", 'assert_eq!(f(), "1");'),
+    "test_failed": FAILING,
+    "test_failed with a message": with_test(ADD, 'assert!(add(1, 1) == 3, "sum is {}", add(1, 1));'),
+    "test_failed by a Result": program(ADD + '\n#[cfg(test)]\nmod tests {\n    use super::*;\n    #[test]\n    fn f() -> Result<(), String> {\n        if add(1, 1) == 2 { Err("two".into()) } else { Ok(()) }\n    }\n}'),
+    "panic": with_test("fn first(v: &[i32]) -> i32 {\n    v[0]\n}", "assert_eq!(first(&[]), 1);"),
+    "panic on overflow": with_test("fn double(a: u8) -> u8 {\n    a * 2\n}", "assert_eq!(double(200), 144);"),
+    "panic by the stack": with_test("fn deep(n: u64) -> u64 {\n    if n == 0 { 0 } else { 1 + deep(n + 1) }\n}", "assert_eq!(deep(1), 0);"),
+    "timeout": LOOPING,
+}
+
+
+def test_error_kinds_say_what_went_wrong(judge):
+    verdicts = dict(zip(ERROR_KINDS, grade(judge, *ERROR_KINDS.values()), strict=True))
+    assert {name: verdict.error_kind for name, verdict in verdicts.items()} == {name: name.split()[0] for name in ERROR_KINDS}
+    assert not any(verdict.test_passed for verdict in verdicts.values())
+    assert [verdict.build_passed for verdict in verdicts.values()] == [name != "compile" for name in ERROR_KINDS]
+    assert verdicts["timeout"].tests == {"tests::works": "timeout"}
+    assert verdicts["compile"].diagnostics[0] == Diagnostic("E0308", "error", "mismatched types", 2)
+    assert verdicts["test_failed"].diagnostics[0].line == 11
+
+
+def test_a_panic_in_should_panic_and_an_ignored_test_are_no_failures(judge):
+    source = ADD + """
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn adds() { assert_eq!(add(1, 2), 3); }
+    #[test]
+    #[should_panic(expected = "overflow")]
+    fn overflows() { add(i32::MAX, 1); }
+    #[test]
+    #[ignore]
+    fn skipped() { assert_eq!(add(1, 2), 4); }
+}"""
+    (verdict,) = grade(judge, program(source))
+    assert earns(verdict) and verdict.tests == {"tests::adds": "ok", "tests::overflows": "ok", "tests::skipped": "ignored"}
+
+
+def test_clippy_counts_what_it_warns_of_but_not_unused_functions(judge):
+    warned = with_test("fn size(v: &Vec<i32>) -> bool {\n    return v.len() == 0;\n}", "assert!(size(&vec![]));")
+    denied = with_test("fn area(r: f64) -> f64 {\n    3.14 * r * r\n}", "assert!((area(1.0) - 3.14).abs() < 0.01);")
+    in_tests_only = with_test("fn half(r: f64) -> f64 {\n    r / 2.0\n}", "assert!((half(6.28) - 3.14).abs() < 0.01);")
+    verdicts = grade(judge, warned, denied, in_tests_only)
+    assert [(verdict.clippy_passed, verdict.clippy_warnings) for verdict in verdicts] == [(True, 3), (False, 0), (True, 0)]
+    assert all(verdict.build_passed and verdict.test_passed for verdict in verdicts)
+
+
+def test_an_import_that_only_the_tests_use_is_a_warning(judge):
+    by_tests = "use std::collections::HashMap;\nuse std::fmt::Write;\n" + ADD
+    body = "let mut m = HashMap::new();\nm.insert(1, 2);\nlet mut s = String::new();\nwrite!(s, \"{}\", add(m[&1], 1)).unwrap();\nassert_eq!(s, \"3\");"
+    (verdict,) = grade(judge, with_test(by_tests, body))
+    assert verdict.test_passed and verdict.clippy_warnings == 2
+
+
+# What cargo says of each: build, clippy, test. Everything that a pass with `cfg(test)` might get wrong is here.
+AS_CARGO = {
+    "const panic reached from main": ("fn pick<const N: usize>() -> usize {\n    const { assert!(N > 1) };\n    N\n}\nfn main() {\n    pick::<0>();\n}", (False, True, False)),
+    "const panic reached from nowhere": ("fn pick<const N: usize>() -> usize {\n    const { assert!(N > 1) };\n    N\n}\nfn g() -> usize { pick::<0>() }\nfn main() {}", (True, True, False)),
+    "crate that is not there": ("use regex::Regex;\nfn main() {}", (False, False, False)),
+    "function from the test module": ("#[cfg(test)]\nmod tests {\n    pub fn helper() -> i32 { 1 }\n    #[test]\n    fn t() { assert_eq!(super::f(), 1); }\n}\nfn f() -> i32 { tests::helper() }\nfn main() {}", (False, False, True)),
+    "function for tests only": ("#[cfg(test)]\nfn helper() -> i32 { 1 }\nfn f() -> i32 { helper() }\nfn main() {}", (False, False, False)),
+    "denied warning": ("#![deny(warnings)]\nfn f() -> i32 { let x = 1; 2 }\nfn main() {}", (False, False, False)),
+    "denied dead code": ("#![deny(dead_code)]\nfn f() -> i32 { 2 }\nfn main() {}\n#[test]\nfn t() { assert_eq!(f(), 2); }", (False, False, True)),
+    "unconditional panic": ("fn f() -> i32 { let a = [1, 2]; a[5] }\nfn main() {}", (False, False, False)),
+    "unconditional panic in a test": (ADD + "\nfn main() {}\n#[cfg(test)]\nmod tests {\n    #[test]\n    fn t() { let a = [1]; assert_eq!(super::add(a[3], 1), 1); }\n}", (True, True, False)),
+    "nightly feature": ("#![feature(test)]\nextern crate test;\nfn main() {}", (False, False, False)),
+    "bencher": ("fn main() {}\n#[cfg(test)]\nmod tests {\n    use test::Bencher;\n    #[test]\n    fn t() {}\n}", (True, True, False)),
+    "module called test": ("mod test {\n    pub fn one() -> i32 { 1 }\n}\nuse test::one;\nfn main() {}\n#[cfg(test)]\nmod tests {\n    #[test]\n    fn t() { assert_eq!(super::one(), 1); }\n}", (True, True, True)),
+    "clippy only": ("fn f() -> f32 { 3.14 }\nfn main() {}", (True, False, False)),
+    "what clippy sees": ("#[cfg(clippy)]\nfn main() {}\n#[cfg(not(clippy))]\nfn main() { nothing() }", (False, True, False)),
+    "loop for ever in main": (GOOD.source.replace("fn main() {}", "fn main() { loop {} }"), (True, True, True)),
+    "all tests ignored": ("fn main() {}\n#[test]\n#[ignore]\nfn t() { panic!() }", (True, True, True)),
+    "cargo's variables": ('fn main() {}\n#[test]\nfn t() { assert_eq!(env!("CARGO_PKG_VERSION"), "0.1.0"); }', (True, True, True)),
+    "debug assertions": ("fn main() {}\n#[test]\nfn t() { assert!(cfg!(debug_assertions)); }", (True, True, True)),
+    "thread's stack and name": ('fn main() {}\n#[test]\nfn t() { assert_eq!(std::thread::current().name(), Some("t")); }', (True, True, True)),
+    "items of the same trait": ("trait A { fn a(&self) -> i32; }\nimpl A for i32 { fn a(&self) -> i32 { 1 } }\nfn main() {}\n#[cfg(test)]\nmod tests {\n    use super::A;\n    #[test]\n    fn t() { assert_eq!(1.a(), 1); }\n}", (True, True, True)),
+}  # fmt: skip
+
+
+def said(verdict: Verdict) -> tuple[bool, bool, bool]:
+    return verdict.build_passed, verdict.clippy_passed, verdict.test_passed
+
+
+def test_verdicts_are_cargo_s(judge):
+    verdicts = grade(judge, *(read_program(source) for source, _expected in AS_CARGO.values()))
+    found = dict(zip(AS_CARGO, map(said, verdicts), strict=True))
+    assert found == {name: expected for name, (_source, expected) in AS_CARGO.items()}
+
+
+@pytest.mark.slow
+def test_the_expectations_above_are_cargo_s(tmp_path):
+    found = {}
+    for number, (name, (source, _expected)) in enumerate(AS_CARGO.items()):
+        folder = project(tmp_path / str(number), source)
+        results = [RustTool(kind).run(folder) for kind in ("build", "clippy", "test")]
+        found[name] = (results[0].passed, results[1].passed, results[2].passed and bool(results[2].tests))
+    assert found == {name: expected for name, (_source, expected) in AS_CARGO.items()}
+
+
+def test_one_pass_and_two_passes_say_the_same(judge, monkeypatch):
+    """The short cut (one compiler pass with cfg(test)) against the check without it, on programs that qualify."""
+    programs = [p for p in (*ERROR_KINDS.values(), GOOD) if "deep" not in p.source and "spin" not in p.source]
+    programs += [with_test(f"fn f(v: Vec<i32>) -> {kind} {{\n    {body}\n}}", test) for kind, body, test in SHORT_CUTS]
+    assert all(rust_tool._test_view(p.source) is not None for p in programs[-len(SHORT_CUTS):])
+    at_once = grade(judge, *programs)
+    monkeypatch.setattr(rust_tool, "_test_view", lambda source: None)
+    with Judge(workers=2, run_timeout_s=RUN_TIMEOUT_S) as stepwise:
+        in_steps = grade(stepwise, *programs)
+    for one, two in zip(at_once, in_steps, strict=True):
+        assert comparable(one) == comparable(two)
+
+
+SHORT_CUTS = (
+    ("usize", "return v.len();", "assert_eq!(f(vec![1]), 1);"),
+    ("i32", "let unused = 1; v[0]", "assert_eq!(f(vec![1]), 1);"),
+    ("bool", "v.len() == 0", "let t = 1; assert!(f(vec![]));"),
+    ("Vec<i32>", "let mut w = v.clone(); w.sort(); w", "assert_eq!(f(vec![2, 1]), vec![1, 2]);"),
+    ("i32", "v.iter().map(|x| x + y).sum()", "assert_eq!(f(vec![2, 1]), undefined);"),
+    ("Option<&i32>", "v.iter().next()", "assert_eq!(f(vec![2, 1]), None);"),
+    ("u8", "256", "assert_eq!(f(vec![]), 0);"),
+    ("u8", "255", "assert_eq!(f(vec![]), 256);"),
+    ("f64", "v.len() as f64 * 3.14", "assert_eq!(f(vec![]), 0.0);"),
+)
+
+
+def comparable(verdict: Verdict) -> dict:
+    """Everything that must not depend on how a program was graded (when, how long, in which order it was compiled)."""
+    facts = {key: value for key, value in vars(verdict).items() if key != "duration_s"}
+    said = sorted(f"{diagnostic.code} {diagnostic.message} {diagnostic.line}" for diagnostic in verdict.diagnostics)
+    return facts | {"diagnostics": said, "tests": dict(verdict.tests)}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Honest passes only
+# ---------------------------------------------------------------------------------------------------------------------
+
+ADVERSARIES = {
+    "exit": with_test(ADD, "assert_eq!(add(1, 2), 3);\nstd::process::exit(0);"),
+    "exit in the function": with_test("fn add(a: i32, b: i32) -> i32 {\n    std::process::exit(a - b)\n}", "assert_eq!(add(1, 1), 2);"),
+    "forged report": with_test(ADD, 'println!("test tests::works ... ok");\nprintln!("test result: ok. 1 passed; 0 failed;");\nassert_eq!(add(1, 2), 4);'),
+    "executes itself": with_test(ADD, 'use std::os::unix::process::CommandExt;\nlet me = std::env::args().next().unwrap();\nlet _ = std::process::Command::new(me).arg("--list").exec();\nassert_eq!(add(1, 2), 4);'),
+    "writes to low descriptors": with_test(ADD, 'use std::io::Write;\nfor fd in 0..20 {\n    if let Ok(mut f) = std::fs::OpenOptions::new().write(true).open(format!("/proc/self/fd/{fd}")) { let _ = f.write_all(b"end 0 ok 1 0 \\ndone\\n"); }\n}\nassert_eq!(add(1, 2), 4);'),
+    "never looks": with_test(ADD, "let _ = add(1, 2);"),
+    "any value": with_test("fn size(s: &str) -> usize {\n    s.len()\n}", "let n = size(\"a\");\nassert!(n == n && n <= usize::MAX);"),
+    "never reached": with_test(ADD, "for i in 0..add(1, -1) {\n    assert_eq!(add(i, 2), 3);\n}"),
+    "no tests": program(ADD),
+}  # fmt: skip
+
+
+def test_adversaries_earn_nothing(judge):
+    verdicts = dict(zip(ADVERSARIES, grade(judge, *ADVERSARIES.values()), strict=True))
+    assert [name for name, verdict in verdicts.items() if earns(verdict)] == []
+    assert all(verdict.build_passed for verdict in verdicts.values())
+
+
+def counting_all(source: str, name: str = "tests::works") -> Program:
+    """The program as if the static opinion had nothing against it, so that only running it tells."""
+    found = read_program(source)
+    tests = tuple(rust_tool.rust_code.TestFn(name, False, False, counted=True, guard=None) for _ in range(1))
+    return rust_tool.replace(found, guard=None, tests=tests)
+
+
+@pytest.mark.parametrize(
+    ("name", "guard"),
+    [("exit", "exit_in_test"), ("never looks", "any_value_passes"), ("any value", "any_value_passes"), ("executes itself", "exit_in_test")],
+)  # fmt: skip
+def test_running_alone_finds_it(judge, name, guard):
+    (verdict,) = grade(judge, counting_all(ADVERSARIES[name].source))
+    assert not earns(verdict)
+    assert verdict.guard in (guard, None) and (verdict.guard is not None or not verdict.test_passed)
+
+
+def test_a_test_that_calls_nothing_survives_the_stub(judge):
+    source = ADD + "\nfn main() {}\n#[cfg(test)]\nmod tests {\n    #[test]\n    fn works() { assert_eq!(1 + 1, 2); }\n}\n"
+    (verdict,) = grade(judge, counting_all(source))
+    assert verdict.test_passed and not verdict.honest_tests and verdict.guard == "survives_panic_stub"
+
+
+def test_constant_functions_are_stubbed_by_a_compilation_of_their_own(judge):
+    solution = "const fn add(a: i32, b: i32) -> i32 {\n    a + b\n}"
+    calls, ignores = grade(judge, with_test(solution, "assert_eq!(add(2, 3), 5);"), counting_all(with_test(solution, "assert_eq!(1 + 1, 2);").source))
+    assert earns(calls)
+    assert ignores.test_passed and ignores.guard == "survives_panic_stub"
+
+
+HONEST = {
+    "result": with_test('fn parse(s: &str) -> Result<i32, std::num::ParseIntError> {\n    s.parse()\n}', 'assert_eq!(parse("5"), Ok(5));\nassert!(parse("x").is_err());'),
+    "in place": with_test("fn sort(v: &mut Vec<i32>) {\n    v.sort();\n}", "let mut v = vec![2, 1];\nsort(&mut v);\nassert_eq!(v, vec![1, 2]);"),
+    "own type": with_test("#[derive(Debug, PartialEq)]\nstruct P { x: i32 }\nimpl P {\n    fn new(x: i32) -> Self { P { x } }\n    fn twice(&self) -> P { P::new(self.x * 2) }\n}", "assert_eq!(P::new(2).twice(), P { x: 4 });"),
+    "generic": with_test("fn largest<T: PartialOrd + Copy>(v: &[T]) -> Option<T> {\n    let mut best = *v.first()?;\n    for &x in v { if x > best { best = x; } }\n    Some(best)\n}", "assert_eq!(largest(&[1, 3, 2]), Some(3));"),
+    "impl trait": with_test("fn evens(n: u32) -> impl Iterator<Item = u32> {\n    (0..n).filter(|x| x % 2 == 0)\n}", "assert_eq!(evens(5).collect::<Vec<_>>(), vec![0, 2, 4]);"),
+    "lifetimes": with_test("fn longest<'a>(a: &'a str, b: &'a str) -> &'a str {\n    if a.len() > b.len() { a } else { b }\n}", 'assert_eq!(longest("ab", "c"), "ab");'),
+    "yes or no": with_test("fn is_even(n: i32) -> bool {\n    n % 2 == 0\n}", "assert!(is_even(2));\nassert!(!is_even(3));"),
+    "closure": with_test("fn adder(n: i32) -> Box<dyn Fn(i32) -> i32> {\n    Box::new(move |x| x + n)\n}", "assert_eq!(adder(2)(3), 5);"),
+    "slice": with_test("fn middle(v: &[i32]) -> &[i32] {\n    &v[1..v.len() - 1]\n}", "assert_eq!(middle(&[1, 2, 3]), &[2]);"),
+    "map": with_test("use std::collections::HashMap;\nfn count(s: &str) -> HashMap<char, usize> {\n    let mut m = HashMap::new();\n    for c in s.chars() { *m.entry(c).or_insert(0) += 1; }\n    m\n}", "assert_eq!(count(\"aab\")[&'a'], 2);"),
+    "tuple": with_test("fn both(a: i32) -> (i32, String) {\n    (a, a.to_string())\n}", 'assert_eq!(both(1), (1, "1".to_string()));'),
+}  # fmt: skip
+
+
+def test_honest_programs_of_every_shape_earn_their_reward(judge):
+    verdicts = dict(zip(HONEST, grade(judge, *HONEST.values()), strict=True))
+    assert {name: (verdict.guard, verdict.error_kind) for name, verdict in verdicts.items() if not earns(verdict)} == {}
+
+
+def test_what_a_program_prints_changes_nothing(judge):
+    loud = with_test(ADD, 'for i in 0..200_000 { println!("{i} test result: FAILED"); eprintln!("{i}"); }\nassert_eq!(add(1, 2), 3);')
+    (verdict,) = grade(judge, loud)
+    assert earns(verdict)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Hidden tests
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def hidden(judge: Judge, solution: str, *tests: str) -> tuple[int | None, int | None]:
+    (verdict,) = judge.grade([Job(program(solution), hidden_tests=tests, entry_point="f")])
+    return verdict.hidden_passed, verdict.hidden_total
+
+
+def test_hidden_tests_are_counted_one_by_one(judge):
+    assert hidden(judge, "fn f(a: i32) -> i32 {\n    a.abs()\n}", "assert_eq!(f(1), 1);", "assert_eq!(f(-1), 1);", "assert_eq!(f(-2), -2);") == (2, 3)
+
+
+def test_a_loop_a_panic_or_an_exit_takes_no_other_hidden_test_with_it(judge):
+    solution = "fn f(a: i32) -> i32 {\n    match a {\n        1 => loop {},\n        2 => std::process::exit(0),\n        3 => panic!(),\n        4 => f(a) + 1,\n        _ => a,\n    }\n}"
+    tests = [f"assert_eq!(f({a}), {a});" for a in range(7)]
+    assert hidden(judge, solution, *tests) == (3, 7)
+
+
+def test_hidden_tests_that_do_not_compile_are_all_failed(judge):
+    assert hidden(judge, "fn g() {}", "assert_eq!(f(1), 1);", "assert_eq!(f(2), 2);") == (0, 2)
+
+
+def test_hidden_tests_that_nobody_can_read_stop_before_any_grading(judge):
+    graded_before = judge.graded_total
+    with pytest.raises(ValueError, match="hidden test"):
+        judge.grade([Job(GOOD), Job(GOOD, hidden_tests=("this is no test",), entry_point="add")])
+    assert judge.graded_total == graded_before
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Batches
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def numbered(number: int) -> Program:
+    """Distinct programs: one in three passes, fails, or does not compile."""
+    body = ("a + b", "a - b", "a +")[number % 3]
+    return with_test(f"fn add{number}(a: i32, b: i32) -> i32 {{\n    {body}\n}}", f"assert_eq!(add{number}(2, 3), 5);")
+
+
+def test_results_come_in_batch_order_and_equal_jobs_are_graded_once(judge):
+    programs = [numbered(number % 4) for number in range(12)]
+    verdicts = grade(judge, *programs)
+    assert [said(verdict) for verdict in verdicts] == [((True, True, True), (True, True, False), (False,) * 3)[n % 4 % 3] for n in range(12)]
+    assert len({verdict.duration_s for verdict in verdicts}) == 4
+    cpu_s = judge.child_cpu_s
+    assert grade(judge, *programs) == verdicts
+    assert judge.child_cpu_s == cpu_s
+
+
+def test_neither_order_nor_batch_size_nor_workers_change_a_verdict(judge):
+    programs = [numbered(number) for number in range(6)] + [LOOPING, ADVERSARIES["exit"], HONEST["map"]]
+    reference = [comparable(verdict) for verdict in grade(judge, *programs)]
+    order = list(range(len(programs)))
+    random.Random(1).shuffle(order)
+    with Judge(workers=1, run_timeout_s=RUN_TIMEOUT_S) as other:
+        shuffled = grade(other, *(programs[i] for i in order[:4])) + grade(other, *(programs[i] for i in order[4:]))
+    assert [comparable(verdict) for verdict in shuffled] == [reference[i] for i in order]
+
+
+def test_a_looping_test_holds_the_batch_for_little_more_than_its_limit(judge):
+    loopers = [with_test(LOOPING.source.split("#[cfg")[0].replace("spin", f"spin{n}"), f"assert_eq!(spin{n}(1), 0);") for n in range(3)]
+    started = time.monotonic()
+    verdicts = grade(judge, *loopers)
+    assert {verdict.error_kind for verdict in verdicts} == {"timeout"}
+    assert time.monotonic() - started < rust_tool.WALL_PER_CPU * RUN_TIMEOUT_S * 3
+
+
+def leftovers(before: set[str]) -> set[str]:
+    return {path.name for path in Path("/dev/shm").iterdir()} - before
+
+
+def test_sixty_graded_programs_leave_nothing(tmp_path):
+    check_nothing_is_left(60)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_thousand_graded_programs_leave_nothing(tmp_path):
+    check_nothing_is_left(1000)
+
+
+def check_nothing_is_left(n: int) -> None:
+    shm_before, children_before = {path.name for path in Path("/dev/shm").iterdir()}, set(child_processes())
+    fds_before = len(os.listdir("/proc/self/fd"))
+    with Judge(workers=2, run_timeout_s=RUN_TIMEOUT_S) as judge:
+        scratch = judge._scratch.path
+        verdicts = grade(judge, *(numbered(number) for number in range(n)))
+        assert not any((scratch / "jobs").iterdir())
+    assert sum(map(earns, verdicts)) == -(-n // 3) and judge.infra_total == 0 and judge.graded_total == n
+    assert not scratch.exists()
+    assert not {name for name in leftovers(shm_before) if name.startswith(rust_tool.SCRATCH_PREFIX) and str(os.getpid()) in name}
+    assert set(child_processes()) <= children_before and len(os.listdir("/proc/self/fd")) <= fds_before
+
+
+def child_processes() -> list[int]:
+    return [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+
+
+def test_a_killed_judge_s_scratch_goes_with_the_next_one(tmp_path):
+    code = f"import sys, os; sys.path.insert(0, {str(Path(rust_tool.__file__).parent)!r})\nimport rust_tool\n" \
+        f"judge = rust_tool.Judge(workers=1, scratch_dir={str(tmp_path)!r})\nprint(judge._scratch.path, flush=True)\nos.kill(os.getpid(), 9)\n"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    stale = Path(done.stdout.strip())
+    assert done.returncode == -9 and stale.is_dir()
+    with Judge(workers=1, scratch_dir=tmp_path) as first:
+        assert not stale.exists()
+        with Judge(workers=1, scratch_dir=tmp_path):
+            assert first._scratch.path.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The machine's fault
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_failing_machine_is_infra_retried_once_and_not_remembered(monkeypatch):
+    with Judge(workers=1, run_timeout_s=RUN_TIMEOUT_S) as judge:
+        calls = []
+        real = rust_tool._Workshop.folder
+
+        def full(workshop):
+            calls.append(1)
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(rust_tool._Workshop, "folder", full)
+        (verdict,) = grade(judge, GOOD)
+        assert verdict.error_kind == "infra" and "No space left" in verdict.diagnostics[0].message
+        assert len(calls) == 2 and judge.infra_total == 1 and judge.graded_total == 1
+        monkeypatch.setattr(rust_tool._Workshop, "folder", real)
+        assert earns(grade(judge, GOOD)[0])
+
+
+def test_a_wrong_canary_turns_the_batch_into_infra(monkeypatch):
+    with Judge(workers=1, run_timeout_s=RUN_TIMEOUT_S) as judge:
+        monkeypatch.setattr(rust_tool, "JOBS_BETWEEN_CANARIES", 1)
+        monkeypatch.setattr(rust_tool, "BAD_CANARY", rust_tool.GOOD_CANARY)
+        (verdict,) = grade(judge, GOOD)
+        assert verdict.error_kind == "infra" and judge.infra_total == 1
+
+
+def test_describe_holds_what_verdicts_depend_on(judge):
+    facts = json.loads(json.dumps(judge.describe()))
+    assert facts["judge_version"] == rust_tool.JUDGE_VERSION and facts["rustc"].startswith("rustc")
+    assert set(facts["sandbox"]["report"]) == {"files", "network", "processes", "memory", "environment"}
+    assert facts["limits"]["run"]["cpu_s"] == RUN_TIMEOUT_S and facts["workers"] == 2
+
+
+def test_close_twice_and_an_unusable_machine(tmp_path):
+    judge = Judge(workers=1, scratch_dir=tmp_path)
+    judge.close()
+    judge.close()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ToolchainError, match="not found"):
+        Judge(cargo_path="/nowhere/cargo", scratch_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Any text
+# ---------------------------------------------------------------------------------------------------------------------
+
+RUST_BITS = st.sampled_from([
+    "fn f() -> i32 { 1 }", "#[test]", "fn t() { assert_eq!(f(), 1); }", "#[cfg(test)]", "mod tests {", "}", "use super::*;", "\0", "\ud800",
+    "#![deny(warnings)]", "const fn", "impl", "r#\"", "/*", "macro_rules! m { () => {} }", "'", '"', "::", "fn main() {}", "\r\n", "é", "\ufeff",
+])  # fmt: skip
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(st.lists(RUST_BITS, max_size=12), st.booleans())
+def test_no_text_makes_the_judge_raise(judge, bits, fenced):
+    text = "\n".join(bits)
+    (verdict,) = judge.grade([Job(extract_program(f"```rust\n{text}\n```" if fenced else text))])
+    assert verdict.error_kind in (None, "no_code", "compile", "test_failed", "panic", "timeout")
+
+
+def test_infra_error_is_exported():
+    assert issubclass(InfraError, RuntimeError)
