@@ -200,7 +200,7 @@ CAPABILITY_VERSION_3 = 0x20080522
 SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 4
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
     0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)
-MS_NOSUID, MS_NODEV, MS_REC, MS_PRIVATE, MNT_DETACH = 2, 4, 0x4000, 0x40000, 2
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE, MNT_DETACH = 2, 4, 8, 0x4000, 0x40000, 2
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -304,7 +304,7 @@ class Plan:
     """How a new process becomes the job: a list of system calls, all of which must succeed, the last is execve(at).
 
     Made before there is a process, for a child that works copies the pages of its parent; as data, for then they can
-    be made by `NativeSpawn`, in a child that copies nothing at all.
+    be made by `native_spawn`, in a child that copies nothing at all.
     """
 
     def __init__(self, numbers):
@@ -374,6 +374,18 @@ class Job:
         self.cpu_s = 0.0
         self.said = None  # where bwrap reports on itself
 
+    def has_started(self):
+        """Whether bwrap says that the command itself came to an end."""
+        try:
+            return b"exit-code" in os.read(self.said, 4096)
+        except BlockingIOError:
+            return False
+
+    def close(self):
+        if self.said is not None:
+            os.close(self.said)
+            self.said = None
+
 
 class Launcher:
     """The single-threaded server: see the module's docstring."""
@@ -390,7 +402,7 @@ class Launcher:
         self.slots = []
         self.free_slots = []
         self.shared = {}  # read-only file, as it was -> our copy of it
-        self.uids = _unprivileged_uids() if self.tier != "plain" and os.geteuid() == 0 else None
+        self.uids = unprivileged_uids() if self.tier != "plain" and os.geteuid() == 0 else None
         self.n_uids_used = 0
         self.user_tasks = (-1e9, 0)  # when counted, how many
         self.null = os.open("/dev/null", os.O_RDWR)
@@ -403,6 +415,9 @@ class Launcher:
         if self.tier == "landlock":
             rules = [(os.open(path, os.O_PATH), READ) for path in config["readable"]]
             self.build_rules = [*rules, (os.open("/dev/null", os.O_PATH), FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE)]
+        for phase, syscall_filter in self.filters.items() if self.tier == "bwrap" else ():
+            with open(f"{self.folder}/filter-{phase}", "wb") as copy:
+                copy.write(for_process(syscall_filter.code, 2))  # bwrap's own is process 1
         for inside, source in config["runtime"].items():
             os.makedirs(os.path.dirname(self.folder + "/runtime" + inside), exist_ok=True)
             copy_file(source, self.folder + "/runtime" + inside, 0o555)
@@ -463,8 +478,10 @@ class Launcher:
                 self._kill(job, "tmp")
 
     def _kill(self, job, why):
-        if job.status is None and job.why_killed is None:
+        if why is not None and job.status is None and job.why_killed is None:
             job.why_killed = why
+            if self.tier == "bwrap":  # those inside die with their namespace, and nobody gets to see what they used
+                job.cpu_s += cpu_of_group(job.pid)
         try:
             os.killpg(job.pid, _signal.SIGKILL)
         except ProcessLookupError:
@@ -494,10 +511,9 @@ class Launcher:
         del self.jobs[job.pid]
         del self.by_reply[job.reply.fileno()]
         error = None
-        if job.said is not None:
-            if b"exit-code" not in os.read(job.said, 4096) and job.why_killed is None and os.WIFEXITED(job.status):
-                error = "bwrap could not set up the sandbox"
-            os.close(job.said)
+        if job.said is not None and not job.has_started() and job.why_killed is None and os.WIFEXITED(job.status):
+            error = "bwrap could not set up the sandbox"
+        job.close()
         if self.tier == "plain":
             kill_strays(self.jobs)
         if job.slot:
@@ -542,6 +558,7 @@ class Launcher:
             prepare(job, plan, [self.null, *descriptors])
             job.pid = self.native(plan) if self.native else fork_spawn(plan, reply.fileno())
         except OSError:
+            job.close()
             if slot:
                 self._clear(job)
             raise
@@ -600,29 +617,34 @@ class Launcher:
             checked(LIBC.umount2(slot.tmp.encode(), MNT_DETACH), "umount")
         slot.forget()
         options = f"size={tmp_bytes},nr_inodes={TMP_INODES},mode=0700".encode()
-        checked(LIBC.mount(b"tmpfs", slot.tmp.encode(), b"tmpfs", ctypes.c_ulong(MS_NOSUID | MS_NODEV), options), "mount")
+        checked(LIBC.mount(b"tmpfs", slot.tmp.encode(), b"tmpfs", ctypes.c_ulong(MS_NOSUID | MS_NODEV | MS_NOEXEC), options), "mount")
         slot.tmp_bytes = tmp_bytes
 
     def _clear(self, job):
-        """Gives the slot back as it was. What a job left in tmp is unmounted, or moved away and deleted by a child."""
+        """Gives the slot back as it was; one that cannot be emptied is not used again."""
         slot = job.slot
-        for path in (*job.request["read_only"], "/program"):
-            try:
-                os.unlink(slot.path + path)
-            except FileNotFoundError:
-                pass
-        if os.listdir(slot.tmp):
-            if slot.tmp_bytes is not None:
-                checked(LIBC.umount2(slot.tmp.encode(), MNT_DETACH), "umount")
-            else:
-                old = f"{self.folder}/trash-{time.monotonic_ns()}"
-                os.rename(slot.tmp, old)
-                os.mkdir(slot.tmp)
-                if os.fork() == 0:
-                    remove_tree(old)
-                    os._exit(0)
-            slot.forget()
+        try:
+            for path in (*job.request["read_only"], "/program"):
+                if os.path.lexists(slot.path + path):
+                    os.unlink(slot.path + path)
+            if os.listdir(slot.tmp):
+                self._replace_tmp(slot)
+        except OSError:
+            return
         self.free_slots.append(slot)
+
+    def _replace_tmp(self, slot):
+        """What a job left in tmp is unmounted, or moved away and deleted by a child, however much it is."""
+        if slot.tmp_bytes is not None:
+            checked(LIBC.umount2(slot.tmp.encode(), MNT_DETACH), "umount")
+        else:
+            old = f"{self.folder}/trash-{time.monotonic_ns()}"
+            os.rename(slot.tmp, old)
+            os.mkdir(slot.tmp)
+            if os.fork() == 0:
+                remove_tree(old)
+                os._exit(0)
+        slot.forget()
 
     # -- plans ------------------------------------------------------------------------------------------------------
 
@@ -660,12 +682,10 @@ class Launcher:
     def _plan_bwrap(self, job, plan, sources):
         request = job.request
         plan.program = None
-        filter_r, filter_w = os.pipe2(os.O_CLOEXEC)
-        os.write(filter_w, for_process(self.filters[request["phase"]].code, 2))  # bwrap's own is process 1
-        os.close(filter_w)
-        job.said, said_w = os.pipe2(os.O_CLOEXEC)
-        given = [plan.keep(fcntl.fcntl(descriptor, fcntl.F_DUPFD, BWRAP_FD)) for descriptor in (filter_r, said_w)]
-        os.close(filter_r)
+        syscall_filter = os.open(f"{self.folder}/filter-{request['phase']}", os.O_RDONLY | os.O_CLOEXEC)
+        job.said, said_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        given = [plan.keep(fcntl.fcntl(descriptor, fcntl.F_DUPFD, BWRAP_FD)) for descriptor in (syscall_filter, said_w)]
+        os.close(syscall_filter)
         os.close(said_w)
         argv = [self.config["bwrap"], *BWRAP_ALWAYS, "--seccomp", str(given[0]), "--json-status-fd", str(given[1])]
         if job.slot:
@@ -906,6 +926,21 @@ def group_is_alive(group):
     return True
 
 
+def cpu_of_group(group):
+    """CPU seconds so far of the living members of a process group but its leader."""
+    ticks = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != group:
+            try:
+                with open(f"/proc/{name}/stat") as line:
+                    fields = line.read().rpartition(")")[2].split()
+            except OSError:
+                continue  # gone meanwhile
+            if int(fields[2]) == group:
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def kill_strays(jobs):
     """Kills adopted processes of no known group: a command of the plain tier may start a session of its own."""
     try:
@@ -934,7 +969,7 @@ def tasks_of(uid):
     return n_tasks
 
 
-def _unprivileged_uids():
+def unprivileged_uids():
     """A range of user ids that exist here and that nobody uses; None where we may not become somebody else."""
     with open("/proc/self/status") as lines:
         effective = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff"))
@@ -992,7 +1027,7 @@ def become_first_process():
     """Forks into the new process namespace: when its process 1, the child, dies, the kernel kills all the others."""
     child = os.fork()
     if child:
-        os.closerange(0, 64)
+        os.closerange(0, 1 << 16)
         os.waitpid(child, 0)
         os._exit(0)
     prctl(PR_SET_PDEATHSIG, _signal.SIGKILL)
