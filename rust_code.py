@@ -577,6 +577,7 @@ class _Terms:
         self.own: list[bool] = []  # depends on a call into the program's own code
         self.plain: list[bool] = []  # literals and nothing else
         self.budget = SAMPLING_BUDGET
+        self.enums: dict[str, tuple[str, ...]] = {}  # variants of the program's enums that hold nothing
         self._ids: dict[tuple[object, ...], int] = {}
         self.true = self.const(True)
         self.false = self.const(False)
@@ -684,6 +685,10 @@ class _Terms:
                 return True
         return False
 
+    def fixed(self, goal: int, signatures: Set[str]) -> bool:
+        """Whether the goal looks at a function that answers the same whatever it is asked."""
+        return bool(signatures) and any(self.op(t) == "call" and self.payload(t) in signatures for t in self.reachable(goal))
+
     def calls(self, goal: int) -> set[str]:
         """Names of the program's functions in the term."""
         return {str(self.payload(t)) for t in self.reachable(goal) if self.op(t) in ("own", "fnref")}
@@ -700,6 +705,10 @@ class _Terms:
                 draw = _draw(seed if own else 0, op, payload, arguments)
                 if op == "loop" and draw % (2 if payload == "certain" else 3) < 2:
                     values[term] = arguments[draw % 2]  # what the variable was before the loop, or after a round
+                    continue
+                variants = self.enums.get(str(payload).rpartition(":")[2]) if op == "own" else None
+                if variants:
+                    values[term] = (variants[draw % len(variants)],)
                     continue
                 value = _unknown(op, str(payload), draw, pool if own else (), op == "own")
             values[term] = value
@@ -879,6 +888,15 @@ def _by_name(items: Iterable[Item]) -> dict[str, list[Item]]:
     for item in items:
         named.setdefault(item.name, []).append(item)
     return named
+
+
+def _plain_enums(index: _Index) -> dict[str, tuple[str, ...]]:
+    enums = {}
+    for item in index.items:
+        variants = [n for n in _walk(item.node) if n.type == "enum_variant"] if item.node.type == "enum_item" else []
+        if variants and all(_body(variant) is None for variant in variants):
+            enums[item.name] = tuple(_text(_child(variant, "name")) for variant in variants)
+    return enums
 
 
 def _variants(items: Sequence[Item]) -> dict[str, str]:
@@ -1361,10 +1379,9 @@ class _TestRun:
         children = [c for c in node.named_children if c.type not in ("line_comment", "block_comment", "attribute_item")]
         if length is None:
             return self.t.make("list", "[]", *[self._eval(child) for child in children])
-        count = self.t.constant(self._eval(length))
-        if count == 0:
+        if self.t.constant(self._eval(length)) == 0:
             return self.t.make("list", "[]")
-        return self.t.make("list", f"[;{_text(length)}]", self._eval(children[0]))
+        return self.t.make("list", "[;]", self._eval(children[0]), self._eval(length))
 
     def _on_struct_expression(self, node: Node) -> int:
         fields = []
@@ -1932,6 +1949,8 @@ class _TestRun:
         if name == "contains" and len(args) == 1 and self.t.op(receiver) in ("list", "range"):
             return self._contained(receiver, args[0])
         if name in ("len", "count") and not args:
+            if self.t.rows[receiver][:2] == ("list", "[;]"):
+                return self.t.children(receiver)[1]
             length = self._length(receiver)
             return self.t.make("method", "len", receiver) if length is None else self.t.const(length)
         if name == "is_empty" and self.t.op(receiver) == "list":
@@ -2061,7 +2080,7 @@ class _TestRun:
         """What iterating over a term gives, as far as it is known; an empty list only when it is certainly empty."""
         op, payload, children = self.t.rows[term]
         if op == "list" and str(payload).startswith("["):
-            return list(children)
+            return list(children) if payload == "[]" else [children[0]]
         if op == "ctor" and payload in ("Some", "Ok"):
             return list(children)
         if (op == "path" and payload == "None") or self.t.constant(term) == "":
@@ -2415,7 +2434,7 @@ def _ignores_both(method: Item, index: _Index) -> bool:
 
 # A function with one of these is never said to ignore its input.
 HARD_TO_FOLLOW = ("for_expression", "while_expression", "loop_expression", "async_block",
-                  "closure_expression", "abstract_type", "dynamic_type", "ERROR")  # fmt: skip
+                  "abstract_type", "dynamic_type", "ERROR")  # fmt: skip
 MAX_KEYS = 3  # inputs that a function may name before it counts as a look-up table
 
 
@@ -2428,6 +2447,7 @@ class _Body:
     parameters: tuple[int, ...]
     names: tuple[str, ...]
     result: int
+    closures: tuple[str, ...]  # texts
 
 
 def _read_body(item: Item, index: _Index, fuel: list[int]) -> _Body:
@@ -2438,16 +2458,17 @@ def _read_body(item: Item, index: _Index, fuel: list[int]) -> _Body:
     run.modules = item.modules
     result = run._inline(item.node, list(parameters), [{}])
     names = tuple(_text(n) for node in nodes for n in _walk(node) if n.type in ("identifier", "self"))
-    return _Body(item, terms, parameters, names, result)
+    return _Body(item, terms, parameters, names, result, tuple(_text(node) for node, _, _ in run.closures))
 
 
 def _answers_regardless(body: _Body) -> bool:
     """Whether the result ignores every parameter. What was not understood counts as depending on what it mentions."""
     for term in body.terms.reachable(body.result):
         op, payload, _ = body.terms.rows[term]
-        if term in body.parameters or op == "closure":
+        if term in body.parameters:
             return False
-        if op in ("opaque", "call", "unset") and any(name in str(payload) for name in body.names):
+        payload = body.closures[int(str(payload))] if op == "closure" else payload
+        if op in ("opaque", "call", "unset", "closure") and any(name in str(payload) for name in body.names):
             return False
     return True
 
@@ -2485,7 +2506,7 @@ def _is_trait(name: str, index: _Index) -> bool:
     return any(item.node.type == "trait_item" and item.name == name for item in index.items)
 
 
-def _names_its_inputs(body: _Body, asked: Sequence[tuple[int, ...]], asked_terms: _Terms) -> bool:
+def _names_its_inputs(body: _Body, asked: Sequence[tuple[int, ...]], asked_terms: _Terms, expected: Set[str]) -> bool:
     """Whether a function is a list of answers to exactly the inputs that the tests use.
 
     Its result is literals chosen by comparing parameters with literals, no more than MAX_KEYS of them, each used as an
@@ -2507,9 +2528,20 @@ def _names_its_inputs(body: _Body, asked: Sequence[tuple[int, ...]], asked_terms
             stack += children
         elif not (op == "call" and not children):
             return False
+    if keys and arms <= MAX_KEYS and _answers_are_expected(body, asked_terms, expected):
+        return True
     inputs = [{_shown(asked_terms, a) for call in calls for a in asked_terms.reachable(call)} for calls in asked]
     known = all(keys & i or "('[]',)" in i for i in inputs)
     return bool(keys) and arms <= MAX_KEYS and all(any(k in i for i in inputs) for k in keys) and known
+
+
+def _answers_are_expected(body: _Body, asked_terms: _Terms, expected: Set[str]) -> bool:
+    """Whether the tests expect each answer of a list but never its last, the one for everything else."""
+    answers, rest = set(), body.result
+    while body.terms.op(rest) == "ite":
+        _, then, rest = body.terms.children(rest)
+        answers.add(_shown(body.terms, then))
+    return answers <= expected and _shown(body.terms, rest) not in expected and "" not in answers
 
 
 def _compared_literals(terms: _Terms, condition: int, parameters: Sequence[int]) -> set[str] | None:
@@ -2527,7 +2559,7 @@ def _compared_literals(terms: _Terms, condition: int, parameters: Sequence[int])
         others = [c for c in children if not terms.plain[c]]
         if op != "eq" or len(literals) != 1 or isinstance(terms.constant(literals[0]), bool):
             return None
-        if terms.op(literals[0]) not in ("const", "list", "neg") or not _is_input(terms, others[0], parameters):
+        if terms.op(literals[0]) not in ("const", "list", "neg") or not set(parameters) & set(terms.reachable(others[0])):
             return None
         keys.add(_shown(terms, literals[0]))
     return keys
@@ -2555,6 +2587,7 @@ class _Worth:
 
 def _worth(index: _Index) -> _Worth:
     terms, fuel = _Terms(), [FUEL]
+    terms.enums = _plain_enums(index)
     index.fixed = _fixed_functions(index)
     can_fail: dict[int, bool] = {}
     tests, goals, sites = [], set(), set()
@@ -2566,7 +2599,7 @@ def _worth(index: _Index) -> _Worth:
             checks = _TestRun(index, terms, fuel).follow(item)
             for check in checks:
                 if check.goal not in can_fail:
-                    can_fail[check.goal] = terms.can_fail(check.goal)
+                    can_fail[check.goal] = not terms.fixed(check.goal, index.fixed) and terms.can_fail(check.goal)
                 if can_fail[check.goal]:
                     counted.append(check)
             guard = None if counted else _test_guard(item, checks, terms, index)
@@ -2582,15 +2615,17 @@ def _worth(index: _Index) -> _Worth:
 def _without_hard_coded(tests: list[TestFn], goals: set[int], terms: _Terms, index: _Index) -> list[TestFn]:
     """Take the worth from tests whose every call is answered by a function that lists their inputs."""
     asked: dict[str, list[tuple[int, ...]]] = {}
+    expected: set[str] = set()
     for goal in goals:
         for term in terms.reachable(goal):
+            expected |= {_shown(terms, c) for c in terms.children(term)} if terms.op(term) == "eq" else set()
             if terms.op(term) == "own":
                 asked.setdefault(str(terms.payload(term)), []).append(terms.children(term))
     named = {_signature(item, index.singletons): item for items in index.own.values() for item in items if not item.owner}
     if not asked or any(signature not in named for signature in asked):
         return tests
     bodies = {signature: _read_body(named[signature], index, [FUEL]) for signature in asked}
-    if not all(_names_its_inputs(bodies[signature], calls, terms) for signature, calls in asked.items()):
+    if not all(_names_its_inputs(bodies[signature], calls, terms, expected) for signature, calls in asked.items()):
         return tests
     goals.clear()
     return [replace(test, counted=False, guard="hard_coded_answer") if test.counted else test for test in tests]
