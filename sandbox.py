@@ -105,7 +105,13 @@ class Limits:
 
 
 BUILD_LIMITS = Limits(
-    cpu_s=30, wall_s=120, memory_bytes=4 * GIB, file_bytes=256 * MIB, open_files=256, processes=128, output_bytes=4 * MIB
+    cpu_s=30,
+    wall_s=120,
+    memory_bytes=4 * GIB,
+    file_bytes=256 * MIB,
+    open_files=256,
+    processes=128,
+    output_bytes=4 * MIB,
 )
 RUN_LIMITS = Limits()
 
@@ -249,7 +255,9 @@ class Sandbox:
             "binary": os.path.abspath(binary),
             "read_only": files,
             "env": {**FIXED_ENVIRONMENT, **(env or {})},
-            "library_path": list(dict.fromkeys([os.path.dirname(LOADERS[self._machine]), *map(os.path.dirname, files)])),
+            "library_path": list(
+                dict.fromkeys([os.path.dirname(LOADERS[self._machine]), *map(os.path.dirname, files)])
+            ),
             "fds": list(pass_fds),
         }
         request["env"].pop("LD_LIBRARY_PATH", None)  # the launcher's: where libraries are depends on the tier
@@ -284,7 +292,9 @@ class Sandbox:
         started = time.monotonic()
         message = marshal.dumps({**request, **asdict(limits)})
         if len(message) > MAX_REQUEST_BYTES:
-            return _not_started(f"the command line has {len(message)} bytes, expected at most {MAX_REQUEST_BYTES}", started)
+            return _not_started(
+                f"the command line has {len(message)} bytes, expected at most {MAX_REQUEST_BYTES}", started
+            )
         try:
             call = _Call(self._working_launcher(), message, pass_fds, limits)
         except (OSError, SandboxUnavailable) as problem:
@@ -339,7 +349,9 @@ class _Launcher:
         self.changes_user: bool = facts["changes_user"]
         if config["tier"] == "landlock" and self.abi < 1:
             self.close()
-            raise SandboxUnavailable("the kernel has no Landlock, or it is not switched on (boot with lsm=landlock,...)")
+            raise SandboxUnavailable(
+                "the kernel has no Landlock, or it is not switched on (boot with lsm=landlock,...)"
+            )
 
     def close(self) -> None:
         self.is_dead = True
@@ -398,7 +410,9 @@ def _configuration(tier: str, machine: str, sysroot: str | None) -> dict:
                 runtime[f"{os.path.dirname(loader)}/{name}"] = os.path.realpath(path)
                 break
     if tier != "plain" and not os.path.exists(loader):
-        raise SandboxUnavailable(f"{loader} not found: the sandbox runs programs linked with glibc, build for a gnu target")
+        raise SandboxUnavailable(
+            f"{loader} not found: the sandbox runs programs linked with glibc, build for a gnu target"
+        )
     return {
         "tier": tier,
         "bwrap": bwrap,
@@ -468,7 +482,9 @@ class _Call:
             return _not_started(": ".join(filter(None, [ending["error"], detail])), started)
         exit_code, by_signal = _decode(ending["status"])
         too_long = ending["why_killed"] == "deadline"
-        out_of_cpu = by_signal == signal.SIGXCPU or (by_signal == signal.SIGKILL and ending["cpu_s"] >= self._limits.cpu_s)
+        out_of_cpu = by_signal == signal.SIGXCPU or (
+            by_signal == signal.SIGKILL and ending["cpu_s"] >= self._limits.cpu_s
+        )
         return Completed(
             exit_code, by_signal, too_long or out_of_cpu, *streams, truncated, duration_s, ending["cpu_s"], None
         )  # fmt: skip
@@ -572,7 +588,9 @@ def _proven(tier: str, toolchain: HasSysroot | Path | None, scratch_dir: Path | 
         if breaches:
             why = "; ".join(f"{axis} not sealed ({', '.join(how)})" for axis, how in breaches.items())
             if os.geteuid() == 0 and not box.changes_user:
-                why += "; the kernel does not count what root runs, and without CAP_SETUID we stay root: be another user"
+                why += (
+                    "; the kernel does not count what root runs, and without CAP_SETUID we stay root: be another user"
+                )
             raise SandboxUnavailable(why)
         box.report = _mechanisms(box)
     except BaseException:
@@ -719,7 +737,11 @@ def probe(box: Sandbox) -> dict[str, list[str]]:
         # of an ordinary user all tasks count, so only that there is a limit can be seen; root's are not counted at all
         facts.append(str(CANARY_THREADS if box.changes_user or os.geteuid() == 0 else 0))
         said += _canary_says(box.run(job / "canary", facts, CANARY_LIMITS), "program")
-        if secret.read_text() != "secret\n" or secret.stat().st_mode & 0o777 != 0o666 or len(list(outside.iterdir())) != 1:
+        if (
+            secret.read_text() != "secret\n"
+            or secret.stat().st_mode & 0o777 != 0o666
+            or len(list(outside.iterdir())) != 1
+        ):
             said.append("files the folder outside has changed")
     finally:
         shutil.rmtree(outside, ignore_errors=True)

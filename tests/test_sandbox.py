@@ -31,7 +31,15 @@ VARIANTS = {
     "container": ("landlock", ("chroot", "native")),
     "bare": ("landlock", ()),
 }
-QUICK = Limits(cpu_s=2, wall_s=8, memory_bytes=512 * MIB, file_bytes=2 * MIB, processes=24, output_bytes=256 * 1024, tmp_bytes=4 * MIB)
+QUICK = Limits(
+    cpu_s=2,
+    wall_s=8,
+    memory_bytes=512 * MIB,
+    file_bytes=2 * MIB,
+    processes=24,
+    output_bytes=256 * 1024,
+    tmp_bytes=4 * MIB,
+)
 
 ATTACK_SOURCE = r"""
 use std::ffi::{c_char, c_int, c_long, c_void, CString};
@@ -163,7 +171,9 @@ fn main() {
 
 @pytest.fixture(scope="module")
 def toolchain() -> Path:
-    return Path(subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, check=True).stdout.strip())
+    return Path(
+        subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, check=True).stdout.strip()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -247,9 +257,29 @@ def wait_until(condition, seconds: float = 5.0) -> bool:
 
 def test_program_reads_nothing_outside(box, attack, outside, job):
     (job / "neighbour").write_text("secret")
-    paths = [outside / "secret", "/etc/passwd", "/etc/shadow", Path.home() / ".bashrc", "/proc/self/environ", "/proc/self/maps"]
-    paths += [f"/proc/{os.getpid()}/environ", f"/proc/{os.getpid()}/cmdline", __file__, job / "neighbour", "/dev/shm", "/sys/kernel"]
-    paths += [f"/proc/self/root{outside}/secret", f"/tmp/../..{outside}/secret", f"{box.sysroot}/bin/rustc", "/dev/mem", "/dev/vda"]
+    paths = [
+        outside / "secret",
+        "/etc/passwd",
+        "/etc/shadow",
+        Path.home() / ".bashrc",
+        "/proc/self/environ",
+        "/proc/self/maps",
+    ]
+    paths += [
+        f"/proc/{os.getpid()}/environ",
+        f"/proc/{os.getpid()}/cmdline",
+        __file__,
+        job / "neighbour",
+        "/dev/shm",
+        "/sys/kernel",
+    ]
+    paths += [
+        f"/proc/self/root{outside}/secret",
+        f"/tmp/../..{outside}/secret",
+        f"{box.sysroot}/bin/rustc",
+        "/dev/mem",
+        "/dev/vda",
+    ]
     assert {line.split()[-1] for line in lines(box.run(attack, ["read", *map(str, paths)], QUICK))} == {"refused"}
     folders = [outside, "/etc", "/proc", "/home", "/root", "/dev/shm", job, box.folder]
     assert {line.split()[-1] for line in lines(box.run(attack, ["list", *map(str, folders)], QUICK))} == {"refused"}
@@ -403,7 +433,9 @@ def test_endings_are_told_alike(box, attack):
 def test_cpu_limit_ends_a_loop(box, attack):
     for kind in ("loop", "stubborn"):
         done = box.run(attack, [kind], replace(QUICK, cpu_s=1, wall_s=60))
-        assert done.timed_out and done.signal in (signal.SIGXCPU, signal.SIGKILL) and 0.5 <= done.cpu_s <= 2.5  # in ticks
+        assert (
+            done.timed_out and done.signal in (signal.SIGXCPU, signal.SIGKILL) and 0.5 <= done.cpu_s <= 2.5
+        )  # in ticks
 
 
 def test_cpu_time_is_told_when_the_deadline_came_first(box, attack):
@@ -419,7 +451,12 @@ def test_deadline_ends_a_sleeper(box, attack):
 def test_output_is_capped_and_costs_the_grader_nothing(box, attack):
     before = _peak_rss_bytes()
     done = box.run(attack, ["print"], QUICK)
-    assert done.truncated and len(done.stdout) == QUICK.output_bytes and done.signal == signal.SIGKILL and not done.timed_out
+    assert (
+        done.truncated
+        and len(done.stdout) == QUICK.output_bytes
+        and done.signal == signal.SIGKILL
+        and not done.timed_out
+    )
     assert done.duration_s < 5 and _peak_rss_bytes() - before < 16 * MIB
 
 
@@ -441,9 +478,25 @@ def test_compiles_and_runs(box, job, toolchain):
 def test_compile_time_reads_nothing_outside(box, job, toolchain, outside, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     (job / "link").symlink_to(outside / "secret")
-    paths = [outside / "secret", "/etc/passwd", "/etc/hostname", f"/proc/{os.getpid()}/environ", f"/proc/{os.getpid()}/cmdline"]
-    paths += [__file__, Path.home() / ".bashrc", "link", f"../../../../../../..{outside}/secret", "/dev/shm", "/sys/kernel/notes"]
-    source = "".join(f'const _: &[u8] = include_bytes!("{path}");\n' for path in paths) + 'const _: &str = env!("HF_TOKEN");\n'
+    paths = [
+        outside / "secret",
+        "/etc/passwd",
+        "/etc/hostname",
+        f"/proc/{os.getpid()}/environ",
+        f"/proc/{os.getpid()}/cmdline",
+    ]
+    paths += [
+        __file__,
+        Path.home() / ".bashrc",
+        "link",
+        f"../../../../../../..{outside}/secret",
+        "/dev/shm",
+        "/sys/kernel/notes",
+    ]
+    source = (
+        "".join(f'const _: &[u8] = include_bytes!("{path}");\n' for path in paths)
+        + 'const _: &str = env!("HF_TOKEN");\n'
+    )
     (job / "main.rs").write_text(source + "fn main() {}")
     built = box.build([f"{toolchain}/bin/rustc", "--edition=2021", "main.rs"], job)
     assert built.exit_code == 1 and built.stderr.decode().count("couldn't read") == len(paths)
@@ -451,9 +504,21 @@ def test_compile_time_reads_nothing_outside(box, job, toolchain, outside, monkey
 
 
 def test_build_writes_its_folder_only(box, job, outside, toolchain):
-    targets = [outside / "secret", outside / "new", "/usr/lib/os-release", toolchain / "bin/rustc", "/tmp/new", "/dev/shm/new", "/new"]
+    targets = [
+        outside / "secret",
+        outside / "new",
+        "/usr/lib/os-release",
+        toolchain / "bin/rustc",
+        "/tmp/new",
+        "/dev/shm/new",
+        "/new",
+    ]
     script = "\n".join(f"if (: >> '{target}') 2>/dev/null; then echo '{target}'; fi" for target in targets)
-    done = shell(box, job, f"{script}\n: > own && mkdir deep && : > deep/er && echo fine; cat /etc/passwd /dev/vda; chmod 0 {outside}/secret")
+    done = shell(
+        box,
+        job,
+        f"{script}\n: > own && mkdir deep && : > deep/er && echo fine; cat /etc/passwd /dev/vda; chmod 0 {outside}/secret",
+    )
     assert lines(done) == ["fine"]
     assert sorted(path.name for path in job.iterdir()) == ["deep", "own"]
     assert (outside / "secret").stat().st_mode & 0o777 == 0o666
@@ -463,7 +528,9 @@ def test_build_reaches_nobody(box, job, attack):
     shutil.copy(attack, job / "attack")
     said = lines(box.build([str(job / "attack"), "sockets"], job, QUICK))
     assert {line.split()[-1] for line in said if line.startswith("socket ")} == {"1"}
-    assert not [line for line in said if line.startswith("pair ") and line.endswith("done") and not line.startswith("pair 1 ")]
+    assert not [
+        line for line in said if line.startswith("pair ") and line.endswith("done") and not line.startswith("pair 1 ")
+    ]
     assert lines(box.build([str(job / "attack"), "kill", str(os.getpid()), "-1"], job, QUICK))[-1] == "session false"
 
 
@@ -475,7 +542,9 @@ def test_build_leaves_no_children(box, job):
 
 
 def test_deadline_kills_the_whole_tree(box, job):
-    done = shell(box, job, "sleep 77.25 & (sleep 77.25 | sleep 77.25) & sleep 77.25; sleep 77.25", replace(QUICK, wall_s=0.4))
+    done = shell(
+        box, job, "sleep 77.25 & (sleep 77.25 | sleep 77.25) & sleep 77.25; sleep 77.25", replace(QUICK, wall_s=0.4)
+    )
     assert done.timed_out and done.duration_s < 3
     assert not processes_with("77.25")
 
@@ -558,7 +627,9 @@ def test_killed_grader_leaves_nothing(variant, toolchain, attack):
     tier, _ = VARIANTS[variant]
     mounts = Path("/proc/mounts").read_text()
     argv = [sys.executable, "-c", GRADER, tier, str(toolchain), str(attack)]
-    grader = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(sandbox.__file__).parent)
+    grader = subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(sandbox.__file__).parent
+    )
     folder = Path(grader.stdout.readline().strip() or "/nowhere")
     if folder == Path("/nowhere"):
         pytest.skip(f"{tier} does not work here: {grader.communicate()[1][-200:]}")
@@ -614,7 +685,9 @@ def test_opens_proven_and_says_how(toolchain):
 
 def test_refusal_says_what_was_found_and_what_to_do(toolchain, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
-    with pytest.raises(SandboxUnavailable, match=r"Found: bwrap: bwrap is not on PATH.*Expected: .*Do: install bubblewrap"):
+    with pytest.raises(
+        SandboxUnavailable, match=r"Found: bwrap: bwrap is not on PATH.*Expected: .*Do: install bubblewrap"
+    ):
         open_sandbox("bwrap", toolchain)
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     with pytest.raises(SandboxUnavailable, match="this machine is riscv64"):
@@ -630,7 +703,9 @@ def test_limits_must_make_sense():
         Limits(open_files=100_000)
 
 
-@pytest.mark.parametrize("machine, header", [("x86_64", "x86_64-linux-gnu/asm/unistd_64.h"), ("aarch64", "asm-generic/unistd.h")])
+@pytest.mark.parametrize(
+    "machine, header", [("x86_64", "x86_64-linux-gnu/asm/unistd_64.h"), ("aarch64", "asm-generic/unistd.h")]
+)
 def test_call_numbers_are_the_kernels(machine, header):
     path = Path("/usr/include") / header
     if not path.exists():
@@ -647,7 +722,9 @@ def test_call_numbers_are_the_kernels(machine, header):
 def test_filter_decides_as_written(machine, phase):
     """The assembled filter, interpreted here: allowed, refused and argument-dependent calls, on both machines."""
     numbers = sandbox_launcher.call_numbers(machine)
-    code = sandbox_launcher.for_process(sandbox_launcher.seccomp_filter(machine, phase, 4000 if phase == "run" else None), 77)
+    code = sandbox_launcher.for_process(
+        sandbox_launcher.seccomp_filter(machine, phase, 4000 if phase == "run" else None), 77
+    )
     allow, refuse, missing = sandbox_launcher._ALLOW, sandbox_launcher.REFUSE, sandbox_launcher.MISSING
     is_build = phase == "build"
 
@@ -660,8 +737,13 @@ def test_filter_decides_as_written(machine, phase):
     assert verdict("clone", 17) == (allow if is_build else refuse)
     assert verdict("execve") == (allow if is_build else refuse)
     assert verdict("execveat", 5) == (allow if is_build else refuse) and verdict("execveat", 4000) == allow
-    assert verdict("openat", 0, 0, os.O_RDONLY | os.O_TRUNC) == refuse and verdict("openat", 0, 0, os.O_RDWR | os.O_TRUNC) == allow
-    assert verdict("kill", 77, 6) == verdict("tgkill", 77, 78, 6) == allow and verdict("kill", -1 & 0xFFFFFFFF) == refuse
+    assert (
+        verdict("openat", 0, 0, os.O_RDONLY | os.O_TRUNC) == refuse
+        and verdict("openat", 0, 0, os.O_RDWR | os.O_TRUNC) == allow
+    )
+    assert (
+        verdict("kill", 77, 6) == verdict("tgkill", 77, 78, 6) == allow and verdict("kill", -1 & 0xFFFFFFFF) == refuse
+    )
     assert verdict("prlimit64", 0) == allow and verdict("prlimit64", 1) == refuse
     assert verdict("ioctl", 1, 0x5401) == allow and verdict("ioctl", 1, 0x5412) == refuse
     assert verdict("fchmod") == (sandbox_launcher.PRETEND if is_build else refuse)
