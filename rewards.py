@@ -252,7 +252,7 @@ def is_copied(program: Program, example: Program, prompt: str) -> bool:
     """Whether a program is the system prompt's example, given for a prompt that shares no word with its functions' names."""
     if not same_program(program, example):
         return False
-    words = {word[:WORD_STEM] for name in example.functions for word in name.lower().split("_") if len(word) >= WORD_STEM}
+    words = {word[:WORD_STEM] for name in example.functions for word in name.lower().split("_")}
     return not any(word in prompt.lower() for word in words)
 
 

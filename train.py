@@ -88,6 +88,11 @@ class ScriptArguments:
     )
 
 
+def is_not_trl_dump(entry: logging.LogRecord) -> bool:
+    """Log filter: TRL prints whole prompts when a completion could not be graded; trace and judge/infra_share have it."""
+    return not entry.getMessage().startswith("All reward functions returned None")
+
+
 class UserError(Exception):
     """What was asked for cannot work; the message is one clear sentence."""
 
@@ -693,8 +698,7 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
             trace=TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl")),
             attempt=doctor.attempts_so_far(output_dir),
         )
-    # TRL prints whole prompts and completions when the machine failed to grade one; the trace and judge/infra_share have it
-    logging.getLogger("trl.trainer.grpo_trainer").addFilter(lambda entry: not entry.getMessage().startswith("All reward functions"))
+    logging.getLogger("trl.trainer.grpo_trainer").addFilter(is_not_trl_dump)  # adding it twice adds it once
     trainer.remove_callback(ProgressCallback)  # our line per step says more than a bar that moves once a step
     trainer.remove_callback(PrinterCallback)
     try:

@@ -142,8 +142,10 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
         (None, False, None),
         ([], False, None),
         (["run.json"], True, None),
-        (["run.json"], False, "already holds a run: choose another --output_dir"),
-        (["notes.txt"], False, "is not empty: choose another --output_dir"),
+        (["run.json"], False, None),  # it died before its first step: nothing to lose
+        (["run.json", "trace.jsonl"], False, "already holds a run: choose another --output_dir"),
+        (["run.json", "checkpoint-5"], False, "already holds a run: choose another --output_dir"),
+        (["notes.txt"], False, "is not empty and holds no run: choose another --output_dir"),
         (None, True, "nothing to resume"),
         (["notes.txt"], True, "nothing to resume"),
     ],

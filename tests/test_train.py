@@ -216,10 +216,13 @@ def test_vllm_that_cannot_work_is_refused(refused, monkeypatch, version, message
     assert message in refused("--use_vllm", "true")
 
 
-@pytest.mark.parametrize(("content", "what"), [("run.json", "already holds a run"), ("notes.txt", "is not empty")])
-def test_output_folder_of_another_run_is_refused(refused, tmp_path, content, what):
+@pytest.mark.parametrize(
+    ("contents", "what"), [(["run.json", "trace.jsonl"], "already holds a run"), (["notes.txt"], "is not empty and holds no run")]
+)
+def test_output_folder_of_another_run_is_refused(refused, tmp_path, contents, what):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / content).write_text("{}")
+    for name in contents:
+        (tmp_path / "run" / name).write_text("{}")
     assert f"{what}: choose another --output_dir" in refused()
 
 
