@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -23,6 +24,15 @@ RUN_TIMEOUT_S = 1.0  # CPU seconds; nothing here needs more than milliseconds, e
 def judge(tmp_path_factory):
     with Judge(workers=2, run_timeout_s=RUN_TIMEOUT_S) as judge:
         yield judge
+
+
+@pytest.fixture
+def scratch_base():
+    """A folder for the judge's own, where the judge would put it."""
+    shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=shm) as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
 
 
 def program(source: str) -> Program:
@@ -386,6 +396,18 @@ def test_what_a_program_prints_changes_nothing(judge):
     assert earns(verdict)
 
 
+def test_a_flood_of_warnings_is_no_failure(judge):
+    flood = "\n    ".join(f"let unused{number} = {number};" for number in range(1500))
+    (verdict,) = grade(judge, with_test(f"fn f() -> i32 {{\n    {flood}\n    7\n}}", "assert_eq!(f(), 7);"))
+    assert verdict.build_passed and verdict.test_passed and verdict.clippy_warnings >= 1500
+    assert len(verdict.diagnostics) == rust_tool.MAX_DIAGNOSTICS
+
+
+def test_a_program_cannot_blame_the_machine(judge):
+    (verdict,) = grade(judge, program('compile_error!("No space left on device");'))
+    assert verdict.error_kind == "compile"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Hidden tests
 # ---------------------------------------------------------------------------------------------------------------------
@@ -460,13 +482,13 @@ def leftovers(before: set[str]) -> set[str]:
     return {path.name for path in Path("/dev/shm").iterdir()} - before
 
 
-def test_sixty_graded_programs_leave_nothing(tmp_path):
+def test_sixty_graded_programs_leave_nothing():
     check_nothing_is_left(60)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_thousand_graded_programs_leave_nothing(tmp_path):
+def test_a_thousand_graded_programs_leave_nothing():
     check_nothing_is_left(1000)
 
 
@@ -487,17 +509,17 @@ def child_processes() -> list[int]:
     return [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
 
 
-def test_a_killed_judge_s_scratch_goes_with_the_next_one(tmp_path):
+def test_a_killed_judge_s_scratch_goes_with_the_next_one(scratch_base):
     code = f"import sys, os; sys.path.insert(0, {str(Path(rust_tool.__file__).parent)!r})\nimport rust_tool\n" \
-        f"judge = rust_tool.Judge(workers=1, scratch_dir={str(tmp_path)!r})\nprint(judge._scratch.path, flush=True)\nos.kill(os.getpid(), 9)\n"  # fmt: skip
+        f"judge = rust_tool.Judge(workers=1, scratch_dir={str(scratch_base)!r})\nprint(judge._scratch.path, flush=True)\nos.kill(os.getpid(), 9)\n"  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     stale = Path(done.stdout.strip())
     assert done.returncode == -9 and stale.is_dir()
-    with Judge(workers=1, scratch_dir=tmp_path) as first:
+    with Judge(workers=1, scratch_dir=scratch_base) as first:
         assert not stale.exists()
-        with Judge(workers=1, scratch_dir=tmp_path):
+        with Judge(workers=1, scratch_dir=scratch_base):
             assert first._scratch.path.exists()
-    assert list(tmp_path.iterdir()) == []
+    assert list(scratch_base.iterdir()) == []
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -537,13 +559,20 @@ def test_describe_holds_what_verdicts_depend_on(judge):
     assert facts["limits"]["run"]["cpu_s"] == RUN_TIMEOUT_S and facts["workers"] == 2
 
 
-def test_close_twice_and_an_unusable_machine(tmp_path):
-    judge = Judge(workers=1, scratch_dir=tmp_path)
+def test_close_twice_and_an_unusable_machine(scratch_base):
+    judge = Judge(workers=1, scratch_dir=scratch_base)
     judge.close()
     judge.close()
-    assert list(tmp_path.iterdir()) == []
+    assert list(scratch_base.iterdir()) == []
     with pytest.raises(ToolchainError, match="not found"):
-        Judge(cargo_path="/nowhere/cargo", scratch_dir=tmp_path)
+        Judge(cargo_path="/nowhere/cargo", scratch_dir=scratch_base)
+    assert list(scratch_base.iterdir()) == []
+
+
+@pytest.mark.xfail(reason="the run phase hides read-only files that lie below /tmp", strict=False)
+def test_scratch_may_lie_below_the_temporary_folder(tmp_path):
+    with Judge(workers=1, scratch_dir=tmp_path, run_timeout_s=RUN_TIMEOUT_S) as judge:
+        assert earns(grade(judge, GOOD)[0])
     assert list(tmp_path.iterdir()) == []
 
 
