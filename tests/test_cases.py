@@ -111,7 +111,7 @@ def test_known_holes_are_still_open(judge):
     """A hole that got closed belongs to the attacks: drop its mark."""
     cases = [c for c in load("attacks") if c.get("open")]
     refused = [c["id"] for c, v in zip(cases, grade(judge, cases)) if not earns(v)]
-    assert refused == []
+    assert refused == [], "closed now: drop the mark `open` in attacks.jsonl"
 
 
 def test_the_prompts_example_for_another_task_earns_nothing(judge):
