@@ -2,6 +2,22 @@
 
 One job: completion text in, `Program` out. Nothing is compiled or run here; everything about Rust goes through
 tree-sitter. `rust_tool.py` compiles what `extract_program`, `panic_stubbed` and `with_hidden_tests` return.
+
+A test counts when one of its assertions can fail depending on what the program's own code returns. That is found by
+following the test's statements (`_TestRun`) with terms for values: a call into the program is an unknown function of
+its arguments, so `f(x) == f(x)` and `f(x) * 0 == 0` hold whatever it does and are worth nothing, while `f(x) == 4`,
+`f(f(x)) == f(x)` or `decode(&encode(x)) == x` can fail and count. Helpers, closures, tables, loops and macros of the
+tests are followed, dead code is not.
+
+What this cannot see, some of which running the tests can:
+* Whether a condition that depends on the program is ever met: `if let Ok(v) = f("bad") { assert_eq!(v, 3) }`.
+  `panic_stubbed(.., mark_asserts=True)` puts a mark in front of every counted assertion: a marked test must reach one.
+* Facts of std that make a comparison true of any value (`count_ones() + count_zeros() == 64`), beyond the usual ones.
+* Expected values that reach the program by a side door (a file, an option field), and answers looked up in a table of
+  more than MAX_KEYS entries, or by anything but comparing inputs with literals.
+* That the function under test is the one the task asked for; `tested_functions` and `same_program` help the caller.
+* Methods and macros are told apart by name, not by type: a name shared with std may count as the program's.
+  The panic stub settles those.
 """
 
 from __future__ import annotations
@@ -560,6 +576,7 @@ HUGE = 1e30
 LIMITS = tuple(2**bits - 1 for bits in (8, 16, 32, 64, 128))
 SAMPLES = 64
 SAMPLING_BUDGET = 300_000  # term evaluations for one program; honest tests take some thousands
+ALWAYS_AT_LEAST = ([("method", "max"), ("method", "min")], [("method", "capacity"), ("method", "len")])
 PLAIN_OPS = ("const", "list", "path", "ctor", "neg")
 SAMPLE_NUMBERS = (0, 1, 2, 3, 5, 10, -1, -7, 1000003)
 Value = object  # a sampled value: bool, int, float, str or a tuple headed by a constructor's name
@@ -635,7 +652,10 @@ class _Terms:
         return self.make("eq", "", *pair)
 
     def less(self, left: int, right: int) -> int:
-        if left == right:
+        heads = [self.rows[side][:2] for side in (left, right)]
+        if left == right or ("path", "NAN") in heads:
+            return self.false
+        if heads in ALWAYS_AT_LEAST and self.children(left) == self.children(right):
             return self.false
         a, b = self.constant(left), self.constant(right)
         if _is_number(a) and _is_number(b):
@@ -734,7 +754,8 @@ def _unknown(op: str, name: str, draw: int, pool: tuple[Value, ...], own: bool) 
         return bool(draw & 1)
     unsigned = returns in UNSIGNED_TYPES or (op == "method" and method in SIZE_METHODS)
     if unsigned or returns in NUMBER_TYPES:
-        numbers = [n for n in (*pool, *SAMPLE_NUMBERS) if _is_number(n) and abs(n) < HUGE and (n >= 0 or not unsigned)]
+        most = HUGE if own else 2.0**63
+        numbers = [n for n in (*pool, *SAMPLE_NUMBERS) if _is_number(n) and abs(n) < most and (n >= 0 or not unsigned)]
         return numbers[draw % len(numbers)]
     if pool and kind < 7:
         return pool[draw % len(pool)]
@@ -842,6 +863,7 @@ class _Index:
         own = [item for item in present if not item.test_side]
         self.own_macros = {item.name for item in own if item.node.type == "macro_definition"}
         self.types = {item.name for item in own if item.node.type in TYPE_ITEMS}
+        self.test_types = {item.name for item in present if item.test_side and item.node.type in TYPE_ITEMS}
         self.variants = _variants(own)
         self.traits: dict[str, set[str]] = {}  # type -> hand-written traits; "" for inherent methods
         for item in functions:
@@ -1025,6 +1047,7 @@ class _TestRun:
         self.depth = 0
         self.inlined: list[Node] = []
         self.returns: list[list[tuple[int, int]]] = []
+        self.keeps_panics = False  # a value for branches that panic, to see what a function is asked
         self.breaks: list[list[tuple[tuple[int, ...], dict[int, int]]]] = []
         self.modules: tuple[str, ...] = ()
         self.checks: list[_Check] = []
@@ -1295,7 +1318,8 @@ class _TestRun:
         constants = self.index.constants.get(name)
         if constants and name in self.index.statics:
             return self.t.make("path", name)
-        if constants and not constants[0].test_side and "fn" in _leaves(_child(constants[0].node, "type") or self.index.root):
+        kind = _child(constants[0].node, "type") if constants else None
+        if constants and not constants[0].test_side and kind is not None and "fn" in _leaves(kind):
             return self.t.make("fnref", f"{name}:", own=True)
         if constants and len(self.inlined) < MAX_INLINING:
             self.inlined.append(constants[0].node)
@@ -1389,6 +1413,10 @@ class _TestRun:
             name = _text(_child(child, "field")) or _text(child)
             fields.append(self.t.make("named", name, self._through(child)))
         name = _base_name(_text(_child(node, "name")))
+        parts = [self.t.rows[self.t.children(f)[0]] for f in fields]
+        whole = {part[2] for part in parts}
+        if len(whole) == 1 and all(p[:2] == ("field", self.t.payload(f)) for p, f in zip(parts, fields)):
+            return parts[0][2][0]  # put together from the fields of another
         return self.t.make("ctor", name, *sorted(fields, key=lambda f: str(self.t.payload(f))))
 
     def _on_range_expression(self, node: Node) -> int:
@@ -1474,7 +1502,9 @@ class _TestRun:
             self.dead = next((kind for kind in ("loop", "return", "panic") if kind in kinds), "")
             return self.t.unit
         self.path = (*path, *(self.t.negated(o[0]) for o in outcomes if o[3] and o[0] != self.t.true))
-        _, value, merged, _ = live[-1]
+        last, value, merged, _ = live[-1]
+        if self.keeps_panics and len(live) < len(outcomes) and any(o[3] == "panic" for o in outcomes):
+            value = self.t.chosen(last, value, self.t.make("path", "!"))
         for condition, other, branch, _ in reversed(live[:-1]):
             value = self.t.chosen(condition, other, value)
             merged = {s: self.t.chosen(condition, branch[s], merged[s]) for s in branch if s in merged}
@@ -1747,6 +1777,8 @@ class _TestRun:
             head = (_base_name(_text(_child(callee, "path"))),)
         elif callee.type != "identifier" or self._slot(name) is not None:
             return self._apply(self._eval(callee), args)
+        if not head and name in self.index.test_types:
+            return self.t.make("ctor", name, *args)
         if not head and name in self.index.constants:
             return self._apply(self._named(name, ()), args)
         special = self._special_call(name, args, node)
@@ -1759,7 +1791,8 @@ class _TestRun:
             return self.t.make("ctor", name, *args)
         if name in TYPE_ONLY:
             return self.t.make("opaque", f"{name} of {_squeezed(node)}")
-        if name.startswith("from_utf8") and args and self.t.rows[args[0]][:2] in (("method", "into_bytes"), ("method", "as_bytes")):
+        given = self.t.rows[args[0]][:2] if args else ()
+        if name.startswith("from_utf8") and given in (("method", "into_bytes"), ("method", "as_bytes")):
             text = self.t.children(args[0])[0]
             return self.t.make("ctor", "Ok", text) if name == "from_utf8" else text
         if name == "new" and head and head[0].startswith("Lazy") and self.t.op(args[0] if args else 0) == "closure":
@@ -1932,16 +1965,36 @@ class _TestRun:
             return self._unwrapped(receiver)
         if name in ("is_some", "is_ok", "is_none", "is_err"):
             return self._is({"some": "Some", "ok": "Ok", "none": "None", "err": "Err"}[name[3:]], receiver)
-        compared = self._comparison(name, receiver, args)
-        if compared is not None:
-            return compared
+        for meaning in (self._comparison, self._collection_method, self._identity):
+            value = meaning(name, receiver, args)
+            if value is not None:
+                return value
+        if name in ("then_some", "then") and args:
+            return self.t.chosen(receiver, self.t.make("ctor", "Some", args[0]), self.t.make("path", "None"))
+        return self.t.make("method", name, receiver, *args)
+
+    def _identity(self, name: str, receiver: int, args: list[int]) -> int | None:
+        """Methods whose result follows from what they are called on, whatever that is."""
+        op, payload, children = self.t.rows[receiver]
         if name == "or" and args:
             return self.t.chosen(self._is_okay(receiver), receiver, args[0])
-        if name == "rev" and self.t.rows[receiver][:2] == ("method", "rev"):
-            return self.t.children(receiver)[0]
+        if name == "rev" and (op, payload) == ("method", "rev"):
+            return children[0]
         first = self.t.constant(args[0]) if args else None
         if (name in ("starts_with", "ends_with", "contains") and first == "") or (name, first) == ("is_char_boundary", 0):
             return self.t.true
+        if name == "is_empty" and (op, payload) == ("call", "format!") and children:
+            layout = str(self.t.constant(children[0]))
+            if ":?" in layout or (layout and layout[0] != "{"):
+                return self.t.false
+        if name == "parse" and _returns_number(self.t, receiver):
+            return self.t.make("ctor", "Ok", receiver)
+        if name == "unwrap_or" and args and (op, payload) == ("method", "map") and children[1:] == (args[0],):
+            return args[0]
+        return None
+
+    def _collection_method(self, name: str, receiver: int, args: list[int]) -> int | None:
+        """Methods of lists and iterators as far as their elements are known."""
         if name in ("next", "first", "last", "pop") and not args:
             elements = self._elements(receiver)
             if elements is not None:
@@ -1955,9 +2008,7 @@ class _TestRun:
             return self.t.make("method", "len", receiver) if length is None else self.t.const(length)
         if name == "is_empty" and self.t.op(receiver) == "list":
             return self.t.const(not self.t.children(receiver))
-        if name in ("then_some", "then") and args:
-            return self.t.chosen(receiver, self.t.make("ctor", "Some", args[0]), self.t.make("path", "None"))
-        return self.t.make("method", name, receiver, *args)
+        return None
 
     def _comparison(self, name: str, receiver: int, args: list[int]) -> int | None:
         """Comparison methods, and the tests of what an ordering is."""
@@ -2022,6 +2073,8 @@ class _TestRun:
             for row in rows:
                 results.append(self._closure_call(name, closure, receiver, row, plain))
         self.muted -= silent
+        if name == "map_or" and results and set(results) == set(plain):
+            return results[0]
         if name == "map" and self.t.op(receiver) == "ctor" and len(results) == 1:
             return self.t.make("ctor", self.t.payload(receiver), results[0])
         if name in ("all", "any") and (elements is not None or set(results) & {self.t.true, self.t.false}):
@@ -2098,7 +2151,9 @@ class _TestRun:
             return None
         top = high + (symbol == "..=")
         known = [self.t.const(number) for number in range(low, min(top, low + UNROLLED))]
-        return known if top <= low + UNROLLED else [*known, self.t.make("elem", "later", self.t.const(low), self.t.const(top))]
+        if top > low + UNROLLED:
+            known.append(self.t.make("elem", "later", self.t.const(low), self.t.const(top)))
+        return known
 
     def _adapted(self, name: str, children: tuple[int, ...]) -> list[int] | None:
         elements = self._elements(children[0])
@@ -2151,6 +2206,11 @@ class _TestRun:
             return args[0]
         captured = [self.store[s] for s in map(self._slot, _captured(node)) if s is not None and s in self.store]
         shown = [a for a in (*args, *captured) if self._own_typed(a)]
+        if args and isinstance(self.t.constant(args[0]), str):  # "{x:.3}" and "{:.3}" of x are the same text
+            layout = str(self.t.constant(args[0]))
+            for captured_name in _captured(node):
+                layout = layout.replace("{" + captured_name, "{", 1) if not captured_name.isdigit() else layout
+            args[0] = self.t.const(layout)
         if shown and name in ("format", "write", "writeln", "format_args"):
             return self.t.make("own", "fmt:", *args, *captured, own=True)
         return self.t.make("call", name + "!", *args, *captured)
@@ -2199,6 +2259,11 @@ class _TestRun:
         for child in body.named_children if body is not None else []:
             value = self._eval(child)
         return value
+
+
+def _returns_number(terms: _Terms, term: int) -> bool:
+    returns = str(terms.payload(term)).rpartition(":")[2] if terms.op(term) == "own" else ""
+    return returns in NUMBER_TYPES + UNSIGNED_TYPES
 
 
 def _pattern_inside(pattern: Node | None) -> Node | None:
@@ -2257,7 +2322,8 @@ FORBIDDEN_WORDS = {
     "link_section": "link_section", "link_args": "link_section", "init_array": "link_section",
     "custom_test_frameworks": "custom_harness", "test_runner": "custom_harness",
     "reexport_test_harness_main": "custom_harness", "asm": "inline_assembly", "global_asm": "inline_assembly",
-    "from_raw_fd": "raw_descriptor", "borrow_raw": "raw_descriptor", "naked_asm": "inline_assembly", "include": "includes_file", "include_str": "includes_file",
+    "from_raw_fd": "raw_descriptor", "borrow_raw": "raw_descriptor", "naked_asm": "inline_assembly",
+    "include": "includes_file", "include_str": "includes_file",
     "include_bytes": "includes_file",
 }  # fmt: skip
 CALLED_LIKE_MACROS = ("asm", "global_asm", "naked_asm", "include", "include_str", "include_bytes")
@@ -2455,7 +2521,7 @@ def _read_body(item: Item, index: _Index, fuel: list[int]) -> _Body:
     nodes = _parameters(item.node)
     parameters = tuple(terms.make("unset", f"parameter {position}", own=True) for position in range(len(nodes)))
     run = _TestRun(index, terms, fuel)
-    run.modules = item.modules
+    run.modules, run.keeps_panics = item.modules, True
     result = run._inline(item.node, list(parameters), [{}])
     names = tuple(_text(n) for node in nodes for n in _walk(node) if n.type in ("identifier", "self"))
     return _Body(item, terms, parameters, names, result, tuple(_text(node) for node, _, _ in run.closures))
@@ -2657,8 +2723,19 @@ def _program_guard(index: _Index, worth: _Worth) -> str | None:
     if not worth.tests:
         return "no_tests"
     if any(test.counted for test in worth.tests):
-        return None
+        return "unimplemented_function" if _leaves_work_undone(index, worth) else None
     return next((test.guard for test in worth.tests if test.guard), "should_panic_only")
+
+
+def _leaves_work_undone(index: _Index, worth: _Worth) -> bool:
+    """Whether a function that the tests do not look at is nothing but `todo!()`: they test something else."""
+    for items in index.own.values():
+        for item in items:
+            body = _body(item.node)
+            words = _leaves(body)[1:-1] if body is not None and not item.trait and item.name not in worth.calls else []
+            if words[:1] in (["todo"], ["unimplemented"]) and words[1:2] == ["!"] and len(words) < 12:
+                return not (item.owner and _is_trait(item.owner, index))
+    return False
 
 
 QUIET_LINTS = ("dead_code", "non_snake_case", "non_camel_case_types", "non_upper_case_globals", "unsafe_code")
@@ -2836,7 +2913,8 @@ def _stubbed_macros(root: Node) -> list[tuple[int, int, str]]:
             bodies = [next((s for s in _following(n) if _text(s)[:1] == "{"), None) for n in functions]
             edits += [(b.start_byte + 1, b.start_byte + 1, STUB) for b in bodies if b is not None]
             if not functions:
-                edits += [(right.start_byte + 1, right.start_byte + 1, "{" + STUB), (right.end_byte - 1, right.end_byte - 1, "}")]
+                start, end = right.start_byte + 1, right.end_byte - 1
+                edits += [(start, start, "{" + STUB), (end, end, "}")]
     return edits
 
 
