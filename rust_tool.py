@@ -816,6 +816,11 @@ class _Scratch:
 
     def __init__(self, base: Path | None):
         self.base = base or _scratch_base()
+        if Path("/tmp") in (self.base.resolve(), *self.base.resolve().parents):
+            raise ToolchainError(
+                f"the scratch folder {self.base} lies below /tmp, which every sandboxed program has to itself: choose one "
+                "elsewhere, for example below /var/tmp"
+            )
         self.base.mkdir(parents=True, exist_ok=True)
         _remove_stale(self.base)
         unborn = Path(tempfile.mkdtemp(prefix=UNBORN_PREFIX, dir=self.base))
@@ -831,13 +836,16 @@ class _Scratch:
 
 
 def _scratch_base() -> Path:
-    """/dev/shm where binaries may run from it and it has room, else the temporary folder."""
-    shm = Path("/dev/shm")
-    if shm.is_dir() and os.access(shm, os.W_OK | os.X_OK):
-        facts = os.statvfs(shm)
-        if facts.f_bavail * facts.f_frsize >= MIN_SCRATCH_BYTES and not facts.f_flag & os.ST_NOEXEC:
-            return shm
-    return Path(tempfile.gettempdir())
+    """/dev/shm where binaries may run from it and it has room (containers often give it 64 MiB), else a folder on disk."""
+    for folder in (Path("/dev/shm"), Path("/var/tmp"), Path.home() / ".cache"):
+        if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+            facts = os.statvfs(folder)
+            if facts.f_bavail * facts.f_frsize >= MIN_SCRATCH_BYTES and not facts.f_flag & os.ST_NOEXEC:
+                return folder
+    raise ToolchainError(
+        f"no place for scratch files: /dev/shm, /var/tmp and ~/.cache are not writable, not executable, or hold less than "
+        f"{MIN_SCRATCH_BYTES // MIB} MiB free"
+    )
 
 
 def _remove_stale(base: Path) -> None:
@@ -909,7 +917,7 @@ class Judge:
         cargo_path: str = "cargo",
     ):
         """`workers` default: all cores. `run_timeout_s` and `build_timeout_s` are CPU seconds, for one test and one
-        compilation. `sandbox` as in open_sandbox. `scratch_dir` default: /dev/shm, else $TMPDIR. `cache_size` verdicts
+        compilation. `sandbox` as in open_sandbox. `scratch_dir` default: /dev/shm, else /var/tmp. `cache_size` verdicts
         are remembered.
 
         Raises:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import rust_tool
 from rust_code import Program, extract_program, read_program
 from rust_tool import Diagnostic, InfraError, Job, Judge, RustTool, ToolchainError, Verdict, find_toolchain
+from sandbox import SandboxUnavailable
 
 RUN_TIMEOUT_S = 1.0  # CPU seconds; nothing here needs more than milliseconds, except what loops
 
@@ -569,11 +570,29 @@ def test_close_twice_and_an_unusable_machine(scratch_base):
     assert list(scratch_base.iterdir()) == []
 
 
-@pytest.mark.xfail(reason="the run phase hides read-only files that lie below /tmp", strict=False)
-def test_scratch_may_lie_below_the_temporary_folder(tmp_path):
-    with Judge(workers=1, scratch_dir=tmp_path, run_timeout_s=RUN_TIMEOUT_S) as judge:
+def test_scratch_below_tmp_is_refused_because_programs_have_a_tmp_of_their_own():
+    with pytest.raises(ToolchainError, match="below /tmp"):
+        Judge(workers=1, scratch_dir="/tmp/scratch-of-a-judge")
+    assert not Path("/tmp/scratch-of-a-judge").exists()
+
+
+@pytest.mark.parametrize("tier", ["bwrap", "landlock"])
+def test_scratch_on_disk_when_dev_shm_is_too_small(tier, monkeypatch):
+    real = os.statvfs
+    monkeypatch.setattr(rust_tool.os, "statvfs", lambda path: real(path) if str(path) != "/dev/shm" else _full(real(path)))
+    try:
+        judge = Judge(workers=1, sandbox=tier, run_timeout_s=RUN_TIMEOUT_S)
+    except SandboxUnavailable as error:
+        pytest.skip(str(error))
+    with judge:
+        scratch = judge._scratch.path
+        assert scratch.parent == Path("/var/tmp")
         assert earns(grade(judge, GOOD)[0])
-    assert list(tmp_path.iterdir()) == []
+    assert not scratch.exists()
+
+
+def _full(facts):
+    return os.statvfs_result((*facts[:4], 0, *facts[5:]))  # f_bavail
 
 
 # ---------------------------------------------------------------------------------------------------------------------
