@@ -23,6 +23,8 @@ from rust_tool import Job, Judge, Verdict
 from tasks import TASK_COLUMNS
 
 SCHEMA_VERSION = 1
+NUMBER_TYPES = (*(f"{sign}{bits}" for sign in "iu" for bits in (8, 16, 32, 64, 128, "size")), "f32", "f64")
+ADDING_WORDS = ("add", "sum", "plus", "total", "combin", "+")
 WORD_STEM = 5  # leading letters that make two words the same: occurrences, occurs
 ASSERTS_FOR_FULL_REWARD = 4  # distinct assertions after which writing more pays nothing
 
@@ -145,7 +147,8 @@ class RewardSet:
     Args:
         judge: Anything with `grade(jobs) -> list[Verdict]`.
         specs: `name=weight` items; a name is one of BUILT_IN_REWARDS, or `FILE.py:FUNCTION` for a user's own.
-        system_prompt: Its example program earns no test reward when it comes back as the answer to something else.
+        system_prompt: Its example program earns no test reward when it comes back as the answer to something else;
+            nor does the addition of two numbers, the example of most published prompts (Oxen.ai's among them).
 
     Raises:
         RewardError: Unknown name, weight that is no number, a name given twice, a file or function that is not there.
@@ -153,7 +156,9 @@ class RewardSet:
 
     def __init__(self, judge: Judge, specs: Sequence[str] = DEFAULT_REWARDS, system_prompt: str = ""):
         self.judge = judge
-        self.example = extract_program(system_prompt)
+        own_example = extract_program(system_prompt)
+        self.examples = [(example, ADDING_WORDS) for example in adding_examples()]
+        self.examples += [(own_example, name_words(own_example))] if own_example else []
         self.weights: dict[str, float] = {}
         self.functions: list[Callable[..., list[float | None]]] = []
         self._batch: tuple[object, list[dict]] | None = None
@@ -186,7 +191,7 @@ class RewardSet:
         ]  # fmt: skip
         graded = []
         for task, completion, program, verdict in zip(tasks, completions, programs, self.judge.grade(jobs), strict=True):
-            if program and self.example and is_copied(program, self.example, task.get("prompt") or ""):
+            if verdict.test_passed and is_copied(program, task.get("prompt") or "", self.examples):
                 verdict = replace(verdict, honest_tests=False, guard=verdict.guard or "copied_example")
             record = graded_completion(task, completion, program, verdict)
             is_infra = verdict.error_kind == "infra"
@@ -248,12 +253,26 @@ class RewardSet:
         return reward_function
 
 
-def is_copied(program: Program, example: Program, prompt: str) -> bool:
-    """Whether a program is the system prompt's example, given for a prompt that shares no word with its functions' names."""
-    if not same_program(program, example):
-        return False
-    words = {word[:WORD_STEM] for name in example.functions for word in name.lower().split("_")}
-    return not any(word in prompt.lower() for word in words)
+def adding_examples() -> list[Program]:
+    """`fn add(a: T, b: T) -> T { a + b }` for every number type T."""
+    sources = (f"```rust\nfn add(a: {kind}, b: {kind}) -> {kind} {{\n    a + b\n}}\n```" for kind in NUMBER_TYPES)
+    return [program for program in map(extract_program, sources) if program]
+
+
+def name_words(example: Program) -> tuple[str, ...]:
+    """First letters of the words in the example's function names: a prompt with one of them may well ask for it."""
+    return tuple(word[:WORD_STEM] for name in example.functions for word in name.lower().split("_") if word)
+
+
+def is_copied(program: Program, prompt: str, examples: Sequence[tuple[Program, Sequence[str]]]) -> bool:
+    """Whether a program is one of `examples` (program, words of prompts that ask for it), given for another prompt.
+
+    Names, comments and tests do not matter. Without a prompt there is no telling: False.
+    """
+    asked = prompt.lower()
+    return bool(asked.strip()) and any(
+        not any(word in asked for word in words) and same_program(program, example) for example, words in examples
+    )
 
 
 def _is_reward(value: object) -> bool:

@@ -1223,6 +1223,9 @@ class Judge:
         if work.hidden_binary is not None and work.suite is not None:
             outcome = self._run_all(work.hidden_binary)
             passed = sum(outcome.status(name) == "ok" for name in work.suite.test_names)
+            if work.suite.guard is not None:  # a program that could fool the task's tests gets nothing for them
+                passed = 0
+                work.verdict = replace(work.verdict, guard=work.verdict.guard or work.suite.guard)
             kind = work.verdict.error_kind or (outcome.error_kind(work.suite.source) if passed < len(work.suite.test_names) else None)
             work.verdict = replace(work.verdict, hidden_passed=passed, error_kind=kind)
 

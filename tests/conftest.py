@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))  # for the processes that tests start with this fi
 
 GOOD = """```rust
 fn add(a: i32, b: i32) -> i32 {
-    a + b
+    b + a
 }
 
 #[cfg(test)]

@@ -174,7 +174,7 @@ def test_infra_is_none_in_every_reward_and_in_the_sum():
     ("prompt", "completion", "is_paid"),
     [
         ("Sort a list of names.", "EXAMPLE", False),
-        ("Write a function that triples a number.", "EXAMPLE", True),  # the example is the answer to this one
+        ("Triple a number by adding.", "EXAMPLE", True),  # the example is the answer to this one
         ("Sort a list of names.", GOOD, False),  # renamed it is still the example
         ("Sort a list of names.", BROKEN, True),
     ],
@@ -187,6 +187,16 @@ def test_handing_back_the_system_prompts_example_earns_no_test_reward(prompt, co
     (record,) = reward_set.grade([{"prompt": prompt}], [example if completion == "EXAMPLE" else completion])
     assert record["rewards"] == {"cargo_test_reward": float(is_paid), "cargo_build_reward": 1.0}
     assert (record["honest_tests"], record["guard"]) == (is_paid, None if is_paid else "copied_example")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "is_paid"),
+    [("Reverse a linked list.", False), ("Return the sum of two numbers.", True), ("Compute a + b.", True), ("", True)],
+)
+def test_adding_two_numbers_for_another_task_earns_no_test_reward_whatever_the_system_prompt(prompt, is_paid):
+    addition = GOOD.replace("b + a", "a + b")
+    (record,) = RewardSet(FakeJudge(), ["cargo_test_reward=1"]).grade([{"prompt": prompt}], [addition])
+    assert record["honest_tests"] is is_paid
 
 
 def test_a_task_too_few_is_an_error_not_a_shift():
