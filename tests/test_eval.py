@@ -20,7 +20,7 @@ from generate import TransformersGenerator
 from rust_tool import Diagnostic, Verdict
 
 HIDDEN = ["assert_eq!(add(2, 3), 5);", "assert_eq!(add(-1, 1), 0);"]
-WRONG_BUT_CONSISTENT = GOOD.replace("a + b", "a * b").replace("add(1, 2), 3", "add(1, 2), 2")
+WRONG_BUT_CONSISTENT = GOOD.replace("b + a", "b * a").replace("add(1, 2), 3", "add(1, 2), 2")
 GRADED_FIELDS = {
     "schema_version", "task_id", "step", "rank", "group_id", "prompt", "completion", "program", "build_passed", "clippy_passed",
     "clippy_warnings", "test_passed", "tests", "hidden_passed", "hidden_total", "error_kind", "diagnostics", "honest_tests", "guard",
@@ -600,7 +600,7 @@ def some_right(request, attempt):
 
 def hidden_verdict(job):
     """What cargo would say of GOOD and BROKEN."""
-    right = job.program is not None and "a + b" in job.program.source
+    right = job.program is not None and "b + a" in job.program.source
     errors = () if right else (Diagnostic("E0425", "error", "cannot find value", 2),)
     total = len(job.hidden_tests) if job.hidden_tests else None
     return Verdict(
