@@ -3,7 +3,9 @@
 # make doctor  what this machine can do
 # Set-up (virtual environment, packages, a look at the Rust toolchain) happens by itself, once.
 
-PYTHON ?= $(shell command -v python3.12 || command -v python3.11 || command -v python3.13 || command -v python3)
+# The first interpreter that runs and is of a supported version (a version manager's shim may be on PATH and not run).
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
+	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1 && echo $$p && break; done)
 PY := .venv/bin/python
 RUN ?= runs/tiny-$(shell date +%Y%m%d-%H%M%S)
 
@@ -27,7 +29,7 @@ runs/tiny-coder/config.json: make_tiny_coder.py data/tiny_prompts.jsonl | .venv/
 
 # The stamp is written last, so an interrupted install is finished by the next make.
 .venv/.installed: requirements.txt requirements-dev.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "Python %d.%d found, 3.11 to 3.13 are supported: make PYTHON=/path/to/python3.12" % v)'
+	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 with venv found on PATH ($$(python3 --version 2>&1)): make PYTHON=/path/to/python3.12 ..."; exit 1; }
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements-dev.txt
 	touch $@
