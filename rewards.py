@@ -267,11 +267,15 @@ def name_words(example: Program) -> tuple[str, ...]:
 def is_copied(program: Program, prompt: str, examples: Sequence[tuple[Program, Sequence[str]]]) -> bool:
     """Whether a program is one of `examples` (program, words of prompts that ask for it), given for another prompt.
 
-    Names, comments and tests do not matter. Without a prompt there is no telling: False.
+    Comments and tests do not matter, names do unless the example is an addition: nothing that fits the system prompt's example
+    but for its names is refused, since the same few lines may be right elsewhere. Without a prompt there is no telling: False.
     """
     asked = prompt.lower()
     return bool(asked.strip()) and any(
-        not any(word in asked for word in words) and same_program(program, example) for example, words in examples
+        not any(word in asked for word in words)
+        and (words is ADDING_WORDS or program.functions == example.functions)
+        and same_program(program, example)
+        for example, words in examples
     )
 
 

@@ -175,7 +175,7 @@ def test_infra_is_none_in_every_reward_and_in_the_sum():
     [
         ("Sort a list of names.", "EXAMPLE", False),
         ("Triple a number by adding.", "EXAMPLE", True),  # the example is the answer to this one
-        ("Sort a list of names.", GOOD, False),  # renamed it is still the example
+        ("Sort a list of names.", GOOD, True),  # renamed, the same few lines may be right for this one
         ("Sort a list of names.", BROKEN, True),
     ],
 )
