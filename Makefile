@@ -1,4 +1,4 @@
-# make train   a whole run on this machine's CPU: model, GRPO with cargo as the reward, plot
+# make train   on any CPU: measure the tiny coder, train it with GRPO and cargo as the reward, measure it again, plot
 # make test    every test that needs no GPU
 # make doctor  what this machine can do
 # Set-up (virtual environment, packages, a look at the Rust toolchain) happens by itself, once.
@@ -8,11 +8,20 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1 && echo $$p && break; done)
 PY := .venv/bin/python
 RUN ?= runs/tiny-$(shell date +%Y%m%d-%H%M%S)
+SEED ?= 0
 
 .PHONY: train test doctor rust clean
-train: .venv/.installed rust runs/tiny-coder/config.json
-	$(PY) train.py --config configs/tiny.yaml --output_dir $(RUN)
-	$(PY) plot_rewards.py $(RUN)
+train: RUN := $(RUN)
+train: .venv/.installed rust
+	@echo "[1/4] the tiny coder on functions it has never seen, before"
+	$(PY) eval.py --config configs/eval/tiny.yaml --model models/tiny-coder --row_names before --output_dir $(RUN)/before
+	@echo "[2/4] GRPO: cargo build, clippy and test grade every completion"
+	$(PY) train.py --config configs/tiny.yaml --seed $(SEED) --output_dir $(RUN)/train
+	@echo "[3/4] the same functions, after"
+	$(PY) eval.py --config configs/eval/tiny.yaml --model $(RUN)/train/model --row_names after --output_dir $(RUN)/after
+	@echo "[4/4] rewards over the run, before against after"
+	$(PY) plot_rewards.py $(RUN)/train
+	$(PY) eval.py --compare $(RUN)/before $(RUN)/after --output_dir $(RUN)/result
 
 test: .venv/.installed rust
 	$(PY) -m pytest -q
@@ -23,9 +32,6 @@ doctor: .venv/.installed
 rust:
 	@command -v cargo >/dev/null || { echo "cargo not found on PATH. Install Rust with:  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"; exit 1; }
 	@cargo clippy --version >/dev/null 2>&1 || { echo "clippy not found. Install it with:  rustup component add clippy"; exit 1; }
-
-runs/tiny-coder/config.json: make_tiny_coder.py data/tiny_prompts.jsonl | .venv/.installed
-	$(PY) make_tiny_coder.py --output_dir runs/tiny-coder
 
 # The stamp is written last, so an interrupted install is finished by the next make.
 .venv/.installed: requirements.txt requirements-dev.txt
