@@ -318,6 +318,7 @@ def landlock_ruleset(abi, rules):
 
 EXEC_FD = 4000  # above every limit on open files that a job may get: nothing that it opens can ever take this number
 FIRST_HIGH_FD = EXEC_FD + 1  # where what is passed on waits for its place
+RULESET_FD = EXEC_FD + 60  # where Landlock's ruleset waits: a passed descriptor may take its own number before it is used
 BWRAP_FD = EXEC_FD + 70  # and what bwrap is given
 BWRAP_TASKS = 4  # bwrap itself, its process 1, and two to spare while they start
 SPARE_TASKS = 512  # what all jobs of an ordinary user may start together, beyond what the user runs already
@@ -779,11 +780,12 @@ class Launcher:
             else:
                 prefix, folder, outside = slot.path, slot.tmp, (self.config["loader"], *request["read_only"])
             ruleset = self._slot_ruleset(slot, outside)
+        plan.step("dup3", ruleset, RULESET_FD, os.O_CLOEXEC)
         self._begin(job, plan, sources, root, folder)
         header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
         plan.step("capset", header, bytes(24))
         plan.step("prctl", PR_SET_NO_NEW_PRIVS, 1)
-        plan.step("landlock_restrict_self", ruleset, 0)
+        plan.step("landlock_restrict_self", RULESET_FD, 0)
         syscall_filter = self.filters[request["phase"]]
         plan.own_pid = syscall_filter.own_pid
         plan.step("seccomp", SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, syscall_filter.program)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import re
@@ -395,6 +396,22 @@ def test_descriptors_are_the_passed_ones_only(box, attack):
             assert lines(box.run(attack, ["fds"], QUICK, pass_fds=[write_end])) == ["0", "1", "2", str(write_end)]
             assert box.run(attack, ["say", str(write_end)], QUICK, pass_fds=[write_end]).exit_code == 0
         assert os.read(read_end, 100) == b"hello"
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+def test_no_number_of_a_passed_descriptor_disturbs_the_start(box, attack):
+    """The caller's numbers and the launcher's own (rulesets, the program) come from the same small integers."""
+    read_end, write_end = os.pipe()
+    try:
+        for wanted in range(3, 60):
+            number = fcntl.fcntl(write_end, fcntl.F_DUPFD, wanted)
+            try:
+                done = box.run(attack, ["say", str(number)], QUICK, pass_fds=[number])
+                assert (done.spawn_error, done.exit_code) == (None, 0), number
+            finally:
+                os.close(number)
     finally:
         os.close(read_end)
         os.close(write_end)
