@@ -1,6 +1,6 @@
 """The judge against plain cargo, on the same completions in one run.
 
-    python benchmarks/judge.py [COMPLETIONS.jsonl] [--n 60] [--workers N] [--profile]
+    python benchmarks/judge.py [COMPLETIONS.jsonl] [--n 60] [--workers N]
 
 The reference is what training scripts do: for each completion a fresh cargo project for `cargo build`, another for
 `cargo clippy`, another for `cargo test`, one after the other, with the toolchain's cargo called directly. Ours is
