@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import doctor
+import rust_code
 import tasks as task_sets
 from generate import (
     BackendArguments,
@@ -45,7 +46,6 @@ from generate import (
     weights_hash,
 )
 from rewards import DEFAULT_REWARDS, SCHEMA_VERSION, RewardError, RewardSet, TraceWriter, completion_text, cut_torn_line
-from rust_code import extract_program, with_hidden_tests
 from rust_tool import Judge, ToolchainError
 from sandbox import SandboxUnavailable
 
@@ -59,7 +59,6 @@ MIN_GRADED_FOR_INFRA_STOP = 64
 TOP_CODES = 10
 MIN_ASSERTS = 2  # distinct assertions that make "tests with asserts"
 PARTIAL_FILES = ("completions.partial.jsonl", "results.partial.jsonl")
-PROBE = "```rust\nfn probe() {}\n```"  # any program: hidden tests are checked against it before grading
 
 
 class EvalError(RuntimeError):
@@ -453,7 +452,7 @@ def _write_json(path: Path, value: Any) -> None:
 def check_hidden_tests(task: dict, where: str) -> None:
     """Raises EvalError when a task's hidden tests cannot be understood."""
     try:
-        with_hidden_tests(extract_program(PROBE), task["tests"], task.get("entry_point"))
+        rust_code.check_hidden_tests(task["tests"], task.get("entry_point"))
     except ValueError as error:
         raise EvalError(f"{where}: its hidden tests cannot be used: {error}") from error
 
@@ -762,17 +761,8 @@ def iter_input(path: Path, batch_rows: int = 512) -> Iterator[tuple[str, dict]]:
         except (pyarrow.ArrowException, OSError) as error:
             raise EvalError(f"{path}: not a readable parquet file ({error})") from error
         return
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:  # JSONDecodeError, UnicodeDecodeError, brackets without end
-                raise EvalError(f"{path}, line {number}: not JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise EvalError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
-            yield f"{path}, line {number}", row
+    for number, row in task_sets.iter_jsonl(path):
+        yield f"{path}, line {number}", row
 
 
 def _is_missing(value: Any) -> bool:

@@ -3005,6 +3005,11 @@ def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str |
     return HiddenSuite(source=text + "\n", test_names=tuple(names), guard=_hidden_guard(solution_source(program)))
 
 
+def check_hidden_tests(tests: Sequence[str], entry_point: str | None) -> None:
+    """Whether a task's tests can be understood at all, asked before anything is graded. Raises ValueError when not."""
+    with_hidden_tests(read_program("fn probe() {}"), tests, entry_point)
+
+
 def _hidden_guard(source: str) -> str | None:
     """Constructs that reach tests which the program has not seen: another harness, their source, a lying `==`."""
     if _too_long(source) or _depth(_parse(source)) > MAX_DEPTH:

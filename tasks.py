@@ -9,7 +9,7 @@ Not done here: judging whether tests make sense (`rust_code.with_hidden_tests` r
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 TASK_COLUMNS = ("task_id", "prompt", "tests", "entry_point", "source")
@@ -159,21 +159,24 @@ def read_rows(path: Path) -> list[dict]:
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise TaskError(f"{path}: a .json file of tasks must hold a list of objects")
         return rows
-    rows = []
+    return [row for _, row in iter_jsonl(path)]
+
+
+def iter_jsonl(path: Path) -> Iterator[tuple[int, dict]]:
+    """(line number, object) of every line that is not blank, one at a time. Raises TaskError with the line number."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise TaskError(f"{path}, line {number}: not JSON ({error.msg} at column {error.colno})") from error
             except UnicodeDecodeError as error:
-                raise TaskError(f"{path}, line {number}: not UTF-8 text") from error
+                raise TaskError(f"{path}, line {number}: not JSON (not UTF-8 text)") from error
+            except (ValueError, RecursionError) as error:  # RecursionError: brackets without end
+                raise TaskError(f"{path}, line {number}: not JSON ({_first_line(error)})") from error
             if not isinstance(row, dict):
                 raise TaskError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
-            rows.append(row)
-    return rows
+            yield number, row
 
 
 def _first_line(error: Exception) -> str:

@@ -23,10 +23,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import doctor
+import rust_code
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, TraceWriter, batch_metrics
 from rust_tool import Judge, ToolchainError
 from sandbox import SandboxUnavailable
-from rust_code import extract_program, with_hidden_tests
 from tasks import TASK_COLUMNS, TaskError, build_messages, load_tasks, read_system_prompt, tasks_hash
 
 HERE = Path(__file__).resolve().parent
@@ -172,11 +172,10 @@ def prompt_lengths(messages: list[list[dict]], tokenizer) -> list[int]:
 
 def check_hidden_tests(tasks: list[dict]) -> None:
     """Every task's hidden tests can be understood. Raises UserError naming the first task whose tests cannot."""
-    probe = extract_program("```rust\nfn probe() {}\n```")
     for task in tasks:
         if task["tests"]:
             try:
-                with_hidden_tests(probe, task["tests"], task["entry_point"])
+                rust_code.check_hidden_tests(task["tests"], task["entry_point"])
             except ValueError as error:
                 raise UserError(f"task {task['task_id']!r}: {error}") from error
 
@@ -225,13 +224,18 @@ def training_rows(script: ScriptArguments, tokenizer) -> tuple[list[dict], dict]
     return rows, facts
 
 
+def completions_per_step(args) -> int:
+    """Completions that one optimizer step learns from, over all processes."""
+    return args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
+
+
 def batch_facts(args, n_tasks: int) -> dict:
     """Batch arithmetic of the run. Raises UserError when one generation batch needs more tasks than there are.
 
     completions per step = per_device_train_batch_size x processes x gradient_accumulation_steps
     prompts per step     = completions per step / num_generations
     """
-    completions = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
+    completions = completions_per_step(args)
     prompts_per_generation = args.generation_batch_size // args.num_generations
     if n_tasks < prompts_per_generation:
         raise UserError(
@@ -682,8 +686,7 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
         "attn_implementation": model_args.attn_implementation,
         "dtype": model_args.dtype,
     }
-    completions_per_step = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
-    callback = make_callback_class()(script, output_dir / "metrics.jsonl", completions_per_step)
+    callback = make_callback_class()(script, output_dir / "metrics.jsonl", completions_per_step(args))
     with lossless_vllm_sync() if args.use_vllm else contextlib.nullcontext():
         trainer = make_trainer_class()(
             model=model_args.model_name_or_path,
