@@ -416,3 +416,75 @@ def test_importing_tasks_costs_no_heavy_import():
         [sys.executable, "-c", heavy], cwd=tasks.__file__.rpartition("/")[0], capture_output=True, text=True
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Do two texts say the same?
+# ---------------------------------------------------------------------------------------------------------------------
+
+REVERSE_WORDS = "Write a python function to reverse the order of the words in a given sentence, keeping punctuation with its word."
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Write a Rust function to reverse the order of the words in a given sentence, keeping punctuation with its word.",
+        "Implement a function that will REVERSE the order\nof the words in a given sentence -- keeping punctuation with its word!",
+        tasks.signature_prompt(
+            "/// Write a rsthon function to reverse the order of the words in a given sentence, keeping punctuation with its word.\n"
+            "fn reverse_words(sentence: String) -> String {"
+        ),
+        "Some introduction of another author comes first. " + REVERSE_WORDS + " Then come examples: f('a b') == 'b a'.",
+    ],
+    ids=["language", "layout", "signature", "contained"],
+)
+def test_the_same_request_in_other_clothes_overlaps(other):
+    assert tasks.overlap_share(REVERSE_WORDS, other) >= tasks.OVERLAP_LIMIT
+    assert tasks.overlap_share(other, REVERSE_WORDS) == tasks.overlap_share(REVERSE_WORDS, other)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("Write a Rust function to find the sum of a list.", "Write a Rust function to find the product of all digits."),
+        (tasks.signature_prompt("fn a(x: i32) -> i32"), tasks.signature_prompt("fn longer_name(list: Vec<u8>, by: u8) -> Vec<u8>")),
+        ("", "Write a Rust function to find the sum of a list."),
+        ("...", "!!!"),
+    ],
+    ids=["short", "signatures alone", "empty", "punctuation alone"],
+)
+def test_asking_alike_is_no_overlap(a, b):
+    assert tasks.overlap_share(a, b) < tasks.OVERLAP_LIMIT
+
+
+def test_a_list_and_a_vector_are_the_same_word():
+    assert tasks.normalized("Sort the given sublists of a list.") == tasks.normalized("sort subvectors of vector")
+
+
+def test_ngrams_of_a_short_text_are_the_whole_text():
+    assert tasks.ngrams("sort names quickly", 6) == {"sort names quickly"}
+    assert tasks.ngrams("one two three four", 3) == {"one two three", "two three four"}
+    assert tasks.ngrams(" .. ", 3) == set()
+
+
+def test_index_finds_what_the_pairwise_function_finds():
+    texts = [f"count how many items of kind {i} are in box {i + 1} and write their number {i * 7} down" for i in range(30)]
+    queries = [texts[4], "please " + texts[7] + " now", "something else entirely that no text has in it at all"]
+    index = tasks.NgramIndex(texts, n=4)
+    for query in queries:
+        expected = {i for i, text in enumerate(texts) if tasks.overlap_share(query, text, 4) >= 0.8}
+        assert {i for i, _ in index.matches(query, 0.8)} == expected
+    assert index.matches(texts[4])[0] == (4, 1.0)
+
+
+def test_index_ignores_what_most_texts_say():
+    opening = "you are given the following problem solve it with care and answer in one block"
+    texts = [f"{opening} kind{i} of{i} job{i} that{i} only{i} this{i} asks{i}" for i in range(40)]
+    assert tasks.overlap_share(texts[0], texts[1]) > 0.3
+    assert [position for position, _ in tasks.NgramIndex(texts).matches(texts[0], 0.1)] == [0]
+
+
+def test_index_of_near_equal_texts_does_not_count_containment():
+    short, long = "a1 b1 c1 d1 e1 f1 g1 h1", "a1 b1 c1 d1 e1 f1 g1 h1 " + " ".join(f"w{i}" for i in range(20))
+    assert tasks.NgramIndex([long]).matches(short)
+    assert not tasks.NgramIndex([long], of_larger=True).matches(short)
