@@ -45,9 +45,10 @@ from generate import (
     resolve_adapter,
     weights_hash,
 )
-from rewards import DEFAULT_REWARDS, SCHEMA_VERSION, RewardError, RewardSet, TraceWriter, completion_text, cut_torn_line
+from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text
 from rust_tool import Judge, ToolchainError
 from sandbox import SandboxUnavailable
+from traces import SCHEMA_VERSION, TraceWriter, cut_torn_line
 
 CONFIDENCE = 0.95
 BOOTSTRAP_SEED = 20_240_229  # fixed: the same results always print the same interval

@@ -1,16 +1,20 @@
-"""Trace of one or more runs -> one picture: rolling averages of every reward and of the cargo rates over completions.
+"""Trace of one or more runs -> pictures: rewards and cargo rates, and everything else that shows how a run went.
 
-    python plot_rewards.py runs/my-run                      # writes runs/my-run/rewards.png
-    python plot_rewards.py runs/a runs/b --output both.png --window 512
+    python plot_rewards.py runs/my-run                        # rewards.png and details.png in the run folder
+    python plot_rewards.py runs/a runs/b --output both.svg    # overlaid: both.svg and both-details.svg
+    python plot_rewards.py runs/my-run --follow               # a terminal view of a run in progress
 
 Lines of steps that a resumed run did again are left out, and so is what the machine failed to grade (`infra`). Lines that
-cannot be read (the half-written last one of a run in progress) are counted and skipped.
+cannot be read (the half-written last one of a run in progress) are counted and skipped. The bands are 95 % intervals of the
+rolling mean, from the spread of group means (completions of one prompt are not independent).
 """
 
 import argparse
-import json
 import sys
+import time
 from pathlib import Path
+
+from traces import TraceError, load_trace, read_metrics
 
 RATES = {
     "build_passed": "cargo build",
@@ -18,81 +22,96 @@ RATES = {
     "test_passed": "cargo test (raw)",
     "honest_pass": "honest tests",
 }
-COLUMNS = ("step", "attempt", "rank", "reward", "advantage", "error_kind", "guard", "n_tokens", *list(RATES)[:-1])
+HIDDEN = "hidden tests passed (share)"
+STYLES = ("-", "--", ":", "-.")
+TOP_CODES = 6
+FOLLOW_EVERY_S = 2.0
 
 
-class TraceError(ValueError):
-    """The folder holds no readable trace; the message is one sentence for the user."""
+# ---------------------------------------------------------------------------------------------------------------------
+# Numbers
+# ---------------------------------------------------------------------------------------------------------------------
 
 
-def trace_files(run_dir: Path) -> list[Path]:
-    """trace.jsonl and trace.rankN.jsonl of a run, or the file itself. Raises TraceError."""
-    if run_dir.is_file():
-        return [run_dir]
-    files = sorted(run_dir.glob("trace*.jsonl"))
-    if not files:
-        raise TraceError(f"{run_dir} is not a run folder: found no trace*.jsonl in it")
-    return files
+def rolling_mean(values, window: int):
+    """Mean of the last `window` values (fewer at the start, a quarter of it at least), as a pandas Series."""
+    return values.astype(float).rolling(window, min_periods=max(1, window // 4)).mean()
 
 
-def read_records(run_dir: Path) -> tuple[list[dict], int]:
-    """(flat records: COLUMNS and one `reward/NAME` per function, in the order of writing; lines that could not be read)."""
-    records, unreadable = [], 0
-    for file in trace_files(run_dir):
-        with file.open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                try:
-                    graded = json.loads(line)
-                    record = {column: graded[column] for column in COLUMNS}
-                    record["honest_pass"] = graded["test_passed"] and graded["honest_tests"]
-                    record |= {f"reward/{name}": value for name, value in graded["rewards"].items()}
-                except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
-                    unreadable += 1
-                else:
-                    records.append(record)
-    return records, unreadable
+def rolling_band(frame, column: str, window: int):
+    """Half width of the rolling mean's 95 % interval, one value per row; NaN until two groups are complete.
 
-
-def load_trace(run_dir: Path):
-    """Trace of a run -> pandas.DataFrame, a row per graded completion, by step; what a resume did again is left out.
-
-    Raises:
-        TraceError: No trace file, or no complete line in it. `attrs["unreadable_lines"]` counts what was skipped.
+    Groups, not completions, are the independent draws: 1.96 x standard deviation of group means / sqrt(groups in the window).
     """
+    groups = frame.groupby("group_id", sort=False, observed=True)[column].agg(["mean", "size"])
+    in_window = max(2, round(window / groups["size"].mean())) if len(groups) else 2
+    spread = groups["mean"].astype(float).rolling(in_window, min_periods=2)
+    half = 1.96 * spread.std() / spread.count().clip(upper=in_window) ** 0.5
+    return frame["group_id"].astype(object).map(half)
+
+
+def with_hidden_share(frame):
+    """The frame with `hidden_share` in [0, 1]: hidden tests passed of those there are, NaN for tasks without."""
+    return frame.assign(hidden_share=frame["hidden_passed"].astype(float) / frame["hidden_total"].astype(float).where(frame["hidden_total"] > 0))
+
+
+def without_signal(frame):
+    """Per step: share of groups whose completions all earned the same, so that nothing is learnt from them. In [0, 1]."""
+    spread = frame.groupby(["step", "group_id"], observed=True)["reward"].agg(lambda rewards: rewards.nunique(dropna=False) <= 1)
+    return spread.groupby("step").mean()
+
+
+def shares(frame, column: str, names: list[str]):
+    """Per step: share of completions whose `column` is each of `names` (a data frame, steps x names, in [0, 1])."""
     import pandas as pd
 
-    records, unreadable = read_records(Path(run_dir))
-    frame = pd.DataFrame(records)
-    if frame.empty:
-        raise TraceError(f"the trace of {run_dir} holds no complete line of a training run ({unreadable} lines could not be read)")
-    frame.attrs["unreadable_lines"] = unreadable
-    # attempt a's step s is superseded when a later attempt began at or before s
-    first_step = frame.groupby("attempt")["step"].min()
-    began_later = {a: min((s for b, s in first_step.items() if b > a), default=float("inf")) for a in first_step.index}
-    frame = frame[frame["step"] < frame["attempt"].map(began_later)]
-    return frame.sort_values("step", kind="stable").reset_index(drop=True)
+    totals = frame.groupby("step").size()
+    counted = frame[frame[column].isin(names)]
+    table = pd.crosstab(counted["step"], counted[column].astype(object)) if len(counted) else pd.DataFrame(index=totals.index)
+    return table.reindex(index=totals.index, columns=names, fill_value=0).div(totals, axis=0)
 
 
-def plot(frames: dict, output: Path, window: int) -> None:
-    """Draw rewards (left) and rates (right) of every run, one line style a run, and write `output` (PNG or SVG)."""
+def most_frequent(frame, column: str, limit: int | None = None) -> list[str]:
+    """Distinct values of a column, the most frequent first."""
+    counts = frame[column].astype(object).value_counts()
+    return list(counts[counts > 0].index[:limit])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pictures
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _pyplot():
     import matplotlib
 
     matplotlib.use("Agg")  # works without a display
     import matplotlib.pyplot as plt
 
+    return plt
+
+
+def plot(frames: dict, output: Path, window: int) -> None:
+    """Draw rewards (left) and rates (right) of every run, one line style a run, and write `output` (PNG or SVG).
+
+    frames: run name -> what load_trace returns. window: completions in the rolling average.
+    """
+    plt = _pyplot()
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6), constrained_layout=True)
-    styles = ["-", "--", ":", "-."]
     for run, (label, frame) in enumerate(frames.items()):
-        style, graded = styles[run % len(styles)], frame[frame["error_kind"] != "infra"]
+        style, graded = STYLES[run % len(STYLES)], with_hidden_share(frame[frame["error_kind"] != "infra"])
 
         def draw(axes, column, title, scale=1.0, graded=graded, style=style, is_first=run == 0, **look):
-            mean = scale * graded[column].astype(float).rolling(window, min_periods=max(1, window // 4)).mean()
+            mean = scale * rolling_mean(graded[column], window)
             axes.plot(mean, style, label=title if is_first else None, **look)  # colours mean the same in every run
+            band = scale * rolling_band(graded, column, window)
+            axes.fill_between(mean.index, mean - band, mean + band, color=look["color"], alpha=0.12, linewidth=0)
 
         draw(left, "reward", "weighted sum", color="black", linewidth=2)
         for number, column in enumerate(name for name in graded.columns if name.startswith("reward/")):
             draw(left, column, column.removeprefix("reward/"), color=f"C{number}", alpha=0.8)
-        for number, (column, title) in enumerate(RATES.items()):
+        rates = RATES | ({"hidden_share": HIDDEN} if graded["hidden_share"].notna().any() else {})
+        for number, (column, title) in enumerate(rates.items()):
             draw(right, column, title, scale=100, color=f"C{number}")
         if len(frames) > 1:
             right.plot([], [], style, color="black", label=f"run {label[-40:]}")
@@ -105,28 +124,195 @@ def plot(frames: dict, output: Path, window: int) -> None:
     plt.close(figure)
 
 
-def main() -> int:
+def plot_details(frames: dict, metrics: dict, output: Path) -> None:
+    """Draw what else shows how runs went, per step, and write `output` (PNG or SVG).
+
+    First row, runs overlaid: length, groups without signal and truncated completions, entropy and KL, reward spread in
+    a group. Then a row per run: seconds per step by phase, error kinds, rustc error codes, guard hits.
+    frames: run name -> load_trace's frame. metrics: run name -> read_metrics' list (may be empty: then those are left out).
+    """
+    plt = _pyplot()
+    figure, axes = plt.subplots(1 + len(frames), 4, figsize=(20, 4.2 * (1 + len(frames))), constrained_layout=True, squeeze=False)
+    for run, (label, frame) in enumerate(frames.items()):
+        is_only = len(frames) == 1
+        _draw_overlaid(axes[0], frame, metrics.get(label) or [], STYLES[run % len(STYLES)], "" if is_only else f" ({label[-30:]})")
+        _draw_own_row(axes[1 + run], frame, metrics.get(label) or [], "" if is_only else f"{label[-40:]}: ")
+    for one in axes.flat:
+        one.set_xlabel("step")
+        one.grid(alpha=0.3)
+        if one.get_legend_handles_labels()[0]:
+            one.legend(fontsize=7)
+        elif not one.has_data():
+            one.text(0.5, 0.5, "nothing recorded", ha="center", transform=one.transAxes, color="grey")
+    figure.savefig(output, dpi=110)
+    plt.close(figure)
+
+
+def _draw_overlaid(axes, frame, metrics: list[dict], style: str, suffix: str) -> None:
+    length, signal, policy, spread = axes
+    by_step = frame.groupby("step")
+    length.plot(by_step["n_tokens"].mean(), style, color="C0", label=f"mean{suffix}")
+    length.plot(by_step["n_tokens"].quantile(0.9), style, color="C1", label=f"90th percentile{suffix}", alpha=0.7)
+    length.set(title="completion length", ylabel="tokens")
+    signal.plot(100 * without_signal(frame), style, color="C3", label=f"groups without signal{suffix}")
+    draw_logged(signal, metrics, "completions/clipped_ratio", style, f"truncated completions{suffix}", color="C4", scale=100)
+    signal.set(title="lost signal", ylabel="%", ylim=(0, 100))
+    for number, (key, title) in enumerate({"entropy": "entropy", "kl": "KL to the reference", "grad_norm": "gradient norm"}.items()):
+        draw_logged(policy, metrics, key, style, f"{title}{suffix}", color=f"C{number}")
+    policy.set(title="policy")
+    inside = frame.groupby(["step", "group_id"], observed=True)["reward"].std(ddof=0).groupby("step").mean()
+    spread.plot(inside, style, color="C5", label=f"mean standard deviation{suffix}")
+    spread.set(title="reward inside a group", ylabel="reward")
+
+
+def draw_logged(axes, metrics: list[dict], key: str, style: str, label: str, color: str, scale: float = 1.0) -> None:
+    """Line of one logged metric over steps; nothing when the run did not log it."""
+    points = [(entry["step"], scale * entry[key]) for entry in metrics if isinstance(entry.get(key), (int, float))]
+    if points:
+        axes.plot(*zip(*points, strict=True), style, label=label, color=color)
+
+
+def _draw_own_row(axes, frame, metrics: list[dict], prefix: str) -> None:
+    seconds, kinds, codes, guards = axes
+    phases = {"generate": "time/generate_s", "grade": "time/grade_s", "train": "time/train_s"}
+    timed = [entry for entry in metrics if all(isinstance(entry.get(key), (int, float)) for key in phases.values())]
+    if timed:
+        stacked = [[max(0.0, entry[key]) for entry in timed] for key in phases.values()]
+        seconds.stackplot([entry["step"] for entry in timed], stacked, labels=list(phases))
+    seconds.set(title=f"{prefix}seconds per step")
+    for target, column, limit, title in (
+        (kinds, "error_kind", None, "what went wrong, % of completions"),
+        (codes, "error_code", TOP_CODES, "first rustc error, % of completions"),
+    ):
+        names = most_frequent(frame, column, limit)
+        if names:
+            table = 100 * shares(frame, column, names)
+            target.stackplot(table.index, table.T.to_numpy(), labels=names)
+        target.set(title=prefix + title)
+    table = 100 * shares(frame, "guard", most_frequent(frame, "guard"))
+    for name in table.columns:
+        guards.plot(table[name], label=name)
+    guards.set(title=f"{prefix}guard hits, % of completions")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A run in progress
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def sparkline(values: list[float], width: int = 40) -> str:
+    """Values as a row of bars, the lowest empty and the highest full; the last `width` of them."""
+    bars = " ▁▂▃▄▅▆▇█"
+    values = [value for value in values if value is not None][-width:]
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    return "".join(bars[round((value - low) / (high - low) * 8)] if high > low else bars[4] for value in values)
+
+
+def followed_table(run_dir: Path, metrics: list[dict]):
+    """rich table of the latest step and a sparkline over steps, a row per metric that a person watches."""
+    from rich.table import Table
+
+    rows = {
+        "reward": ("reward", 1, "{:.2f}"),
+        "build": ("judge/build_rate", 100, "{:.0f} %"),
+        "clippy": ("judge/clippy_rate", 100, "{:.0f} %"),
+        "tests (raw)": ("judge/test_rate", 100, "{:.0f} %"),
+        "honest tests": ("judge/honest_test_rate", 100, "{:.0f} %"),
+        "hidden tests": ("judge/hidden_test_share", 100, "{:.0f} %"),
+        "tokens": ("completions/mean_length", 1, "{:.0f}"),
+        "truncated": ("completions/clipped_ratio", 100, "{:.0f} %"),
+        "no signal": ("frac_reward_zero_std", 100, "{:.0f} %"),
+        "entropy": ("entropy", 1, "{:.3f}"),
+        "generate": ("time/generate_s", 1, "{:.1f} s"),
+        "grade": ("time/grade_s", 1, "{:.1f} s"),
+        "train": ("time/train_s", 1, "{:.1f} s"),
+    }
+    last = metrics[-1] if metrics else {}
+    table = Table(title=f"{run_dir}, step {last.get('step', '-')}", title_justify="left")
+    for column, side in (("", "left"), ("now", "right"), ("first", "right"), ("over the steps", "left")):
+        table.add_column(column, justify=side)
+    for title, (key, scale, form) in rows.items():
+        values = [entry[key] for entry in metrics if isinstance(entry.get(key), (int, float))]
+        if values:
+            table.add_row(title, form.format(scale * values[-1]), form.format(scale * values[0]), sparkline(values))
+    for warning in last.get("warnings") or []:
+        table.add_row("[bold red]warning", "", "", warning)
+    return table
+
+
+def follow(run_dir: Path, stop_after_s: float | None = None) -> None:
+    """Redraw the terminal view of a run every FOLLOW_EVERY_S seconds, until Ctrl-C. Raises TraceError: no such folder."""
+    from rich.live import Live
+
+    if not run_dir.is_dir():
+        raise TraceError(f"{run_dir} is not a folder: --follow needs the run folder of train.py")
+    started = time.monotonic()
+    with Live(followed_table(run_dir, read_metrics(run_dir)), refresh_per_second=4) as live:
+        while stop_after_s is None or time.monotonic() - started < stop_after_s:
+            live.update(followed_table(run_dir, read_metrics(run_dir)))
+            time.sleep(FOLLOW_EVERY_S)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Command
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run_dirs", nargs="+", type=Path, help="run folders (or trace files)")
-    parser.add_argument("--output", type=Path, help="picture to write (default: rewards.png in the first run folder)")
+    parser.add_argument("--output", type=Path, help="picture to write, .png or .svg (default: rewards.png in the first run folder)")
     parser.add_argument("--window", type=int, default=256, help="completions in the rolling average")
-    arguments = parser.parse_args()
+    parser.add_argument("--follow", action="store_true", help="redraw a terminal view of a run in progress until Ctrl-C")
+    arguments = parser.parse_args(argv)
     if arguments.window < 1:
         parser.error(f"--window {arguments.window}: expected at least 1")
-    names = [run_dir.resolve().name for run_dir in arguments.run_dirs]
-    labels = names if len(set(names)) == len(names) else list(map(str, arguments.run_dirs))
+    if arguments.output and arguments.output.suffix not in {".png", ".svg", ".pdf"}:
+        parser.error(f"--output {arguments.output}: expected a name ending in .png, .svg or .pdf")
+    return arguments
+
+
+def run_labels(run_dirs: list[Path]) -> list[str]:
+    """A name per run: the folder's, or its whole path where two are called the same."""
+    names = [run_dir.resolve().name for run_dir in run_dirs]
+    return names if len(set(names)) == len(names) else list(map(str, run_dirs))
+
+
+def what_was_skipped(frame) -> str:
+    """`, 2 unreadable lines skipped`, or nothing when the whole trace was read."""
+    parts = [f"{frame.attrs[key]} {title}" for key, title in
+             (("unreadable_lines", "unreadable lines skipped"), ("other_versions", "lines of another schema version skipped"))
+             if frame.attrs[key]]  # fmt: skip
+    return "".join(f", {part}" for part in parts)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """-> exit status: 0 done, 2 cannot work as asked."""
+    arguments = parse_arguments(argv)
     try:
+        if arguments.follow:
+            follow(arguments.run_dirs[0])
+            return 0
+        labels = run_labels(arguments.run_dirs)
         frames = {label: load_trace(run_dir) for label, run_dir in zip(labels, arguments.run_dirs, strict=True)}
     except TraceError as error:
         print(f"plot_rewards.py: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 0
     first = arguments.run_dirs[0]
     output = arguments.output or (first if first.is_dir() else first.parent) / "rewards.png"
+    details = output.with_name(f"{output.stem}-details{output.suffix}" if arguments.output else "details.png")
     window = min(arguments.window, *(max(1, len(frame) // 2) for frame in frames.values()))
-    plot(frames, output, window)
+    metrics = {label: read_metrics(run_dir) for label, run_dir in zip(labels, arguments.run_dirs, strict=True)}
+    try:
+        plot(frames, output, window)
+        plot_details(frames, metrics, details)
+    except OSError as error:
+        print(f"plot_rewards.py: cannot write {output} ({error.strerror})", file=sys.stderr)
+        return 2
     for name, frame in frames.items():
-        skipped = frame.attrs["unreadable_lines"]
-        print(f"{output}: {name}, {len(frame)} completions" + (f", {skipped} unreadable lines skipped" if skipped else ""))
+        print(f"{output}, {details.name}: {name}, {len(frame)} completions{what_was_skipped(frame)}")
     return 0
 
 

@@ -13,7 +13,6 @@ import importlib.util
 import json
 import math
 import numbers
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,8 +20,8 @@ from pathlib import Path
 from rust_code import Program, extract_program, same_program
 from rust_tool import Job, Judge, Verdict
 from tasks import TASK_COLUMNS
+from traces import SCHEMA_VERSION
 
-SCHEMA_VERSION = 1
 NUMBER_TYPES = (*(f"{sign}{bits}" for sign in "iu" for bits in (8, 16, 32, 64, 128, "size")), "f32", "f64")
 ADDING_WORDS = ("add", "sum", "plus", "total", "combin", "+")
 WORD_STEM = 5  # leading letters that make two words the same: occurrences, occurs
@@ -338,57 +337,3 @@ def batch_metrics(graded: Sequence[dict]) -> dict[str, float]:
     if hidden:
         metrics["judge/hidden_test_share"] = sum(r["hidden_passed"] / r["hidden_total"] for r in hidden) / len(hidden)
     return metrics
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The trace
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-class TraceWriter:
-    """Appends graded completions to one jsonl file, a batch in one write, so that no reader sees half a line.
-
-    Raises OSError when the disk is full; the file then ends with the last whole batch.
-    """
-
-    def __init__(self, path: Path):
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cut_torn_line(path)
-
-    def write(self, records: Sequence[dict]) -> None:
-        """Append `records`, one line each, and wait until they are on disk."""
-        # surrogates (a broken byte sequence in a completion) cannot be encoded: keep them as JSON escapes
-        text = "".join(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
-        data = memoryview(text.encode("utf-8", "backslashreplace"))
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            size_before = os.fstat(descriptor).st_size
-            try:
-                while data:
-                    data = data[os.write(descriptor, data) :]
-                os.fsync(descriptor)
-            except OSError:
-                os.ftruncate(descriptor, size_before)
-                raise
-        finally:
-            os.close(descriptor)
-
-
-def cut_torn_line(path: Path) -> None:
-    """Remove a last line without its newline, left by a run that was killed while writing."""
-    if not path.exists():
-        return
-    with path.open("rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        position = end
-        while position > 0:
-            start = max(0, position - 65536)
-            file.seek(start)
-            newline = file.read(position - start).rfind(b"\n")
-            if newline >= 0:
-                position = start + newline + 1
-                break
-            position = start
-        if position != end:
-            file.truncate(position)

@@ -24,10 +24,11 @@ from pathlib import Path
 
 import doctor
 import rust_code
-from rewards import DEFAULT_REWARDS, RewardError, RewardSet, TraceWriter, batch_metrics
+from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics
 from rust_tool import Judge, ToolchainError
 from sandbox import SandboxUnavailable
 from tasks import TASK_COLUMNS, TaskError, build_messages, load_tasks, read_system_prompt, tasks_hash
+from traces import ROTATE_BYTES, TraceWriter
 
 HERE = Path(__file__).resolve().parent
 DEFAULT_CONFIG = HERE / "configs" / "qwen2.5-coder-1.5b-qlora.yaml"
@@ -698,7 +699,7 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
             peft_config=get_peft_config(model_args),
             callbacks=[callback],
             reward_set=rewards,
-            trace=TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl")),
+            trace=TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl"), ROTATE_BYTES),
             attempt=doctor.attempts_so_far(output_dir),
         )
     logging.getLogger("trl.trainer.grpo_trainer").addFilter(is_not_trl_dump)  # adding it twice adds it once

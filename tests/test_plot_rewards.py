@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import plot_rewards
-from plot_rewards import TraceError, load_trace
+from traces import TraceError, load_trace
 
 
 def line(step, attempt=0, rank=0, reward=1.0, **changes):
@@ -15,6 +15,7 @@ def line(step, attempt=0, rank=0, reward=1.0, **changes):
         "step": step,
         "attempt": attempt,
         "rank": rank,
+        "group_id": f"{step}-0",
         "reward": reward,
         "advantage": 0.0,
         "error_kind": None,
@@ -24,6 +25,9 @@ def line(step, attempt=0, rank=0, reward=1.0, **changes):
         "clippy_passed": True,
         "test_passed": True,
         "honest_tests": True,
+        "hidden_passed": None,
+        "hidden_total": None,
+        "diagnostics": [],
         "rewards": {"cargo_build_reward": reward, "hidden_tests_reward": None},
     }
     return json.dumps(record | changes) + "\n"
@@ -136,6 +140,7 @@ def test_several_runs_are_overlaid_each_with_its_own_lines(run_dir, tmp_path, mo
 
     drawn = []
     real_plot = matplotlib.axes.Axes.plot
+    monkeypatch.setattr(plot_rewards, "plot_details", lambda *args: None)  # its lines are counted elsewhere
     monkeypatch.setattr(
         matplotlib.axes.Axes,
         "plot",
@@ -192,3 +197,134 @@ def test_user_errors_are_one_sentence_and_exit_status_2(tmp_path, monkeypatch, c
     assert run_main(monkeypatch, *(argv or [tmp_path])) == 2
     said = capsys.readouterr().err
     assert said.startswith("plot_rewards.py: ") and said.count("\n") == 1
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Details, per step
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_group_whose_completions_earn_the_same_has_no_signal(run_dir):
+    same = line(1, group_id="1-0", reward=2.0) * 2
+    different = line(1, group_id="1-1", reward=0.0) + line(1, group_id="1-1", reward=1.0)
+    frame = load_trace(run_dir(same + different + line(2, group_id="2-0") * 4))
+    assert dict(plot_rewards.without_signal(frame)) == {1: 0.5, 2: 1.0}
+
+
+def test_shares_are_of_all_completions_of_the_step(run_dir):
+    frame = load_trace(run_dir(line(1, error_kind="compile") + line(1) * 3 + line(2) * 2 + line(3, error_kind="panic")))
+    kinds = plot_rewards.most_frequent(frame, "error_kind")
+    table = plot_rewards.shares(frame, "error_kind", kinds)
+    assert set(kinds) == {"compile", "panic"} and list(table.index) == [1, 2, 3]
+    assert list(table["compile"]) == [0.25, 0, 0] and list(table["panic"]) == [0, 0, 1]
+
+
+def test_band_is_the_spread_of_group_means(run_dir):
+    """Eight groups of two equal completions: the interval must not shrink because each draw is counted twice."""
+    values = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0]
+    once = load_trace(run_dir("".join(line(1, group_id=f"1-{i}", reward=v) for i, v in enumerate(values)), name="once"))
+    twice = load_trace(run_dir("".join(line(1, group_id=f"1-{i}", reward=v) * 2 for i, v in enumerate(values)), name="twice"))
+    one, two = plot_rewards.rolling_band(once, "reward", 8), plot_rewards.rolling_band(twice, "reward", 16)
+    expected = 1.96 * (sum((v - 0.625) ** 2 for v in values) / 7) ** 0.5 / 8**0.5
+    assert one.iloc[-1] == pytest.approx(expected) and two.iloc[-1] == pytest.approx(expected)
+
+
+METRICS = {"time/generate_s": 3.0, "time/grade_s": 2.0, "time/train_s": 4.0, "entropy": 0.3, "completions/clipped_ratio": 0.1,
+           "reward": 1.0, "judge/build_rate": 0.5}  # fmt: skip
+
+
+def write_metrics(folder, steps=8):
+    text = "".join(json.dumps({"step": step, **METRICS}) + "\n" for step in range(1, steps + 1))
+    (folder / "metrics.jsonl").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("has_metrics", [True, False])
+def test_details_are_drawn_with_and_without_metrics(run_dir, monkeypatch, has_metrics):
+    code = [{"code": "E0308", "level": "error"}]
+    text = "".join(line(step, error_kind="compile", diagnostics=code) + line(step, guard="constant_assert") for step in range(1, 9))
+    folder = run_dir(text)
+    if has_metrics:
+        write_metrics(folder)
+    drawn = {}
+    import matplotlib.figure
+
+    real_save = matplotlib.figure.Figure.savefig
+    monkeypatch.setattr(
+        matplotlib.figure.Figure, "savefig", lambda self, path, **kw: drawn.update({path.name: self}) or real_save(self, path, **kw)
+    )
+    assert run_main(monkeypatch, folder) == 0
+    assert is_png(folder / "details.png")
+    panels = {axes.get_title(): axes for axes in drawn["details.png"].axes}
+    named = {title: axes.get_legend_handles_labels()[1] for title, axes in panels.items()}
+    assert named["what went wrong, % of completions"] == ["compile"]
+    assert named["first rustc error, % of completions"] == ["E0308"]
+    assert named["guard hits, % of completions"] == ["constant_assert"]
+    assert named["seconds per step"] == (["generate", "grade", "train"] if has_metrics else [])
+    assert named["policy"] == (["entropy"] if has_metrics else [])
+
+
+def test_svg_is_written_when_asked_for(run_dir, tmp_path, monkeypatch):
+    folder = run_dir(line(1) * 4)
+    assert run_main(monkeypatch, folder, "--output", tmp_path / "both.svg") == 0
+    for name in ("both.svg", "both-details.svg"):
+        assert "<svg" in (tmp_path / name).read_text(encoding="utf-8")
+
+
+def test_unknown_kind_of_picture_is_refused(run_dir, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run_main(monkeypatch, run_dir(line(1)), "--output", "picture.docx")
+    assert "expected a name ending in .png, .svg or .pdf" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A run in progress
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def shown(renderable):
+    from rich.console import Console
+
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(renderable)
+    return console.export_text()
+
+
+def test_follow_shows_the_latest_step_and_its_warnings(run_dir):
+    folder = run_dir(line(1))
+    write_metrics(folder, steps=3)
+    with (folder / "metrics.jsonl").open("a") as metrics:
+        metrics.write(json.dumps({"step": 4, **METRICS, "reward": 2.5, "warnings": ["something smells"]}) + "\n" + '{"step": 5')
+    text = shown(plot_rewards.followed_table(folder, plot_rewards.read_metrics(folder)))
+    assert "step 4" in text and "2.50" in text and "50 %" in text and "something smells" in text
+
+
+def test_follow_of_a_run_that_has_not_begun_shows_an_empty_table(run_dir):
+    assert "step -" in shown(plot_rewards.followed_table(run_dir(""), []))
+
+
+def test_follow_redraws_while_the_run_goes_on(run_dir, monkeypatch):
+    folder, seen = run_dir(line(1)), []
+    monkeypatch.setattr(plot_rewards, "FOLLOW_EVERY_S", 0.01)
+    real_table = plot_rewards.followed_table
+
+    def table(run_dir, metrics):
+        seen.append(len(metrics))
+        write_metrics(folder, steps=len(seen))
+        return real_table(run_dir, metrics)
+
+    monkeypatch.setattr(plot_rewards, "followed_table", table)
+    plot_rewards.follow(folder, stop_after_s=1.0)
+    assert seen[:4] == [0, 1, 2, 3]
+
+
+def test_follow_without_a_folder_is_one_sentence(tmp_path, monkeypatch, capsys):
+    assert run_main(monkeypatch, tmp_path / "nowhere", "--follow") == 2
+    assert "needs the run folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "bars"), [([], ""), ([1.0], "▄"), ([0.0, 1.0], " █"), ([0, None, 4, 8], " ▄█"), ([2.0] * 3, "▄▄▄")]
+)
+def test_sparkline_goes_from_lowest_to_highest(values, bars):
+    assert plot_rewards.sparkline(values) == bars

@@ -1,15 +1,13 @@
-"""rewards.py: what each verdict pays, None where the machine failed, and a trace that survives a full disk."""
+"""rewards.py: what each verdict pays, None where the machine failed."""
 
 import dataclasses
-import errno
 import json
-import os
 
 import pytest
 from conftest import BROKEN, GOOD, PROSE, FakeJudge, infra_verdict
 
 import rewards
-from rewards import RewardError, RewardSet, TraceWriter, batch_metrics, completion_text, cut_torn_line, weighted_sum
+from rewards import RewardError, RewardSet, batch_metrics, completion_text, weighted_sum
 from rust_code import extract_program
 from rust_tool import Diagnostic, Verdict
 
@@ -426,83 +424,3 @@ def test_batch_metrics_of_nothing_but_failures_claim_no_rates():
     graded = RewardSet(FakeJudge(infra_verdict)).grade([{"prompt": "a"}] * 3, [GOOD] * 3)
     assert batch_metrics(graded) == {"judge/infra_share": 1.0}
     assert batch_metrics([]) == {}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The trace
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def lines_of(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def test_trace_appends_batches_one_line_each(tmp_path):
-    trace = TraceWriter(tmp_path / "new" / "trace.jsonl")
-    trace.write([{"n": 1, "text": "a\nb\r\u2028\u0085"}, {"n": 2, "text": "é 🦀"}])
-    trace.write([{"n": 3, "text": ""}])
-    with trace.path.open(encoding="utf-8") as lines:
-        assert [json.loads(line) for line in lines] == [
-            {"n": 1, "text": "a\nb\r\u2028\u0085"},
-            {"n": 2, "text": "é 🦀"},
-            {"n": 3, "text": ""},
-        ]
-
-
-@pytest.mark.parametrize("text", ["\ud800", "a\\\udfffb", '"\udc80"', "\ud800\\u0041", "é\udcff🦀"])
-def test_lone_surrogates_round_trip(tmp_path, text):
-    trace = TraceWriter(tmp_path / "trace.jsonl")
-    trace.write([{"completion": text}])
-    assert lines_of(trace.path) == [{"completion": text}]
-
-
-@pytest.mark.parametrize("good", [b"", b'{"n": 1}\n', b'{"n": 1}\n' * 9000])
-@pytest.mark.parametrize("torn", [b"", b'{"n"', b"x" * 70_000, b'{"a": "\xf0\x9f'])
-def test_torn_last_line_is_cut_and_nothing_else(tmp_path, good, torn):
-    path = tmp_path / "trace.jsonl"
-    path.write_bytes(good + torn)
-    TraceWriter(path).write([{"n": 2}])
-    assert path.read_bytes() == good + b'{"n": 2}\n'
-
-
-def test_cutting_a_file_that_is_not_there_makes_none(tmp_path):
-    cut_torn_line(tmp_path / "trace.jsonl")
-    assert not list(tmp_path.iterdir())
-
-
-def test_write_that_the_system_splits_is_finished(tmp_path, monkeypatch):
-    real_write = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: real_write(fd, bytes(data[:7])))
-    trace = TraceWriter(tmp_path / "trace.jsonl")
-    trace.write([{"n": i, "text": "é" * 20} for i in range(3)])
-    assert [record["n"] for record in lines_of(trace.path)] == [0, 1, 2]
-
-
-def test_full_disk_in_the_middle_of_a_batch_leaves_whole_batches(tmp_path, monkeypatch):
-    trace = TraceWriter(tmp_path / "trace.jsonl")
-    trace.write([{"n": 1}, {"n": 2}])
-    before = trace.path.read_bytes()
-    real_write, calls = os.write, []
-
-    def write_until_full(fd, data):
-        calls.append(len(data))
-        if len(calls) > 1:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real_write(fd, bytes(data[:13]))
-
-    monkeypatch.setattr(os, "write", write_until_full)
-    with pytest.raises(OSError) as full:
-        trace.write([{"n": 3}, {"n": 4}, {"n": 5}])
-    assert full.value.errno == errno.ENOSPC
-    assert len(calls) == 2, "the batch was partly written before the disk was full"
-    assert trace.path.read_bytes() == before
-    monkeypatch.undo()
-    trace.write([{"n": 6}])
-    assert [record["n"] for record in lines_of(trace.path)] == [1, 2, 6]
-
-
-def test_trace_is_strict_json(tmp_path):
-    trace = TraceWriter(tmp_path / "trace.jsonl")
-    with pytest.raises(ValueError):
-        trace.write([{"n": 1}, {"reward": float("nan")}])
-    assert not trace.path.exists() or trace.path.read_bytes() == b""

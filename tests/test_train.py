@@ -24,6 +24,7 @@ from conftest import GOOD, PROMPTS, PROSE, ROOT, infra_verdict, passing_verdict
 import doctor
 import plot_rewards
 import rewards
+import traces
 import train
 from rust_tool import Verdict
 
@@ -499,7 +500,7 @@ def test_model_card_says_what_was_measured_and_configured(finished_run, tiny_cod
 
 
 def test_trace_of_the_run_can_be_plotted(finished_run, tmp_path):
-    frame = plot_rewards.load_trace(finished_run.folder)
+    frame = traces.load_trace(finished_run.folder)
     assert len(frame) == 16
     plot_rewards.plot({"real": frame}, tmp_path / "rewards.png", window=8)
     assert (tmp_path / "rewards.png").stat().st_size > 10_000
@@ -667,7 +668,7 @@ def test_other_columns_of_any_type_can_be_traced(argv, fake_judge, tmp_path, tin
     kept, _, reward_set, _ = train.make_plan(script, args, model)
     columns = {key: [row[key] for row in kept] for key in kept[0] if key != "prompt"}
     graded = reward_set.grade_batch([row["prompt"] for row in kept], [PROSE] * len(kept), columns)
-    rewards.TraceWriter(tmp_path / "trace.jsonl").write(graded)
+    traces.TraceWriter(tmp_path / "trace.jsonl").write(graded)
     assert all("odd" in record["columns"] for record in read_trace(tmp_path))
 
 
@@ -854,7 +855,7 @@ def test_killed_run_goes_on_where_its_last_checkpoint_was(argv, fake_judge, tmp_
     last = killed_at + 2
     flags = ("--max_steps", last, "--save_steps", "3", "--resume_from_checkpoint", "last")
     assert train.main(argv(folder, *LORA, *flags)) == 0
-    frame = plot_rewards.load_trace(folder)
+    frame = traces.load_trace(folder)
     assert Counter(frame["step"]) == dict.fromkeys(range(1, last + 1), 8), "every step once"
     assert min(frame[frame["attempt"] == 1]["step"]) in {resumed_at, resumed_at - 3}, "a torn checkpoint is passed over"
     run = json.loads((folder / "run.json").read_text())

@@ -1,0 +1,266 @@
+"""traces.py: a trace survives a kill and a full disk, rotates without losing a line, and is read fast and completely."""
+
+import errno
+import gzip
+import json
+import os
+
+import pytest
+
+import traces
+from traces import TraceError, TraceWriter, cut_torn_line, iter_trace, load_trace, read_metrics
+
+
+def record(step, attempt=0, rank=0, reward=1.0, **changes):
+    """One graded completion of a training run, with the columns that readers use."""
+    return {
+        "schema_version": traces.SCHEMA_VERSION,
+        "task_id": f"t/{step}",
+        "step": step,
+        "attempt": attempt,
+        "rank": rank,
+        "group_id": f"{step}-0",
+        "completion": f"```rust\nfn f{step}() {{}}\n```",
+        "reward": reward,
+        "advantage": 0.0,
+        "error_kind": None,
+        "guard": None,
+        "n_tokens": 5,
+        "build_passed": True,
+        "clippy_passed": True,
+        "test_passed": True,
+        "honest_tests": True,
+        "tests": {"tests::works": "ok"},
+        "diagnostics": [],
+        "rewards": {"cargo_build_reward": reward, "hidden_tests_reward": None},
+    } | changes
+
+
+def line(*args, **changes):
+    return json.dumps(record(*args, **changes)) + "\n"
+
+
+def write(folder, text, name="trace.jsonl"):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Writing
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def lines_of(path):
+    return [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_trace_appends_batches_one_line_each(tmp_path):
+    trace = TraceWriter(tmp_path / "new" / "trace.jsonl")
+    trace.write([{"n": 1, "text": "a\nb\r\u2028\u0085"}, {"n": 2, "text": "é 🦀"}])
+    trace.write([{"n": 3, "text": ""}])
+    with trace.path.open(encoding="utf-8") as lines:
+        assert [json.loads(line) for line in lines] == [
+            {"n": 1, "text": "a\nb\r\u2028\u0085"},
+            {"n": 2, "text": "é 🦀"},
+            {"n": 3, "text": ""},
+        ]
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\\\udfffb", '"\udc80"', "\ud800\\u0041", "é\udcff🦀"])
+def test_lone_surrogates_round_trip(tmp_path, text):
+    trace = TraceWriter(tmp_path / "trace.jsonl")
+    trace.write([{"completion": text}])
+    assert lines_of(trace.path) == [{"completion": text}]
+
+
+@pytest.mark.parametrize("good", [b"", b'{"n": 1}\n', b'{"n": 1}\n' * 9000])
+@pytest.mark.parametrize("torn", [b"", b'{"n"', b"x" * 70_000, b'{"a": "\xf0\x9f'])
+def test_torn_last_line_is_cut_and_nothing_else(tmp_path, good, torn):
+    path = tmp_path / "trace.jsonl"
+    path.write_bytes(good + torn)
+    TraceWriter(path).write([{"n": 2}])
+    assert path.read_bytes() == good + b'{"n": 2}\n'
+
+
+def test_cutting_a_file_that_is_not_there_makes_none(tmp_path):
+    cut_torn_line(tmp_path / "trace.jsonl")
+    assert not list(tmp_path.iterdir())
+
+
+def test_write_that_the_system_splits_is_finished(tmp_path, monkeypatch):
+    real_write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real_write(fd, bytes(data[:7])))
+    trace = TraceWriter(tmp_path / "trace.jsonl")
+    trace.write([{"n": i, "text": "é" * 20} for i in range(3)])
+    assert [record["n"] for record in lines_of(trace.path)] == [0, 1, 2]
+
+
+def test_full_disk_in_the_middle_of_a_batch_leaves_whole_batches(tmp_path, monkeypatch):
+    trace = TraceWriter(tmp_path / "trace.jsonl")
+    trace.write([{"n": 1}, {"n": 2}])
+    before = trace.path.read_bytes()
+    real_write, calls = os.write, []
+
+    def write_until_full(fd, data):
+        calls.append(len(data))
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real_write(fd, bytes(data[:13]))
+
+    monkeypatch.setattr(os, "write", write_until_full)
+    with pytest.raises(OSError) as full:
+        trace.write([{"n": 3}, {"n": 4}, {"n": 5}])
+    assert full.value.errno == errno.ENOSPC
+    assert len(calls) == 2, "the batch was partly written before the disk was full"
+    assert trace.path.read_bytes() == before
+    monkeypatch.undo()
+    trace.write([{"n": 6}])
+    assert [record["n"] for record in lines_of(trace.path)] == [1, 2, 6]
+
+
+def test_trace_is_strict_json(tmp_path):
+    trace = TraceWriter(tmp_path / "trace.jsonl")
+    with pytest.raises(ValueError):
+        trace.write([{"n": 1}, {"reward": float("nan")}])
+    assert not trace.path.exists() or trace.path.read_bytes() == b""
+
+
+def test_full_file_is_compressed_and_no_line_is_lost(tmp_path):
+    trace = TraceWriter(tmp_path / "trace.jsonl", rotate_bytes=2000)
+    for step in range(1, 31):
+        trace.write([record(step), record(step)])
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert len(names) > 3 and all(name == "trace.jsonl" or name.endswith(".jsonl.gz") for name in names)
+    assert [entry["step"] for entry in iter_trace(tmp_path)] == [step for step in range(1, 31) for _ in range(2)]
+    assert list(load_trace(tmp_path)["step"]) == [step for step in range(1, 31) for _ in range(2)]
+
+
+def test_run_killed_while_compressing_is_read_once_and_mended_at_the_next_start(tmp_path):
+    part = line(1) + line(2)
+    write(tmp_path, part, "trace.part0001.jsonl")
+    (tmp_path / "trace.part0001.jsonl.gz").write_bytes(gzip.compress(part.encode()))
+    write(tmp_path, line(3))
+    assert [entry["step"] for entry in iter_trace(tmp_path)] == [1, 2, 3]
+    TraceWriter(tmp_path / "trace.jsonl", rotate_bytes=10)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["trace.jsonl", "trace.part0001.jsonl.gz"]
+    assert [entry["step"] for entry in iter_trace(tmp_path)] == [1, 2, 3]
+
+
+def test_part_that_was_never_compressed_is_read_and_compressed_at_the_next_start(tmp_path):
+    write(tmp_path, line(1) + line(2), "trace.part0001.jsonl")
+    (tmp_path / "trace.part0001.jsonl.gz.tmp").write_bytes(b"\x1f\x8bhalf")
+    assert list(load_trace(tmp_path)["step"]) == [1, 2]
+    TraceWriter(tmp_path / "trace.jsonl").write([record(3)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["trace.jsonl", "trace.part0001.jsonl.gz"]
+    assert list(load_trace(tmp_path)["step"]) == [1, 2, 3]
+
+
+def test_disk_that_fills_while_compressing_leaves_the_part_readable(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(traces.shutil, "copyfileobj", full)
+    TraceWriter(tmp_path / "trace.jsonl", rotate_bytes=10).write([record(1)])
+    assert [path.name for path in tmp_path.iterdir()] == ["trace.part0001.jsonl"]
+    assert list(load_trace(tmp_path)["step"]) == [1]
+
+
+def test_processes_rotate_each_their_own_file(tmp_path):
+    for rank in (0, 1):
+        name = f"trace.rank{rank}.jsonl" if rank else "trace.jsonl"
+        writer = TraceWriter(tmp_path / name, rotate_bytes=1000)
+        for step in range(1, 9):
+            writer.write([record(step, rank=rank)])
+    frame = load_trace(tmp_path)
+    assert sorted(zip(frame["step"], frame["rank"], strict=True)) == [(step, rank) for step in range(1, 9) for rank in (0, 1)]
+    assert [entry["rank"] for entry in iter_trace(tmp_path)] == [0] * 8 + [1] * 8
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 700, 10_000, 2**25])
+def test_reading_does_not_depend_on_the_chunk(tmp_path, monkeypatch, chunk_bytes):
+    monkeypatch.setattr(traces, "CHUNK_BYTES", chunk_bytes)
+    write(tmp_path, "".join(line(step) for step in range(1, 40)) + line(40)[:50])
+    frame = load_trace(tmp_path)
+    assert list(frame["step"]) == list(range(1, 40))
+    assert frame.attrs["unreadable_lines"] == 1
+
+
+@pytest.mark.parametrize("bad", ["null", "[1]", '{"prompt": "x"}', "{", '"text"', '{"step": "three", "reward": 1}', "\x00\x01", "{" * 5000, '{"step":' * 300_000, '{"other":' * 300_000 + "1" + "}" * 300_000])
+def test_bad_line_among_good_ones_costs_that_line_only(tmp_path, bad):
+    good = "".join(line(step) for step in range(1, 201))
+    write(tmp_path, good + bad + "\n" + good)
+    frame = load_trace(tmp_path)
+    assert len(frame) == 400
+    assert frame.attrs["unreadable_lines"] == 1
+
+
+def test_lines_of_another_schema_are_left_out_and_counted(tmp_path):
+    write(tmp_path, line(1) + line(2, schema_version=99) + line(3))
+    frame = load_trace(tmp_path)
+    assert list(frame["step"]) == [1, 3]
+    assert (frame.attrs["unreadable_lines"], frame.attrs["other_versions"]) == (0, 1)
+
+
+def test_trace_of_another_schema_only_is_an_error_that_says_so(tmp_path):
+    write(tmp_path, line(1, schema_version=99))
+    with pytest.raises(TraceError, match="another schema version"):
+        load_trace(tmp_path)
+
+
+def test_first_rustc_error_is_a_column(tmp_path):
+    warning, error = {"code": "clippy::x", "level": "warning"}, {"code": "E0308", "level": "error", "message": "m", "line": 3}
+    kinds = ([], [warning], [warning, error], [error, error | {"code": "E0382"}], [error | {"code": None}])
+    write(tmp_path, "".join(line(1, diagnostics=diagnostics) for diagnostics in kinds))
+    assert list(load_trace(tmp_path)["error_code"].astype(object).fillna("-")) == ["-", "-", "E0308", "E0308", "-"]
+
+
+def test_reward_functions_of_the_trace_are_columns(tmp_path):
+    write(tmp_path, line(1, rewards={"mine": 0.25, "silent": None}) + line(1, rewards={"mine": None, "silent": None}))
+    frame = load_trace(tmp_path)
+    assert list(frame["reward/mine"].fillna(-1)) == [0.25, -1]
+    assert frame["reward/silent"].isna().all()
+
+
+def test_texts_are_read_only_when_asked_for(tmp_path):
+    write(tmp_path, line(1, completion="lone \ud800 surrogate") + line(2))
+    assert not {"completion", "prompt", "program"} & set(load_trace(tmp_path).columns)
+    frame = load_trace(tmp_path, columns=("step", "completion"))
+    assert list(frame.columns) == ["step", "completion"]
+    assert frame["completion"][0].startswith("lone ") and frame["completion"][1].startswith("```rust")
+
+
+def test_unknown_column_is_an_error_that_names_those_there_are(tmp_path):
+    write(tmp_path, line(1))
+    with pytest.raises(TraceError, match="no column rewrad.*reward/cargo_build_reward"):
+        load_trace(tmp_path, columns=("step", "rewrad"))
+
+
+def test_gzip_that_ends_early_gives_what_it_holds(tmp_path):
+    import random
+
+    texts = random.Random(0)  # noise, so that half of the file holds some lines
+    packed = gzip.compress("".join(line(step, completion=f"{texts.getrandbits(4000):x}") for step in range(1, 60)).encode())
+    (tmp_path / "trace.part0001.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+    write(tmp_path, line(60))
+    steps = list(load_trace(tmp_path)["step"])
+    assert steps[-1] == 60 and 10 < len(steps) < 59 and steps[:-1] == list(range(1, len(steps)))
+
+
+def test_folder_that_is_not_there_and_one_without_a_trace_are_different_errors(tmp_path):
+    with pytest.raises(TraceError, match="does not exist"):
+        load_trace(tmp_path / "nowhere")
+    with pytest.raises(TraceError, match=r"not a run folder: found no trace\*\.jsonl"):
+        load_trace(tmp_path)
+
+
+def test_metrics_of_a_resumed_run_have_each_step_once(tmp_path):
+    text = "".join(json.dumps({"step": step, "n": n}) + "\n" for n, step in enumerate((1, 2, 3, 2, 3, 4)))
+    write(tmp_path, text + '{"step": 5, "n', "metrics.jsonl")
+    assert [(entry["step"], entry["n"]) for entry in read_metrics(tmp_path)] == [(1, 0), (2, 3), (3, 4), (4, 5)]
+    assert read_metrics(tmp_path / "nowhere") == []

@@ -1,0 +1,378 @@
+"""The reward trace on disk: graded completions (DESIGN.md's record, one JSON object a line) written safely and read fast.
+
+    import traces
+    frame = traces.load_trace("runs/mine")                                    # pandas.DataFrame, a row per completion
+    frame = traces.load_trace("runs/mine", columns=("step", "reward", "completion"))
+
+A run folder holds `trace.jsonl` (`trace.rankN.jsonl` for process N), the part being written, and full parts before it as
+`trace.part0001.jsonl.gz`, ... Steps that a resumed run did again are superseded: every line carries its `attempt`, and
+readers leave out attempt a's step s when a later attempt began at or before s.
+Not guaranteed: that a reader sees the batch that is being written right now; two writers on one file.
+"""
+
+import gzip
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+SCHEMA_VERSION = 1
+ROTATE_BYTES = 64 * 2**20  # about 60 steps of 512 completions; a part compresses in about a second, to a tenth
+CHUNK_BYTES = 32 * 2**20  # read at once: what bounds the memory of a reader, whatever the size of the trace
+BLOCK_BYTES = 2 * 2**20  # parsed by one core at a time; a chunk with a longer line is halved until it is read line by line
+FEW_LINES = 64  # a chunk of so few lines that does not parse is read line by line
+
+# Column -> Arrow type, of what a trace line holds at its top level and tables and plots use. Texts (prompt, completion,
+# program) are read only when asked for. `reward/NAME`, `honest_pass` and `error_code` are derived.
+SCALARS = {
+    "schema_version": "int64",
+    "task_id": "string",
+    "step": "int64",
+    "attempt": "int64",
+    "rank": "int64",
+    "group_id": "string",
+    "reward": "float64",
+    "advantage": "float64",
+    "build_passed": "bool",
+    "clippy_passed": "bool",
+    "clippy_warnings": "int64",
+    "test_passed": "bool",
+    "honest_tests": "bool",
+    "hidden_passed": "int64",
+    "hidden_total": "int64",
+    "error_kind": "string",
+    "guard": "string",
+    "n_asserts": "int64",
+    "n_tokens": "int64",
+    "duration_s": "float64",
+}
+TEXTS = ("prompt", "completion", "program")
+REPEATING = ("task_id", "group_id", "error_kind", "guard", "error_code")  # few distinct values: kept as categories
+
+
+class TraceError(ValueError):
+    """The folder holds no readable trace; the message is one sentence for the user."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Writing
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class TraceWriter:
+    """Appends graded completions to one jsonl file, a batch in one write, so that no reader sees half a line.
+
+    Args:
+        path: The file; its folder is made, a torn last line (of a run that was killed) is cut off.
+        rotate_bytes: When the file has grown to this size it becomes `NAME.partNNNN.jsonl.gz`; None: never.
+
+    Raises OSError when the disk is full; the file then ends with the last whole batch.
+    """
+
+    def __init__(self, path: Path, rotate_bytes: int | None = None):
+        self.path, self.rotate_bytes = path, rotate_bytes
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cut_torn_line(path)
+        for part in sorted(path.parent.glob(f"{path.stem}.part*.jsonl")):  # killed between renaming and compressing
+            _compress(part)
+
+    def write(self, records: Sequence[dict]) -> None:
+        """Append `records`, one line each, and wait until they are on disk."""
+        # surrogates (a broken byte sequence in a completion) cannot be encoded: keep them as JSON escapes
+        text = "".join(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
+        data = memoryview(text.encode("utf-8", "backslashreplace"))
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            size_before = os.fstat(descriptor).st_size
+            size = size_before + len(data)
+            try:
+                while data:
+                    data = data[os.write(descriptor, data) :]
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, size_before)
+                raise
+        finally:
+            os.close(descriptor)
+        if self.rotate_bytes is not None and size >= self.rotate_bytes:
+            self._rotate()
+
+    def _rotate(self) -> None:
+        taken = [int(part.name.split(".part")[1].split(".")[0]) for part in self.path.parent.glob(f"{self.path.stem}.part*.jsonl*")]
+        part = self.path.with_name(f"{self.path.stem}.part{max(taken, default=0) + 1:04d}.jsonl")
+        os.replace(self.path, part)
+        _compress(part)
+
+
+def _compress(part: Path) -> None:
+    """PART.jsonl -> PART.jsonl.gz, at every moment readable as one or the other; left as it is when the disk is full."""
+    temporary = part.with_name(part.name + ".gz.tmp")
+    try:
+        with part.open("rb") as plain, gzip.open(temporary, "wb", compresslevel=1) as packed:
+            shutil.copyfileobj(plain, packed, 2**20)
+        os.replace(temporary, part.with_name(part.name + ".gz"))
+        part.unlink()
+    except OSError:
+        temporary.unlink(missing_ok=True)
+
+
+def cut_torn_line(path: Path) -> None:
+    """Remove a last line without its newline, left by a run that was killed while writing."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        position = end
+        while position > 0:
+            start = max(0, position - 65536)
+            file.seek(start)
+            newline = file.read(position - start).rfind(b"\n")
+            if newline >= 0:
+                position = start + newline + 1
+                break
+            position = start
+        if position != end:
+            file.truncate(position)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def trace_files(run_dir: Path) -> list[Path]:
+    """Files of a run's trace in the order of writing, process by process; or the file itself. Raises TraceError."""
+    run_dir = Path(run_dir)
+    if run_dir.is_file():
+        return [run_dir]
+    if not run_dir.is_dir():
+        raise TraceError(f"{run_dir} does not exist: expected a run folder of train.py, or a trace file")
+    packed = {path.name for path in run_dir.glob("trace*.jsonl.gz")}
+    files = [path for path in run_dir.glob("trace*.jsonl*") if path.name in packed or path.suffix == ".jsonl"]
+    files = [path for path in files if path.name in packed or path.name + ".gz" not in packed]
+    if not files:
+        raise TraceError(f"{run_dir} is not a run folder: found no trace*.jsonl in it")
+    return sorted(files, key=_order_of_writing)
+
+
+def _order_of_writing(path: Path) -> tuple:
+    name = path.name.removesuffix(".gz").removesuffix(".jsonl")
+    stem, _, part = name.partition(".part")
+    rank = stem.partition(".rank")[2]
+    return (int(rank) if rank.isdigit() else 0, int(part) if part.isdigit() else 10**9)  # the live file comes last
+
+
+def line_chunks(path: Path, chunk_bytes: int | None = None) -> Iterator[bytes]:
+    """Contents of a (gzipped) jsonl file in pieces of about `chunk_bytes` (default CHUNK_BYTES) that end with a line.
+
+    What follows the last newline comes last, by itself. A .gz that ends early gives what it holds.
+    """
+    chunk_bytes = chunk_bytes or CHUNK_BYTES
+    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    with opened as file:
+        rest = []
+        while piece := _read_some(file, chunk_bytes):
+            cut = piece.rfind(b"\n") + 1
+            if cut:
+                yield b"".join([*rest, piece[:cut]])
+                rest = []
+            rest.append(piece[cut:])
+        if any(rest):
+            yield b"".join(rest)
+
+
+def _read_some(file, size: int) -> bytes:
+    """Up to `size` bytes; fewer at the end, also at the end of a .gz that was cut off."""
+    pieces, missing = [], size
+    while missing > 0:
+        try:
+            piece = file.read1(missing)
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            break
+        if not piece:
+            break
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)
+
+
+def iter_trace(run_dir: Path) -> Iterator[dict]:
+    """Whole graded completions of a run in the order of writing, superseded ones too; lines that are no JSON object are left out."""
+    for path in trace_files(run_dir):
+        for chunk in line_chunks(path):
+            for line in chunk.splitlines():
+                record = _parsed(line)
+                if record is not None:
+                    yield record
+
+
+def _parsed(line: bytes) -> dict | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def load_trace(run_dir: str | Path, columns: Sequence[str] | None = None):
+    """Trace of a run -> pandas.DataFrame, a row per graded completion, by step; superseded lines are left out.
+
+    Args:
+        run_dir: Run folder of train.py, or one trace file (.jsonl, .jsonl.gz).
+        columns: Names to keep, of SCALARS, TEXTS and the derived ones; default: all but the texts.
+
+    Derived columns: `reward/NAME` (float, NaN where the function did not answer), `honest_pass` (bool: the own tests pass and
+    are worth something), `error_code` (first rustc error code such as E0308, or None).
+    `attrs["unreadable_lines"]` counts lines that are no graded completion of a training run, `attrs["other_versions"]`
+    those of a schema that this reader does not know; both are left out.
+    Memory: the columns asked for, and CHUNK_BYTES of text at a time.
+
+    Raises:
+        TraceError: No trace file, no readable line in it, or an unknown column.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted_texts = tuple(name for name in TEXTS if columns is not None and name in columns)
+    tables, unreadable, other_versions = [], 0, 0
+    for path in trace_files(Path(run_dir)):
+        for chunk in line_chunks(path):
+            for table, n_bad in _tables(chunk, wanted_texts):
+                unreadable += n_bad
+                if table is not None:
+                    known = pc.fill_null(pc.equal(table["schema_version"], SCHEMA_VERSION), True)
+                    other_versions += table.num_rows - (pc.sum(known).as_py() or 0)
+                    tables.append(_derived(table.filter(known)))
+    table = pa.concat_tables(tables, promote_options="permissive") if tables else None
+    if table is None or not table.num_rows:
+        of_others = f", {other_versions} are of another schema version than {SCHEMA_VERSION}" if other_versions else ""
+        raise TraceError(f"the trace of {run_dir} holds no complete line of a training run ({unreadable} lines could not be read{of_others})")
+    for name in REPEATING:
+        table = table.set_column(table.column_names.index(name), name, table[name].dictionary_encode())
+    kept = _not_superseded(table).sort_by("step") if table.num_rows else table
+    if columns is not None:
+        absent = [name for name in columns if name not in kept.column_names]
+        if absent:
+            raise TraceError(f"the trace of {run_dir} has no column {', '.join(absent)}; it has {', '.join([*kept.column_names, *TEXTS])}")
+        kept = kept.select(list(columns))
+    frame = kept.unify_dictionaries().to_pandas()
+    frame.attrs |= {"unreadable_lines": unreadable, "other_versions": other_versions}
+    return frame
+
+
+def _tables(chunk: bytes, texts: Sequence[str]) -> Iterator[tuple]:
+    """(Arrow table of the lines that parse, or None; how many did not) of a chunk; halves it where Arrow cannot read it."""
+    import pyarrow as pa
+    import pyarrow.json
+
+    schema = _schema(chunk, texts)
+    options = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    lines = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
+    is_objects = chunk.startswith(b"{") and chunk.count(b"\n{") + 1 == lines  # Arrow's reader crashes on a line that is `null`
+    try:
+        if not is_objects:
+            raise pa.ArrowInvalid("a line that is no object")
+        table = pyarrow.json.read_json(
+            pa.BufferReader(chunk), read_options=pyarrow.json.ReadOptions(block_size=min(len(chunk) + 1, BLOCK_BYTES)), parse_options=options
+        )
+    except pa.ArrowInvalid:
+        if lines > FEW_LINES:
+            rows = chunk.splitlines(keepends=True)
+            yield from _tables(b"".join(rows[: len(rows) // 2]), texts)
+            yield from _tables(b"".join(rows[len(rows) // 2 :]), texts)
+            return
+        records = [_row(_parsed(line), schema) for line in chunk.splitlines() if line.strip()]
+        table = pa.Table.from_pylist([record for record in records if record], schema=schema)
+    table = table.filter(pa.compute.is_valid(table["step"]))  # other JSON objects: no step, so of no training run
+    blank = sum(not line.strip() for line in chunk.splitlines()) if b"\n\n" in chunk or chunk.startswith(b"\n") else 0
+    yield (table if table.num_rows else None), lines - blank - table.num_rows
+
+
+def _schema(chunk: bytes, texts: Sequence[str]):
+    """Arrow schema of a chunk: the known columns, and the reward functions that its first and last lines name."""
+    import pyarrow as pa
+
+    names: dict[str, None] = {}
+    for line in (chunk[: chunk.find(b"\n") + 1 or None], chunk[chunk.rfind(b"\n", 0, len(chunk) - 1) + 1 :]):
+        found = (_parsed(line) or {}).get("rewards")
+        names |= dict.fromkeys(found) if isinstance(found, dict) else {}
+    fields = [pa.field(name, "bool" if kind == "bool" else kind) for name, kind in SCALARS.items()]
+    fields += [pa.field(name, "string") for name in texts]
+    fields.append(pa.field("rewards", pa.struct([pa.field(name, "float64") for name in names])))
+    fields.append(pa.field("diagnostics", pa.list_(pa.struct([pa.field("code", "string"), pa.field("level", "string")]))))
+    return pa.schema(fields)
+
+
+def _row(record: dict | None, schema) -> dict | None:
+    """One record as Arrow takes it, or None when a value has not the type it should have."""
+    import pyarrow as pa
+
+    if record is None:
+        return None
+    row = {name: record.get(name) for name in schema.names}
+    for name in TEXTS:
+        if isinstance(row.get(name), str):  # lone surrogates cannot be UTF-8
+            row[name] = row[name].encode("utf-8", "replace").decode()
+    try:
+        pa.Table.from_pylist([row], schema=schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, AttributeError, UnicodeEncodeError):
+        return None
+    return row
+
+
+def _derived(table):
+    """The table with `rewards` as one column a function, `honest_pass` and `error_code` instead of `diagnostics`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = table.combine_chunks()
+    structs = rows["rewards"].combine_chunks() if rows.num_rows else rows["rewards"]
+    functions = [field.name for field in table.schema.field("rewards").type]
+    for name in functions:
+        rows = rows.append_column(f"reward/{name}", pc.struct_field(structs, name))
+    passed = pc.and_(pc.fill_null(rows["test_passed"], False), pc.fill_null(rows["honest_tests"], False))
+    rows = rows.append_column("honest_pass", passed)
+    lists = rows["diagnostics"].combine_chunks() if rows.num_rows else pa.array([], rows["diagnostics"].type)
+    codes = [None] * rows.num_rows
+    flat, parents = pc.list_flatten(lists), pc.list_parent_indices(lists)
+    is_code = pc.and_(pc.equal(pc.struct_field(flat, "level"), "error"), pc.is_valid(pc.struct_field(flat, "code")))
+    is_code = pc.fill_null(is_code, False)
+    pairs = zip(parents.filter(is_code).to_pylist(), pc.struct_field(flat, "code").filter(is_code).to_pylist(), strict=True)
+    for row, code in pairs:
+        codes[row] = codes[row] or code
+    rows = rows.append_column("error_code", pa.array(codes, "string"))
+    return rows.drop_columns(["rewards", "diagnostics"])
+
+
+def _not_superseded(table):
+    """Rows that count: attempt a's step s is superseded when a later attempt began at or before s."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    attempts = pc.fill_null(table["attempt"], 0)
+    began = pa.table({"attempt": attempts, "step": table["step"]}).group_by("attempt").aggregate([("step", "min")]).to_pydict()
+    first_step = dict(zip(began["attempt"], began["step_min"], strict=True))
+    keep = None
+    for attempt in first_step:
+        limit = min((first for other, first in first_step.items() if other > attempt), default=2**62)
+        rows = pc.and_(pc.equal(attempts, attempt), pc.less(table["step"], limit))
+        keep = rows if keep is None else pc.or_(keep, rows)
+    return table.filter(keep)
+
+
+def read_metrics(run_dir: Path) -> list[dict]:
+    """metrics.jsonl of a run folder, a dict per step; a step that a resume did again counts once, its last time. [] when there is none."""
+    path = Path(run_dir) / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    entries: list[dict] = []
+    for line in path.read_bytes().splitlines():
+        entry = _parsed(line)
+        if entry is None or not isinstance(entry.get("step"), int):
+            continue
+        while entries and entries[-1]["step"] >= entry["step"]:
+            entries.pop()
+        entries.append(entry)
+    return entries
