@@ -9,8 +9,10 @@ Not done here: judging whether tests make sense (`rust_code.with_hidden_tests` r
 import hashlib
 import json
 import re
+import sys
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 SIGNATURE_REQUEST = (
@@ -146,38 +148,64 @@ def detect_layout(found: Sequence[str]) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+Place = str  # where a row stands, for messages: "FILE, line 7" or "SOURCE, row 7"
+
+
 def read_rows(path: Path) -> list[dict]:
     """All rows of a local jsonl, json (a list) or parquet file. Raises TaskError, for jsonl with the line number."""
-    if path.suffix == ".parquet":
-        import pyarrow.parquet  # here, because it costs start-up time that a jsonl user need not pay
-
-        try:
-            return pyarrow.parquet.read_table(path).to_pylist()
-        except (OSError, pyarrow.ArrowException) as error:
-            raise TaskError(f"{path}: not a parquet file ({_first_line(error)})") from error
-    if path.suffix == ".json":
-        rows = _read_json(path)
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise TaskError(f"{path}: a .json file of tasks must hold a list of objects")
-        return rows
-    return [row for _, row in iter_jsonl(path)]
+    return [_no_error(row) for _, row in _iter_file(path)]
 
 
 def iter_jsonl(path: Path) -> Iterator[tuple[int, dict]]:
     """(line number, object) of every line that is not blank, one at a time. Raises TaskError with the line number."""
+    for number, row in _iter_lines(path):
+        yield number, _no_error(row)
+
+
+def _no_error(row: dict | TaskError) -> dict:
+    if isinstance(row, TaskError):
+        raise row
+    return row
+
+
+def _iter_lines(path: Path) -> Iterator[tuple[int, dict | TaskError]]:
+    """(line number, object or what is wrong with the line) of every line that is not blank."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-            except UnicodeDecodeError as error:
-                raise TaskError(f"{path}, line {number}: not JSON (not UTF-8 text)") from error
+            except UnicodeDecodeError:
+                row = TaskError(f"{path}, line {number}: not JSON (not UTF-8 text)")
             except (ValueError, RecursionError) as error:  # RecursionError: brackets without end
-                raise TaskError(f"{path}, line {number}: not JSON ({_first_line(error)})") from error
-            if not isinstance(row, dict):
-                raise TaskError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
+                row = TaskError(f"{path}, line {number}: not JSON ({_first_line(error)})")
+            if not isinstance(row, dict | TaskError):
+                row = TaskError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
             yield number, row
+
+
+def _iter_file(path: Path, batch_rows: int = 512) -> Iterator[tuple[Place, dict | TaskError]]:
+    """(place, row or what is wrong with it) of a local file, a parquet file `batch_rows` at a time. Raises TaskError."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet  # here, because it costs start-up time that a jsonl user need not pay
+
+        try:
+            batches = pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=batch_rows)
+            rows = (row for batch in batches for row in batch.to_pylist())
+            for number, row in enumerate(rows, start=1):
+                yield f"{path}, row {number}", row
+        except (OSError, pyarrow.ArrowException) as error:
+            raise TaskError(f"{path}: not a parquet file ({_first_line(error)})") from error
+    elif path.suffix == ".json":
+        rows = _read_json(path)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise TaskError(f"{path}: a .json file of tasks must hold a list of objects")
+        for number, row in enumerate(rows, start=1):
+            yield f"{path}, row {number}", row
+    else:
+        for number, row in _iter_lines(path):
+            yield f"{path}, line {number}", row
 
 
 def _first_line(error: Exception) -> str:
@@ -191,21 +219,26 @@ def _read_json(path: Path) -> object:
         raise TaskError(f"{path}: not JSON ({_first_line(error)})") from error
 
 
-def _read_source(source: str, split: str) -> list[dict]:
+def _iter_source(source: str, split: str) -> Iterator[tuple[Place, dict | TaskError]]:
+    """(place, row or what is wrong with it) of a local file, or of a hub dataset given as ID or ID:CONFIG. Raises TaskError."""
     path = Path(source)
     if path.is_file():
-        return read_rows(path)
+        yield from _iter_file(path)
+        return
     if path.is_dir() or source.startswith((".", "/", "~")) or path.suffix in {".jsonl", ".json", ".parquet"}:
         raise TaskError(f"{source}: no such file (expected a .jsonl, .json or .parquet file, or a hub dataset id)")
     import datasets
 
+    name, _, config = source.partition(":")
     try:
-        return datasets.load_dataset(source, split=split).to_list()
+        rows = datasets.load_dataset(name, *([config] if config else []), split=split)
     except Exception as error:  # the hub client raises a dozen unrelated types; each means the same to the user
         raise TaskError(
             f"could not load the hub dataset {source!r} ({type(error).__name__}: {_first_line(error)}); "
             "without a network, pass a local file: --tasks FILE.jsonl|.parquet"
         ) from error
+    for number, row in enumerate(rows, start=1):
+        yield f"{source}, row {number}", row
 
 
 def read_task_ids(spec: str) -> set[str]:
@@ -229,19 +262,64 @@ def read_task_ids(spec: str) -> set[str]:
 
 
 def _to_task(row: dict, index: int, layout: str, columns: dict[str, str], source: str) -> dict:
-    named = {field: row[column] for field, column in columns.items()}
-    if "tests" in named:
-        named["tests"] = as_test_list(named["tests"])
-    task = _convert(layout, row | named) | named  # what the user named wins over what the layout says
+    """One row as a task row. Raises TaskError without saying where."""
+    try:
+        named = {field: row[column] for field, column in columns.items()}
+        if "tests" in named:
+            named["tests"] = as_test_list(named["tests"])
+        task = _convert(layout, row | named) | named  # what the user named wins over what the layout says
+    except KeyError as error:
+        raise TaskError(f"it lacks the column {error} that the first row has (mixed layouts?)") from error
     if not isinstance(task["prompt"], str):
-        raise TaskError(f"{source}, row {index + 1}: the prompt is not text but {type(task['prompt']).__name__}")
+        raise TaskError(f"the prompt is not text but {type(task['prompt']).__name__}")
     if not task["prompt"].strip():
-        raise TaskError(f"{source}, row {index + 1}: the prompt is empty")
+        raise TaskError("the prompt is empty")
     task["task_id"] = f"{Path(source).stem}/{index}" if task["task_id"] is None else str(task["task_id"])
     task["source"] = row.get("source") or source
     passed_through = {key: value for key, value in row.items() if key not in TASK_COLUMNS}
     # traces hold JSON: dates and the like become text, what is no number (a missing cell) becomes null
     return task | json.loads(json.dumps(passed_through, default=str), parse_constant=lambda name: None)
+
+
+def iter_tasks(
+    source: str, *, split: str = "train", columns: dict[str, str] | None = None, bad_rows: list[str] | None = None
+) -> Iterator[dict]:
+    """Task rows of a prompt set in file order, one at a time: no more than a few hundred rows are in memory.
+
+    Args:
+        source, split, columns: As for `load_tasks`.
+        bad_rows: Given a list, a row that cannot be read is left out and what is wrong with it, its place first, is appended.
+
+    Raises:
+        TaskError: Nothing to load, no prompt column, or (without `bad_rows`) the first row that cannot be read.
+    """
+    columns = {field: column for field, column in (columns or {}).items() if column}
+    layout = None
+    for index, (place, row) in enumerate(_iter_source(source, split)):
+        try:
+            row = _no_error(row)
+            if layout is None:
+                layout = _layout_of(row, columns, source)
+        except TaskError as error:
+            if layout is None and isinstance(row, dict) or bad_rows is None:
+                raise
+            bad_rows.append(str(error))
+            continue
+        try:
+            task = _to_task(row, index, layout, columns, source)
+        except TaskError as error:
+            if bad_rows is None:
+                raise TaskError(f"{place}: {error}") from error
+            bad_rows.append(f"{place}: {error}")
+        else:
+            yield task
+
+
+def _layout_of(row: dict, columns: dict[str, str], source: str) -> str:
+    missing = [column for column in columns.values() if column not in row]
+    if missing:
+        raise TaskError(f"{source}: no column {', '.join(missing)}; found {', '.join(map(str, row))}")
+    return "plain" if "prompt" in columns else detect_layout(list(row))
 
 
 def load_tasks(
@@ -251,34 +329,40 @@ def load_tasks(
     columns: dict[str, str] | None = None,
     task_ids: str | None = None,
     limit: int | None = None,
+    bad_rows: str = "stop",
 ) -> list[dict]:
     """Load a prompt set as task rows, in file order.
 
     Args:
-        source: Path of a .jsonl, .json or .parquet file, or a hub dataset id.
+        source: Path of a .jsonl, .json or .parquet file, or a hub dataset as ID or ID:CONFIG.
         split: Split of a hub dataset (ignored for files).
         columns: Task field -> column name of the file, for files of no known layout (`{"prompt": "instruction"}`).
         task_ids: Keep only these ids: `FILE.json:KEY`, or a file with one id per line.
         limit: Keep the first `limit` rows, after `task_ids`.
+        bad_rows: Rows that cannot be read (not JSON, no prompt): "stop" refuses the set, "skip" leaves them out and says how many.
 
     Raises:
-        TaskError: Nothing to load, no prompt column, an empty prompt, duplicate ids, unknown ids.
+        TaskError: Nothing to load, no prompt column, unreadable rows (how many, and the first one's line), duplicate ids, unknown ids.
     """
-    rows = _read_source(source, split)
-    if not rows:
-        raise TaskError(f"{source}: the prompt set is empty")
-    columns = {field: column for field, column in (columns or {}).items() if column}
-    missing = [column for column in columns.values() if column not in rows[0]]
-    if missing:
-        raise TaskError(f"{source}: no column {', '.join(missing)}; found {', '.join(map(str, rows[0]))}")
-    layout = "plain" if "prompt" in columns else detect_layout(list(rows[0]))
-    try:
-        tasks = [_to_task(row, index, layout, columns, source) for index, row in enumerate(rows)]
-    except KeyError as error:
-        raise TaskError(f"{source}: a row lacks the column {error} that its first row has (mixed layouts?)") from error
+    found_bad: list[str] = []
+    tasks = list(iter_tasks(source, split=split, columns=columns, bad_rows=found_bad))
+    report_bad_rows(source, found_bad, len(tasks), bad_rows)
     if limit is not None and limit < 1:
         raise TaskError(f"the limit of {limit} tasks leaves none: expected at least 1")
     return _select(tasks, source, task_ids)[:limit]
+
+
+def report_bad_rows(source: str, found_bad: Sequence[str], n_good: int, bad_rows: str) -> None:
+    """Refuse ("stop") or count on stderr ("skip") rows that cannot be read; refuse a set without any other. Raises TaskError."""
+    if bad_rows not in ("stop", "skip"):
+        raise TaskError(f"bad rows {bad_rows!r}: expected stop or skip")
+    if found_bad and (bad_rows == "stop" or not n_good):
+        others = f" ({len(found_bad)} of {len(found_bad) + n_good} rows cannot be read; `--bad_rows skip` leaves them out)"
+        raise TaskError(found_bad[0] + (others if n_good else f" (none of {len(found_bad)} rows can be read)"))
+    if not n_good:
+        raise TaskError(f"{source}: the prompt set is empty")
+    if found_bad:
+        print(f"{source}: left out {len(found_bad)} of {len(found_bad) + n_good} rows, the first: {found_bad[0]}", file=sys.stderr)
 
 
 def _select(tasks: list[dict], source: str, task_ids: str | None) -> list[dict]:
@@ -348,10 +432,10 @@ def normalized(text: str) -> str:
     return " ".join(normalized_words(text))
 
 
-def ngrams(text: str, n: int = NGRAM_WORDS) -> set[str]:
-    """Every run of `n` consecutive normalized words; a shorter text is one run (none when nothing is left of it)."""
-    words = normalized_words(text)
-    return {" ".join(words[i : i + n]) for i in range(max(1, len(words) - n + 1))} if words else set()
+def ngrams(text: str, n: int = NGRAM_WORDS, words: Callable[[str], list[str]] = normalized_words) -> set[str]:
+    """Every run of `n` consecutive words of a text, as `words` splits it; a shorter text is one run (none when it has no words)."""
+    found = words(text)
+    return {" ".join(found[i : i + n]) for i in range(max(1, len(found) - n + 1))} if found else set()
 
 
 def overlap_share(a: str, b: str, n: int = NGRAM_WORDS) -> float:
@@ -368,36 +452,50 @@ class NgramIndex:
         n: Words of an n-gram.
         of_larger: The share is of the text with more n-grams (near-equal texts only), not of the one with fewer (a text
             that is contained in another counts too).
+        words: How a text is split.
 
     N-grams in more than a tenth of the texts (and in more than 8) are boilerplate and count for neither side.
-    Memory: about 170 bytes per n-gram, that is per word of the indexed texts (measured).
+    Memory: 16 bytes per n-gram, about as many as the texts have words.
     """
 
-    def __init__(self, texts: Iterable[str], n: int = NGRAM_WORDS, of_larger: bool = False):
-        self.n, self.of_larger = n, of_larger
-        self._places: dict[int, list[int]] = {}
-        self._sizes: list[int] = []
-        for position, text in enumerate(texts):
-            grams = self._hashed(text)
-            self._sizes.append(len(grams))
-            for gram in grams:
-                self._places.setdefault(gram, []).append(position)
-        limit = max(COMMON_TEXTS, COMMON_SHARE * len(self._sizes))
-        self._common = {gram for gram, places in self._places.items() if len(places) > limit}
-        for gram in self._common:
-            for position in self._places.pop(gram):
-                self._sizes[position] -= 1
+    def __init__(
+        self,
+        texts: Iterable[str],
+        n: int = NGRAM_WORDS,
+        of_larger: bool = False,
+        words: Callable[[str], list[str]] = normalized_words,
+    ):
+        import numpy as np
 
-    def _hashed(self, text: str) -> set[int]:
-        grams = (gram.encode("utf-8", "surrogatepass") for gram in ngrams(text, self.n))
-        return {int.from_bytes(hashlib.blake2b(gram, digest_size=8).digest()) for gram in grams}
+        self.n, self.of_larger, self.words = n, of_larger, words
+        grams, places, count = array("Q"), array("q"), 0
+        for position, text in enumerate(texts):
+            hashed = self._hashed(text)
+            grams.extend(hashed)
+            places.extend([position] * len(hashed))
+            count += 1
+        order = np.argsort(np.frombuffer(grams, np.uint64), kind="stable") if grams else np.array([], int)
+        self._grams, self._places = np.frombuffer(grams or b"", np.uint64)[order], np.frombuffer(places or b"", np.int64)[order]
+        unique, frequency = np.unique(self._grams, return_counts=True)
+        self._common = unique[frequency > max(COMMON_TEXTS, COMMON_SHARE * count)]
+        is_rare = ~np.isin(self._grams, self._common)
+        self._grams, self._places = self._grams[is_rare], self._places[is_rare]
+        self._sizes = np.bincount(self._places, minlength=count)
+
+    def _hashed(self, text: str) -> list[int]:
+        grams = (gram.encode("utf-8", "surrogatepass") for gram in ngrams(text, self.n, self.words))
+        return [int.from_bytes(hashlib.blake2b(gram, digest_size=8).digest(), "little") for gram in grams]
 
     def matches(self, text: str, min_share: float = OVERLAP_LIMIT) -> list[tuple[int, float]]:
         """(position, share) of every indexed text that shares at least `min_share` (above 0) with `text`, best first."""
-        grams = self._hashed(text) - self._common
-        shared = Counter(position for gram in grams for position in self._places.get(gram, ()))
+        import numpy as np
+
+        grams = np.array(self._hashed(text), np.uint64)
+        grams = grams[~np.isin(grams, self._common)]
+        ranges = zip(np.searchsorted(self._grams, grams, "left"), np.searchsorted(self._grams, grams, "right"), strict=True)
+        shared = Counter(int(position) for start, end in ranges for position in self._places[start:end])
         wider = max if self.of_larger else min
-        shares = [(position, count / wider(len(grams), self._sizes[position])) for position, count in shared.items()]
+        shares = [(position, count / wider(len(grams), int(self._sizes[position]))) for position, count in shared.items()]
         return sorted([match for match in shares if match[1] >= min_share], key=lambda match: (-match[1], match[0]))
 
 

@@ -285,8 +285,8 @@ GOOD_LINE = '{"prompt": "One."}\n'
         ("set.json", "[]", "the prompt set is empty"),
         ("set.jsonl", GOOD_LINE + '{"prompt": "Two."\n', r"line 2: not JSON"),
         ("set.jsonl", GOOD_LINE + "\n" + "[1]\n", r"line 3: expected a JSON object, found list"),
-        ("set.jsonl", GOOD_LINE + '{"prompt": "  "}\n', r"row 2: the prompt is empty"),
-        ("set.jsonl", GOOD_LINE + '{"prompt": null}\n', r"row 2: the prompt is"),
+        ("set.jsonl", GOOD_LINE + '{"prompt": "  "}\n', r"line 2: the prompt is empty"),
+        ("set.jsonl", GOOD_LINE + '{"prompt": null}\n', r"line 2: the prompt is"),
         ("set.jsonl", GOOD_LINE + '{"other": 1}\n', r"lacks the column 'prompt'"),
         (
             "set.jsonl",
@@ -358,6 +358,30 @@ def test_task_ids_file_that_is_missing_is_refused(five):
         load_tasks(five, task_ids="nowhere.txt")
 
 
+def test_rows_that_cannot_be_read_are_counted_and_left_out_when_asked(tmp_path, capsys):
+    file = tmp_path / "set.jsonl"
+    file.write_text('not json\n{"prompt": "One."}\n{"prompt": 3}\n\n{"prompt": "Two."}\n')
+    with pytest.raises(TaskError, match=r"line 1: not JSON.*2 of 4 rows cannot be read; `--bad_rows skip` leaves them out"):
+        load_tasks(str(file))
+    assert [task["prompt"] for task in load_tasks(str(file), bad_rows="skip")] == ["One.", "Two."]
+    assert "left out 2 of 4 rows, the first:" in capsys.readouterr().err
+    file.write_text('not json\n{"prompt": ""}\n')
+    with pytest.raises(TaskError, match="none of 2 rows can be read"):
+        load_tasks(str(file), bad_rows="skip")
+
+
+def test_an_unknown_layout_is_refused_even_when_bad_rows_are_skipped(tmp_path):
+    (tmp_path / "set.jsonl").write_text('{"body": "One."}\n')
+    with pytest.raises(TaskError, match=r"found the columns body; known layouts are"):
+        load_tasks(str(tmp_path / "set.jsonl"), bad_rows="skip")
+
+
+def test_rows_come_one_at_a_time(tmp_path):
+    file = tmp_path / "set.jsonl"
+    file.write_text('{"prompt": "One."}\nnot json\n')
+    assert next(tasks.iter_tasks(str(file)))["prompt"] == "One."
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Hub
 # ---------------------------------------------------------------------------------------------------------------------
@@ -373,6 +397,17 @@ def test_hub_dataset_is_loaded_by_its_id_and_split(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     loaded = load_tasks("somebody/prompts", split="test")
     assert [(task["task_id"], task["prompt"]) for task in loaded] == [("prompts/0", "One?"), ("prompts/1", "Two?")]
+
+
+def test_a_configuration_of_a_hub_dataset_is_named_behind_a_colon(monkeypatch):
+    import datasets
+
+    def load_dataset(source, config, split):
+        assert (source, config, split) == ("somebody/prompts", "rs", "test")
+        return datasets.Dataset.from_list([{"question": "One?"}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert len(load_tasks("somebody/prompts:rs", split="test")) == 1
 
 
 @pytest.mark.parametrize(
