@@ -13,6 +13,7 @@ import importlib.util
 import json
 import math
 import numbers
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -319,7 +320,7 @@ def batch_metrics(graded: Sequence[dict]) -> dict[str, float]:
 
     judge/build_rate, judge/clippy_rate (exit code 0), judge/test_rate (the harness's raw word),
     judge/honest_test_rate, judge/hidden_test_share (only where tasks have hidden tests), judge/infra_share,
-    judge/guard_share (passing tests that a guard refused).
+    judge/guard_share (passing tests that a guard refused), judge/top_guard_share (by the one guard that refused most).
     """
     verdicts = [record for record in graded if record["error_kind"] != "infra"]
     metrics = {"judge/infra_share": 1 - len(verdicts) / len(graded)} if graded else {}
@@ -333,6 +334,8 @@ def batch_metrics(graded: Sequence[dict]) -> dict[str, float]:
         "judge/honest_test_rate": rate(lambda record: record["test_passed"] and record["honest_tests"]),
         "judge/guard_share": rate(lambda record: record["test_passed"] and not record["honest_tests"]),
     }
+    refused = Counter(record["guard"] for record in verdicts if record["test_passed"] and not record["honest_tests"])
+    metrics["judge/top_guard_share"] = max(refused.values(), default=0) / len(verdicts)
     hidden = [record for record in verdicts if record["hidden_total"]]
     if hidden:
         metrics["judge/hidden_test_share"] = sum(r["hidden_passed"] / r["hidden_total"] for r in hidden) / len(hidden)

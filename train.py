@@ -33,6 +33,14 @@ from traces import ROTATE_BYTES, TraceWriter
 HERE = Path(__file__).resolve().parent
 DEFAULT_CONFIG = HERE / "configs" / "qwen2.5-coder-1.5b-qlora.yaml"
 MIN_TRACED_FOR_INFRA_STOP = 64  # graded completions before the infra share can stop a run
+SMELL_STEPS = 5  # a warning is about the mean of so many steps, not about one noisy batch
+SMELL_CHANGE = 0.05  # own tests up and hidden tests down by this much between two such windows: the tests are being gamed
+SMELL_LIMITS = {  # metric -> (largest share that is ordinary, what it means when it is more)
+    "judge/top_guard_share": (0.10, "of completions pass tests that one guard refuses (column guard of the trace): reward hacking?"),
+    "frac_reward_zero_std": (0.50, "of groups earn the same throughout and teach nothing: easier or harder tasks, or more completions a group"),
+    "completions/clipped_ratio": (0.20, "of completions are truncated: raise --max_completion_length"),
+    "judge/infra_share": (0.01, "of completions could not be graded: the machine, not the model (error_kind infra of the trace)"),
+}
 
 
 @dataclass
@@ -496,6 +504,32 @@ def step_line(step: int, steps: int, logs: dict, eta_s: float) -> str:
     )
 
 
+def smells(history: list[dict]) -> dict[str, str]:
+    """Warnings about the last SMELL_STEPS logged steps (the SMELL_STEPS before them for comparison): kind -> sentence.
+
+    history: one dict of metrics per logged step, the latest last. {} while fewer than SMELL_STEPS are known.
+    """
+
+    def mean(entries: list[dict], key: str) -> float | None:
+        values = [entry[key] for entry in entries if entry.get(key) is not None]
+        return sum(values) / len(values) if len(values) == SMELL_STEPS else None
+
+    now, before = history[-SMELL_STEPS:], history[-2 * SMELL_STEPS : -SMELL_STEPS]
+    found = {}
+    for key, (limit, meaning) in SMELL_LIMITS.items():
+        share = mean(now, key)
+        if share is not None and share > limit:
+            found[key] = f"{share:.0%} {meaning}" if share >= 0.1 else f"{share:.1%} {meaning}"
+    own, hidden = "judge/honest_test_rate", "judge/hidden_test_share"
+    values = [mean(entries, key) for key in (own, hidden) for entries in (before, now)]
+    if None not in values and values[1] - values[0] > SMELL_CHANGE and values[2] - values[3] > SMELL_CHANGE:
+        found["own_against_hidden"] = (
+            f"own tests pass more often ({values[0]:.0%} -> {values[1]:.0%}) while hidden tests pass less ({values[2]:.0%} -> "
+            f"{values[3]:.0%}): it learns to please its own tests"
+        )
+    return found
+
+
 def make_callback_class():
     """Callback that prints, records metrics and stops. A function, so that importing this file does not import torch."""
     from transformers import TrainerCallback
@@ -508,6 +542,8 @@ def make_callback_class():
             self.stop_reason: str | None = None
             self.failed = False
             self._graded = self._infra = 0.0
+            self._history: list[dict] = []
+            self._warned: set[str] = set()
 
         def on_train_begin(self, args, state, control, **kwargs):
             self._started, self._first_step = time.monotonic(), state.global_step
@@ -522,7 +558,12 @@ def make_callback_class():
                 eta_s = min(eta_s, max(0.0, self.script.max_minutes * 60 - elapsed))
             if state.is_world_process_zero:
                 print(step_line(state.global_step, state.max_steps, logs, eta_s), flush=True)
-                line = {"step": state.global_step, "elapsed_s": round(elapsed, 1), **logs}
+                self._history = [*self._history, dict(logs)][-2 * SMELL_STEPS :]
+                warnings = smells(self._history)
+                for kind in warnings.keys() - self._warned:  # said once, until it is over
+                    print(f"warning: {warnings[kind]}", file=sys.stderr, flush=True)
+                self._warned = set(warnings)
+                line = {"step": state.global_step, "elapsed_s": round(elapsed, 1), **logs} | ({"warnings": list(warnings.values())} if warnings else {})
                 with self.metrics_path.open("a", encoding="utf-8") as metrics:
                     metrics.write(json.dumps(line) + "\n")
             self._check_limits(logs, state, control)

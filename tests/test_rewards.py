@@ -415,6 +415,7 @@ def test_batch_metrics_leave_the_machines_failures_out_of_the_rates():
             "judge/test_rate": 0.5,
             "judge/honest_test_rate": 0.25,
             "judge/guard_share": 0.25,
+            "judge/top_guard_share": 0.25,
             "judge/hidden_test_share": 0.5,
         }
     )

@@ -1120,3 +1120,70 @@ def test_another_trl_without_these_names_fails_loudly(monkeypatch, owner, name):
     monkeypatch.delattr(f"{owner}.{name}")
     with pytest.raises((AttributeError, train.UserError), match=name), train.lossless_vllm_sync():
         pass
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Warnings while it runs
+# ---------------------------------------------------------------------------------------------------------------------
+
+HEALTHY = {
+    "judge/top_guard_share": 0.05,
+    "frac_reward_zero_std": 0.3,
+    "completions/clipped_ratio": 0.1,
+    "judge/infra_share": 0.0,
+    "judge/honest_test_rate": 0.3,
+    "judge/hidden_test_share": 0.4,
+}
+
+
+def test_healthy_run_smells_of_nothing():
+    assert train.smells([HEALTHY] * 20) == {}
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "says"),
+    [
+        ("judge/top_guard_share", 0.2, "20% of completions pass tests that one guard refuses"),
+        ("frac_reward_zero_std", 0.6, "60% of groups earn the same"),
+        ("completions/clipped_ratio", 0.25, "25% of completions are truncated"),
+        ("judge/infra_share", 0.02, "2.0% of completions could not be graded"),
+    ],
+)
+def test_share_above_its_limit_is_named_after_enough_steps(metric, value, says):
+    bad = HEALTHY | {metric: value}
+    assert list(train.smells([bad] * train.SMELL_STEPS)) == [metric]
+    assert train.smells([bad] * train.SMELL_STEPS)[metric].startswith(says)
+    assert train.smells([bad] * (train.SMELL_STEPS - 1)) == {}, "one noisy batch is no smell"
+    assert train.smells([bad] * 9 + [HEALTHY] * train.SMELL_STEPS) == {}, "it is over"
+
+
+def test_own_tests_up_and_hidden_tests_down_is_gaming():
+    before, after = HEALTHY, HEALTHY | {"judge/honest_test_rate": 0.5, "judge/hidden_test_share": 0.3}
+    n = train.SMELL_STEPS
+    assert "30% -> 50%" in train.smells([before] * n + [after] * n)["own_against_hidden"]
+    assert train.smells([before] * n + [before | {"judge/honest_test_rate": 0.5}] * n) == {}
+    without = [{key: value for key, value in entry.items() if key != "judge/hidden_test_share"} for entry in (before, after)]
+    assert train.smells([without[0]] * n + [without[1]] * n) == {}, "no hidden tests, no comparison"
+
+
+def test_warning_is_said_once_and_written_with_every_step_it_holds_for(tmp_path, capsys):
+    from types import SimpleNamespace
+
+    script = train.ScriptArguments()
+    callback = train.make_callback_class()(script, tmp_path / "metrics.jsonl", completions_per_step=8)
+    state = SimpleNamespace(global_step=0, max_steps=20, is_world_process_zero=True)
+    control = SimpleNamespace(should_training_stop=False, should_save=False)
+    callback.on_train_begin(None, state, control)
+    values = [0.6] * 8 + [0.1] * 4 + [0.9] * 6  # smells from step 5 on, is over, smells again
+    for state.global_step, value in enumerate(values, start=1):
+        callback.on_log(None, state, control, logs=HEALTHY | {"reward": 1.0, "frac_reward_zero_std": value})
+    said = capsys.readouterr().err
+    lines = [json.loads(text) for text in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    warned = ["warnings" in entry for entry in lines]
+    assert warned == [False] * 4 + [True] * 4 + [train_mean > 0.5 for train_mean in means(values[8 - 4 :])]
+    assert said.count("warning: ") == 2 and not control.should_training_stop
+
+
+def means(values):
+    """Means of the windows that end at each value from the fifth on."""
+    return [sum(values[i - 4 : i + 1]) / 5 for i in range(4, len(values))]
