@@ -156,19 +156,22 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-def load_tokenizer(model: str) -> Any:
+def load_tokenizer(model: str, revision: str | None = None) -> Any:
     """Tokenizer of a model folder or hub id, padding on the left. Raises GenerationError (no model, no chat template)."""
     from transformers import AutoTokenizer
 
     if Path(model, "adapter_config.json").is_file() and not Path(model, "config.json").is_file():
-        base = json.loads(Path(model, "adapter_config.json").read_text()).get("base_model_name_or_path")
-        raise GenerationError(f"--model {model} is an adapter: pass --model {base or 'BASE'} --adapter {model}")
+        base = json.loads(Path(model, "adapter_config.json").read_text()).get("base_model_name_or_path") or "BASE"
+        raise GenerationError(f"{model} is an adapter, not a model: evaluate it with --model {base} --adapter {model}, train {base}")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
+        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, padding_side="left")
     except (OSError, ValueError) as error:
-        raise GenerationError(f"cannot load the tokenizer of {model}: {_first_line(error)}") from error
+        raise GenerationError(
+            f"cannot load the tokenizer of {model}: {_first_line(error)}; expected a hub id that can be reached or a local "
+            "folder with tokenizer.json"
+        ) from error
     if not tokenizer.chat_template:
-        raise GenerationError(f"{model} has no chat template: expected an instruct model")
+        raise GenerationError(f"{model} has no chat template: expected an instruction-tuned model")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import doctor
 import rust_code
+from generate import GenerationError, load_tokenizer
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics
 from rust_tool import Judge, ToolchainError
 from sandbox import SandboxUnavailable
@@ -154,25 +155,6 @@ def parse_arguments(argv: list[str]) -> tuple:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def load_tokenizer(model_args):
-    """Tokenizer of the model, padded left. Raises UserError when the model is not there or has no chat template."""
-    from transformers import AutoTokenizer
-
-    name = model_args.model_name_or_path
-    if not name:
-        raise UserError("no model: pass --model_name_or_path (a hub id or a local folder)")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=model_args.model_revision, padding_side="left")
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"cannot load the tokenizer of {name!r} ({(str(error).splitlines() or [''])[0]}); expected a hub id that can be "
-            "reached or a local folder with tokenizer.json"
-        ) from error
-    if tokenizer.chat_template is None:
-        raise UserError(f"{name!r} has no chat template: pass an instruction-tuned model")
-    return tokenizer
-
-
 def prompt_lengths(messages: list[list[dict]], tokenizer) -> list[int]:
     """Tokens of each rendered conversation, the assistant's opening included."""
     texts = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
@@ -287,7 +269,9 @@ def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     if args.use_vllm:
         doctor.require_vllm()
     free_gib = doctor.require_free_disk(Path(args.output_dir), needed_gib=5.0 if script.save_merged else 1.0)
-    tokenizer = load_tokenizer(model_args)
+    if not model_args.model_name_or_path:
+        raise UserError("no model: pass --model_name_or_path (a hub id or a local folder)")
+    tokenizer = load_tokenizer(model_args.model_name_or_path, model_args.model_revision)
     rows, task_facts = training_rows(script, tokenizer)
     batch = batch_facts(args, len(rows))
     if resuming:
@@ -771,7 +755,7 @@ def main(argv: list[str] | None = None) -> int:
         script, args, model_args = parse_arguments(sys.argv[1:] if argv is None else argv)
         resume = doctor.checkpoint_to_resume(Path(args.output_dir), args.resume_from_checkpoint)
         rows, tokenizer, rewards, plan = make_plan(script, args, model_args)
-    except (UserError, TaskError, RewardError, ToolchainError, SandboxUnavailable, doctor.MachineError) as error:
+    except (UserError, TaskError, GenerationError, RewardError, ToolchainError, SandboxUnavailable, doctor.MachineError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
     try:
