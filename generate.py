@@ -722,11 +722,9 @@ class ApiGenerator:
             async def next_answer() -> tuple[int, Completion] | None:
                 return await anext(answers, None)
 
-            try:
-                while (item := runner.run(next_answer())) is not None:
-                    yield [item]
-            finally:
-                runner.run(answers.aclose())
+            while (item := runner.run(next_answer())) is not None:
+                yield [item]
+            # left early, or interrupted in the middle of an answer: the runner cancels what is under way when it closes
 
     def stream(self, conversation: Conversation, sampling: SamplingArguments, adapter: str | None = None) -> Iterator[str]:
         """Yield the pieces of one completion's text as they arrive."""
