@@ -9,10 +9,14 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
 PY := .venv/bin/python
 RUN ?= runs/tiny-$(shell date +%Y%m%d-%H%M%S)
 SEED ?= 0
+# On Linux the ordinary torch wheel brings gigabytes of CUDA libraries: without an NVIDIA GPU the CPU build is tried first.
+TORCH := $(shell sed -n 's/^\(torch[^ ]*\).*/\1/p' requirements.txt)
+CPU_WHEELS ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: train test doctor rust clean
+.PHONY: train test doctor check rust clean
 train: RUN := $(RUN)
-train: .venv/.installed rust
+train test: export HF_HUB_OFFLINE = 1
+train: check rust .venv/.installed
 	@echo "[1/4] the tiny coder on functions it has never seen, before"
 	$(PY) eval.py --config configs/eval/tiny.yaml --model models/tiny-coder --row_names before --output_dir $(RUN)/before
 	@echo "[2/4] GRPO: cargo build, clippy and test grade every completion"
@@ -23,22 +27,35 @@ train: .venv/.installed rust
 	$(PY) plot_rewards.py $(RUN)/train
 	$(PY) eval.py --compare $(RUN)/before $(RUN)/after --output_dir $(RUN)/result
 
-test: .venv/.installed rust
+test: check rust .venv/.installed
 	$(PY) -m pytest -q
 
-doctor: .venv/.installed
+doctor: check .venv/.installed
 	$(PY) doctor.py
+
+# What would otherwise fail in the middle, with a message of its own.
+check:
+	@test -w . || { echo "cannot write to $$(pwd): make a copy of the repository in a folder of yours and run make there"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 with venv found on PATH ($$(python3 --version 2>&1)): make PYTHON=/path/to/python3.12 ..."; exit 1; }
 
 rust:
 	@command -v cargo >/dev/null || { echo "cargo not found on PATH. Install Rust with:  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"; exit 1; }
 	@cargo clippy --version >/dev/null 2>&1 || { echo "clippy not found. Install it with:  rustup component add clippy"; exit 1; }
 
-# The stamp is written last, so an interrupted install is finished by the next make.
+# The stamp is written last. An install that was cut short leaves .installing behind, and files that pip cannot tell from whole
+# ones: the next make starts an environment anew (pip's cache still has what was downloaded).
 .venv/.installed: requirements.txt requirements-dev.txt
-	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 with venv found on PATH ($$(python3 --version 2>&1)): make PYTHON=/path/to/python3.12 ..."; exit 1; }
-	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@test ! -e .venv/.installing && $(PY) -c 'import pip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1 \
+		|| { echo "making .venv with $(PYTHON)"; $(PYTHON) -m venv --clear .venv; }
+	@touch .venv/.installing
+	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null && ! $(PY) -c 'import torch' 2>/dev/null; then \
+		echo "installing the CPU build of torch"; \
+		$(PY) -m pip install -q --disable-pip-version-check --timeout 15 --retries 1 --index-url $(CPU_WHEELS) "$(TORCH)" \
+			|| echo "no CPU build of torch from $(CPU_WHEELS): taking the ordinary one, which is larger"; \
+	fi
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements-dev.txt
-	touch $@
+	@rm .venv/.installing
+	@touch $@
 
 clean:
 	rm -rf .venv runs .pytest_cache .hypothesis

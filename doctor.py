@@ -200,8 +200,19 @@ def check_packages() -> Check:
 def check_gpu() -> Check:
     if package_version("torch") is None:
         return Check("GPU", "unknown: torch is not installed", False)
-    facts = gpu_facts()
-    return Check("GPU", facts or "no CUDA GPU: configs/tiny.yaml runs on the CPU", facts is not None, False, "the 1.5B configs need one")
+    import torch
+
+    facts, built_for = gpu_facts(), torch.version.cuda or torch.version.hip
+    if facts is not None:
+        return Check("GPU", f"{facts}; torch is built for {built_for}", True)
+    has_driver = shutil.which("nvidia-smi") is not None
+    if has_driver and built_for is None:
+        advice = "an NVIDIA driver is here, but torch is a CPU build: pip install --force-reinstall torch"
+    elif has_driver:
+        advice = f"an NVIDIA driver is here, but torch (for CUDA {built_for}) cannot use it: compare with what nvidia-smi says"
+    else:
+        advice = "the 1.5B configs need one"
+    return Check("GPU", f"no CUDA GPU: configs/tiny.yaml runs on the CPU (torch is built for {built_for or 'CPUs'})", False, False, advice)
 
 
 def check_vllm() -> Check:
@@ -218,7 +229,7 @@ def check_toolchain(cargo_path: str) -> Check:
         toolchain = find_toolchain(cargo_path)
     except ToolchainError as error:
         return Check("Rust", "not usable", False, True, str(error))
-    return Check("Rust", f"{toolchain.rustc_version}; {toolchain.clippy_version}", True, True)
+    return Check("Rust", f"{toolchain.rustc_version}; {toolchain.clippy_version}; linker {toolchain.linker}", True, True)
 
 
 def check_judge(cargo_path: str) -> Check:
@@ -242,7 +253,8 @@ def check_machine() -> Check:
     shm = Path("/dev/shm")
     tmpfs = f"tmpfs {shutil.disk_usage(shm).free / 2**30:.1f} GiB free" if shm.is_dir() and os.access(shm, os.W_OK) else "no tmpfs"
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return Check("machine", f"{os.cpu_count()} cores, {memory_gib:.0f} GiB memory, {tmpfs}", True)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # those this process may use
+    return Check("machine", f"{cores} cores, {memory_gib:.0f} GiB memory, {tmpfs}", True)
 
 
 def all_checks(cargo_path: str) -> list[Callable[[], Check]]:

@@ -305,3 +305,22 @@ def test_leaking_sandbox_fails_the_report(monkeypatch):
     check = doctor.check_judge("cargo")
     assert (check.is_ok, check.is_needed) == (False, True)
     assert "files: none" in check.found
+
+
+@pytest.mark.parametrize(
+    ("driver", "built_for", "advice"),
+    [(None, None, "1.5B configs"), ("/usr/bin/nvidia-smi", None, "CPU build"), ("/usr/bin/nvidia-smi", "13.0", "for CUDA 13.0")],
+)
+def test_no_usable_gpu_says_why(monkeypatch, no_cuda, driver, built_for, advice):
+    import torch
+
+    monkeypatch.setattr(shutil, "which", lambda name: driver)
+    monkeypatch.setattr(torch.version, "cuda", built_for)
+    monkeypatch.setattr(torch.version, "hip", None)
+    check = doctor.check_gpu()
+    assert (check.is_ok, check.is_needed) == (False, False)
+    assert advice in check.advice and (built_for or "CPUs") in check.found
+
+
+def test_the_report_names_the_linker():
+    assert "linker /" in doctor.check_toolchain("cargo").found
