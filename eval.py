@@ -711,6 +711,14 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
         print("note: at temperature 0 the samples of a task are all the same", file=sys.stderr)
     tasks = load_eval_tasks(args)
     rows = describe_rows(args, backend)
+    for model in [*args.adapter, *([] if backend.api_base else [args.model])]:
+        seen = task_sets.trained_on(model, tasks)
+        if seen:
+            print(
+                f"warning: {model} was trained on {len(seen)} of these {len(tasks)} tasks, the first is {seen[0]!r}: what it scores on "
+                "them says nothing about others",
+                file=sys.stderr,
+            )
     max_model_len = None
     if not backend.api_base:
         names = [f"task {task['task_id']!r}" for task in tasks]

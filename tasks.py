@@ -8,6 +8,7 @@ Not done here: judging whether tests make sense (`rust_code.with_hidden_tests` r
 
 import hashlib
 import json
+import random
 import re
 import sys
 from array import array
@@ -349,7 +350,9 @@ def load_tasks(
     report_bad_rows(source, found_bad, len(tasks), bad_rows)
     if limit is not None and limit < 1:
         raise TaskError(f"the limit of {limit} tasks leaves none: expected at least 1")
-    return _select(tasks, source, task_ids)[:limit]
+    _require_unique_ids(tasks, source)
+    (kept,) = _select_from([tasks], [source], task_ids)
+    return kept[:limit]
 
 
 def report_bad_rows(source: str, found_bad: Sequence[str], n_good: int, bad_rows: str) -> None:
@@ -365,22 +368,27 @@ def report_bad_rows(source: str, found_bad: Sequence[str], n_good: int, bad_rows
         print(f"{source}: left out {len(found_bad)} of {len(found_bad) + n_good} rows, the first: {found_bad[0]}", file=sys.stderr)
 
 
-def _select(tasks: list[dict], source: str, task_ids: str | None) -> list[dict]:
-    """Refuse duplicate ids, keep the wanted ones. Raises TaskError."""
+def _require_unique_ids(tasks: Sequence[dict], source: str) -> None:
     seen: set[str] = set()
     for task in tasks:
         if task["task_id"] in seen:
             raise TaskError(f"{source}: the task id {task['task_id']!r} appears more than once")
         seen.add(task["task_id"])
+
+
+def _select_from(sets: list[list[dict]], sources: Sequence[str], task_ids: str | None) -> list[list[dict]]:
+    """Keep the wanted ids of each set. Raises TaskError for an id that no set has, and for a set that has none of them."""
     if task_ids is None:
-        return tasks
+        return sets
     wanted = read_task_ids(task_ids)
-    kept = [task for task in tasks if task["task_id"] in wanted]
-    if not kept:
-        raise TaskError(f"none of the {len(wanted)} ids of {task_ids} is in {source} (its first id is {tasks[0]['task_id']!r})")
-    if len(kept) < len(wanted):
-        absent = sorted(wanted - seen)
-        raise TaskError(f"{len(absent)} of the {len(wanted)} ids of {task_ids} are not in {source}, for example {absent[0]!r}")
+    kept = [[task for task in tasks if task["task_id"] in wanted] for tasks in sets]
+    for tasks, of, source in zip(kept, sets, sources, strict=True):
+        if not tasks:
+            raise TaskError(f"none of the {len(wanted)} ids of {task_ids} is in {source} (its first id is {of[0]['task_id']!r})")
+    absent = sorted(wanted - {task["task_id"] for tasks in kept for task in tasks})
+    if absent:
+        where = ", ".join(sources)
+        raise TaskError(f"{len(absent)} of the {len(wanted)} ids of {task_ids} are not in {where}, for example {absent[0]!r}")
     return kept
 
 
@@ -497,6 +505,227 @@ class NgramIndex:
         wider = max if self.of_larger else min
         shares = [(position, count / wider(len(grams), int(self._sizes[position]))) for position, count in shared.items()]
         return sorted([match for match in shares if match[1] >= min_share], key=lambda match: (-match[1], match[0]))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Several sets, filtered and mixed
+# ---------------------------------------------------------------------------------------------------------------------
+
+MAX_REPEATS = 20  # a task seen more often in one epoch is a mistake in the weights
+DERIVED_COLUMNS = {"prompt_chars": lambda task: len(task["prompt"]), "prompt_words": lambda task: len(task["prompt"].split())}
+
+
+def parse_task_set(spec: str) -> tuple[str, str | None, float | None]:
+    """`SOURCE[:COLUMN][=WEIGHT]` -> (source, prompt column, weight). Raises TaskError.
+
+    COLUMN is for local files; behind a hub id a colon names the configuration, which stays part of the source.
+    """
+    source, separator, weight = spec.rpartition("=")
+    if not separator or Path(spec).exists():
+        source, weight = spec, ""
+    try:
+        value = float(weight) if weight else None
+    except ValueError:
+        value = 0.0
+    if value is not None and not 0 < value < float("inf"):
+        raise TaskError(f"--tasks {spec}: expected SOURCE=WEIGHT with a number above 0, for example {source}=2")
+    file, separator, column = source.rpartition(":")
+    if separator and not Path(source).exists() and Path(file).suffix in {".jsonl", ".json", ".parquet"}:
+        return file, column, value
+    return source, None, value
+
+
+def filter_tasks(tasks: Sequence[dict], filters: Sequence[str], source: str = "the prompt set") -> list[dict]:
+    """Tasks that pass every filter, in order.
+
+    `COLUMN=A,B` keeps rows whose column is one of the values; `COLUMN=LOW..HIGH` (either may be missing) those with a number in
+    the range, ends included. Any column of the file, and `prompt_chars`, `prompt_words`.
+
+    Raises:
+        TaskError: No such column, or nothing is left; names what is there.
+    """
+    kept = list(tasks)
+    for text in filters:
+        column, separator, wanted = text.partition("=")
+        if not separator or not column or not wanted:
+            raise TaskError(f"--task_filter {text}: expected COLUMN=VALUE,VALUE or COLUMN=LOW..HIGH, for example prompt_words=..80")
+        get = DERIVED_COLUMNS.get(column, lambda task, column=column: task.get(column))
+        if column not in DERIVED_COLUMNS and not any(column in task for task in tasks):
+            known = ", ".join(dict.fromkeys([*(key for task in tasks for key in task), *DERIVED_COLUMNS]))
+            raise TaskError(f"--task_filter {text}: {source} has no column {column}; found {known}")
+        passes, found = _passes(wanted, text), Counter(str(get(task))[:40] for task in kept)
+        kept = [task for task in kept if passes(get(task))]
+        if not kept:
+            common = ", ".join(f"{value} ({count})" for value, count in found.most_common(6))
+            raise TaskError(f"--task_filter {text} leaves nothing of {source}; {column} is {common}")
+    return kept
+
+
+def _passes(wanted: str, text: str) -> Callable[[object], bool]:
+    if ".." not in wanted:
+        values = {value.strip() for value in wanted.split(",")}
+        return lambda value: any(str(one) in values for one in (value if isinstance(value, list) else [value]))
+    low, _, high = wanted.partition("..")
+    try:
+        bottom, top = float(low or "-inf"), float(high or "inf")
+    except ValueError as error:
+        raise TaskError(f"--task_filter {text}: expected numbers around the two dots") from error
+    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and bottom <= value <= top
+
+
+def mix(sets: Sequence[Sequence[dict]], weights: Sequence[float], seed: int) -> list[list[dict]]:
+    """Repeat tasks so that each set holds its weight's share of all rows: what a uniform sampler then draws, step by step.
+
+    Every task of every set is in; the set that is largest for its share once, the others in whole copies and a seeded
+    choice of the rest. Shares are exact up to a row. Raises TaskError when a set would repeat more than MAX_REPEATS times.
+    """
+    total = max(len(tasks) * sum(weights) / weight for tasks, weight in zip(sets, weights, strict=True))
+    mixed = []
+    for number, (tasks, weight) in enumerate(zip(sets, weights, strict=True)):
+        wanted = round(total * weight / sum(weights))
+        copies, rest = divmod(wanted, len(tasks))
+        if copies >= MAX_REPEATS:
+            raise TaskError(
+                f"the weights make the {len(tasks)} tasks of set {number + 1} repeat {copies} times an epoch (at most {MAX_REPEATS}): "
+                "give it a smaller weight or more tasks"
+            )
+        chosen = set(random.Random(f"{seed}/{number}").sample(range(len(tasks)), rest))
+        mixed.append([*list(tasks) * copies, *(task for i, task in enumerate(tasks) if i in chosen)])
+    return mixed
+
+
+def load_task_sets(
+    specs: Sequence[str],
+    *,
+    seed: int = 0,
+    filters: Sequence[str] = (),
+    columns: dict[str, str] | None = None,
+    task_ids: str | None = None,
+    limit: int | None = None,
+    **options,
+) -> tuple[list[dict], list[dict]]:
+    """Load, filter and mix several prompt sets -> (tasks, one fact sheet per set).
+
+    Args:
+        specs: `SOURCE[:COLUMN][=WEIGHT]`, weights for all sets or for none. Without them the sets are put one after the other, so a
+            set's share of the prompts of a step is its share of the tasks; with them it is the weight's share (see `mix`).
+        seed: Chooses which tasks repeat.
+        filters: As for `filter_tasks`; each set must pass them.
+        columns, options: As for `load_tasks`.
+        task_ids: As for `load_tasks`; each id must be in one of the sets.
+        limit: Keep the first `limit` tasks of each set, after `task_ids` and `filters`.
+
+    A fact sheet has source, weight, tasks (different ones), rows (an epoch), share (of the prompts of a step, expected), hash.
+    A task id that an earlier set has too gets `#COLUMN` or `#FILE` appended.
+
+    Raises:
+        TaskError: What `load_tasks` and `filter_tasks` raise, weights for some sets only, a set given twice.
+    """
+    parsed = [parse_task_set(spec) for spec in specs]
+    weights = [weight for _, _, weight in parsed]
+    if not parsed:
+        raise TaskError("--tasks is empty: expected a .jsonl, .json or .parquet file, or a hub dataset id")
+    if None in weights and any(weight is not None for weight in weights):
+        raise TaskError(f"--tasks {specs[weights.index(None)]} has no weight, others have: give every set one (SOURCE=WEIGHT), or none")
+    if limit is not None and limit < 1:
+        raise TaskError(f"the limit of {limit} tasks leaves none: expected at least 1")
+    loaded = [
+        load_tasks(source, columns=(columns or {}) | ({"prompt": column} if column else {}), **options) for source, column, _ in parsed
+    ]
+    loaded = _select_from(loaded, [source for source, _, _ in parsed], task_ids)
+    sets, taken = [], set()
+    for spec, (source, column, _), tasks in zip(specs, parsed, loaded, strict=True):
+        tasks = filter_tasks(tasks, filters, source)[:limit]
+        suffix = column or Path(source).stem
+        tasks = [task | {"task_id": f"{task['task_id']}#{suffix}"} if task["task_id"] in taken else task for task in tasks]
+        again = next((task["task_id"] for task in tasks if task["task_id"] in taken), None)
+        if again is not None:
+            raise TaskError(f"--tasks {spec}: the task {again!r} is in an earlier set too; was a set given twice?")
+        taken |= {task["task_id"] for task in tasks}
+        sets.append(tasks)
+    mixed = sets if None in weights else mix(sets, weights, seed)
+    n_rows = sum(map(len, mixed))
+    facts = [
+        {
+            "source": spec,
+            "weight": weight,
+            "tasks": len(tasks),
+            "rows": len(rows),
+            "share": round(len(rows) / n_rows, 4),
+            "hash": tasks_hash(tasks),
+        }
+        for spec, weight, tasks, rows in zip(specs, weights, sets, mixed, strict=True)
+    ]
+    return [task for rows in mixed for task in rows], facts
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Leakage between training and evaluation
+# ---------------------------------------------------------------------------------------------------------------------
+
+TRAINED_FILE = "trained_tasks.json"  # in a run folder: hashes of the prompts that were trained on
+
+
+def find_leak(train: Sequence[dict], heldout: Sequence[dict]) -> str | None:
+    """What is wrong with training on `train` and evaluating on `heldout`: the first task in both, in words; None when none is.
+
+    Both hold a task when ids and prompts are equal, when normalized prompts are equal, or when their n-grams overlap by OVERLAP_LIMIT.
+    """
+    ids = {task["task_id"]: task["prompt"] for task in heldout}
+    texts = {normalized(task["prompt"]): task for task in heldout}
+    index = NgramIndex([task["prompt"] for task in heldout])
+    checked: set[str] = set()
+    for task in train:
+        text = normalized(task["prompt"])
+        if ids.get(task["task_id"]) == task["prompt"]:
+            return f"task {task['task_id']!r} is in both"
+        if text in checked:  # a task that the mix repeats
+            continue
+        checked.add(text)
+        if text and text in texts:
+            return f"task {task['task_id']!r} asks the same as the held-out task {texts[text]['task_id']!r}"
+        for position, share in index.matches(task["prompt"])[:1]:
+            twin = heldout[position]["task_id"]
+            return f"task {task['task_id']!r} shares {share:.0%} of its {NGRAM_WORDS}-word runs with the held-out task {twin!r}"
+    return None
+
+
+def require_no_leak(train: Sequence[dict], heldout: Sequence[str]) -> int:
+    """Load held-out sets (`FILE`, or `FILE@IDS` with IDS as for `task_ids`; any layout) -> how many prompts they hold.
+
+    A `signature_prompt` column is a prompt too. Raises TaskError naming the first training task that is among them.
+    """
+    n_prompts = 0
+    for file in heldout:
+        source, _, ids = file.partition("@")
+        tasks = load_tasks(source, task_ids=ids or None)
+        tasks += [task | {"prompt": task["signature_prompt"]} for task in tasks if isinstance(task.get("signature_prompt"), str)]
+        leak = find_leak(train, tasks)
+        if leak:
+            raise TaskError(f"--heldout {file}: {leak}; leave it out of the training set (--task_ids), or evaluate on something else")
+        n_prompts += len(tasks)
+    return n_prompts
+
+
+def _prompt_hash(prompt: str) -> str:
+    return hashlib.sha256(normalized(prompt).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def write_trained_tasks(folder: Path, tasks: Sequence[dict]) -> None:
+    """Note in a run folder what it trains on, for `trained_on`."""
+    hashes = sorted({_prompt_hash(task["prompt"]) for task in tasks})
+    (folder / TRAINED_FILE).write_text(json.dumps({"tasks_hash": tasks_hash(tasks), "prompts": hashes}), encoding="utf-8")
+
+
+def trained_on(model: str, tasks: Sequence[dict]) -> list[str]:
+    """Ids of the tasks whose (normalized) prompt a model or adapter folder was trained on, as the run folder around it notes."""
+    folder = Path(model).resolve()
+    path = next((parent / TRAINED_FILE for parent in (folder, folder.parent) if (parent / TRAINED_FILE).is_file()), None)
+    if path is None:
+        return []
+    noted = _read_json(path)
+    seen = set(noted["prompts"]) if isinstance(noted, dict) else set()
+    return [task["task_id"] for task in tasks if _prompt_hash(task["prompt"]) in seen]
 
 
 def tasks_hash(tasks: Sequence[dict]) -> str:

@@ -28,7 +28,16 @@ from generate import GenerationError, load_tokenizer
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics
 from rust_tool import Judge, ToolchainError
 from sandbox import SandboxUnavailable
-from tasks import TASK_COLUMNS, TaskError, build_messages, load_tasks, read_system_prompt, tasks_hash
+from tasks import (
+    TASK_COLUMNS,
+    TaskError,
+    build_messages,
+    load_task_sets,
+    read_system_prompt,
+    require_no_leak,
+    tasks_hash,
+    write_trained_tasks,
+)
 from traces import ROTATE_BYTES, TraceWriter
 
 HERE = Path(__file__).resolve().parent
@@ -48,9 +57,12 @@ SMELL_LIMITS = {  # metric -> (largest share that is ordinary, what it means whe
 class ScriptArguments:
     """What train.py itself needs; everything about optimisation is TRL's GRPOConfig, about the model TRL's ModelConfig."""
 
-    tasks: str = field(
-        default="ljt019/rust-17000",
-        metadata={"help": "Prompts: hub dataset id, or a .parquet/.jsonl/.json file (README lists the layouts)."},
+    tasks: list[str] = field(
+        default_factory=lambda: ["ljt019/rust-17000"],
+        metadata={
+            "help": "Prompt sets (README lists the layouts), each a hub dataset id or a .parquet/.jsonl/.json file; FILE:COLUMN takes the "
+            "prompt from that column, SET=WEIGHT sets its share of the prompts of a step."
+        },
     )
     tasks_split: str = field(default="train", metadata={"help": "Split of a hub dataset."})
     task_ids: str | None = field(
@@ -59,7 +71,17 @@ class ScriptArguments:
     prompt_column: str | None = field(default=None, metadata={"help": "Column that holds the prompt, if not recognised."})
     tests_column: str | None = field(default=None, metadata={"help": "Column that holds hidden tests."})
     task_id_column: str | None = field(default=None, metadata={"help": "Column that holds the task id."})
-    max_tasks: int | None = field(default=None, metadata={"help": "Use only the first so many tasks."})
+    task_filter: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Keep only tasks with COLUMN=VALUE,VALUE or COLUMN=LOW..HIGH, for example prompt_words=..80."},
+    )
+    bad_rows: str = field(
+        default="stop", metadata={"help": "Rows that cannot be read: stop, or skip them.", "choices": ["stop", "skip"]}
+    )
+    heldout: list[str] = field(
+        default_factory=list, metadata={"help": "Evaluation sets, FILE or FILE@IDS.json:KEY: refuse to train on any of their tasks."}
+    )
+    max_tasks: int | None = field(default=None, metadata={"help": "Use only the first so many tasks (of each set)."})
     system_prompt: str = field(
         default=str(HERE / "system_prompt.txt"), metadata={"help": "Text file with the system prompt; none for none."}
     )
@@ -171,15 +193,20 @@ def check_hidden_tests(tasks: list[dict]) -> None:
                 raise UserError(f"task {task['task_id']!r}: {error}") from error
 
 
-def training_rows(script: ScriptArguments, tokenizer) -> tuple[list[dict], dict]:
-    """Load tasks -> (rows for GRPOTrainer, facts for the plan).
+def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[dict], dict]:
+    """Load, filter and mix tasks -> (rows for GRPOTrainer, facts for the plan).
 
     A row has TRL's conversational `prompt`, and for the judge `task_id`, `user_prompt`, `tests`, `entry_point`, and
     `other_columns` (JSON text: rows of one dataset must agree on their types).
     Raises UserError or TaskError.
     """
     columns = {"prompt": script.prompt_column, "tests": script.tests_column, "task_id": script.task_id_column}
-    tasks = load_tasks(script.tasks, split=script.tasks_split, columns=columns, task_ids=script.task_ids, limit=script.max_tasks)
+    specs = [script.tasks] if isinstance(script.tasks, str) else script.tasks  # a YAML file may name one set without a list
+    tasks, sets = load_task_sets(
+        specs, seed=seed, filters=script.task_filter, columns=columns, split=script.tasks_split, task_ids=script.task_ids,
+        limit=script.max_tasks, bad_rows=script.bad_rows,
+    )  # fmt: skip
+    n_heldout = require_no_leak(tasks, script.heldout)
     check_hidden_tests(tasks)
     system_prompt = read_system_prompt(script.system_prompt)
     messages = [build_messages(task["prompt"], system_prompt) for task in tasks]
@@ -208,6 +235,9 @@ def training_rows(script: ScriptArguments, tokenizer) -> tuple[list[dict], dict]
         "tasks": len(rows),
         "tasks_left_out": len(tasks) - len(rows),
         "tasks_hash": tasks_hash([tasks[i] for i in kept]),
+        "tasks_seed": seed,
+        "task_sets": sets,
+        "heldout_prompts": n_heldout,
         "with_hidden_tests": sum(row["tests"] is not None for row in rows),
         "longest_prompt_tokens": max(lengths[i] for i in kept),
         "prompt_budget_tokens": script.max_prompt_length,
@@ -272,7 +302,7 @@ def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     if not model_args.model_name_or_path:
         raise UserError("no model: pass --model_name_or_path (a hub id or a local folder)")
     tokenizer = load_tokenizer(model_args.model_name_or_path, model_args.model_revision)
-    rows, task_facts = training_rows(script, tokenizer)
+    rows, task_facts = training_rows(script, tokenizer, args.seed)
     batch = batch_facts(args, len(rows))
     if resuming:
         require_same_run(Path(args.output_dir), task_facts["tasks_hash"], script, model_args)
@@ -290,10 +320,11 @@ def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
     adapter = f"LoRA r={model_args.lora_r} alpha={model_args.lora_alpha}" if model_args.use_peft else "all weights"
     generator = f"vLLM ({args.vllm_mode})" if args.use_vllm else "transformers"
     rewards = ", ".join(script.rewards)
+    mixture = " + ".join(f"{one['source']} ({one['tasks']} tasks, {one['share']:.0%} of a step)" for one in plan["task_sets"])
     seals = ", ".join(f"{axis}: {mechanism}" for axis, mechanism in judge["sandbox"]["report"].items())
     lines = [
         ("model", f"{model_args.model_name_or_path}, {'4-bit NF4' if model_args.load_in_4bit else model_args.dtype}, {adapter}"),
-        ("tasks", f"{plan['tasks']} from {script.tasks}, {plan['with_hidden_tests']} with hidden tests, {plan['tasks_left_out']} left out"),
+        ("tasks", f"{plan['tasks']} from {mixture}, {plan['with_hidden_tests']} with hidden tests, {plan['tasks_left_out']} left out"),
         ("prompts", f"longest {plan['longest_prompt_tokens']} of {plan['prompt_budget_tokens']} tokens, then up to {plan['completion_budget_tokens']} generated"),
         ("a step", f"{plan['completions_per_step']} completions = {plan['prompts_per_step']:g} prompts x {plan['completions_per_prompt']}, sampled by {generator}"),
         ("steps", f"{plan['steps']} ({plan['epochs']} epochs){f', at most {script.max_minutes:g} minutes' if script.max_minutes else ''}"),
@@ -682,7 +713,7 @@ def model_card(model_args, script: ScriptArguments, args, log_history: list[dict
         "output = model.generate(**inputs, max_new_tokens=400)",
         'print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))', "```", "",
         "It was trained with the system prompt of its run (`system_prompt` in run.json); put it first in `messages`.", "",
-        "## Configuration", "", "```yaml", f"tasks: {script.tasks}", f"rewards: {json.dumps(script.rewards)}",
+        "## Configuration", "", "```yaml", f"tasks: {json.dumps(script.tasks)}", f"rewards: {json.dumps(script.rewards)}",
         f"num_generations: {args.num_generations}", f"learning_rate: {args.learning_rate}", f"steps: {steps[-1]['step'] if steps else 0}",
         f"lora_r: {model_args.lora_r}", f"lora_alpha: {model_args.lora_alpha}", f"load_in_4bit: {str(model_args.load_in_4bit).lower()}",
         "```", "",
@@ -762,6 +793,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.process_index == 0:
             print_plan(plan, script, args, model_args)
             doctor.write_run_file(Path(args.output_dir), resolved_config(script, args, model_args), plan)
+            write_trained_tasks(Path(args.output_dir), [{**row, "prompt": row["user_prompt"]} for row in rows])
         if args.distributed_state is not None:
             args.distributed_state.wait_for_everyone()  # run.json is there
         callback = train(script, args, model_args, rows, tokenizer, rewards, resume)

@@ -523,3 +523,198 @@ def test_index_of_near_equal_texts_does_not_count_containment():
     short, long = "a1 b1 c1 d1 e1 f1 g1 h1", "a1 b1 c1 d1 e1 f1 g1 h1 " + " ".join(f"w{i}" for i in range(20))
     assert tasks.NgramIndex([long]).matches(short)
     assert not tasks.NgramIndex([long], of_larger=True).matches(short)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Several sets, filtered and mixed
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def write_set(tmp_path, name, count, **columns):
+    return str(write_jsonl(tmp_path / name, [{"task_id": f"{name}/{i}", "prompt": f"{name} asks {i}", **columns} for i in range(count)]))
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("a.jsonl", ("a.jsonl", None, None)),
+        ("a.jsonl=2", ("a.jsonl", None, 2.0)),
+        ("a.jsonl:signature_prompt", ("a.jsonl", "signature_prompt", None)),
+        ("dir/a.parquet:prompt=0.5", ("dir/a.parquet", "prompt", 0.5)),
+        ("somebody/prompts:rs=3", ("somebody/prompts:rs", None, 3.0)),
+    ],
+)
+def test_a_set_may_name_column_and_weight(spec, expected):
+    assert tasks.parse_task_set(spec) == expected
+
+
+@pytest.mark.parametrize("spec", ["a.jsonl=0", "a.jsonl=-1", "a.jsonl=much", "a.jsonl=nan", "a.jsonl=inf"])
+def test_a_weight_that_is_none_is_refused(spec):
+    with pytest.raises(TaskError, match="expected SOURCE=WEIGHT"):
+        tasks.parse_task_set(spec)
+
+
+def test_a_file_with_an_equals_sign_in_its_name_is_a_file(tmp_path):
+    source = write_set(tmp_path, "level=2.jsonl", 2)
+    assert len(tasks.load_task_sets([source])[0]) == 2
+
+
+def test_without_weights_sets_are_put_one_after_the_other(tmp_path):
+    sets = [write_set(tmp_path, "a.jsonl", 3), write_set(tmp_path, "b.jsonl", 1)]
+    loaded, facts = tasks.load_task_sets(sets)
+    assert [task["task_id"] for task in loaded] == ["a.jsonl/0", "a.jsonl/1", "a.jsonl/2", "b.jsonl/0"]
+    assert [(one["rows"], one["share"], one["weight"]) for one in facts] == [(3, 0.75, None), (1, 0.25, None)]
+
+
+@pytest.mark.parametrize(("weights", "rows"), [((1, 1), (10, 10)), ((2, 1), (10, 5)), ((1, 4), (10, 40)), ((7, 3), (12, 5))])
+def test_weights_are_shares_of_the_prompts_of_a_step(tmp_path, weights, rows):
+    sets = [f"{write_set(tmp_path, f'{name}.jsonl', n)}={weight}" for name, n, weight in zip("ab", (10, 5), weights, strict=True)]
+    loaded, facts = tasks.load_task_sets(sets, seed=3)
+    counts = [sum(task["task_id"].startswith(name) for task in loaded) for name in "ab"]
+    assert tuple(counts) == rows == tuple(one["rows"] for one in facts)
+    assert {task["task_id"] for task in loaded} >= {f"a.jsonl/{i}" for i in range(10)} | {f"b.jsonl/{i}" for i in range(5)}
+    repeats = [sum(task["task_id"] == f"b.jsonl/{i}" for task in loaded) for i in range(5)]
+    assert max(repeats) - min(repeats) <= 1
+
+
+def test_the_mix_is_the_seeds(tmp_path):
+    sets = [f"{write_set(tmp_path, 'a.jsonl', 9)}=4", f"{write_set(tmp_path, 'b.jsonl', 8)}=5"]
+    mixes = [tasks.tasks_hash(tasks.load_task_sets(sets, seed=seed)[0]) for seed in (0, 0, 1)]
+    assert mixes[0] == mixes[1] != mixes[2]
+
+
+def test_weights_that_repeat_a_few_tasks_endlessly_are_refused(tmp_path):
+    sets = [f"{write_set(tmp_path, 'a.jsonl', 50)}=1", f"{write_set(tmp_path, 'b.jsonl', 1)}=1"]
+    with pytest.raises(TaskError, match="the 1 tasks of set 2 repeat 50 times an epoch"):
+        tasks.load_task_sets(sets)
+
+
+def test_weights_for_some_sets_only_are_refused(tmp_path):
+    sets = [f"{write_set(tmp_path, 'a.jsonl', 2)}=1", write_set(tmp_path, "b.jsonl", 2)]
+    with pytest.raises(TaskError, match=r"b\.jsonl has no weight, others have"):
+        tasks.load_task_sets(sets)
+
+
+def test_both_prompts_of_one_file_can_be_trained_on_at_once(tmp_path):
+    rows = [{"task_id": f"t{i}", "prompt": f"Plain {i}.", "signature_prompt": f"Signed {i}.", "tests": ["assert!(f());"]} for i in range(2)]
+    bank = str(write_jsonl(tmp_path / "bank.jsonl", rows))
+    loaded, _ = tasks.load_task_sets([f"{bank}:prompt=1", f"{bank}:signature_prompt=1"])
+    assert [(task["task_id"], task["prompt"], task["tests"]) for task in loaded] == [
+        ("t0", "Plain 0.", ["assert!(f());"]),
+        ("t1", "Plain 1.", ["assert!(f());"]),
+        ("t0#signature_prompt", "Signed 0.", ["assert!(f());"]),
+        ("t1#signature_prompt", "Signed 1.", ["assert!(f());"]),
+    ]
+    with pytest.raises(TaskError, match="was a set given twice"):
+        tasks.load_task_sets([bank, bank, bank])
+
+
+def test_ids_may_be_spread_over_the_sets(tmp_path):
+    sets = [write_set(tmp_path, "a.jsonl", 3), write_set(tmp_path, "b.jsonl", 3)]
+    ids = tmp_path / "ids.txt"
+    ids.write_text("a.jsonl/1\nb.jsonl/2\n")
+    assert [task["task_id"] for task in tasks.load_task_sets(sets, task_ids=str(ids))[0]] == ["a.jsonl/1", "b.jsonl/2"]
+    ids.write_text("a.jsonl/1\nb.jsonl/2\nc/1\n")
+    with pytest.raises(TaskError, match="1 of the 3 ids .* for example 'c/1'"):
+        tasks.load_task_sets(sets, task_ids=str(ids))
+
+
+FILTER_ROWS = [
+    {"task_id": "n", "prompt": "one two three", "category": "numbers", "difficulty": 1, "tags": ["a", "b"]},
+    {"task_id": "b", "prompt": "one two three four five", "category": "bits", "difficulty": 2.5, "tags": ["b"]},
+    {"task_id": "t", "prompt": "one", "category": "text", "difficulty": None, "tags": []},
+]
+
+
+@pytest.mark.parametrize(
+    ("filters", "kept"),
+    [
+        (["category=numbers,bits"], "nb"),
+        (["category=text"], "t"),
+        (["difficulty=1"], "n"),
+        (["difficulty=..2"], "n"),
+        (["difficulty=2..3"], "b"),
+        (["prompt_words=2.."], "nb"),
+        (["prompt_chars=..5"], "t"),
+        (["tags=a"], "n"),
+        (["category=numbers,bits", "prompt_words=4.."], "b"),
+        ([], "nbt"),
+    ],
+)
+def test_filters_keep_values_and_ranges(filters, kept):
+    assert "".join(task["task_id"] for task in tasks.filter_tasks(FILTER_ROWS, filters)) == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("category", "expected COLUMN=VALUE"),
+        ("level=3", "has no column level; found task_id, prompt, category"),
+        ("category=maps", r"leaves nothing of bank\.jsonl; category is numbers \(1\), bits \(1\), text \(1\)"),
+        ("prompt_words=a..b", "expected numbers around the two dots"),
+    ],
+)
+def test_filters_that_do_not_fit_are_refused(text, message):
+    with pytest.raises(TaskError, match=message):
+        tasks.filter_tasks(FILTER_ROWS, [text], "bank.jsonl")
+
+
+def test_the_limit_comes_after_the_filter(tmp_path):
+    source = str(write_jsonl(tmp_path / "set.jsonl", FILTER_ROWS))
+    assert [task["task_id"] for task in tasks.load_task_sets([source], filters=["category=bits,text"], limit=1)[0]] == ["b"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Leakage
+# ---------------------------------------------------------------------------------------------------------------------
+
+WORDS = "Return the position of the first element of the slice that is greater than all elements before it"
+
+
+def as_tasks(*prompts):
+    return [{"task_id": f"t{i}", "prompt": prompt, "tests": None, "entry_point": None} for i, prompt in enumerate(prompts)]
+
+
+@pytest.mark.parametrize(
+    ("train", "heldout", "message"),
+    [
+        (["Add.", "Sort."], ["Add."], "task 't0' is in both"),
+        (["Sort.", "Write a python function to add numbers."], ["Implement a function that ADDS", "Create a Rust function to add numbers"],
+         "task 't1' asks the same as the held-out task 't1'"),
+        ([WORDS + ", if there is one."], [tasks.signature_prompt(f"/// {WORDS}.\nfn first(values: &[i32]) -> usize")],
+         r"task 't0' shares 100% of its 6-word runs with the held-out task 't0'"),
+    ],
+)  # fmt: skip
+def test_a_task_in_training_and_evaluation_is_named(train, heldout, message):
+    assert message in tasks.find_leak(as_tasks(*train), as_tasks(*heldout))
+
+
+def test_different_tasks_under_one_id_are_no_leak():
+    assert tasks.find_leak(as_tasks("Sort the names.", "Add."), as_tasks("Reverse the words.", "Multiply.")) is None
+
+
+def test_a_held_out_set_may_be_part_of_the_same_file(tmp_path):
+    rows = [{"task_id": f"t{i}", "prompt": f"{word} it."} for i, word in enumerate(("Add", "Sort", "Zip"))]
+    source = str(write_jsonl(tmp_path / "set.jsonl", rows))
+    (tmp_path / "splits.json").write_text('{"train": ["t0", "t1"], "eval": ["t2"], "both": ["t1", "t2"]}')
+    train = load_tasks(source, task_ids=f"{tmp_path / 'splits.json'}:train")
+    assert tasks.require_no_leak(train, [f"{source}@{tmp_path / 'splits.json'}:eval"]) == 1
+    with pytest.raises(TaskError, match="task 't1' is in both; leave it out"):
+        tasks.require_no_leak(train, [f"{source}@{tmp_path / 'splits.json'}:both"])
+
+
+def test_a_held_out_signature_counts(tmp_path):
+    row = {"prompt": "Something.", "signature_prompt": tasks.signature_prompt("/// Zip it up.\nfn zip()")}
+    bank = write_jsonl(tmp_path / "bank.jsonl", [row])
+    with pytest.raises(TaskError, match="asks the same"):
+        tasks.require_no_leak(as_tasks("Zip it up!"), [str(bank)])
+
+
+def test_a_model_remembers_what_it_was_trained_on(tmp_path):
+    run = tmp_path / "run"
+    (run / "adapter").mkdir(parents=True)
+    tasks.write_trained_tasks(run, as_tasks("Write a python function to add.", "Sort."))
+    asked = as_tasks("Reverse.", "Write a Rust function to add")
+    assert tasks.trained_on(str(run / "adapter"), asked) == ["t1"]
+    assert tasks.trained_on(str(run), asked) == ["t1"]
+    assert tasks.trained_on(str(tmp_path), asked) == [] == tasks.trained_on("Qwen/some-hub-id", asked)

@@ -178,7 +178,7 @@ def test_missing_cargo_is_refused(refused):
         ([], [], "the prompt set is empty"),
         ([{"text": "Add."}], [], "no prompt column: found the columns text"),
         ([{"prompt": "Add."}] * 8, ["--prompt_column", "instruction"], "no column instruction; found prompt"),
-        ([{"prompt": "Add."}] * 7 + [{"prompt": ""}], [], "row 8: the prompt is"),
+        ([{"prompt": "Add."}] * 7 + [{"prompt": ""}], [], "line 8: the prompt is"),
         ([{"prompt": "Add."}], [], "1 tasks are fewer than the 2 prompts of one generation batch"),
         (
             [{"prompt": "Add."}] * 7 + [{"task_id": "long", "prompt": "Add numbers. " * 200}],
@@ -198,6 +198,48 @@ def test_unusable_prompts_are_refused(refused, fake_judge, tmp_path, rows, flags
     file = tmp_path / "set.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert re.search(message, refused("--tasks", file, *flags))
+
+
+def write_set(path, prompts, **columns):
+    rows = [{"task_id": f"{path.stem}/{i}", "prompt": prompt, **columns} for i, prompt in enumerate(prompts)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_training_on_a_held_out_task_is_refused(refused, fake_judge, tmp_path):
+    fake_judge()
+    train_set = write_set(tmp_path / "set.jsonl", [f"Write a Rust function to add {word}." for word in "ABCDEFGH"])
+    heldout = write_set(tmp_path / "eval.jsonl", ["Subtract two numbers.", "write a PYTHON function to add C"])
+    said = refused("--tasks", train_set, "--heldout", heldout)
+    assert re.search(r"--heldout .*eval\.jsonl: task 'set/2' asks the same as the held-out task 'eval/1'", said)
+
+
+def test_a_filter_that_leaves_nothing_is_refused(refused, fake_judge, tmp_path):
+    fake_judge()
+    train_set = write_set(tmp_path / "set.jsonl", ["Add."] * 8, category="bits")
+    assert "leaves nothing of" in refused("--tasks", train_set, "--task_filter", "category=text")
+
+
+@pytest.mark.parametrize("by_yaml", [False, True])
+def test_sets_are_filtered_mixed_and_written_down(fake_judge, tmp_path, argv, by_yaml):
+    fake_judge()
+    easy = write_set(tmp_path / "easy.jsonl", [f"Add {i}." for i in range(4)], level="low")
+    hard = write_set(tmp_path / "hard.jsonl", [f"Multiply {i}." for i in range(6)] + ["Multiply " * 60], level="high")
+    specs = [f"{easy}=3", f"{hard}=1"]
+    flags = argv(tmp_path / "run", "--task_filter", "prompt_words=..10", "level=low,high")
+    at = flags.index("--tasks")
+    if by_yaml:
+        config = tmp_path / "mix.yaml"
+        config.write_text(Path(TINY).read_text().replace("tasks: data/tiny_prompts.jsonl", f"tasks: {json.dumps(specs)}"))
+        flags[at : at + 2] = []
+        flags[flags.index("--config") + 1] = str(config)
+    else:
+        flags[at + 1 : at + 2] = specs
+    script, args, model = train.parse_arguments(flags)
+    rows, _, _, plan = train.make_plan(script, args, model)
+    assert sorted({row["task_id"] for row in rows}) == [*(f"easy/{i}" for i in range(4)), *(f"hard/{i}" for i in range(6))]
+    assert [(one["tasks"], one["rows"], one["share"]) for one in plan["task_sets"]] == [(4, 18, 0.75), (6, 6, 0.25)]
+    assert plan["tasks_seed"] == args.seed and all(len(one["hash"]) == 64 for one in plan["task_sets"])
 
 
 def test_unknown_task_file_is_refused(refused):
@@ -431,6 +473,7 @@ def test_run_json_holds_config_versions_commit_and_no_token(finished_run):
     assert run["config"]["script"]["rewards"] == list(rewards.DEFAULT_REWARDS)
     assert run["plan"]["tasks"] == 8 and len(run["plan"]["tasks_hash"]) == 64
     assert run["plan"]["judge"]["sandbox"]["tier"]
+    assert run["plan"]["task_sets"][0]["hash"] == run["plan"]["tasks_hash"] and run["plan"]["heldout_prompts"] == 0
     assert {"python", "torch", "trl", "peft", "commit"} <= set(run["versions"])
     files = [path for path in finished_run.folder.rglob("*") if path.is_file()]
     assert any(path.name == "training_args.bin" for path in files), "the file that would hold a token is there"
