@@ -3,6 +3,7 @@
     python plot_rewards.py runs/my-run                        # rewards.png and details.png in the run folder
     python plot_rewards.py runs/a runs/b --output both.svg    # overlaid: both.svg and both-details.svg
     python plot_rewards.py runs/my-run --follow               # a terminal view of a run in progress
+    python plot_rewards.py runs/my-run --html                 # report.html in the run folder: curves, config, every completion
 
 Lines of steps that a resumed run did again are left out, and so is what the machine failed to grade (`infra`). Lines that
 cannot be read (the half-written last one of a run in progress) are counted and skipped. The bands are 95 % intervals of the
@@ -264,6 +265,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="picture to write, .png or .svg (default: rewards.png in the first run folder)")
     parser.add_argument("--window", type=int, default=256, help="completions in the rolling average")
     parser.add_argument("--follow", action="store_true", help="redraw a terminal view of a run in progress until Ctrl-C")
+    parser.add_argument("--html", action="store_true", help="write report.html in every run folder instead of pictures")
     arguments = parser.parse_args(argv)
     if arguments.window < 1:
         parser.error(f"--window {arguments.window}: expected at least 1")
@@ -286,9 +288,29 @@ def what_was_skipped(frame) -> str:
     return "".join(f", {part}" for part in parts)
 
 
+def write_reports(run_dirs: list[Path]) -> int:
+    """report.html of every run; -> exit status, 2 when one of them could not be written (the others are)."""
+    from report import write_report
+
+    status = 0
+    for run_dir in run_dirs:
+        try:
+            output = write_report(run_dir)
+            print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, opens in any browser")
+        except TraceError as error:
+            print(f"plot_rewards.py: {error}", file=sys.stderr)
+            status = 2
+        except OSError as error:
+            print(f"plot_rewards.py: cannot write the report of {run_dir} ({error.strerror or error})", file=sys.stderr)
+            status = 2
+    return status
+
+
 def main(argv: list[str] | None = None) -> int:
     """-> exit status: 0 done, 2 cannot work as asked."""
     arguments = parse_arguments(argv)
+    if arguments.html:
+        return write_reports(arguments.run_dirs)
     try:
         if arguments.follow:
             follow(arguments.run_dirs[0])
