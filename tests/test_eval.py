@@ -5,6 +5,7 @@ import json
 import math
 import random
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from conftest import BROKEN, FAILING, GOOD, PROSE, FakeJudge, infra_verdict
 from test_generate import build_adapter, build_tiny_model, serve
 
 import eval as evaluation
+import tasks as task_sets
 from eval import RowStats, bootstrap, pass_at_k
 from generate import TransformersGenerator
 from rust_tool import Diagnostic, Verdict
@@ -446,6 +448,16 @@ def test_baseline_and_adapter_give_one_table(tmp_path, judge, tiny_model, adapte
     assert sorted(path.name for path in out.iterdir()) == [
         "chart.png", "results.jsonl", "results.parquet", "run.json", "summary.json", "table.md", "timings.json",
     ]  # fmt: skip
+
+
+def test_tasks_that_an_adapter_was_trained_on_are_named(tmp_path, judge, tiny_model, adapter, prompts, capsys):
+    judge()
+    trained = tmp_path / "trained"
+    shutil.copytree(adapter, trained / "adapter")
+    task_sets.write_trained_tasks(trained, task_sets.load_tasks(str(prompts))[2:4])
+    assert run(*model_arguments(tiny_model, prompts, tmp_path / "out", "--adapter", trained / "adapter", "--num_samples", 1)) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"warning: .*adapter was trained on 2 of these 5 tasks, the first is 't/2'", said) and said.count("warning:") == 1
 
 
 def test_parquet_holds_the_same_rows(tmp_path, judge, tiny_model, prompts):
