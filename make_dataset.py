@@ -368,9 +368,9 @@ def find_function(text: str, name: str | None = None) -> Node | None:
     """First top-level function of a Rust text, of that name where one is given; a signature without a body counts."""
     for candidate in (text, text.rstrip().rstrip(";") + " {}"):
         for node in _parse(candidate).named_children:
-            if node.type in ("function_item", "function_signature_item") and not node.has_error:
-                if name in (None, _text(node.child_by_field_name("name"))):
-                    return node
+            is_function = node.type in ("function_item", "function_signature_item") and not node.has_error
+            if is_function and name in (None, _text(node.child_by_field_name("name"))):
+                return node
     return None
 
 
