@@ -248,12 +248,12 @@ function codeView(text, { isRust = false, marks = new Map(), label = "text", mos
 // Overview
 // ---------------------------------------------------------------------------------------------------------------------
 
-function table({ columns, rows }) {
+function table({ title, columns, rows }) {
   const isNumber = (column) => column > 0;
   const cell = (content, column) => (content !== null && typeof content === "object"
     ? make("td", { class: "num" }, content.text, content.range && make("span", { class: "range" }, content.range))
     : make(column ? "td" : "th", { class: isNumber(column) && "num", scope: !column && "row" }, content ?? "–"));
-  return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "table" }, make("table", {},
+  return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": plain(title) }, make("table", {},
     make("thead", {}, make("tr", {}, columns.map((name, column) => make("th", { scope: "col", class: isNumber(column) && "num" }, name)))),
     make("tbody", {}, rows.map((row) => make("tr", {}, row.map(cell))))));
 }
@@ -270,20 +270,25 @@ function showStep(step) {
   location.hash = "completions";
 }
 
+/** [lowest, highest, distance] of about five round ticks around values; percentages stay within 0 to 100. */
+function ticks(lowest, highest, isPercent) {
+  const raw = (highest - lowest || 1) / 5, power = 10 ** Math.floor(Math.log10(raw));
+  const apart = [1, 2, 2.5, 5, 10].find((factor) => factor * power >= raw * 0.999) * power;
+  const [low, high] = [Math.floor(lowest / apart) * apart, Math.ceil(Math.max(highest, lowest + apart) / apart) * apart];
+  return isPercent ? [Math.max(0, low), Math.min(100, high), apart] : [low, high, apart];
+}
+
 /** Line chart of values per step, with a band where there is one; a click shows the completions of the step. */
 function chart({ title, unit, steps, series }) {
   const [width, height, left, right, top, bottom] = [460, 230, 42, 10, 8, 24];
   const finite = series.flatMap(({ values, band }) => values.flatMap((y, i) => (y === null ? [] : [y - (band?.[i] ?? 0), y + (band?.[i] ?? 0)])));
   const isPercent = unit === "%";
-  const low = isPercent ? 0 : finite.reduce((a, b) => Math.min(a, b), 0);
-  let high = isPercent ? 100 : finite.reduce((a, b) => Math.max(a, b), low);
-  if (isPercent) for (const limit of [50, 20, 10, 5, 2]) if (finite.every((y) => y <= limit)) high = limit;
-  if (high === low) high = low + 1;
+  const [low, high, apart] = ticks(finite.reduce((a, b) => Math.min(a, b), 0), finite.reduce((a, b) => Math.max(a, b), 0), isPercent);
   const x = (i) => left + ((width - left - right) * (steps.length > 1 ? (steps[i] - steps[0]) / (steps.at(-1) - steps[0]) : 0.5));
   const y = (value) => top + (height - top - bottom) * (1 - (Math.max(low, Math.min(high, value)) - low) / (high - low));
   const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": plain(`${title}, ${unit} per step; the numbers follow`) });
-  for (let tick = 0; tick <= 4; tick++) {
-    const at = low + ((high - low) * tick) / 4;
+  for (let tick = 0; low + tick * apart <= high * 1.001; tick++) {
+    const at = low + tick * apart;
     add(svg, make("line", { class: "grid", x1: left, x2: width - right, y1: y(at), y2: y(at) }));
     add(svg, make("text", { x: left - 5, y: y(at) + 4, "text-anchor": "end" }, Number(at.toPrecision(3))));
   }
@@ -333,7 +338,7 @@ function chart({ title, unit, steps, series }) {
   const numbers = make("details", { toggle: (event) => {
     if (event.target.open && event.target.children.length === 1) {
       const link = (step) => make("button", { type: "button", click: () => showStep(step) }, step);
-      event.target.append(table({ columns: ["step", ...series.map(({ name }) => name)], rows: steps.map((step, i) => [link(step), ...series.map(({ values }) => number_(values[i]))]) }));
+      event.target.append(table({ title, columns: ["step", ...series.map(({ name }) => name)], rows: steps.map((step, i) => [link(step), ...series.map(({ values }) => number_(values[i]))]) }));
     }
   } }, make("summary", {}, "numbers"));
   return make("figure", {}, make("figcaption", {}, title, make("span", { class: "note" }, unit && ` ${unit}`)), svg, legend, numbers);
@@ -418,7 +423,7 @@ function drawList(isForced = true) {
   $("spacer").replaceChildren(...rows);
 }
 
-let previewTimer = 0;
+let previewTimer = 0, addressTimer = 0;
 
 /** Move the selection; the right side follows a moment later, unless the screen has room for the list only. */
 function choose(place, { isQuiet = false } = {}) {
@@ -436,7 +441,7 @@ function choose(place, { isQuiet = false } = {}) {
   list.setAttribute("aria-activedescendant", `row-${shown[chosen]}`);
   clearTimeout(previewTimer);
   const isHidden = narrow.matches && document.body.dataset.view === "list";
-  if (!isHidden) previewTimer = setTimeout(show, isQuiet ? 150 : 60, isQuiet || view.row < 0 ? view.kind : "completion", shown[chosen], isQuiet);
+  if (!isHidden) previewTimer = setTimeout(show, isQuiet ? 150 : 60, "completion", shown[chosen], isQuiet);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -448,13 +453,15 @@ const HASH = { completion: "c", group: "g", "first-and-last": "f" };
 /** Draw completion, group or first-and-last for a row; the address follows, so that it can be kept. */
 async function show(kind, row, isQuiet = false) {
   clearTimeout(previewTimer);
-  if (view.row === row && view.kind === kind && isQuiet) return;
+  if (view.row === row && isQuiet) return;
   view = { kind, row };
+  document.body.dataset.kind = kind;
   const parts = await { completion: oneView, group: groupView, "first-and-last": pairView }[kind](row).catch((error) => [make("p", { class: "warning", role: "alert" }, `This completion cannot be shown: ${error.message}`)]);
   if (view.row !== row || view.kind !== kind) return; // overtaken by a later choice
   $("detail").replaceChildren(tools(kind, row), ...parts);
   $("detail").scrollTop = 0;
-  if (!isQuiet && !$("completions").hidden) history.replaceState(null, "", `#${HASH[kind]}=${row}`);
+  clearTimeout(addressTimer); // browsers slow down, or refuse, a hundred changes within seconds
+  if (!isQuiet) addressTimer = setTimeout(() => $("completions").hidden || history.replaceState(null, "", `#${HASH[kind]}=${row}`), 300);
 }
 
 /** The same, and the keyboard goes there. */
@@ -468,17 +475,22 @@ async function open(kind) {
 function back() {
   if (document.activeElement.closest?.("#filters")) $("list").focus();
   else if (view.kind !== "completion" && document.body.dataset.view === "detail") open("completion");
-  else {
-    document.body.dataset.view = "list";
-    $("list").focus();
-    drawList();
-  }
+  else toList();
+}
+
+/** Keyboard and, where there is room for one of them only, the screen go back to the list. */
+function toList() {
+  document.body.dataset.view = "list";
+  document.body.dataset.kind = "completion"; // beside a group the list is out of sight
+  if (view.kind !== "completion" && chosen >= 0) show("completion", shown[chosen]);
+  $("list").focus();
+  drawList();
 }
 
 function tools(kind, row) {
   const button = (name, text, key) => make("button", { type: "button", "aria-pressed": kind === name ? "true" : "false", "aria-keyshortcuts": key, click: () => (chooseRow(row), open(name)) }, text);
   return make("div", { class: "tools", role: "toolbar", "aria-label": "views of this completion" },
-    make("button", { type: "button", class: "back", click: () => ((document.body.dataset.view = "list"), $("list").focus(), drawList()) }, "← list"),
+    make("button", { type: "button", class: "back", click: toList }, "← list"),
     button("completion", "completion", "Enter"), button("group", "group", "g"), button("first-and-last", "first / last of the task", "f"));
 }
 
@@ -517,13 +529,13 @@ async function oneView(row) {
   const record = await completion(row);
   const word = (flag) => (has(row, flag) ? make("span", { class: "good" }, "passes") : make("span", { class: "bad" }, "fails"));
   const more = [["build", word(BUILD)], ["clippy", has(row, CLIPPY) && record.clippy_warnings ? many(record.clippy_warnings, "warning") : word(CLIPPY)], ["own tests", word(TEST)],
-    ["worth something", has(row, HONEST) ? "yes" : "no"]];
+    ["tests honest", has(row, HONEST) ? "yes" : "no"]];
   if (record.hidden_total) more.push(["hidden tests", `${record.hidden_passed ?? 0} of ${record.hidden_total}`]);
   if (value("tokens", row) !== null) more.push(["tokens", value("tokens", row)]);
   if (record.duration_s !== null) more.push(["graded in", `${number(record.duration_s)} s`]);
   more.push(["number", row]);
   const tests = Object.entries(record.tests), rewards = Object.entries(record.rewards);
-  const parts = [make("h3", {}, heading(row)), facts(row, more), ...cuts(record)];
+  const parts = [make("h2", {}, heading(row)), facts(row, more), ...cuts(record)];
   if (record.prompt !== null) parts.push(make("details", {}, make("summary", {}, "prompt"), codeView(record.prompt, { label: "prompt" })));
   parts.push(...programOf(row, record));
   if (record.diagnostics.length) parts.push(messages(row, record));
@@ -531,7 +543,7 @@ async function oneView(row) {
     parts.push(make("h3", {}, `own tests: ${tests.filter(([, result]) => result === "ok").length} of ${tests.length} ok`),
       make("ul", {}, tests.map(([name, result]) => make("li", { class: result === "ok" ? "good" : "bad" }, `${name}: ${result}`))));
   }
-  if (rewards.length) parts.push(make("h3", {}, "rewards"), table({ columns: ["function", "pays"], rows: rewards.map(([name, paid]) => [name, number(paid)]) }));
+  if (rewards.length) parts.push(make("h3", {}, "rewards"), table({ title: "rewards", columns: ["function", "pays"], rows: rewards.map(([name, paid]) => [name, number(paid)]) }));
   if (record.program !== null && record.completion !== null) parts.push(make("details", {}, make("summary", {}, "the completion as it was written"), codeView(record.completion, { label: "completion" })));
   return parts;
 }
@@ -552,7 +564,7 @@ async function groupView(row) {
   if (new Set(paid).size === 1 && rows.length > 1) said.push("all the same: nothing is learnt from this group");
   if (rows.length > MOST_SIDES) said.push(`the first ${MOST_SIDES} are shown`);
   const first = await completion(row);
-  return [make("h3", {}, `group of ${heading(row)}`), make("p", { class: "note" }, said.join(", ")),
+  return [make("h2", {}, `group of ${heading(row)}`), make("p", { class: "note" }, said.join(", ")),
     first.prompt === null ? make("p", { class: "note" }, "The trace has no prompt here.") : make("details", {}, make("summary", {}, "prompt"), codeView(first.prompt, { label: "prompt" })),
     await sideBySide(rows.slice(0, MOST_SIDES), row, (other) => `${rows.indexOf(other) + 1} of ${rows.length}`)];
 }
@@ -562,7 +574,7 @@ async function pairView(row) {
   const noun = index.is_training ? "step" : "row";
   const text = isOneStep ? `Only one ${noun} (${stepName(row)}) has this task: ${rows.length > 1 ? "its lowest reward against its highest" : "there is nothing to compare it with"}.`
     : `The first ${noun} with this task against the last; the same place in both groups.`;
-  return [make("h3", {}, `${taskName(row)}: ${isOneStep ? "lowest against highest" : "first against last"}`), make("p", { class: "note" }, text),
+  return [make("h2", {}, `${taskName(row)}: ${isOneStep ? "lowest against highest" : "first against last"}`), make("p", { class: "note" }, text),
     await sideBySide(rows, row, (other) => `${index.is_training ? "step " : ""}${stepName(other)}`)];
 }
 
@@ -592,7 +604,7 @@ function onKey(event) {
   const isInList = event.target === $("list") || event.target === document.body;
   const page = Math.max(1, Math.floor($("list").clientHeight / ROW_PX) - 1);
   const moves = { j: 1, k: -1, ...(isInList && { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity }) };
-  const actions = { g: () => open("group"), f: () => open("first-and-last"), "/": () => ((document.body.dataset.view = "list"), $("task").focus()),
+  const actions = { g: () => open("group"), f: () => open("first-and-last"), "/": () => ((document.body.dataset.view = "list"), ($("filter-box").open = true), $("task").focus()),
     ...(isInList && { Enter: () => open("completion") }) };
   if (event.key in moves) choose(Math.max(0, chosen + moves[event.key]));
   else if (event.key in actions) actions[event.key]();
@@ -618,7 +630,7 @@ function followAddress() {
   } else {
     if (letter !== undefined) problem(`There is no completion ${digits} in this report: it has ${many(index.columns.step.length, "completion")}, numbered from 0.`);
     choose(Math.max(0, chosen), { isQuiet: true });
-    $("list").focus();
+    toList();
   }
 }
 
@@ -630,14 +642,17 @@ function problem(text) {
 async function start() {
   if (!("DecompressionStream" in window)) throw new Error("this browser has no DecompressionStream: use Chrome 80, Firefox 113, Safari 16.4 or newer");
   index = await unpack("index");
-  document.body.classList.toggle("training", index.is_training);
+  $("filter-box").open = !narrow.matches;
   for (const label of document.querySelectorAll("#filters .numeric")) label.hidden = !index.is_training;
   document.querySelector("#filters .named").hidden = index.is_training;
   drawOverview();
   $("to-completions").textContent = `Completions (${index.columns.step.length.toLocaleString("en")})`;
   fillSelect("kind", index.kinds, "kind", "no error");
   fillSelect("guard", index.guards, "guard", "no guard");
-  if (!index.is_training) fillSelect("row-name", index.steps, "step", "");
+  if (!index.is_training) {
+    fillSelect("row-name", index.steps, "step", "");
+    for (const word of document.querySelectorAll(".heads span:first-child, #sort option[value^=step]")) word.textContent = word.textContent.replace("step", "row");
+  }
   $("filters").addEventListener("input", refilter);
   $("filters").addEventListener("reset", () => setTimeout(refilter));
   $("filters").addEventListener("submit", (event) => event.preventDefault());

@@ -15,7 +15,6 @@ import html
 import json
 import math
 import os
-from array import array
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,16 +49,13 @@ def read_graded(source: Path, counts: Counter) -> Iterator[dict]:
     """Graded completions of a run folder or file in the order of writing; `counts` says how many lines were none, and why."""
     for path in source_files(source):
         for chunk in line_chunks(path):
-            for line in chunk.split(b"\n"):
+            for line in filter(bytes.strip, chunk.split(b"\n")):
                 try:
-                    record = json.loads(line) if line.strip() else None
+                    record = json.loads(line)
                 except (ValueError, RecursionError):
-                    counts["unreadable"] += 1
-                    continue
-                if record is None:
-                    counts["unreadable"] += bool(line.strip())
-                elif not isinstance(record, dict) or not {"step", "completion", "reward"} & record.keys():
-                    counts["unreadable"] += 1
+                    record = None
+                if not isinstance(record, dict) or not {"step", "completion", "reward"} & record.keys():
+                    counts["unreadable or no graded completions"] += 1
                 elif record.get("schema_version") not in (None, SCHEMA_VERSION):
                     counts["of another schema version"] += 1
                 else:
@@ -111,7 +107,6 @@ def embedded(record: dict, longest: int) -> dict:
 
     found = record.get("diagnostics")
     diagnostics = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-    line_of = {id(one): one.get("line") for one in diagnostics}
     if len(diagnostics) > MAX_MESSAGES:
         cut.append(f"The compiler said {len(diagnostics)} things; this report holds the first {MAX_MESSAGES}.")
     tests = record["tests"] if isinstance(record.get("tests"), dict) else {}
@@ -126,7 +121,7 @@ def embedded(record: dict, longest: int) -> dict:
                 "code": _text(one.get("code")),
                 "level": _text(one.get("level")),
                 "message": (_text(one.get("message")) or "")[:MIN_TEXT] or None,
-                "line": line_of[id(one)] if type(line_of[id(one)]) is int else None,
+                "line": one["line"] if type(one.get("line")) is int else None,
             }
             for one in diagnostics[:MAX_MESSAGES]
         ],
@@ -163,30 +158,35 @@ class Survey:
                 self.steps[key] += count
             else:
                 self.counts["superseded by a resumed run"] += count
-        self.kept = self._evenly_spaced()
+        self.kept, self.per_step = self._evenly_spaced()
         self.longest = self._longest(lengths)
-        self.notes += [f"{count:,} lines of the trace are not shown: {why}." for why, count in self.counts.items() if count]
+        self.notes += [f"Lines of the trace that are not shown: {count:,} {why}." for why, count in self.counts.items()]
 
     def _counts(self, attempt: int, key: tuple) -> bool:
-        return key[0] == 1 or key[1] < self._limits[attempt]
+        return key[0] == 1 or key[1] < self._limits.get(attempt, math.inf)
 
     def takes(self, record: dict) -> bool:
-        """Whether a completion belongs into the report (its step does; nothing is said about MAX_COMPLETIONS within a step)."""
+        """Whether the step of a completion goes into the report, and no later attempt did it again."""
         key = time_key(record)
         return key in self.kept and self._counts(_attempt(record), key)
 
-    def _evenly_spaced(self) -> set:
-        """Steps that go in whole: all, or as many evenly spaced ones, first and last among them, as MAX_COMPLETIONS lets."""
-        order, total = sorted(self.steps), self.steps.total()
+    def _evenly_spaced(self) -> tuple[dict, int]:
+        """Steps that go in -> 0, 1, ... in the order of time, and how many completions of each at most.
+
+        All steps, or as many evenly spaced ones, the first and the last among them, as MAX_COMPLETIONS lets.
+        """
+        rows = [key for key in self.steps if key[0] == 1]  # an evaluation's models, in the order of writing
+        order, total = sorted(self.steps.keys() - rows) + rows, self.steps.total()
         wanted = len(order)
         while wanted > 2 and sum(self.steps[key] for key in _spaced(order, wanted)) > MAX_COMPLETIONS:
-            wanted = min(wanted - 1, max(2, wanted * MAX_COMPLETIONS // sum(self.steps[key] for key in _spaced(order, wanted))))
-        kept = set(_spaced(order, wanted))
+            wanted -= max(1, wanted // 50)
+        kept = {key: code for code, key in enumerate(_spaced(order, wanted))}
+        per_step = MAX_COMPLETIONS // max(1, len(kept)) if sum(self.steps[key] for key in kept) > MAX_COMPLETIONS else MAX_COMPLETIONS
         if total > MAX_COMPLETIONS:
-            inside = min(MAX_COMPLETIONS, sum(self.steps[key] for key in kept))
+            inside = sum(min(per_step, self.steps[key]) for key in kept)
             self.notes.append(f"The run has {total:,} completions; {inside:,} of them, from {len(kept)} of {len(order)} steps evenly spaced, "
                               f"can be browsed here, since a page holds at most {MAX_COMPLETIONS:,}. The curves cover all.")  # fmt: skip
-        return kept
+        return kept, per_step
 
     def _longest(self, lengths: Counter) -> int:
         """Characters to keep of one text, so that all texts together stay below MAX_CHARACTERS."""
@@ -201,9 +201,8 @@ def _attempt(record: dict) -> int:
 
 
 def _spaced(order: list, wanted: int) -> list:
-    if wanted >= len(order) or wanted < 2:
-        return order[: max(wanted, 0)] if wanted < 2 else order
-    return [order[round(place * (len(order) - 1) / (wanted - 1))] for place in range(wanted)]
+    """`wanted` of the entries, evenly spaced, the first and the last among them."""
+    return [order[round(place * (len(order) - 1) / max(1, wanted - 1))] for place in range(wanted)]
 
 
 class Codes(dict):
@@ -216,8 +215,9 @@ class Codes(dict):
 
 def write_completions(source: Path, survey: Survey, write) -> dict:
     """Second pass: hand every block of completions to `write` and return the columns of the index (COLUMNS, one value a completion)."""
-    times, tasks, kinds, guards, groups = {key: code for code, key in enumerate(sorted(survey.kept))}, Codes(), Codes(), Codes(), Codes()
-    columns = {name: [] if name in ("reward", "advantage", "tokens") else array("q") for name in COLUMNS}
+    times, taken = survey.kept, Counter()
+    tasks, kinds, guards, groups = Codes(), Codes(), Codes(), Codes()
+    columns = {name: [] for name in COLUMNS}
     starts, pending, size, total = [], [], 0, 0
 
     def flush() -> None:
@@ -228,11 +228,11 @@ def write_completions(source: Path, survey: Survey, write) -> dict:
         pending, size = [], 0
 
     for record in read_graded(source, Counter()):
-        if total == MAX_COMPLETIONS:
-            break
-        if not survey.takes(record):
+        key = time_key(record)
+        if not survey.takes(record) or taken[key] == survey.per_step:
             continue
-        key, task = time_key(record), _text(record.get("task_id")) or "no task id"
+        taken[key] += 1
+        task = _text(record.get("task_id")) or "no task id"
         group = _text(record.get("group_id"))
         values = (
             times[key], tasks[task[:MIN_TEXT]], groups[key, group if group is not None else total], kinds[_short(record.get("error_kind"))],
@@ -249,7 +249,7 @@ def write_completions(source: Path, survey: Survey, write) -> dict:
     flush()
     return {
         "steps": [name for _, name in times], "tasks": list(tasks), "kinds": list(kinds), "guards": list(guards), "blocks": starts,
-        "columns": {name: list(column) for name, column in columns.items()}, "is_training": any(kind == 0 for kind, _ in times) or not times,
+        "columns": columns, "is_training": any(kind == 0 for kind, _ in times) or not times,
     }  # fmt: skip
 
 
@@ -269,7 +269,7 @@ def _loaded(source: Path, survey: Survey):
         return None
     try:
         return load_trace(source)
-    except TraceError as error:
+    except ValueError as error:  # TraceError, and what Arrow says to names that are no UTF-8
         survey.notes.append(f"No curves: {error}.")
         return None
 
@@ -301,7 +301,7 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
         survey.notes.append("These are completions of an evaluation: they have no step and no advantage, so there are no curves.")
     output = Path(output) if output else folder / "report.html"
     temporary = output.with_name(f"{output.name}.tmp")
-    head, tail = _page(f"{folder.resolve().name}: report").split("$blocks")
+    head, tail = _page(f"{folder.resolve().name}: report")
     try:
         with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(head)
@@ -325,13 +325,14 @@ def _block(name: str, text: str) -> str:
     return f'<script type="application/octet-stream" id="{name}">{base64.b64encode(packed).decode()}</script>\n'
 
 
-def _page(title: str) -> str:
-    """The page with everything but its data; `$blocks` is left for it."""
+def _page(title: str) -> list[str]:
+    """The page before and after its data."""
     script, style = ((FOLDER / name).read_text(encoding="utf-8") for name in ("report.js", "report.css"))
 
     def digest(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
-    policy = f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-    template = Template((FOLDER / "report_template.html").read_text(encoding="utf-8"))
-    return template.substitute(policy=policy, title=html.escape(title.replace("$", "")), style=style, script=script, blocks="$blocks")
+    policy = (f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}; base-uri 'none'; form-action 'none'; "
+              "require-trusted-types-for 'script'; trusted-types 'none'")  # fmt: skip
+    parts = (FOLDER / "report_template.html").read_text(encoding="utf-8").split("$blocks")
+    return [Template(part).substitute(policy=policy, title=html.escape(title), style=style, script=script) for part in parts]

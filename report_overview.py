@@ -6,7 +6,6 @@ metrics.jsonl, without an evaluation or a run.json their part is left out, with 
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,9 +39,11 @@ def charts(frame, metrics: list[dict]) -> list[dict]:
 
 def _charts_of_trace(frame) -> list[dict]:
     graded = with_hidden_share(frame[frame["error_kind"] != "infra"])
-    paid = {"reward": "weighted sum"} | {name: name.removeprefix("reward/") for name in graded.columns if name.startswith("reward/")}
+    paid = {name: name.removeprefix("reward/") for name in graded.columns if name.startswith("reward/")}
     rates = RATES | ({"hidden_share": HIDDEN} if graded["hidden_share"].notna().any() else {})
-    drawn = [_means(graded, "rewards", "", paid, 1), _means(graded, "what cargo said", "%", rates, 100)]
+    drawn = [_means(graded, "reward", "", {"reward": "weighted sum"}, 1), _means(graded, "what cargo said", "%", rates, 100)]
+    if paid:
+        drawn.append(_means(graded, "each reward function", "", paid, 1))
     for title, column in (("what went wrong", "error_kind"), ("first rustc error", "error_code"), ("guard hits", "guard")):
         names = most_frequent(frame, column, TOP_KINDS)
         if names:
@@ -88,14 +89,17 @@ def _charts_instead_of_trace(metrics: list[dict]) -> list[dict]:
 
 
 def first_and_last_step(drawn: list[dict]) -> dict | None:
-    """Table of the first and the last step, a row per series of the first two charts (rewards and rates)."""
+    """Table of the first and the last step, a row per series of the charts of rewards and rates, which come first."""
     rows = []
-    for chart in drawn[:2]:
+    for chart in drawn[:3]:
+        if chart["title"] not in ("reward", "what cargo said", "each reward function"):
+            break
+        is_percent = chart["unit"] == "%"
         for one in chart["series"]:
             known = [value for value in one["values"] if value is not None]
             if known:
-                suffix = " %" if chart["unit"] == "%" else ""
-                rows.append([one["name"], f"{known[0]:.4g}{suffix}", f"{known[-1]:.4g}{suffix}", f"{known[-1] - known[0]:+.3g}"])
+                first, last = (f"{value:.1f} %" if is_percent else f"{value:.3f}" for value in (known[0], known[-1]))
+                rows.append([one["name"], first, last, f"{known[-1] - known[0]:+.1f}" if is_percent else f"{known[-1] - known[0]:+.3f}"])
     steps = drawn[0]["steps"] if drawn else []
     if not rows or len(steps) < 2:
         return None
@@ -113,7 +117,7 @@ def evaluation_tables(run_dir: Path) -> tuple[list[dict], list[str]]:
         path = run_dir / place / "summary.json"
         if not path.is_file():
             continue
-        name = "this folder" if place == "." else os.path.normpath(run_dir.resolve() / place).rsplit(os.sep, 1)[-1]
+        name = "this folder" if place == "." else place
         try:
             summary = json.loads(path.read_text(encoding="utf-8"))
             tables.append((len(summary["rows"]), _evaluation(name, summary)))
@@ -137,7 +141,7 @@ def _evaluation(name: str, summary: dict) -> dict:
     pairs = summary.get("differences") or []
     rows = [[metric if metric == "mean_length" else f"{metric} %", *(cell(row, metric) for row in summary["rows"]),
              *(cell(pair, metric, "+") for pair in pairs)] for metric in metrics]  # fmt: skip
-    return {"title": f"Evaluation: {name}", "columns": ["", *columns, *(f"{pair['row']} - {pair['versus']}" for pair in pairs)], "rows": rows,
+    return {"title": f"Evaluation in {name}", "columns": ["", *columns, *(f"{pair['row']} - {pair['versus']}" for pair in pairs)], "rows": rows,
             "note": "In brackets: graded completions; below a number its 95 % interval, bootstrap over tasks. Differences are paired, in points."}  # fmt: skip
 
 
@@ -149,7 +153,9 @@ def config_sections(run_dir: Path) -> tuple[list[dict], list[str]]:
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
         config = run.get("config") or {}
-        parts = {"plan": run.get("plan"), **(config if isinstance(config, dict) else {"config": config}), "versions": run.get("versions")}
+        nested = {name: part for name, part in config.items() if isinstance(part, dict)}  # a section of train.py's command line each
+        flat = {name: part for name, part in config.items() if name not in nested}
+        parts = {"plan": run.get("plan"), "config": flat, **nested, "versions": run.get("versions")}
     except (OSError, ValueError, AttributeError) as error:
         return [], [f"No config: run.json cannot be read ({error})."]
     sections = [{"title": name, "is_open": name == "plan", "rows": list(_flat(part))} for name, part in parts.items() if part]

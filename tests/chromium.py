@@ -107,14 +107,13 @@ class Page:
             raise RuntimeError(f"{expression}: {result['exceptionDetails'].get('exception', {}).get('description')}")
         return result["result"].get("value")
 
-    def until(self, expression: str, timeout_s: float = WAIT_S):
-        """Wait until an expression is true; returns its value. Raises TimeoutError."""
+    def until(self, expression: str, timeout_s: float = WAIT_S) -> None:
+        """Wait until an expression is true (an element is). Raises TimeoutError."""
         deadline = time.monotonic() + timeout_s
-        while not (value := self.evaluate(expression)):
+        while not self.evaluate(f"Boolean({expression})"):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{expression} was not true within {timeout_s} s")
             time.sleep(0.02)
-        return value
 
     def key(self, key: str) -> None:
         """Press and release one key, as a person does."""
