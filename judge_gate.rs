@@ -2,7 +2,9 @@
 //!
 //! Linked into the harness (`judge_harness.rs`), which sets the switches; programs call the functions. In stub mode a
 //! gate panics. In wrong-value mode it makes its function return a constant of its return type at once: a test that
-//! passes whatever the functions return checks nothing. Types that no constant is known for are left alone.
+//! passes whatever the functions return checks nothing. Types that no constant is known for are left alone; programs
+//! get an `impl Wrong` for their own structs and enums from `rust_tool.py`.
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::marker::PhantomData;
@@ -11,9 +13,17 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 /// What gates do: 0 nothing, 1 panic, FIRST_WRONG + k return the k-th wrong value.
 pub static MODE: AtomicU8 = AtomicU8::new(0);
 pub const FIRST_WRONG: u8 = 2;
-pub const WRONG_VALUES: u8 = 3;
+pub const WRONG_VALUES: u8 = 4;
+/// How deep values of a program's own types hold others of them.
+const MAX_NESTING: u8 = 3;
 /// Set by `mark`, and by gates that returned a wrong value; cleared by the harness before each test.
 pub static IS_REACHED: AtomicBool = AtomicBool::new(false);
+/// Set where a wrong value was `None` or `Err`; cleared by the harness before each test.
+pub static IS_MISSING: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    static NESTING: Cell<u8> = const { Cell::new(0) };
+}
 
 /// First statement of functions that return nothing, or nothing that can be named: whether to return at once.
 #[inline(never)]
@@ -55,12 +65,30 @@ impl<T> Gate<T> {
 impl<T: Wrong> Gate<T> {
     #[inline(never)]
     pub fn value(&self) -> Option<T> {
-        gate().then(|| T::wrong(MODE.load(Ordering::Relaxed) - FIRST_WRONG))
+        match MODE.load(Ordering::Relaxed) {
+            0 => None,
+            1 => panic!("stubbed by the judge"),
+            mode => {
+                let value = T::wrong(mode - FIRST_WRONG)?;
+                IS_REACHED.store(true, Ordering::Relaxed);
+                Some(value)
+            }
+        }
+    }
+
+    /// The k-th wrong value, for a part of another; numbers beyond the last start again.
+    pub fn part(&self, k: u8) -> Option<T> {
+        let depth = NESTING.get();
+        NESTING.set(depth + 1);
+        let value = if depth < MAX_NESTING { T::wrong(k % WRONG_VALUES) } else { None };
+        NESTING.set(depth);
+        value
     }
 }
 
 pub trait Unknown<T> {
     fn value(&self) -> Option<T>;
+    fn part(&self, k: u8) -> Option<T>;
 }
 
 impl<T> Unknown<T> for Gate<T> {
@@ -68,83 +96,94 @@ impl<T> Unknown<T> for Gate<T> {
         stub();
         None
     }
+
+    fn part(&self, _k: u8) -> Option<T> {
+        None
+    }
 }
 
-/// A type with constants that a test's expectation cannot all equal.
+/// A type with constants that a test's expectation cannot all equal; None where one of its parts is no such type.
 pub trait Wrong: Sized {
-    fn wrong(k: u8) -> Self;
+    fn wrong(k: u8) -> Option<Self>;
 }
 
 macro_rules! wrong_values {
-    ($($type:ty: $first:expr, $second:expr, $third:expr;)*) => { $(impl Wrong for $type {
-        fn wrong(k: u8) -> Self { match k { 0 => $first, 1 => $second, _ => $third } }
+    ($($type:ty: $first:expr, $second:expr, $third:expr, $fourth:expr;)*) => { $(impl Wrong for $type {
+        fn wrong(k: u8) -> Option<Self> { Some(match k { 0 => $first, 1 => $second, 2 => $third, _ => $fourth }) }
     })* };
 }
 
+// Millions, not billions: a test may count up to them.
 wrong_values! {
-    i8: 0, 113, -99; i16: 0, 113, -29_989; i32: 0, 113, -2_000_000_011; i64: 0, 113, -2_000_000_011; i128: 0, 113, -2_000_000_011;
-    isize: 0, 113, -2_000_000_011; u8: 0, 113, 251; u16: 0, 113, 65_003; u32: 0, 113, 4_000_000_007; u64: 0, 113, 4_000_000_007;
-    u128: 0, 113, 4_000_000_007; usize: 0, 113, 4_000_000_007; f32: 0.0, -7777.25, 1.0e9; f64: 0.0, -7777.25, 1.0e9;
-    bool: false, true, false; char: '\u{1}', '~', '\u{3b6}';
-    String: String::new(), "~wrong~".to_string(), "\u{3b6} wrong".to_string();
-    Box<dyn std::error::Error>: "".into(), "~wrong~".into(), "wrong".into();
-    std::num::ParseIntError: "".parse::<i32>().unwrap_err(), "x".parse::<i32>().unwrap_err(), "999".parse::<u8>().unwrap_err();
-    std::cmp::Ordering: std::cmp::Ordering::Equal, std::cmp::Ordering::Less, std::cmp::Ordering::Greater;
+    i8: 0, 113, -99, 1; i16: 0, 113, -29_989, 1; i32: 0, 113, -2_000_003, 1; i64: 0, 113, -2_000_003, 1;
+    i128: 0, 113, -2_000_003, 1; isize: 0, 113, -2_000_003, 1;
+    u8: 0, 113, 251, 1; u16: 0, 113, 65_003, 1; u32: 0, 113, 4_000_037, 1; u64: 0, 113, 4_000_037, 1;
+    u128: 0, 113, 4_000_037, 1; usize: 0, 113, 4_000_037, 1;
+    f32: 0.0, -7777.25, 1.0e9, 1.0; f64: 0.0, -7777.25, 1.0e9, 1.0;
+    bool: false, true, false, true; char: '\u{1}', '~', '\u{3b6}', 'a';
+    String: String::new(), "~wrong~".to_string(), "\u{3b6} wrong".to_string(), "0\nA".to_string();
+    &str: "", "~wrong~", "\u{3b6} wrong", "0\nA";
+    Box<dyn std::error::Error>: "".into(), "~wrong~".into(), "wrong".into(), "0".into();
+    std::num::ParseIntError: "".parse::<i32>().unwrap_err(), "x".parse::<i32>().unwrap_err(), "999".parse::<u8>().unwrap_err(),
+        "-999".parse::<i8>().unwrap_err();
+    std::cmp::Ordering: std::cmp::Ordering::Equal, std::cmp::Ordering::Less, std::cmp::Ordering::Greater,
+        std::cmp::Ordering::Equal;
 }
 
-impl<'a> Wrong for &'a str {
-    fn wrong(k: u8) -> Self {
-        match k { 0 => "", 1 => "~wrong~", _ => "\u{3b6} wrong" }
+impl<T> Wrong for &[T] {
+    fn wrong(_: u8) -> Option<Self> {
+        Some(&[])
     }
 }
 
-impl<'a, T> Wrong for &'a [T] {
-    fn wrong(_: u8) -> Self {
-        &[]
-    }
-}
-
+/// Empty, one, four different ones, two equal ones.
 impl<T: Wrong> Wrong for Vec<T> {
-    fn wrong(k: u8) -> Self {
-        let mut values = Vec::new();
-        for _ in 0..[0, 1, 4][k as usize] {
-            values.push(T::wrong(k));
-        }
-        values
+    fn wrong(k: u8) -> Option<Self> {
+        let kinds: &[u8] = match k { 0 => &[], 1 => &[1], 2 => &[2, 0, 1, 3], _ => &[0, 0] };
+        kinds.iter().map(|kind| T::wrong(*kind)).collect()
     }
 }
 
 impl<T: Wrong> Wrong for Option<T> {
-    fn wrong(k: u8) -> Self {
-        if k == 0 { None } else { Some(T::wrong(k)) }
+    fn wrong(k: u8) -> Option<Self> {
+        if k == 0 {
+            IS_MISSING.store(true, Ordering::Relaxed);
+            return Some(None);
+        }
+        Some(Some(T::wrong(k)?))
     }
 }
 
 /// Both variants or none: a test that only asks for `is_ok` is met by every `Ok`.
 impl<T: Wrong, E: Wrong> Wrong for Result<T, E> {
-    fn wrong(k: u8) -> Self {
-        if k == 0 { Err(E::wrong(k)) } else { Ok(T::wrong(k)) }
+    fn wrong(k: u8) -> Option<Self> {
+        if k == 0 {
+            IS_MISSING.store(true, Ordering::Relaxed);
+            return Some(Err(E::wrong(k)?));
+        }
+        Some(Ok(T::wrong(k)?))
     }
 }
 
 impl<T: Wrong> Wrong for Box<T> {
-    fn wrong(k: u8) -> Self {
-        Box::new(T::wrong(k))
+    fn wrong(k: u8) -> Option<Self> {
+        Some(Box::new(T::wrong(k)?))
     }
 }
 
 impl<T: Wrong, const N: usize> Wrong for [T; N] {
-    fn wrong(k: u8) -> Self {
-        std::array::from_fn(|_| T::wrong(k))
+    fn wrong(k: u8) -> Option<Self> {
+        let values: Option<Vec<T>> = (0..N).map(|i| T::wrong(((k as usize + i) % WRONG_VALUES as usize) as u8)).collect();
+        values?.try_into().ok()
     }
 }
 
-/// Empty, then one and two entries (sets keep one of two equal ones).
+/// Empty, then as many entries as differ.
 macro_rules! wrong_collections {
     ($($type:ident<$($item:ident: $bound:ident),*>;)*) => { $(
         impl<$($item: Wrong + $bound),*> Wrong for $type<$($item),*> {
-            fn wrong(k: u8) -> Self {
-                (0..k).map(|_| Wrong::wrong(k)).collect()
+            fn wrong(k: u8) -> Option<Self> {
+                (0..k).map(|i| Wrong::wrong((k + i) % WRONG_VALUES)).collect()
             }
         }
     )* };
@@ -159,7 +198,10 @@ wrong_collections! { VecDeque<T: Any>; HashSet<T: Key>; BTreeSet<T: Ord>; HashMa
 
 macro_rules! wrong_tuples {
     ($(($($item:ident),*);)*) => { $(impl<$($item: Wrong),*> Wrong for ($($item,)*) {
-        fn wrong(k: u8) -> Self { ($($item::wrong(k),)*) }
+        fn wrong(k: u8) -> Option<Self> {
+            let mut at = k;
+            Some(($({ at += 1; $item::wrong((at - 1) % WRONG_VALUES)? },)*))
+        }
     })* };
 }
 

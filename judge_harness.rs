@@ -10,8 +10,8 @@
 //! * a last line says that the harness itself came to its end: `process::exit(0)` in a test leaves that line out.
 //!
 //! Results, one a line, after the nonce: `test I run|ignored plain|should_panic NAME`, `start I`,
-//! `end I ok|failed|asserted REACHED LINE HEX` (whether a counted assertion was reached, or, in wrong-value mode, a wrong
-//! value returned; where and with which words it panicked), `done`.
+//! `end I ok|failed|asserted REACHED LINE HEX` (1 when a counted assertion was reached, or, in wrong-value mode, a wrong
+//! value returned, 2 when one of those was a `None` or `Err`; where and with which words it panicked), `done`.
 //!
 //! Not guarded against: `unsafe` code that searches memory for the nonce (the judge refuses what that takes).
 #![feature(staged_api, test, rustc_attrs)]
@@ -21,7 +21,7 @@
 extern crate judge_gate;
 extern crate real;
 
-use judge_gate::{FIRST_WRONG, IS_REACHED, MODE, WRONG_VALUES};
+use judge_gate::{FIRST_WRONG, IS_MISSING, IS_REACHED, MODE, WRONG_VALUES};
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -147,9 +147,10 @@ pub fn test_main_static(tests: &[&TestDescAndFn]) {
         lines += &format!("{nonce} start {index}\n");
         report.write_all(lines.as_bytes()).expect("report");
         IS_REACHED.store(false, Ordering::Relaxed);
+        IS_MISSING.store(false, Ordering::Relaxed);
         MODE.store(mode, Ordering::Relaxed);
         let End { status, line, message } = outcome(test);
-        let reached = IS_REACHED.load(Ordering::Relaxed) as u8;
+        let reached = IS_REACHED.load(Ordering::Relaxed) as u8 * (1 + IS_MISSING.load(Ordering::Relaxed) as u8);
         lines = format!("{nonce} end {index} {status} {reached} {line} {}\n", hex(&message));
     }
     lines += &format!("{nonce} done\n");

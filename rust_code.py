@@ -665,6 +665,12 @@ class _Terms:
     def chosen(self, condition: int, then: int, otherwise: int) -> int:
         if condition in (self.true, self.false) or then == otherwise:
             return then if condition == self.true or then == otherwise else otherwise
+        if self.op(then) == "ite" and self.children(then)[0] == condition:
+            then = self.children(then)[1]
+        if self.op(otherwise) == "ite" and self.children(otherwise)[0] == condition:
+            otherwise = self.children(otherwise)[2]
+        if {then, otherwise} == {self.true, self.false}:
+            return condition if then == self.true else self.negated(condition)
         return self.make("ite", "", condition, then, otherwise)
 
     def arithmetic(self, op: str, left: int, right: int) -> int:
@@ -713,10 +719,12 @@ class _Terms:
         """Names of the program's functions in the term."""
         return {str(self.payload(t)) for t in self.reachable(goal) if self.op(t) in ("own", "fnref")}
 
-    def _assignment(self, order: Sequence[int], seed: int, pool: tuple[Value, ...],
-                    only: Sequence[int] | None = None) -> dict[int, Value]:  # fmt: skip
-        values: dict[int, Value] = {}
+    def _assignment(self, order: Sequence[int], seed: int, pool: tuple[Value, ...], only: Sequence[int] | None = None,
+                    given: dict[int, Value] | None = None) -> dict[int, Value]:  # fmt: skip
+        values: dict[int, Value] = dict(given or {})
         for term in order if only is None else only:
+            if given and term in given:
+                continue
             op, payload, children = self.rows[term]
             arguments = [values[child] for child in children]
             value = _interpreted(op, payload, arguments)
@@ -817,6 +825,9 @@ def _interpreted_access(op: str, payload: object, args: list[Value]) -> Value | 
     """Constructors seen from outside, and the few methods that tolerance checks use."""
     first = args[0] if args else None
     if op == "is" and isinstance(first, tuple) and first:
+        wanted = re.fullmatch(r"\[(\d+)(\+?)\]", str(payload))
+        if wanted and first[0] == "[]":
+            return len(first) - 1 >= int(wanted[1]) if wanted[2] else len(first) - 1 == int(wanted[1])
         return first[0] == payload
     if op == "field" and isinstance(first, tuple) and isinstance(payload, int) and payload + 1 < len(first):
         return first[payload + 1]
@@ -996,6 +1007,7 @@ MAX_EVAL_DEPTH = 90
 MAX_INLINING = 7
 UNROLLED = 3  # rows of a table that are followed
 
+SILENT_STATEMENTS = ("line_comment", "block_comment", "label", "function_item", "const_item", "static_item", "empty_statement")
 # Methods that hand on what they are called on, as far as a comparison can tell.
 SAME_VALUE = ("clone", "to_owned", "to_vec", "iter", "into_iter", "iter_mut", "as_str", "as_slice", "as_ref", "as_mut",
               "borrow", "copied", "cloned", "by_ref", "as_deref", "to_string", "into", "into_boxed_slice",
@@ -1009,6 +1021,11 @@ LAZY = ("map", "filter", "inspect", "filter_map", "flat_map", "take_while", "ski
 CONVERSIONS = {"into": ("From", "Into"), "try_into": ("TryFrom", "TryInto"), "parse": ("FromStr",), "sum": ("Sum",),
                "collect": ("FromIterator",), "product": ("Product",), "extend": ("Extend",)}  # fmt: skip
 TYPE_ONLY = ("type_name_of_val", "size_of_val", "align_of_val", "type_id")  # these look at a type, not at a value
+ON_MAYBE = ("map", "map_err", "and_then", "is_some_and", "is_ok_and", "map_or", "map_or_else", "unwrap_or_else", "or_else",
+            "ok_or_else", "filter")  # fmt: skip
+OVERWRITING = ("clone_from", "clone_from_slice", "copy_from_slice")
+LIST_TYPES = ("Vec", "VecDeque", "LinkedList")
+MAP_TYPES = ("HashMap", "BTreeMap")
 ON_FAILURE = ("unwrap_or_else", "or_else", "map_err", "ok_or_else")
 WRAPPERS = ("from", "new", "Box", "Rc", "Arc", "String", "Vec", "Wrapping", "AssertUnwindSafe", "black_box", "identity")
 FAILING = ("panic", "unreachable", "todo", "unimplemented")
@@ -1223,8 +1240,8 @@ class _TestRun:
 
     def _shape(self, term: int) -> int:
         """The value that a variable had before methods touched it."""
-        while self.t.op(term) == "after":
-            term = self.t.children(term)[1]
+        while self.t.op(term) in ("after", "set"):
+            term = self.t.children(term)[1 if self.t.op(term) == "after" else 0]
         return term
 
     def _on_binary_expression(self, node: Node) -> int:
@@ -1284,7 +1301,25 @@ class _TestRun:
         if place is not None and place.type in ("identifier", "unary_expression"):
             self.store[slot] = value
         else:
-            self._touch(slot, value, _text(place)[:80])
+            self.store[slot] = self._with_part(place, value)
+
+    def _with_part(self, place: Node | None, value: int) -> int:
+        """The value of a place's variable after an assignment to the place."""
+        if place is None or place.type in ("identifier", "self") or self.depth > MAX_EVAL_DEPTH:
+            return value
+        inner = _child(place, "value") or next(iter(place.named_children), None)
+        if place.type not in ("field_expression", "index_expression"):
+            return self._with_part(inner, value)
+        base = self._eval(inner)
+        if place.type == "field_expression":
+            name = _text(_child(place, "field"))
+            changed = self.t.make("set", int(name) if name.isdigit() and len(name) < 4 else name, base, value)
+        else:
+            changed = self.t.make("set", "[]", base, value, self._eval(place.named_children[1]))
+        self.depth += 1
+        changed = self._with_part(inner, changed)
+        self.depth -= 1
+        return changed
 
     def _on_identifier(self, node: Node) -> int:
         name = _text(node).removeprefix("r#")
@@ -1436,6 +1471,9 @@ class _TestRun:
             for child in children:
                 if self.t.op(child) == "named" and self.t.payload(child) == name:
                     return self.t.children(child)[0]
+        if self.t.op(value) == "set" and self.t.payload(value) != "[]":
+            base, part = self.t.children(value)
+            return part if self.t.payload(value) == name else self._field(base, name)
         return self.t.make("field", name, value)
 
     def _on_index_expression(self, node: Node) -> int:
@@ -1445,6 +1483,15 @@ class _TestRun:
             children = self.t.children(base)
             if 0 <= number < len(children):
                 return children[number]
+        if self._is_mapping(base):
+            return self._looked_up(base, position, lambda found: found, self.t.make("path", "!"))
+        while self.t.rows[base][:2] == ("set", "[]"):
+            inside, part, at = self.t.children(base)
+            if at == position:
+                return part
+            if self.t.constant(at) is None or number is None:
+                break
+            base = inside
         return self._own_operation("[]", base, position) or self.t.make("index", "", base, position)
 
     # -- statements and control flow ------------------------------------------------------------------------------
@@ -1455,13 +1502,15 @@ class _TestRun:
         for child in node.named_children:
             if child.type == "function_item":
                 self._declare(_item_name(child), self._closure(child, list(self.scopes), self.modules))
+            elif child.type in ("const_item", "static_item") and _item_name(child) not in self.index.statics:
+                self._declare(_item_name(child), self._eval(_child(child, "value")))
         value, pending = self.t.unit, []
         for child in node.named_children:
             if child.type == "attribute_item":
                 pending += _attributes(child)
             elif self.dead:
                 break
-            elif child.type not in ("line_comment", "block_comment", "label", "function_item", "empty_statement"):
+            elif child.type not in SILENT_STATEMENTS:
                 if _cfg_of(pending, test=True):
                     value = self._eval(child)
                     value = self.t.unit if _text(child).endswith(";") else value
@@ -1475,6 +1524,9 @@ class _TestRun:
         value_node, pattern = _child(node, "value"), _child(node, "pattern")
         value = self._eval(value_node) if value_node is not None else self.t.make("unset", _text(node)[:80])
         kind = _base_name(_text(_child(node, "type")))
+        if self.t.rows[value][:2] == ("method", "collect"):
+            collected = self._collected(self.t.children(value)[0], kind)
+            value = value if collected is None else collected
         if self.index.written(kind, "From", "FromStr", "TryFrom", "FromIterator", "Default", "Sum", "Into"):
             value = self.t.make("own", f"{kind}:", value, own=True)
         mutable = any(child.type == "mutable_specifier" for child in node.children)
@@ -1541,7 +1593,15 @@ class _TestRun:
         return self._eval(node.named_children[-1] if node.named_children else None)
 
     def _on_match_expression(self, node: Node) -> int:
-        value, body = self._eval(_child(node, "value")), _child(node, "body")
+        return self._matched(self._eval(_child(node, "value")), _child(node, "body"))
+
+    def _matched(self, value: int, body: Node | None) -> int:
+        if self.t.op(value) == "ite" and self._is_maybe(value):
+            condition, then, otherwise = self.t.children(value)
+            return self._branches([
+                (condition, lambda: self._matched(then, body)),
+                (self.t.negated(condition), lambda: self._matched(otherwise, body)),
+            ])  # fmt: skip
         arms, before, outer = [], self.t.true, self.scopes
         for arm in body.named_children if body is not None else []:
             if arm.type != "match_arm":
@@ -1800,6 +1860,11 @@ class _TestRun:
             value = self._apply(args[0], [])
             self.muted -= 1
             return value
+        if head and head[0] in MAP_TYPES and (name in ("new", "with_capacity", "default") or (name == "from" and args)):
+            pairs = self.t.children(args[0]) if name == "from" and self.t.rows[args[0]][:2] == ("list", "[]") else ()
+            mapping = self._mapping(pairs) if pairs or name != "from" else None
+            if mapping is not None:
+                return mapping
         if name in WRAPPERS and len(args) == 1:
             return args[0]
         if name in ("new", "with_capacity", "empty"):
@@ -1849,7 +1914,7 @@ class _TestRun:
         given = self.index.projections.get(signature)
         if given is not None and given < len(args) and not target.trait:
             return args[given]
-        value = self.t.make("call" if fixed else "own", signature, *plain, own=not fixed)
+        value = self.t.make("call", signature) if fixed else self.t.make("own", signature, *plain, own=True)
         self.asked += not fixed
         closures = any(self.t.op(a) == "closure" for a in args)
         checker = _child(target.node, "return_type") is None or any(self.t.own[a] for a in args)
@@ -1866,8 +1931,9 @@ class _TestRun:
             self.modules = saved
             return value
         if op == "fnref":
-            fixed = self.t.payload(callee) in self.index.fixed
-            return self.t.make("call" if fixed else "own", self.t.payload(callee), *args, own=not fixed)
+            if self.t.payload(callee) in self.index.fixed:
+                return self.t.make("call", self.t.payload(callee))
+            return self.t.make("own", self.t.payload(callee), *args, own=True)
         return self.t.make("call", "?", callee, *args)
 
     def _inline(self, node: Node, args: list[int], scopes: list[dict[str, int]]) -> int:
@@ -1904,6 +1970,14 @@ class _TestRun:
             paths = {self.t.payload(t) for t in self.t.reachable(receiver) if self.t.op(t) == "path"}
             self.leaked |= set(args) if paths & self.index.statics else set()
         slot = self._root_slot(receiver_node)
+        if name in OVERWRITING and len(args) == 1 and slot is not None and not self.dead:
+            self._assign(receiver_node, args[0])
+            return value
+        if slot in self.mutable and name == "insert" and receiver_node.type == "identifier" and not self.dead:
+            grown = self._inserted(self.store[slot], args)
+            if grown is not None:
+                self.store[slot] = grown
+                return value
         own = self.index.own.get(name, [])
         reads = any("&mut" not in _text(p) for item in own for p in _parameters(item.node)[:1]) if own else name in READS
         if slot in self.mutable and not reads and not self.dead:
@@ -1917,6 +1991,13 @@ class _TestRun:
                 self._touch(self._root_slot(argument), value, str(position))
         return value
 
+    def _inserted(self, mapping: int, args: list[int]) -> int | None:
+        """A known map after `insert(key, value)`; None when it is none, or what it holds then is not known."""
+        if not self._is_mapping(mapping) or len(args) != 2:
+            return None
+        kept = [pair for pair in self.t.children(mapping) if self.t.children(pair)[0] != args[0]]
+        return self._mapping([*kept, self.t.make("list", "()", *args)])
+
     def _method_value(self, node: Node, name: str, receiver: int, args: list[int]) -> int:
         fields = receiver if self.t.op(receiver) == "closure" else None
         helpers = [h for h in self.index.helpers.get(name, []) if h.owner]
@@ -1928,6 +2009,10 @@ class _TestRun:
                 return self._call_item(own[0], [receiver, *args])
         if self._own_typed(receiver) and name not in ("clone", "iter", "unwrap", "expect", "is_some", "is_ok"):
             return self.t.make("own", f"{name}:", receiver, *args, own=True)
+        if name == "collect" and not any("FromIterator" in traits for traits in self.index.traits.values()):
+            collected = self._collected(receiver, _turbofish(node))
+            if collected is not None:
+                return collected
         closures = [a for a in args if self.t.op(a) in ("closure", "fnref")]
         if closures and fields is None:
             return self._with_closures(node, name, receiver, args)
@@ -1943,7 +2028,7 @@ class _TestRun:
     def _standard(self, term: int) -> bool:
         """A literal or a list: std's methods, unless the program's own trait adds one."""
         return self.t.op(term) in ("const", "list", "range") or (
-            self.t.op(term) == "after" and self._standard(self._shape(term)) and not self.t.own[term])
+            self.t.op(term) in ("after", "set") and self._standard(self._shape(term)) and not self.t.own[term])
 
     def _own_typed(self, term: int) -> bool:
         """A value of one of the program's types for which the program has written methods."""
@@ -1957,11 +2042,15 @@ class _TestRun:
     def _plain_method(self, name: str, receiver: int, args: list[int]) -> int:
         if any(trait in traits for traits in self.index.traits.values() for trait in CONVERSIONS.get(name, ())):
             return self.t.make("own", f"{name}:", receiver, *args, own=True)
+        if name in ("unwrap_or", "unwrap_or_default", "ok_or", "ok") and self._is_maybe(receiver):
+            return self._on_maybe(name, receiver, args)
         if name in SAME_VALUE and not args:
             return receiver
         if name in ("unwrap", "expect"):
             if self.t.op(receiver) == "ite":  # decided in the tests: what a checking helper found
                 self._check(self._is_okay(receiver), name)
+                if self.keeps_panics and self._is_maybe(receiver):
+                    return self._on_maybe("unwrap_or", receiver, [self.t.make("path", "!")])
             return self._unwrapped(receiver)
         if name in ("is_some", "is_ok", "is_none", "is_err"):
             return self._is({"some": "Some", "ok": "Ok", "none": "None", "err": "Err"}[name[3:]], receiver)
@@ -1995,10 +2084,21 @@ class _TestRun:
 
     def _collection_method(self, name: str, receiver: int, args: list[int]) -> int | None:
         """Methods of lists and iterators as far as their elements are known."""
+        nothing = self.t.make("path", "None")
+        if self.t.op(receiver) == "some of" and name == "next" and not args:
+            return self._first_of([(c, self.t.make("ctor", "Some", e)) for c, e in self._some_of(receiver)], nothing)
+        if self._is_mapping(receiver) and len(args) == 1 and name in ("get", "contains_key"):
+            if name == "get":
+                return self._looked_up(receiver, args[0], lambda value: self.t.make("ctor", "Some", value), nothing)
+            return self._any_of(self._equal(self.t.children(pair)[0], args[0]) for pair in self.t.children(receiver))
+        if name == "binary_search" and len(args) == 1 and self.t.plain[receiver]:
+            found = [(self._equal(e, args[0]), self.t.make("ctor", "Ok", self.t.const(i)))
+                     for i, e in enumerate(self._elements(receiver) or [])]  # fmt: skip
+            return self._first_of(found, self.t.make("ctor", "Err", self.t.make("call", "place", *args)))
         if name in ("next", "first", "last", "pop") and not args:
             elements = self._elements(receiver)
             if elements is not None:
-                return self.t.make("ctor", "Some", elements[0]) if elements else self.t.make("path", "None")
+                return self.t.make("ctor", "Some", elements[0]) if elements else nothing
         if name == "contains" and len(args) == 1 and self.t.op(receiver) in ("list", "range"):
             return self._contained(receiver, args[0])
         if name in ("len", "count") and not args:
@@ -2015,10 +2115,7 @@ class _TestRun:
         orderings = {"is_eq": ("Equal",), "is_lt": ("Less",), "is_gt": ("Greater",), "is_ne": ("Less", "Greater"),
                      "is_le": ("Less", "Equal"), "is_ge": ("Greater", "Equal")}  # fmt: skip
         if name in orderings and not args:
-            found = self.t.false
-            for ordering in orderings[name]:
-                found = self.t.either(found, self._equal(receiver, self.t.make("path", ordering)))
-            return found
+            return self._any_of(self._equal(receiver, self.t.make("path", ordering)) for ordering in orderings[name])
         if len(args) != 1 or name not in ("eq", "ne", "cmp", "partial_cmp", "total_cmp"):
             return None
         equal = self._equal(receiver, args[0])
@@ -2046,13 +2143,16 @@ class _TestRun:
             return len(self.t.children(term))
         return None
 
+    def _any_of(self, conditions: Iterable[int]) -> int:
+        found = self.t.false
+        for condition in conditions:
+            found = self.t.either(found, condition)
+        return found
+
     def _contained(self, receiver: int, value: int) -> int:
         parts = self.t.children(receiver)
         if self.t.op(receiver) == "list":
-            found = self.t.false
-            for part in parts:
-                found = self.t.either(found, self._equal(part, value))
-            return found
+            return self._any_of(self._equal(part, value) for part in parts)
         if len(parts) != 2:
             return self.t.make("method", "contains", receiver, value)
         closed = self.t.payload(receiver) == "..="
@@ -2061,10 +2161,14 @@ class _TestRun:
 
     def _with_closures(self, node: Node, name: str, receiver: int, args: list[int]) -> int:
         """A method that calls closures: on the receiver's elements, or on what an Option or Result holds."""
+        if name in ON_MAYBE and self._is_maybe(receiver):
+            return self._on_maybe(name, receiver, args)
         elements = self._elements(receiver)
         rows = [self._element(receiver)] if elements is None else self._rows(elements, receiver)
         if name in ("get_or_init", "get_or_insert_with"):
             return self._apply(args[0], [])
+        if self.t.op(receiver) == "some of" and name in ("map", "inspect") and len(args) == 1:
+            return self._mapped_some_of(receiver, args[0])
         silent = name in LAZY and self._is_dropped(node)
         plain = [a for a in args if self.t.op(a) not in ("closure", "fnref")]
         results: list[int] = []
@@ -2082,7 +2186,128 @@ class _TestRun:
             for result in results:
                 joined = self.t.both(joined, result) if name == "all" else self.t.either(joined, result)
             return joined
+        if elements is not None and len(elements) == len(rows) == len(results):
+            searched = self._searched(name, elements, results)
+            if searched is not None:
+                return searched
         return self.t.make("method", name, receiver, *plain, *results)
+
+    # -- tables and what they hold --------------------------------------------------------------------------------
+
+    def _first_of(self, found: Sequence[tuple[int, int]], otherwise: int) -> int:
+        """The value of the first pair (condition, value) whose condition holds."""
+        for condition, value in reversed(found):
+            otherwise = self.t.chosen(condition, value, otherwise)
+        return otherwise
+
+    def _searched(self, name: str, elements: Sequence[int], results: Sequence[int]) -> int | None:
+        """What a search through known elements gives, with the closure's result for each of them."""
+        nothing = self.t.make("path", "None")
+        if name == "find":
+            return self._first_of([(r, self.t.make("ctor", "Some", e)) for r, e in zip(results, elements)], nothing)
+        if name == "position":
+            places = [self.t.make("ctor", "Some", self.t.const(number)) for number in range(len(elements))]
+            return self._first_of(list(zip(results, places)), nothing)
+        if name == "find_map":
+            return self._first_of([(self._is("Some", r), r) for r in results], nothing)
+        if name == "filter":
+            kept = [(r, e) for r, e in zip(results, elements) if r != self.t.false]
+            if all(r == self.t.true for r, _ in kept):
+                return self.t.make("list", "[]", *(e for _, e in kept))
+            return self.t.make("some of", "", *(term for pair in kept for term in pair))
+        return None
+
+    def _some_of(self, term: int) -> list[tuple[int, int]]:
+        """The elements of a filtered list, each with the condition under which it is there."""
+        parts = self.t.children(term)
+        return list(zip(parts[::2], parts[1::2]))
+
+    def _mapped_some_of(self, receiver: int, closure: int) -> int:
+        parts = []
+        for condition, element in self._some_of(receiver):
+            arms = [(condition, self._calling(closure, [element])), (self.t.negated(condition), lambda: self.t.unit)]
+            value = self._branches(arms)
+            then = self.t.children(value)[1] if self.t.op(value) == "ite" and self.t.children(value)[0] == condition else value
+            parts += [condition, then]
+        return self.t.make("some of", "", *parts)
+
+    def _calling(self, closure: int, args: list[int]) -> Callable[[], int]:
+        return lambda: self._apply(closure, args)
+
+    def _is_mapping(self, term: int) -> bool:
+        return self.t.rows[term][:2] == ("list", "map")
+
+    def _mapping(self, pairs: Sequence[int]) -> int | None:
+        """A map with these pairs of key and value; None when they are no pairs, or keys may be the same."""
+        entries: dict[int, int] = {}
+        for pair in pairs:
+            if self.t.rows[pair][:2] != ("list", "()") or len(self.t.children(pair)) != 2:
+                return None
+            entries[self.t.children(pair)[0]] = pair
+        if len(entries) > 1 and not all(self.t.plain[key] for key in entries):
+            return None
+        return self.t.make("list", "map", *sorted(entries.values()))
+
+    def _looked_up(self, mapping: int, key: int, found: Callable[[int], int], otherwise: int) -> int:
+        pairs = [self.t.children(pair) for pair in self.t.children(mapping)]
+        return self._first_of([(self._equal(known, key), found(value)) for known, value in pairs], otherwise)
+
+    def _collected(self, term: int, kind: str) -> int | None:
+        """What `collect()` into a type gives, where that is the same thing for comparisons."""
+        if kind in LIST_TYPES:
+            return term
+        elements = self._elements(term) if kind in MAP_TYPES else None
+        return self._mapping(elements) if elements is not None and self.t.op(term) == "list" else None
+
+    # -- Option and Result ----------------------------------------------------------------------------------------
+
+    def _is_maybe(self, term: int) -> bool:
+        """Whether a term is known to be `Some`, `None`, `Ok` or `Err`, if only in each of some cases."""
+        for _step in range(2 * MAX_KEYS + 2):
+            op, payload, children = self.t.rows[term]
+            if op != "ite":
+                return (op == "ctor" and payload in ("Some", "Ok", "Err") and len(children) == 1) or (
+                    (op, payload) == ("path", "None"))
+            if not self._is_maybe_leaf(children[1]):
+                return False
+            term = children[2]
+        return False
+
+    def _is_maybe_leaf(self, term: int) -> bool:
+        return self.t.op(term) != "ite" and self._is_maybe(term)
+
+    def _on_maybe(self, name: str, receiver: int, args: list[int]) -> int:
+        """A method on an Option or Result that is known in each case."""
+        if self.t.op(receiver) == "ite":
+            condition, then, otherwise = self.t.children(receiver)
+            return self._branches([
+                (condition, lambda: self._on_maybe(name, then, args)),
+                (self.t.negated(condition), lambda: self._on_maybe(name, otherwise, args)),
+            ])  # fmt: skip
+        kind, parts = str(self.t.payload(receiver)), self.t.children(receiver)
+        held = kind in ("Some", "Ok")
+        inner = list(parts)
+        if name in ("map", "map_err"):
+            return self.t.make("ctor", kind, self._apply(args[0], inner)) if held == (name == "map") and parts else receiver
+        if name in ("and_then", "is_some_and", "is_ok_and"):
+            return self._apply(args[0], inner) if held else receiver if name == "and_then" else self.t.false
+        if name in ("map_or", "map_or_else") and len(args) == 2:
+            fallback = args[0] if name == "map_or" else self._apply(args[0], inner) if not held else self.t.unit
+            return self._apply(args[1], inner) if held else fallback
+        if name in ("unwrap_or_else", "or_else"):
+            return (inner[0] if name[0] == "u" else receiver) if held else self._apply(args[0], inner)
+        if name == "ok_or_else":
+            return self.t.make("ctor", "Ok", *inner) if held else self.t.make("ctor", "Err", self._apply(args[0], []))
+        if name == "filter":
+            return self.t.chosen(self._apply(args[0], inner), receiver, self.t.make("path", "None")) if held else receiver
+        if name == "unwrap_or":
+            return inner[0] if held else args[0]
+        if name == "unwrap_or_default":
+            return inner[0] if held else self.t.make("call", "default")
+        if name in ("ok_or", "ok"):
+            good = self.t.make("ctor", "Ok" if name == "ok_or" else "Some", *inner)
+            return good if held else self.t.make("ctor", "Err", *args) if name == "ok_or" else self.t.make("path", "None")
+        return self.t.make("method", name, receiver, *args)
 
     def _closure_call(self, name: str, closure: int, receiver: int, row: int, plain: list[int]) -> int:
         count = 1
@@ -2259,6 +2484,12 @@ class _TestRun:
         for child in body.named_children if body is not None else []:
             value = self._eval(child)
         return value
+
+
+def _turbofish(call: Node) -> str:
+    """The type that a call names as in `collect::<Vec<_>>()`."""
+    arguments = _child(_child(call, "function") or call, "type_arguments")
+    return _base_name(_text(arguments).strip("<> ")) if arguments is not None else ""
 
 
 def _returns_number(terms: _Terms, term: int) -> bool:
@@ -2499,8 +2730,11 @@ def _ignores_both(method: Item, index: _Index) -> bool:
 # -- answers that do not depend on the question -------------------------------------------------------------------------
 
 # A function with one of these is never said to ignore its input.
-HARD_TO_FOLLOW = ("for_expression", "while_expression", "loop_expression", "async_block",
+HARD_TO_FOLLOW = ("while_expression", "loop_expression", "async_block",
                   "abstract_type", "dynamic_type", "ERROR")  # fmt: skip
+CHOICES = ("if_expression", "match_expression", "return_expression", "break_expression", "continue_expression",
+           "try_expression", "closure_expression", "binary_expression")  # fmt: skip
+MAX_FIXED_ROUNDS = 4
 MAX_KEYS = 3  # inputs that a function may name before it counts as a look-up table
 
 
@@ -2539,15 +2773,44 @@ def _answers_regardless(body: _Body) -> bool:
     return True
 
 
+def _comes_to_one_value(body: _Body) -> bool:
+    """Whether the result is the same number whatever the parameters are: arithmetic that forgets them (`n * 0 + 55`).
+
+    Results that are chosen by conditions are never said to: sampling might miss the inputs that matter.
+    """
+    order = body.terms.reachable(body.result)
+    kinds = {_text(_child(parameter, "type")) for parameter in _parameters(body.item.node)}
+    if not kinds <= {*NUMBER_TYPES, *UNSIGNED_TYPES} or body.result in body.parameters:
+        return False
+    if any(body.terms.op(t) in ("ite", "and", "not", "eq", "lt", "is", "loop", "own", "fnref") for t in order):
+        return False
+    numbers = [v for v in map(body.terms.constant, order) if _is_number(v)] + list(SAMPLE_NUMBERS)
+    values = set()
+    for seed in range(SAMPLES):
+        inputs = {p: numbers[_draw(seed, p) % len(numbers)] for p in body.parameters}
+        values.add(repr(body.terms._assignment(order, seed, (), given=inputs)[body.result]))
+    return len(values) == 1
+
+
 def _fixed_functions(index: _Index) -> set[str]:
     """Signatures of the program's functions whose answer does not depend on what they are asked.
 
     A function without parameters is one only when it is a constant next to functions that have some: the decoy that
-    tests call instead of the solution.
+    tests call instead of the solution. Functions that ask only fixed functions are fixed, too.
     """
+    for _round in range(MAX_FIXED_ROUNDS):
+        found = _fixed_now(index)
+        if found <= index.fixed:
+            break
+        index.fixed |= found
+    return index.fixed
+
+
+def _fixed_now(index: _Index) -> set[str]:
+    """As `_fixed_functions`, with what is in `index.fixed` known already."""
     fuel = [FUEL]
     functions = [o for items in index.own.values() for o in items if not o.trait and _child(o.node, "return_type")]
-    functions = [o for o in functions if not any(n.type in HARD_TO_FOLLOW for n in _walk(o.node))]
+    functions = [o for o in functions if not any(_is_hard_to_follow(n) for n in _walk(o.node))]
     functions = [o for o in functions if not (_child(o.node, "type_parameters") and _has_node(o.node, "generic_function"))]
     functions = [o for o in functions if "&mut" not in "".join(map(_text, _parameters(o.node)))]
     fixed = set()
@@ -2559,9 +2822,18 @@ def _fixed_functions(index: _Index) -> set[str]:
         body = _read_body(item, index, fuel)
         if len(body.parameters) > 1 and body.result in body.parameters:
             index.projections[_signature(item, index.singletons)] = body.parameters.index(body.result)
-        if fuel[0] > 0 and _answers_regardless(body) and (asked or body.terms.plain[body.result]):
+        ignores = _answers_regardless(body) or _comes_to_one_value(body)
+        if fuel[0] > 0 and ignores and (asked or body.terms.plain[body.result]):
             fixed.add(_signature(item, index.singletons))
     return fixed
+
+
+def _is_hard_to_follow(node: Node) -> bool:
+    """Whether a node may make a result depend on more than the terms show: loops, but for a list of literals and no choice."""
+    if node.type != "for_expression":
+        return node.type in HARD_TO_FOLLOW
+    source = _child(node, "value")
+    return source is None or source.type != "array_expression" or any(n.type in CHOICES for n in _walk(node))
 
 
 def _has_node(node: Node, kind: str) -> bool:
@@ -2575,8 +2847,9 @@ def _is_trait(name: str, index: _Index) -> bool:
 def _names_its_inputs(body: _Body, asked: Sequence[tuple[int, ...]], asked_terms: _Terms, expected: Set[str]) -> bool:
     """Whether a function is a list of answers to exactly the inputs that the tests use.
 
-    Its result is literals chosen by comparing parameters with literals, no more than MAX_KEYS of them, each used as an
-    input by a test, and no test asks for anything else: then the tests cannot tell it from a real solution.
+    Its result is literals chosen by comparing parameters with literals (by `match`, `if`, or in a table), no more than
+    MAX_KEYS of them, each used as an input by a test, and no test asks for anything else: then the tests cannot tell it
+    from a real solution.
     """
     terms, keys, arms, stack = body.terms, set(), 0, [body.result]
     if not asked or terms.op(body.result) != "ite":
@@ -2597,8 +2870,26 @@ def _names_its_inputs(body: _Body, asked: Sequence[tuple[int, ...]], asked_terms
     if keys and arms <= MAX_KEYS and _answers_are_expected(body, asked_terms, expected):
         return True
     inputs = [{_shown(asked_terms, a) for call in calls for a in asked_terms.reachable(call)} for calls in asked]
-    known = all(keys & i or "('[]',)" in i for i in inputs)
+    known = all(keys & i or "('[]',)" in i for i in inputs) and not _asks_for_the_rest(body, asked, asked_terms)
     return bool(keys) and arms <= MAX_KEYS and all(any(k in i for i in inputs) for k in keys) and known
+
+
+def _asks_for_the_rest(body: _Body, asked: Sequence[tuple[int, ...]], asked_terms: _Terms) -> bool:
+    """Whether some call in the tests gets the answer that a list of answers has for everything else."""
+    order = body.terms.reachable(body.result)
+    for call in asked:
+        if len(call) != len(body.parameters) or not all(asked_terms.plain[a] for a in call):
+            continue
+        inputs = [asked_terms._sampled(a) for a in call]
+        if ("[]",) in inputs:
+            continue
+        values = body.terms._assignment(order, 0, (), given=dict(zip(body.parameters, inputs)))
+        rest = body.result
+        while body.terms.op(rest) == "ite" and not _truth(values[body.terms.children(rest)[0]]):
+            rest = body.terms.children(rest)[2]
+        if body.terms.op(rest) != "ite":
+            return True
+    return False
 
 
 def _answers_are_expected(body: _Body, asked_terms: _Terms, expected: Set[str]) -> bool:
@@ -2607,7 +2898,7 @@ def _answers_are_expected(body: _Body, asked_terms: _Terms, expected: Set[str]) 
     while body.terms.op(rest) == "ite":
         _, then, rest = body.terms.children(rest)
         answers.add(_shown(body.terms, then))
-    return answers <= expected and _shown(body.terms, rest) not in expected and "" not in answers
+    return answers <= expected - {""} and (not body.terms.plain[rest] or _shown(body.terms, rest) not in expected)
 
 
 def _compared_literals(terms: _Terms, condition: int, parameters: Sequence[int]) -> set[str] | None:
@@ -2623,6 +2914,8 @@ def _compared_literals(terms: _Terms, condition: int, parameters: Sequence[int])
             continue
         literals = [c for c in children if terms.plain[c]]
         others = [c for c in children if not terms.plain[c]]
+        if others and any(terms.op(t) in ("%", "/", "&", ">>") for t in terms.reachable(others[0])):
+            return None  # what sort of number it is, which many inputs share
         if op != "eq" or len(literals) != 1 or isinstance(terms.constant(literals[0]), bool):
             return None
         if terms.op(literals[0]) not in ("const", "list", "neg") or not set(parameters) & set(terms.reachable(others[0])):
@@ -2691,10 +2984,21 @@ def _without_hard_coded(tests: list[TestFn], goals: set[int], terms: _Terms, ind
     if not asked or any(signature not in named for signature in asked):
         return tests
     bodies = {signature: _read_body(named[signature], index, [FUEL]) for signature in asked}
+    if any(_panics_as_tested(body, index) for body in bodies.values()):
+        return tests
     if not all(_names_its_inputs(bodies[signature], calls, terms, expected) for signature, calls in asked.items()):
         return tests
     goals.clear()
     return [replace(test, counted=False, guard="hard_coded_answer") if test.counted else test for test in tests]
+
+
+def _panics_as_tested(body: _Body, index: _Index) -> bool:
+    """Whether a list of answers panics for everything else, and a `should_panic` test asks for that."""
+    rest = body.result
+    while body.terms.op(rest) == "ite":
+        rest = body.terms.children(rest)[2]
+    asks = any(item.has("should_panic") and body.item.name in _leaves(item.node) for item in index.tests)
+    return asks and body.terms.rows[rest][:2] == ("path", "!")
 
 
 def _test_guard(test: Item, checks: Sequence[_Check], terms: _Terms, index: _Index) -> str:

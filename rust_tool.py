@@ -49,7 +49,7 @@ import sandbox as sandboxes
 from rust_code import Program
 from sandbox import Completed, Limits
 
-JUDGE_VERSION = 1  # raise it when a rule changes what a program gets
+JUDGE_VERSION = 2  # raise it when a rule changes what a program gets
 OLDEST_RUSTC = (1, 85)  # the first whose standard library and harness were tried
 HARNESS_SOURCE = Path(__file__).with_name("judge_harness.rs")
 GATE_SOURCE = Path(__file__).with_name("judge_gate.rs")
@@ -61,7 +61,7 @@ MAX_MESSAGE_CHARS = 500
 TAIL_CHARS = 4000
 WALL_PER_CPU = 4.0  # wall-clock limits are this multiple of CPU limits, so that a busy machine changes no verdict
 GROUP_DEATH_S = 5.0  # that killed processes get to disappear
-SOLO_WAVE = 8  # tests of one program that run at once after one of them took the others' process with it
+SOLO_WAVE = 8  # processes of one program that run at once after a test took the others' process with it
 JOBS_BETWEEN_CANARIES = 512
 MIN_SCRATCH_BYTES = 512 * MIB
 
@@ -478,7 +478,7 @@ def _build_limits(timeout_s: float) -> Limits:
         file_bytes=256 * MIB,
         open_files=256,
         processes=128,
-        output_bytes=48 * MIB,  # 20,000 warnings; more than that ends the compilation
+        output_bytes=48 * MIB,  # 20,000 warnings
         tmp_bytes=256 * MIB,
     )
 
@@ -514,7 +514,8 @@ class _TestEnd:
     is_assertion: bool = False
     message: str = ""
     line: int | None = None
-    is_reached: bool = False  # it came as far as an assertion that counts
+    is_reached: bool = False  # it came as far as an assertion that counts, or got a wrong value
+    is_missing: bool = False  # one of the wrong values was a None or an Err
 
 
 @dataclass
@@ -562,7 +563,9 @@ class _Workshop:
     def instruments(self) -> re.Pattern[str]:
         """Matches what `instrumented` puts into a program."""
         crate = rf"::{self.gate_crate}::"
-        return re.compile(rf" (\{{ use {crate}.*?return value; \}} \}}|if {crate}gate\(\) \{{ return; \}}|{crate}\w+\(\);)")
+        return re.compile(
+            rf" (\{{ use {crate}.*?return value; \}} \}}|if {crate}gate\(\) \{{ return; \}}|{crate}\w+\(\);|impl {crate}Wrong for .*?/\* judge \*/)"
+        )
 
     @property
     def gate(self) -> Path:
@@ -607,7 +610,8 @@ class _Workshop:
         return path
 
     def _compile(self, folder: Path, compiler: Path, flags: Sequence[str]) -> _Compiled:
-        argv = [str(compiler), SOURCE_NAME, *DEV_PROFILE, *flags]
+        may_include = INCLUDING.search((folder / SOURCE_NAME).read_text("utf-8")) is not None
+        argv = [str(compiler), SOURCE_NAME, *DEV_PROFILE, *flags, *([f"--emit=dep-info={READ_FILES}"] if may_include else [])]
         done = self.box.build(argv, folder, self.build_limits, read_only=(self.sysroot,), env=CARGO_ENVIRONMENT)
         self._account(done)
         messages = _messages(done.stderr)
@@ -615,6 +619,10 @@ class _Workshop:
         is_disk_full = any("No space left on device" in m.diagnostic.message and not m.spans for m in messages if m.is_error)
         if is_disk_full or (done.exit_code not in (0, None) and not messages and not done.timed_out):
             raise InfraError(f"the compiler failed without a word: {done.stderr[-300:]!r}")
+        if may_include and done.exit_code == 0:
+            refused = _read_outside(folder)
+            messages += [_unreadable(path) for path in refused]
+            return _Compiled(not refused, False, messages, done.cpu_s)
         return _Compiled(done.exit_code == 0, done.timed_out, messages, done.cpu_s)
 
     def _account(self, done: Completed) -> None:
@@ -637,20 +645,26 @@ class _Workshop:
 
         `with_lints`: by clippy, every lint at most a warning, so that lints about test code stop nothing.
         """
-        flags = ["--test", "--emit=link", f"-o{BINARY_NAME}", "-Cprefer-dynamic", *self.link_flags]
+        flags = ["--test", f"--emit=link={BINARY_NAME}", "-Cprefer-dynamic", *self.link_flags]
         flags += [f"--sysroot={self.sysroot}", f"-Ldependency={self.sysroot / 'libtest'}"]
         flags += [f"--extern={self.gate_crate}={self.gate}"]
         if with_lints:
             return self._compile(folder, self.toolchain.clippy_driver, [*flags, "--cap-lints=warn"])
         return self._compile(folder, self.toolchain.rustc, flags)
 
-    def instrumented(self, program: Program, gates: bool) -> str | None:
-        """The source with marks at the assertions that count and, with `gates`, gates in the functions under test."""
+    def instrumented(self, program: Program, gates: bool, with_enums: bool = True) -> str | None:
+        """The source with marks at the assertions that count and, with `gates`, gates in the functions under test.
+
+        `with_enums`: wrong values of all its enums, too; else only of those whose every variant the program builds itself,
+        because no lint calls a variant unused that has been given a wrong value.
+        """
         stubbed = rust_code.panic_stubbed(program, mark_asserts=True)
         if stubbed is None:
             return None
         marked = stubbed.replace(rust_code.MARK, f" ::{self.gate_crate}::mark();")
-        return _with_gates(marked, self.gate_crate) if gates else marked.replace(rust_code.STUB, "")
+        if not gates:
+            return marked.replace(rust_code.STUB, "")
+        return _with_gates(_with_wrong_types(marked, self.gate_crate, with_enums), self.gate_crate)
 
     def run_tests(self, binary: Path, mode: str = "run", only: Sequence[int] | None = None) -> _HarnessRun:
         """One process of the test binary: all tests, or those whose index is in `only` (ascending).
@@ -678,6 +692,23 @@ class _Workshop:
         return _read_report(report, nonce, done)
 
 
+# What a program needs to have in it to make the compiler read another file.
+INCLUDING = re.compile(r"\b(include|include_str|include_bytes|path)\b")
+READ_FILES = "read-files.d"
+KERNEL_FOLDERS = ("/proc/", "/dev/", "/sys/")
+
+
+def _read_outside(folder: Path) -> list[str]:
+    """What the compiler read of the kernel's own files: one sandbox has them, the other not, and no program needs them."""
+    lines = (folder / READ_FILES).read_text("utf-8", "replace").splitlines()
+    paths = [os.path.normpath(folder / line[:-1].replace("\\ ", " ")) for line in lines if line.endswith(":")]
+    return [path for path in paths if path.startswith(KERNEL_FOLDERS) and not path.startswith(f"{folder}/")]
+
+
+def _unreadable(path: str) -> _Message:
+    return _Message(Diagnostic(None, "error", f"couldn't read `{path}`: it is no part of the program", None), ())
+
+
 def _with_gates(stubbed: str, crate: str) -> str:
     """Replace every stub by a gate for its function's return type, where that can be named in an expression."""
     root = tree_sitter.Parser(tree_sitter.Language(tree_sitter_rust.language())).parse(stubbed.encode()).root_node
@@ -688,21 +719,31 @@ def _with_gates(stubbed: str, crate: str) -> str:
         at = data.find(stub, body.start_byte, body.end_byte)
         if at < position:
             continue
-        returns = node.child_by_field_name("return_type")
-        pieces += [data[position:at], _gate_for(returns, crate).encode()]
+        gate = f" ::{crate}::stub();" if _is_next(node) else _gate_for(node.child_by_field_name("return_type"), crate)
+        pieces += [data[position:at], gate.encode()]
         position = at + len(stub)
     return b"".join([*pieces, data[position:]]).replace(stub, f" ::{crate}::stub();".encode()).decode()
 
 
+def _is_next(function: tree_sitter.Node) -> bool:
+    """Whether this is `Iterator::next`: no end of wrong values is a loop without end."""
+    block = function.parent.parent if function.parent is not None else None
+    trait = block.child_by_field_name("trait") if block is not None and block.type == "impl_item" else None
+    return _name(function) == "next" and trait is not None and trait.text.split(b"<")[0].endswith(b"Iterator")
+
+
 def _functions(root: tree_sitter.Node) -> list[tree_sitter.Node]:
     """Functions with a body, in source order, outer before inner."""
-    found, stack = [], [root]
+    return [node for node in _walk(root) if node.type == "function_item" and node.child_by_field_name("body") is not None]
+
+
+def _walk(root: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
+    """The node and everything below it, in source order."""
+    stack = [root]
     while stack:
         node = stack.pop()
-        if node.type == "function_item" and node.child_by_field_name("body") is not None:
-            found.append(node)
+        yield node
         stack.extend(reversed(node.children))
-    return found
 
 
 def _gate_for(returns: tree_sitter.Node | None, crate: str) -> str:
@@ -713,6 +754,85 @@ def _gate_for(returns: tree_sitter.Node | None, crate: str) -> str:
         return f" ::{crate}::stub();"
     text = " ".join(text.split())
     return f" {{ use ::{crate}::Unknown as _; if let Some(value) = ::{crate}::Gate::<{text}>::NEW.value() {{ return value; }} }}"
+
+
+def _with_wrong_types(source: str, crate: str, with_enums: bool) -> str:
+    """Give the program's own types that its functions return, if only as a part, an `impl Wrong` each."""
+    root = tree_sitter.Parser(tree_sitter.Language(tree_sitter_rust.language())).parse(source.encode()).root_node
+    found = [node for node in _walk(root) if node.type in ("struct_item", "enum_item") and not _is_conditional(node)]
+    types = {_name(node): node for node in found if with_enums or node.type == "struct_item" or _builds_all(root, node)}
+    texts = [node.child_by_field_name("return_type") for node in _functions(root)]
+    wanted = set(types) if b"Self" in b"".join(t.text for t in texts if t) else set()
+    fresh = {word for text in texts if text for word in _identifiers(text)} & set(types)
+    while fresh:
+        wanted |= fresh
+        fresh = {word for name in fresh for word in _identifiers(types[name])} & set(types) - wanted
+    data, pieces, position = source.encode(), [], 0
+    for node in sorted((types[name] for name in wanted), key=lambda node: node.end_byte):
+        pieces += [data[position : node.end_byte], _wrong_impl(node, crate).encode()]
+        position = node.end_byte
+    return b"".join([*pieces, data[position:]]).decode()
+
+
+def _name(node: tree_sitter.Node) -> str:
+    return node.child_by_field_name("name").text.decode()
+
+
+def _is_conditional(node: tree_sitter.Node) -> bool:
+    """Whether parts of a type depend on the configuration, or on parameters."""
+    return node.child_by_field_name("type_parameters") is not None or b"cfg" in node.text
+
+
+def _builds_all(root: tree_sitter.Node, enum: tree_sitter.Node) -> bool:
+    """Whether every variant is named in an expression outside the test modules (by its whole path)."""
+    modules, others = _split_items(root)
+    variants = {f"{_name(enum)}::{_name(child)}" for child in _walk(enum) if child.type == "enum_variant"}
+    paths = (node for item in others for node in _walk(item) if node.type == "scoped_identifier" and not _is_in_pattern(node))
+    return variants <= {"".join(node.text.decode().split()) for node in paths}
+
+
+def _is_in_pattern(node: tree_sitter.Node) -> bool:
+    while node.parent is not None and not node.type.endswith(("_expression", "block")):
+        if node.type.endswith("pattern") or (node.parent.type == "match_arm" and node.type != "match_block"):
+            return node.type.endswith("pattern")
+        node = node.parent
+    return False
+
+
+def _wrong_impl(node: tree_sitter.Node, crate: str) -> str:
+    """`impl Wrong` for a struct or enum; nothing for one that holds nothing."""
+    body = node.child_by_field_name("body")
+    if node.type == "enum_item":
+        variants = [child for child in body.named_children if child.type == "enum_variant"]
+        arms = [f"{n} => {_wrong_fields(f'Self::{_name(v)}', v.child_by_field_name('body'), crate)}" for n, v in enumerate(variants)]
+        value = f"match k % {len(variants)} {{ {', '.join(arms)}, _ => return None }}" if 0 < len(variants) < 256 else ""
+    else:
+        value = _wrong_fields("Self", body, crate) if body is not None and body.named_child_count else ""
+    if not value:
+        return ""
+    uses = f"#[allow(unused_imports)] use {{::{crate}::Unknown as _, ::core::option::Option::{{Some, None}}}};"
+    head = f"impl ::{crate}::Wrong for {_name(node)} {{ fn wrong(k: ::core::primitive::u8) -> ::core::option::Option<Self>"
+    return f" {head} {{ {uses} Some({value}) }} }} /* judge */"
+
+
+def _wrong_fields(constructor: str, body: tree_sitter.Node | None, crate: str) -> str:
+    """A constructor with a wrong value for every field, another number each."""
+    if body is None:
+        return constructor
+    named = [child for child in body.named_children if child.type == "field_declaration"]
+    types = [f.child_by_field_name("type") for f in named] if named else [t for t in body.named_children if _is_type(t)]
+    values = [f"::{crate}::Gate::<{_one_line(t)}>::NEW.part(k + {n % 4})?" for n, t in enumerate(types)]
+    if body.type == "ordered_field_declaration_list":
+        return f"{constructor}({', '.join(values)})"
+    return f"{constructor} {{ {', '.join(f'{_name(f)}: {value}' for f, value in zip(named, values))} }}"
+
+
+def _is_type(node: tree_sitter.Node) -> bool:
+    return node.type not in ("visibility_modifier", "attribute_item", "line_comment", "block_comment")
+
+
+def _one_line(node: tree_sitter.Node) -> str:
+    return " ".join(node.text.decode().split())
 
 
 def _denied_lints(toolchain: Toolchain) -> frozenset[str]:
@@ -795,11 +915,12 @@ def _read_report(report: str, nonce: str, done: Completed) -> _HarnessRun:
 
 
 def _read_end(words: Sequence[str]) -> _TestEnd:
-    status, is_reached, line = words[0], words[1] == "1", int(words[2])
+    status, reached, line = words[0], int(words[1]), int(words[2])
     text = bytes.fromhex(words[3]).decode("utf-8", "replace")[:MAX_MESSAGE_CHARS]
     if status == "ok":
-        return _TestEnd("ok", is_reached=is_reached)
-    return _TestEnd("failed", status == "asserted" or text.startswith("assertion "), text, line or None, is_reached)
+        return _TestEnd("ok", is_reached=reached > 0, is_missing=reached > 1)
+    is_assertion = status == "asserted" or text.startswith("assertion ")
+    return _TestEnd("failed", is_assertion, text, line or None, reached > 0, reached > 1)
 
 
 
@@ -1146,7 +1267,7 @@ class Judge:
         """Build the test binary, instrumented when that compiles and as it is otherwise."""
         may_gate = re.search(r"\bconst\s+(async\s+|unsafe\s+|extern\s+\S*\s*)*fn\b", program.source) is None
         for gates in (True, False) if may_gate else (False,):
-            source = self._workshop.instrumented(program, gates)
+            source = self._workshop.instrumented(program, gates, with_enums=not with_lints)
             if source is None:
                 break
             _write_source(work.folder, source)
@@ -1268,10 +1389,10 @@ class Judge:
         """Whether all counted tests in which a function returned a wrong value pass nevertheless, whatever the value.
 
         Where no wrong value was returned, or the process died of one, there is no opinion against the tests. Neither is
-        a failure of the test's own arithmetic ("attempt to divide by zero") one in their favour.
+        a failure of what the test does with the value (`max().unwrap()` of an empty list) one in their favour.
         """
         run = self._workshop.run_tests(binary, "wrong", counted)
-        tried = [end for end in run.all_ends if end.is_reached and not end.message.startswith("attempt to ")]
+        tried = [end for end in run.all_ends if end.is_reached and not _is_stumble(end)]
         return run.was_done and bool(tried) and all(end.status == "ok" for end in tried)
 
     def _stub_binary(self, work: _Work, program: Program) -> Path | None:
@@ -1283,23 +1404,26 @@ class Judge:
         return folder / BINARY_NAME if self._workshop.build_tests(folder).passed else None
 
     def _run_all(self, binary: Path, mode: str = "run", only: Sequence[int] | None = None) -> _Outcome:
-        """Every test's end: all in one process first, and what that process left unsettled each in one of its own."""
+        """Every test's end: all in one process first; what a dying process left unsettled goes on in a few others."""
         run = self._workshop.run_tests(binary, mode, only)
         if not run.names and b"error while loading shared libraries" in run.completed.stderr:
             raise InfraError(f"the test binary cannot be loaded: {run.completed.stderr[-300:]!r}")
         outcome = _Outcome(run.names, run.ignored, run.ends, run.should_panic)
         outcome.take(run)
         wanted = only if only is not None else range(len(run.names))
-        left = [index for index in wanted if index not in run.ignored and index not in outcome.ends]
-        while left:
-            wave, left = left[:SOLO_WAVE], left[SOLO_WAVE:]
-            solos = self._solo_pool.map(lambda index: self._workshop.run_tests(binary, mode, [index]), wave)
-            for index, solo in zip(wave, solos, strict=True):
-                outcome.take(solo, index)
-            if all(outcome.ends[index].status == "timeout" for index in wave) and len(wave) == SOLO_WAVE:
-                outcome.ends |= {index: _TestEnd("timeout") for index in left}
-                left = []
-        return outcome
+        while True:
+            left = [index for index in wanted if index not in run.ignored and index not in outcome.ends]
+            if not left:
+                return outcome
+            size = -(-len(left) // SOLO_WAVE)
+            wave = [left[at : at + size] for at in range(0, len(left), size)]
+            runs = list(self._solo_pool.map(lambda batch: self._workshop.run_tests(binary, mode, batch), wave))
+            for batch, part in zip(wave, runs, strict=True):
+                is_alone = len(batch) == 1 or (part.running is None and not part.ends and not part.was_done)
+                outcome.take(part, batch[0] if is_alone else None)
+            timeouts = [batch for batch in wave if outcome.ends.get(batch[0], _TestEnd("ok")).status == "timeout"]
+            if len(timeouts) == len(wave) == SOLO_WAVE:
+                outcome.ends |= {index: _TestEnd("timeout") for index in left if index not in outcome.ends}
 
 
 class _Outcome:
@@ -1360,6 +1484,19 @@ class _Outcome:
             for index, end in sorted(self.ends.items())
             if end.status != "ok"
         ]
+
+
+# How the panics of std begin that are about handling a value, not about what it is.
+STUMBLES = ("attempt to ", "index out of bounds", "range ", "slice index ", "mid > len", "byte index ", "start byte index ",
+            "end byte index ", "copy_from_slice", "source slice length", "removal index ", "swap_remove index ", "insertion index ",
+            "`at` split index ", "chunk size must", "window size must")  # fmt: skip
+
+
+def _is_stumble(end: _TestEnd) -> bool:
+    """Whether a test failed over a wrong value before it judged it."""
+    if end.message.startswith("called `Option::unwrap()` on a `None`"):
+        return not end.is_missing  # the function gave none
+    return end.message.startswith(STUMBLES)
 
 
 def _may_vanish_under_test(built: _Compiled, source: str) -> bool:
@@ -1464,12 +1601,9 @@ def _without_use(text: str) -> str:
 
 
 def _identifiers(node: tree_sitter.Node) -> Iterator[str]:
-    stack = [node]
-    while stack:
-        current = stack.pop()
+    for current in _walk(node):
         if current.type in ("identifier", "type_identifier"):
             yield current.text.decode()
-        stack.extend(current.children)
 
 
 def _needs_code(source: str) -> bool:

@@ -85,7 +85,10 @@ class SandboxUnavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one command may use. All are enforced by the kernel on the command itself, except wall_s and output_bytes."""
+    """What one command may use. All are enforced by the kernel on the command itself, except wall_s and output_bytes.
+
+    Too much output does not end a command: how it ends would depend on who reads it how fast.
+    """
 
     cpu_s: float = 10.0  # CPU seconds of one process, rounded up to whole seconds
     wall_s: float = 40.0  # seconds until the whole tree is killed
@@ -93,7 +96,7 @@ class Limits:
     file_bytes: int = 16 * MIB  # size of one file written
     open_files: int = 64  # descriptors of one process
     processes: int = 128  # processes and threads together
-    output_bytes: int = 1 * MIB  # kept of stdout and of stderr, each; more gets the tree killed
+    output_bytes: int = 1 * MIB  # kept of stdout and of stderr, each; more is read and thrown away
     tmp_bytes: int = 64 * MIB  # the temporary folder of the run phase
 
     def __post_init__(self) -> None:
@@ -125,7 +128,7 @@ class Completed:
     timed_out: bool  # by the clock or by CPU time
     stdout: bytes  # the first output_bytes
     stderr: bytes
-    truncated: bool  # it wrote more, and was killed for it
+    truncated: bool  # it wrote more
     duration_s: float
     cpu_s: float  # of the whole tree
     spawn_error: str | None  # it was never started, or the launcher died: the machine's fault, not the command's
@@ -431,7 +434,10 @@ def _bwrap_view(readable: Sequence[str]) -> list[str]:
             arguments += ["--symlink", os.readlink(path), path]
         else:
             arguments += ["--ro-bind", path, path]
-    return [*arguments, "--dev-bind", "/dev/null", "/dev/null", "--proc", "/proc"]
+    arguments += ["--dev-bind", "/dev/null", "/dev/null", "--proc", "/proc"]
+    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):  # as Landlock leaves them
+        arguments += ["--symlink", "/proc/self/fd" + target, "/dev/" + name]
+    return arguments
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -467,11 +473,12 @@ class _Call:
         self._reply.close()
 
     def result(self, started: float) -> Completed:
-        """Waits, reading at most `output_bytes` of each stream; more than that gets the tree killed."""
+        """Waits, keeping at most `output_bytes` of each stream."""
         try:
-            ending, truncated = self._wait(started + self._limits.wall_s + REPLY_GRACE_S)
+            ending = self._wait(started + self._limits.wall_s + REPLY_GRACE_S)
         finally:
             streams = [b"".join(chunks)[: self._limits.output_bytes] for chunks in self._outputs.values()]
+            truncated = any(size > self._limits.output_bytes for size in self._sizes.values())
             self._close()
         duration_s = time.monotonic() - started
         if ending is None:
@@ -489,15 +496,15 @@ class _Call:
             exit_code, by_signal, too_long or out_of_cpu, *streams, truncated, duration_s, ending["cpu_s"], None
         )  # fmt: skip
 
-    def _wait(self, give_up: float) -> tuple[dict | None, bool]:
-        ending, truncated, is_over = None, False, False
+    def _wait(self, give_up: float) -> dict | None:
+        ending, is_over = None, False
         poller = select.poll()
         for descriptor in (*self._outputs, self._reply.fileno()):
             poller.register(descriptor, select.POLLIN)
         n_open = len(self._outputs)
         while n_open or not is_over:
             events = poller.poll(max(0.0, give_up - time.monotonic()) * 1000)
-            if not events:
+            if not events or time.monotonic() > give_up:
                 break
             for descriptor, _ in events:
                 if descriptor == self._reply.fileno():
@@ -508,10 +515,7 @@ class _Call:
                 elif not self._read_output(descriptor):
                     poller.unregister(descriptor)
                     n_open -= 1
-                    if self._sizes[descriptor] > self._limits.output_bytes:
-                        truncated = True
-                        self._cancel()
-        return ending, truncated
+        return ending
 
     def _read_reply(self, ending: dict | None) -> tuple[dict | None, bool]:
         """A child that could not become the command says so first; the first word counts."""
@@ -525,15 +529,10 @@ class _Call:
 
     def _read_output(self, descriptor: int) -> bool:
         chunk = os.read(descriptor, CHUNK)
-        self._outputs[descriptor].append(chunk)
+        if self._sizes[descriptor] <= self._limits.output_bytes:
+            self._outputs[descriptor].append(chunk)
         self._sizes[descriptor] += len(chunk)
-        return bool(chunk) and self._sizes[descriptor] <= self._limits.output_bytes
-
-    def _cancel(self) -> None:
-        try:
-            self._reply.shutdown(socket.SHUT_WR)  # a message left unread at its end would cost us the answer
-        except OSError:
-            pass  # it is over already
+        return bool(chunk)
 
 
 def _decode(status: int) -> tuple[int | None, int | None]:

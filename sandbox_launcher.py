@@ -661,7 +661,7 @@ class Launcher:
             os.makedirs(os.path.dirname(slot.path + path), exist_ok=True)
             os.link(self._shared_copy(path), slot.path + path)
         link_or_copy(request["binary"], slot.path + "/program", 0o755)
-        if self.tier == "landlock" and "mount" in self.powers and slot.tmp_bytes != request["tmp_bytes"]:
+        if "mount" in self.powers and slot.tmp_bytes != request["tmp_bytes"]:
             self._mount_tmp(slot, request["tmp_bytes"])
         plan.program = plan.keep(os.open(slot.path + "/program", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
 
@@ -757,7 +757,13 @@ class Launcher:
         argv = [self.config["bwrap"], *BWRAP_ALWAYS, "--seccomp", str(given[0]), "--json-status-fd", str(given[1])]
         if job.slot:
             folder = "/tmp"
-            argv += ["--ro-bind", job.slot.path, "/", "--size", str(request["tmp_bytes"]), "--tmpfs", "/tmp"]
+            argv += ["--ro-bind", job.slot.path, "/"]
+            if job.slot.tmp_bytes is None:
+                argv += ["--size", str(request["tmp_bytes"]), "--tmpfs", "/tmp"]
+            else:  # as large, and with a limit on the number of files
+                argv += ["--bind", job.slot.tmp, "/tmp"]
+                if plan.uid is not None:
+                    os.chown(job.slot.tmp, plan.uid, plan.uid)
         else:
             folder = request["cwd"]
             shown = [word for path in request["read_only"] for word in ("--ro-bind", path, path)]
@@ -1087,7 +1093,7 @@ def enter_namespaces(tier):
     become_first_process()
     if tier == "bwrap":  # it looks its own processes up by number
         checked(LIBC.mount(b"proc", b"/proc", b"proc", ctypes.c_ulong(0), None), "mount /proc")
-        return ["pid"]
+        return ["mount", "pid"]
     return ["mount", "net", "pid"]
 
 
