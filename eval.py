@@ -3,12 +3,16 @@
     python eval.py --model BASE --adapter RUN_DIR --tasks FILE_OR_HUB_ID --output_dir OUT --num_samples 4
     python eval.py --api_base http://localhost:8000/v1 --model NAME --tasks FILE --output_dir OUT
     python eval.py --completions FILE.jsonl|.parquet --output_dir OUT      # grade what exists; no model is loaded
+    python eval.py --completions RUN_DIR --rewards NAME=WEIGHT ... --output_dir OUT   # a training trace under other rewards
     python eval.py --compare OUT_A OUT_B                                   # saved results side by side; no model either
 
 Writes OUT/results.jsonl (one graded completion per line: by row, task, sample; or in input order), results.parquet,
 summary.json, table.md, chart.png and run.json (the protocol). Killed at any point, the same command goes on where it
 stopped. Rates are means over graded completions; pass@k is the unbiased estimator; intervals are 95 % percentile bootstraps
 over tasks (all samples of a task are drawn together), and so are the paired differences between rows.
+
+The trace of a training run (its folder, or trace*.jsonl[.gz]) is graded again with what was traced put beside it: rewards,
+ranks within groups, groups without signal, verdicts. Steps that a resumed run did again are left out.
 
 Not guaranteed: intervals say nothing about other tasks than these, and a rate of exactly 0 or 100 % gets an empty interval.
 `duration_s` differs between runs; everything else in results.jsonl is byte-equal when decoding is greedy on one machine.
@@ -45,10 +49,10 @@ from generate import (
     resolve_adapter,
     weights_hash,
 )
-from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text
-from rust_tool import Judge, ToolchainError
+from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text, weighted_sum
+from rust_tool import JUDGE_VERSION, Judge, ToolchainError
 from sandbox import SandboxUnavailable
-from traces import SCHEMA_VERSION, TraceWriter, cut_torn_line
+from traces import SCHEMA_VERSION, TraceError, TraceWriter, cut_torn_line, iter_trace, load_trace, trace_files
 
 CONFIDENCE = 0.95
 BOOTSTRAP_SEED = 20_240_229  # fixed: the same results always print the same interval
@@ -60,6 +64,24 @@ MIN_GRADED_FOR_INFRA_STOP = 64
 TOP_CODES = 10
 MIN_ASSERTS = 2  # distinct assertions that make "tests with asserts"
 PARTIAL_FILES = ("completions.partial.jsonl", "results.partial.jsonl")
+EVAL_REWARDS = (*DEFAULT_REWARDS, "hidden_tests_reward=2")
+HIDDEN_REWARD = "hidden_tests_reward"
+# What a trace says of a verdict, and what is compared when it is graded again.
+VERDICT_FIELDS = (
+    "build_passed",
+    "clippy_passed",
+    "test_passed",
+    "honest_tests",
+    "guard",
+    "hidden_passed",
+    "hidden_total",
+    "error_kind",
+)
+RECORDED_FIELDS = (
+    *VERDICT_FIELDS, "schema_version", "completion", "program", "clippy_warnings", "tests", "diagnostics", "n_asserts", "duration_s",
+)  # fmt: skip
+RECORDED_BATCH = 512  # lines written at once when nothing is compiled
+REWARD_DIGITS = 9  # two sums of the same rewards may differ in the last bits
 
 
 class EvalError(RuntimeError):
@@ -74,6 +96,7 @@ USER_ERRORS = (
     ToolchainError,
     SandboxUnavailable,
     task_sets.TaskError,
+    TraceError,
     doctor.MachineError,
     OSError,
 )
@@ -96,7 +119,11 @@ class EvalArguments:
     row_names: list[str] = field(
         default_factory=list, metadata={"help": "Names of the rows, baseline first, instead of the folders'."}
     )
-    tasks: str | None = field(default=None, metadata={"help": "Prompts: .jsonl, .json or .parquet file, or hub dataset id."})
+    tasks: str | None = field(
+        default=None,
+        metadata={"help": "Prompts: .jsonl, .json or .parquet file, or hub dataset id. With --completions: gives by task id the "
+                  "prompts and hidden tests that the file lacks."},
+    )  # fmt: skip
     tasks_split: str = field(default="train", metadata={"help": "Split of a hub dataset."})
     task_ids: str | None = field(
         default=None, metadata={"help": "Only these tasks: FILE.json:KEY, or a file with one id per line."}
@@ -109,7 +136,14 @@ class EvalArguments:
     )  # fmt: skip
     k: list[int] = field(default_factory=list, metadata={"help": "Report hidden-test pass@k for these k (default: 1)."})
     completions: str | None = field(
-        default=None, metadata={"help": "Grade this .jsonl or .parquet file of existing completions."}
+        default=None,
+        metadata={
+            "help": "Grade this .jsonl or .parquet file of existing completions, or the trace of a training run (its folder)."
+        },
+    )
+    reuse_verdicts: bool = field(
+        default=False,
+        metadata={"help": "A trace only: keep the recorded verdicts and rewards, and change only weights. Nothing is compiled."},
     )
     compare: list[str] = field(default_factory=list, metadata={"help": "Put the rows of these results folders side by side."})
     prompt_column: str | None = field(default=None, metadata={"help": "Column that holds the prompt."})
@@ -123,7 +157,7 @@ class EvalArguments:
         default=None, metadata={"help": "File with the system prompt (default: system_prompt.txt); none for none."}
     )
     rewards: list[str] = field(
-        default_factory=lambda: [*DEFAULT_REWARDS, "hidden_tests_reward=2"],
+        default_factory=lambda: list(EVAL_REWARDS),
         metadata={"help": "Reward functions to record, as name=weight."},
     )
     judge_workers: int | None = field(default=None, metadata={"help": "Programs graded at once (default: all cores)."})
@@ -164,6 +198,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[EvalArguments, Sampling
         raise EvalError("--output_dir is missing: where should the results go?")
     if args.model and not args.tasks:
         raise EvalError("--tasks is missing: a .jsonl, .json or .parquet file, or a hub dataset id")
+    if args.reuse_verdicts and not args.completions:
+        raise EvalError("--reuse_verdicts needs --completions, the trace of a training run")
     if args.adapter and not args.model:
         raise EvalError("--adapter needs --model, the base it was trained on")
     if any(k < 1 for k in args.k):
@@ -369,11 +405,9 @@ class TasksHash:
         return self._digest.hexdigest()
 
 
-def judge_protocol(judge: Judge) -> dict:
-    """What of the judge decides verdicts: its version, the toolchain, the limits; not how many workers or which sandbox tier."""
-    return {
-        key: value for key, value in judge.describe().items() if key not in {"workers", "sandbox", "scratch_dir", "cache_size"}
-    }
+def judge_protocol(judge: dict) -> dict:
+    """What of a judge's description decides verdicts: version, toolchain, limits; not how many workers or which sandbox tier."""
+    return {key: value for key, value in judge.items() if key not in {"workers", "sandbox", "scratch_dir", "cache_size"}}
 
 
 def sampling_protocol(sampling: SamplingArguments) -> dict:
@@ -600,7 +634,7 @@ class Session:
             start = time.monotonic()
             answers = [self.generated[key] for key in keys]
             tasks = [by_id[task_id] for _, task_id, _ in keys]
-            graded = rewards.grade(tasks, [answer["completion"] for answer in answers])
+            graded = grade_all(rewards, tasks, [answer["completion"] for answer in answers])
             watch.check(graded)
             records = [eval_record(g, task, a) for g, task, a in zip(graded, tasks, answers, strict=True)]
             writer.write(records)
@@ -660,6 +694,23 @@ def progress(batches: Iterable[Sequence], total: int, what: str) -> Iterator[Any
         for batch in batches:
             yield batch
             bar.update(len(batch))
+
+
+def grade_all(rewards: RewardSet, tasks: Sequence[dict], completions: Sequence[str]) -> list[dict]:
+    """Graded completions of tasks, in order, with every reward: users' own functions are called as in training.
+
+    They get conversations (of the user's turn and the answer), `graded`, and the columns of train.py's rows. Raises RewardError.
+    """
+    columns = {name: [task.get(name) for task in tasks] for name in ("task_id", "tests", "entry_point")}
+    columns["user_prompt"] = [task.get("prompt") or "" for task in tasks]
+    others = ({key: value for key, value in task.items() if key not in task_sets.TASK_COLUMNS} for task in tasks)
+    columns["other_columns"] = [json.dumps(other) for other in others]
+    prompts = [task_sets.build_messages(prompt, "") for prompt in columns["user_prompt"]]
+    answers = [[{"role": "assistant", "content": completion}] for completion in completions]
+    graded = rewards.grade_batch(prompts, answers, columns)
+    for function in rewards.functions:  # the built-in ones only read what is there
+        function(prompts=prompts, completions=answers, **columns)
+    return graded
 
 
 def judge_batch(rewards: RewardSet) -> int:
@@ -735,7 +786,7 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
             "n_tasks": len(tasks),
             "system_prompt_hash": text_hash(task_sets.read_system_prompt(args.system_prompt)),
             "sampling": sampling_protocol(sampling),
-            "judge": judge_protocol(judge),
+            "judge": judge_protocol(judge.describe()),
         }
         run = {"seed": sampling.seed, "rewards": rewards.weights}
         folder = Path(args.output_dir)
@@ -754,6 +805,89 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
 # ---------------------------------------------------------------------------------------------------------------------
 # Completions that already exist
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Input:
+    """Completions that exist already.
+
+    began: of a training trace, the first step of each attempt; None for any other file.
+    tasks: task id -> task row of --tasks, for what the completions do not hold themselves.
+    """
+
+    path: Path
+    began: dict[int, int] | None = None
+    tasks: dict[str, dict] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What the rows of the table are called when the file does not say."""
+        return self.path.resolve().name if self.path.is_dir() else Path(self.path.name.removesuffix(".gz")).stem
+
+    def rows(self) -> Iterator[tuple[str, dict]]:
+        """Yield (place, row) in file order; of a trace, what no later attempt superseded."""
+        return iter_input(self.path) if self.began is None else iter_traced(self.path, self.began)
+
+    def sha256(self) -> str:
+        """Hash (hex) of the file, or of every file of the trace."""
+        if not self.path.is_dir():
+            return file_hash(self.path)
+        return text_hash(" ".join(file_hash(path) for path in trace_files(self.path)))
+
+
+def open_input(args: EvalArguments) -> Input:
+    """What --completions names, recognised by its contents, and the tasks of --tasks. Raises EvalError, TraceError or TaskError."""
+    path = Path(args.completions)
+    is_packed = path.name.endswith(".jsonl.gz")
+    if not path.is_dir() and path.suffix not in {".jsonl", ".parquet"} and not is_packed:
+        raise EvalError(f"--completions {path}: expected a .jsonl or .parquet file, or the run folder or trace of a training run")
+    if not path.exists():
+        raise EvalError(f"--completions {path}: no such file")
+    tasks = {}
+    if args.tasks:
+        columns = {name: getattr(args, f"{name}_column") for name in ("prompt", "tests", "task_id", "entry_point")}
+        tasks = {task["task_id"]: task for task in task_sets.load_tasks(args.tasks, split=args.tasks_split, columns=columns)}
+    is_trace = path.is_dir() or (path.suffix != ".parquet" and _is_traced(next(iter_trace(path), {})))
+    if not is_trace and (is_packed or args.reuse_verdicts):
+        what = "--reuse_verdicts needs" if args.reuse_verdicts else "a .jsonl.gz file has to be"
+        raise EvalError(f"--completions {path}: {what} the trace of a training run, and its first line is none")
+    return Input(path, attempts_began(path) if is_trace else None, tasks)
+
+
+def _is_traced(record: dict) -> bool:
+    """Whether this is a line of a training trace: it belongs to a step and a group, and was paid."""
+    return isinstance(record.get("step"), int) and isinstance(record.get("rewards"), dict) and record.get("group_id") is not None
+
+
+def attempts_began(path: Path) -> dict[int, int]:
+    """First step of every attempt of a trace. Says on stderr how many lines are no graded completions. Raises TraceError."""
+    skipped = load_trace(path, columns=("step",)).attrs
+    for count, what in (
+        (skipped["unreadable_lines"], "cannot be read"),
+        (skipped["other_versions"], "are of another schema version"),
+    ):
+        if count:
+            print(f"note: {count} lines of {path} {what} and are left out", file=sys.stderr)
+    began: dict[int, int] = {}
+    for record in filter(_is_readable, iter_trace(path)):
+        attempt = record.get("attempt") or 0
+        began[attempt] = min(record["step"], began.get(attempt, record["step"]))
+    return began
+
+
+def _is_readable(record: dict) -> bool:
+    return _is_traced(record) and record.get("schema_version", SCHEMA_VERSION) == SCHEMA_VERSION
+
+
+def iter_traced(path: Path, began: dict[int, int]) -> Iterator[tuple[str, dict]]:
+    """Yield (place, row) of a trace, superseded lines left out; what was traced goes to the column `before`."""
+    for number, record in enumerate(filter(_is_readable, iter_trace(path)), start=1):
+        attempt = record.get("attempt") or 0
+        if any(other > attempt and first <= record["step"] for other, first in began.items()):
+            continue
+        columns = record["columns"] if isinstance(record.get("columns"), dict) else {}
+        before = {name: record.get(name) for name in ("reward", "rewards", *VERDICT_FIELDS)}
+        yield f"{path}, graded completion {number}", {"prompt": None} | columns | record | {"before": before}
 
 
 def iter_input(path: Path, batch_rows: int = 512) -> Iterator[tuple[str, dict]]:
@@ -802,10 +936,13 @@ def _text(value: Any, what: str, where: str) -> str:
     raise EvalError(f"{where}: {what} must be text or a list of messages, found {type(value).__name__}")
 
 
-def read_completion(where: str, row: dict, args: EvalArguments) -> tuple[dict, str, dict]:
-    """One input row -> (task, completion, the columns that pass through). Raises EvalError."""
+def read_completion(where: str, row: dict, args: EvalArguments, known: dict[str, dict]) -> tuple[dict, str, dict]:
+    """One input row -> (task, completion, the columns that pass through). `known`: task rows by id. Raises EvalError."""
     names = {name: args.column(name) for name in ("prompt", "completion", "tests", "task_id", "entry_point")}
-    for name in ("prompt", "completion", *(name for name in names if getattr(args, f"{name}_column"))):
+    if known:  # the column flags are about the task file
+        names = {name: name for name in names} | {"completion": args.column("completion")}
+        row = {"prompt": None} | row
+    for name in ("prompt", "completion", *(name for name in names if getattr(args, f"{name}_column") and not known)):
         if names[name] not in row:
             raise EvalError(
                 f"{where}: no column {names[name]!r}; found {', '.join(map(str, row)) or 'none'} (see --{name}_column)"
@@ -827,32 +964,76 @@ def read_completion(where: str, row: dict, args: EvalArguments) -> tuple[dict, s
         "tests": tests,
         "entry_point": entry_point if isinstance(entry_point, str) else None,
     }
+    if known:
+        task = _joined(where, task, known, args)
+    if isinstance(row.get("columns"), dict):  # the other columns of a traced task, for users' own reward functions
+        task = {key: _as_json(value) for key, value in row["columns"].items()} | task
     passed_through = {key: _as_json(value) for key, value in row.items() if key not in names.values()}
     return task, _text(row[names["completion"]], names["completion"], where), passed_through
 
 
-def survey(path: Path, args: EvalArguments) -> tuple[int, TasksHash]:
-    """Read the whole file once, before anything is graded -> (rows, their tasks). Raises EvalError for the first bad row."""
-    if path.suffix not in {".jsonl", ".parquet"}:
-        raise EvalError(f"--completions {path}: expected a .jsonl or .parquet file")
-    if not path.is_file():
-        raise EvalError(f"--completions {path}: no such file")
+def _joined(where: str, task: dict, known: dict[str, dict], args: EvalArguments) -> dict:
+    """The task with prompt and hidden tests from --tasks where it has none itself. Raises EvalError when it is not there."""
+    found, needs_tests = known.get(task["task_id"]), not task["tests"] and args.hidden_tests != "off"
+    lacks = "prompt" if not task["prompt"] else "hidden tests" if needs_tests and _asks_hidden(args) else None
+    if found is None and lacks:
+        first = next(iter(known))
+        raise EvalError(
+            f"{where}: task {task['task_id']!r} has no {lacks} here and is not in {args.tasks} (its first id is {first!r})"
+        )
+    if found is None:
+        return task
+    tests = {"tests": found["tests"], "entry_point": task["entry_point"] or found["entry_point"]} if needs_tests else {}
+    return task | {"prompt": task["prompt"] or found["prompt"]} | tests
+
+
+def _asks_hidden(args: EvalArguments) -> bool:
+    """Whether hidden grading was asked for in so many words, and not only by the default list of rewards."""
+    named = any(spec.rpartition("=")[0].strip() == HIDDEN_REWARD for spec in args.rewards)
+    return args.hidden_tests == "required" or (args.hidden_tests == "auto" and named and tuple(args.rewards) != EVAL_REWARDS)
+
+
+def _check_traced_tests(where: str, task: dict, row: dict, args: EvalArguments) -> None:
+    """Raises EvalError when a completion was graded with hidden tests that cannot be found any more."""
+    is_paid = any(spec.rpartition("=")[0].strip() == HIDDEN_REWARD for spec in args.rewards)
+    if is_paid and args.hidden_tests != "off" and not args.reuse_verdicts and row["before"]["hidden_total"] and not task["tests"]:
+        raise EvalError(
+            f"{where}: task {task['task_id']!r} was graded with hidden tests, and the trace does not hold them: pass the file they are "
+            "in as --tasks, or --hidden_tests off"
+        )
+
+
+def survey(source: Input, args: EvalArguments) -> tuple[int, TasksHash]:
+    """Read the whole input once, before anything is graded -> (rows, their tasks). Raises EvalError for the first bad row."""
     from tqdm import tqdm
 
-    count, tasks_hash, samples, tested = 0, TasksHash(), Counter(), 0
-    for where, row in tqdm(islice(iter_input(path), args.limit), desc="reading", unit="", delay=2, leave=False):
-        task, _, passed_through = read_completion(where, row, args)
+    path = source.path
+    count, tasks_hash, samples, tested, without_prompt = 0, TasksHash(), Counter(), 0, 0
+    for where, row in tqdm(islice(source.rows(), args.limit), desc="reading", unit="", delay=2, leave=False):
+        task, _, passed_through = read_completion(where, row, args, source.tasks)
         count += 1
+        without_prompt += not task["prompt"]
+        if source.began is not None:
+            _check_traced_tests(where, task, row, args)
         is_new = tasks_hash.add(task)
         if args.hidden_tests == "required" and not task["tests"]:
             raise EvalError(f"{where}: no hidden tests in column {args.column('tests')!r}; found the columns {', '.join(row)}")
         if is_new and task["tests"]:
             check_hidden_tests(task, where)
         if args.k and task["tests"]:
-            samples[input_row(passed_through, path), task["task_id"]] += 1
+            samples[input_row(passed_through, source), task["task_id"]] += 1
         tested += bool(task["tests"])
     if not count:
         raise EvalError(f"--completions {path}: no rows in it")
+    if source.began is not None and _asks_hidden(args) and not tested and not args.reuse_verdicts:
+        where = f"{args.tasks} has none for its tasks" if args.tasks else "pass the file they are in as --tasks"
+        raise EvalError(f"{path}: {HIDDEN_REWARD} needs hidden tests, and the trace holds none (column hidden_tests): {where}")
+    if source.began is not None and without_prompt:
+        print(
+            f"warning: {without_prompt} of {count} completions have no prompt, so none of them can be refused as a copied example: pass "
+            "the task file as --tasks",
+            file=sys.stderr,
+        )
     if args.k and not tested:
         raise EvalError(
             f"{path}: pass@k needs hidden tests, and no row has any in column {args.column('tests')!r} (see --tests_column)"
@@ -863,9 +1044,9 @@ def survey(path: Path, args: EvalArguments) -> tuple[int, TasksHash]:
     return count, tasks_hash
 
 
-def input_row(row: dict, path: Path) -> str:
+def input_row(row: dict, source: Input) -> str:
     """Row of the table that an input row counts for: its own `row` column, or the file's name."""
-    return row["row"] if isinstance(row.get("row"), str) else path.stem
+    return row["row"] if isinstance(row.get("row"), str) else source.name
 
 
 def file_hash(path: Path) -> str:
@@ -876,31 +1057,35 @@ def file_hash(path: Path) -> str:
 
 def grade_file(args: EvalArguments) -> dict:
     """Grade existing completions, one result per input row and in its order -> the summary."""
-    path, folder = Path(args.completions), Path(args.output_dir)
+    source, folder = open_input(args), Path(args.output_dir)
     doctor.require_free_disk(folder, MIN_FREE_GIB)
-    count, tasks_hash = survey(path, args)
-    with open_judge(args) as judge:
+    RewardSet(None, args.rewards)  # a misspelt reward stops before anything is read
+    recorded = recorded_judge(source) if args.reuse_verdicts else None
+    count, tasks_hash = survey(source, args)
+    with ExitStack() as cleanup:
+        judge = None if recorded else cleanup.enter_context(open_judge(args))
         rewards = RewardSet(judge, args.rewards, task_sets.read_system_prompt(args.system_prompt))
-        made_by = path.parent / "run.json"  # of the evaluation whose results are graded again
-        made = _read_json(made_by).get("protocol", {}) if path.name == "results.jsonl" and made_by.is_file() else {}
+        made_by = source.path.parent / "run.json"  # of the evaluation whose results are graded again
+        made = _read_json(made_by).get("protocol", {}) if source.path.name == "results.jsonl" and made_by.is_file() else {}
         protocol = {
             "tasks_hash": tasks_hash.hexdigest(),
             "n_tasks": len(tasks_hash.seen),
             "system_prompt_hash": made.get("system_prompt_hash"),
             "sampling": made.get("sampling"),
-            "judge": judge_protocol(judge),
+            "judge": judge_protocol(recorded or judge.describe()),
         }
-        run = {"completions": path.name, "sha256": file_hash(path), "limit": args.limit, "rewards": rewards.weights}
+        run = {"completions": source.path.name, "sha256": source.sha256(), "limit": args.limit, "rewards": rewards.weights}
+        run |= {} if source.began is None else {"trace": True, "reuse_verdicts": args.reuse_verdicts}
         open_folder(folder, protocol, run, [], asdict(args))
         timings = Timings(folder)
         if not (folder / "results.jsonl").exists():
-            _grade_rows(path, count, args, rewards, timings)
+            _grade_rows(source, count, args, rewards, timings)
             (folder / "results.partial.jsonl").replace(folder / "results.jsonl")
-        described = judge.describe()
+        described = recorded or judge.describe()
     return report(folder, args.k, args, {"judge": described, "timings": timings.by_row})
 
 
-def _grade_rows(path: Path, count: int, args: EvalArguments, rewards: RewardSet, timings: Timings) -> None:
+def _grade_rows(source: Input, count: int, args: EvalArguments, rewards: RewardSet, timings: Timings) -> None:
     """Append the graded rows that OUT/results.partial.jsonl still lacks."""
     partial = Path(args.output_dir) / "results.partial.jsonl"
     writer, watch = TraceWriter(partial), InfraWatch(args.max_infra_share)
@@ -909,21 +1094,175 @@ def _grade_rows(path: Path, count: int, args: EvalArguments, rewards: RewardSet,
     for record in read_partial(partial):
         n_done += 1
         samples[record["row"], record["task_id"]] += 1
-    rows = (read_completion(where, row, args) for where, row in islice(iter_input(path), n_done, args.limit))
-    batch_size = judge_batch(rewards)
+    rows = islice(source.rows(), n_done, args.limit)
+    batch_size = RECORDED_BATCH if args.reuse_verdicts else judge_batch(rewards)
     batches = iter(lambda: list(islice(rows, batch_size)), [])
     for batch in progress(batches, count - n_done, "grading"):
         start = time.monotonic()
-        graded = rewards.grade([task for task, _, _ in batch], [completion for _, completion, _ in batch])
-        watch.check(graded)
+        read = [read_completion(where, row, args, source.tasks) for where, row in batch]
+        if args.reuse_verdicts:
+            graded = [recorded_again(where, row, task, rewards) for (where, row), (task, _, _) in zip(batch, read, strict=True)]
+        else:
+            graded = grade_all(rewards, [task for task, _, _ in read], [completion for _, completion, _ in read])
+            watch.check(graded)
         records = []
-        for g, (task, _, passed_through) in zip(graded, batch, strict=True):
-            row = input_row(passed_through, path)
+        for g, (task, _, passed_through) in zip(graded, read, strict=True):
+            row = input_row(passed_through, source)
             known = {"n_tokens": None, "finished": None} | passed_through
             records.append(eval_record(g, task, known | {"row": row, "sample": samples[row, task["task_id"]]}))
             samples[row, task["task_id"]] += 1
         writer.write(records)
         timings.add("grading", grade_s=time.monotonic() - start, graded=len(batch))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A training trace graded again: what other rewards, tests or rules would have said
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def recorded_judge(source: Input) -> dict:
+    """The judge whose verdicts a trace holds, as its run.json describes it. Raises EvalError unless it has today's rules."""
+    path = (source.path if source.path.is_dir() else source.path.parent) / "run.json"
+    if not path.is_file():
+        raise EvalError(f"--reuse_verdicts: no {path}, so nobody knows which judge gave the verdicts: leave the flag out")
+    saved = _read_json(path)
+    judges = [attempt.get("plan", {}).get("judge", {}) for attempt in saved.get("attempts") or [saved]]
+    versions = {judge.get("judge_version") for judge in judges}
+    if versions != {JUDGE_VERSION}:
+        found = ", ".join(sorted(map(str, versions)))
+        raise EvalError(
+            f"--reuse_verdicts: the verdicts are by version {found} of the judge, this is version {JUDGE_VERSION}: leave the flag out"
+        )
+    return judges[-1]
+
+
+def recorded_again(where: str, row: dict, task: dict, rewards: RewardSet) -> dict:
+    """A traced completion as it is, paid by other weights. Raises EvalError when a reward function was not recorded."""
+    absent = [name for name in rewards.weights if name not in row["rewards"]]
+    if absent:
+        raise EvalError(
+            f"{where}: {', '.join(absent)} was not recorded, only {', '.join(row['rewards'])}: leave --reuse_verdicts out to grade again"
+        )
+    kept = {"n_asserts": 0, "diagnostics": [], "program": None} | {key: row[key] for key in RECORDED_FIELDS if key in row}
+    paid = {name: row["rewards"][name] for name in rewards.weights}
+    return kept | {
+        "task_id": task["task_id"],
+        "prompt": task["prompt"],
+        "rewards": paid,
+        "reward": weighted_sum(paid, rewards.weights),
+    }
+
+
+def traced_and_now(results: Path) -> tuple[dict, Counter, Counter]:
+    """Read a graded-again trace -> (columns of what both graded, verdict changes by kind, what the machine failed to grade).
+
+    Columns: `group`, `before`, `after` (rewards), and `before/NAME`, `after/NAME` for each reward function; NaN: no answer.
+    """
+    columns: dict[str, list] = {"group": [], "before": [], "after": []}
+    kinds, infra, functions = Counter(), Counter(), {}
+    pairs = []
+    for record in read_jsonl(results):
+        before = record["before"]
+        failed = {"before": before["error_kind"] == "infra", "after": record["error_kind"] == "infra"}
+        infra.update(when for when, is_failed in failed.items() if is_failed)
+        if any(failed.values()):
+            continue
+        functions |= dict.fromkeys([*before["rewards"], *record["rewards"]])
+        pairs.append((before["rewards"], record["rewards"]))
+        columns["group"].append(record["group_id"])
+        columns["before"].append(_or_nan(before["reward"]))
+        columns["after"].append(_or_nan(record["reward"]))
+        changes = verdict_changes(before, record)
+        kinds.update([*changes, "any"] if changes else ())
+    for name in functions:
+        columns[f"before/{name}"] = [_or_nan(before.get(name)) for before, _ in pairs]
+        columns[f"after/{name}"] = [_or_nan(after.get(name)) for _, after in pairs]
+    return columns, kinds, infra
+
+
+def _or_nan(value: Any) -> float:
+    number = _number(value)
+    return math.nan if number is None else round(float(number), REWARD_DIGITS)
+
+
+def verdict_changes(before: dict, after: dict) -> list[str]:
+    """`field: then -> now` for every verdict field that both know and in which they differ; hidden tests where both had some."""
+    changes = []
+    for name in ("build_passed", "clippy_passed", "test_passed", "honest_tests", "error_kind", "guard"):
+        is_known = before[name] is not None or name in {"error_kind", "guard"}  # there null says something
+        if is_known and before[name] != after[name]:
+            changes.append(f"{name}: {json.dumps(before[name])} -> {json.dumps(after[name])}")
+    if before["hidden_total"] and after["hidden_total"]:
+        if before["hidden_total"] != after["hidden_total"]:
+            changes.append("hidden_total: other hidden tests")
+        elif before["hidden_passed"] != after["hidden_passed"]:
+            changes.append(f"hidden_passed: {'fewer' if after['hidden_passed'] < before['hidden_passed'] else 'more'}")
+    return changes
+
+
+def compare_with_trace(results: Path) -> dict:
+    """How rewards and groups changed, over the completions that both times were graded.
+
+    Returns a dict for summary.json: `n`, `n_groups`, `n_infra` (before, after: left out), `reward` and `functions` (means before and
+    after, null where there is none), `rank_correlation` (mean over groups of Spearman's rho of the rewards before and after;
+    groups in which either is constant have none: `n_groups` says how many had), `best_changes` (share of groups none of whose
+    best completions is among the best now), `best_set_changes` (share in which the set of best completions differs),
+    `without_signal` (share of groups with equal rewards throughout, before and after), `verdict_changes` (`n` completions, `kinds`).
+    Source of the rank correlation: Spearman 1904, average ranks for ties.
+    """
+    import pandas
+
+    columns, kinds, infra = traced_and_now(results)
+    frame = pandas.DataFrame(columns)
+    mean = lambda name: round(float(frame[name].mean()), 6) if frame[name].notna().any() else None  # noqa: E731
+    names = [name.removeprefix("before/") for name in frame.columns if name.startswith("before/")]
+    paid = frame.dropna(subset=["before", "after"])
+    groups = paid.groupby("group", sort=False)[["before", "after"]]
+    spread = groups.nunique()
+    ranks = groups.rank()
+    centred = ranks - ranks.groupby(paid["group"], sort=False).transform("mean")
+    variances = (centred**2).groupby(paid["group"], sort=False).sum()
+    covariance = (centred["before"] * centred["after"]).groupby(paid["group"], sort=False).sum()
+    rho = (covariance / variances.prod(axis=1) ** 0.5)[(spread > 1).all(axis=1)]
+    best = paid[["before", "after"]] == groups.transform("max")
+    shared = (best["before"] & best["after"]).groupby(paid["group"], sort=False).any()
+    same_set = (best["before"] == best["after"]).groupby(paid["group"], sort=False).all()
+    over_groups = lambda values: round(float(values.mean()), 6) if len(values) else None  # noqa: E731
+    any_change = kinds.pop("any", 0)
+    return {
+        "n": len(frame),
+        "n_groups": len(spread),
+        "n_infra": {when: infra[when] for when in ("before", "after")},
+        "reward": {when: mean(when) for when in ("before", "after")},
+        "functions": {name: {when: mean(f"{when}/{name}") for when in ("before", "after")} for name in names},
+        "rank_correlation": {"value": over_groups(rho), "n_groups": len(rho)},
+        "best_changes": over_groups(~shared),
+        "best_set_changes": over_groups(~same_set),
+        "without_signal": {when: over_groups(spread[when] <= 1) for when in ("before", "after")},
+        "verdict_changes": {"n": any_change, "kinds": dict(kinds.most_common())},
+    }
+
+
+def format_changes(changes: dict) -> str:
+    """`compare_with_trace` as Markdown: then and now, then what it did to the groups."""
+    number = lambda value: "-" if value is None else f"{value:.3f}"  # noqa: E731
+    percent = lambda value: "-" if value is None else f"{100 * value:.1f}"  # noqa: E731
+    rows = [[name, number(of["before"]), number(of["after"])] for name, of in changes["functions"].items()]
+    rows.append(["reward", number(changes["reward"]["before"]), number(changes["reward"]["after"])])
+    rows.append(["groups without signal, %", *(percent(changes["without_signal"][when]) for when in ("before", "after"))])
+    rank, verdicts, infra = changes["rank_correlation"], changes["verdict_changes"], changes["n_infra"]
+    notes = [
+        f"rank correlation within groups (Spearman): {number(rank['value'])}, mean of the {rank['n_groups']} whose rewards differ both times",
+        f"groups none of whose best completions is among the best now: {percent(changes['best_changes'])} %; "
+        f"groups whose set of best completions differs: {percent(changes['best_set_changes'])} %",
+        f"completions whose verdict changed: {verdicts['n']} of {changes['n']}",
+        *(f"  {kind}: {n}" for kind, n in verdicts["kinds"].items()),
+    ]
+    if any(infra.values()):
+        notes.append(f"left out, the machine failed to grade them: {infra['before']} as traced, {infra['after']} now")
+    title = f"Graded again, {changes['n']} completions in {changes['n_groups']} groups of the trace (means):"
+    listed = "".join(f"  - {note.strip()}\n" if note.startswith(" ") else f"- {note}\n" for note in notes)
+    return f"{title}\n\n{markdown_table(['', 'as traced', 'now'], rows)}\n\n{listed}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1104,8 +1443,12 @@ def report(folder: Path, ks: Sequence[int], args: EvalArguments, facts: dict) ->
         "versions": doctor.versions(),
         "timings": {r: with_speeds(t) for r, t in facts["timings"].items()},
     }
+    if saved["run"].get("trace"):
+        summary["graded_again"] = compare_with_trace(folder / "results.jsonl")
     _write_json(folder / "summary.json", summary)
     tables = format_tables(summary)
+    if saved["run"].get("trace"):
+        tables += "\n" + format_changes(summary["graded_again"])
     (folder / "table.md").write_text(tables, encoding="utf-8")
     if args.model or len(stats) > 1:
         draw_chart(summary, folder / "chart.png")

@@ -457,7 +457,10 @@ def test_tasks_that_an_adapter_was_trained_on_are_named(tmp_path, judge, tiny_mo
     task_sets.write_trained_tasks(trained, task_sets.load_tasks(str(prompts))[2:4])
     assert run(*model_arguments(tiny_model, prompts, tmp_path / "out", "--adapter", trained / "adapter", "--num_samples", 1)) == 0
     said = capsys.readouterr().err
-    assert re.search(r"warning: .*adapter was trained on 2 of these 5 tasks, the first is 't/2'", said) and said.count("warning:") == 1
+    assert (
+        re.search(r"warning: .*adapter was trained on 2 of these 5 tasks, the first is 't/2'", said)
+        and said.count("warning:") == 1
+    )
 
 
 def test_parquet_holds_the_same_rows(tmp_path, judge, tiny_model, prompts):
@@ -590,6 +593,290 @@ def test_single_infra_failures_are_shown_and_left_out(tmp_path, judge, capsys):
     assert "NOT GRADED, the machine failed (in no rate above): in: 1" in capsys.readouterr().out
     results = read_jsonl(tmp_path / "out" / "results.jsonl")
     assert [(r["error_kind"], set(r["rewards"].values()) == {None}) for r in results] == [("infra", True), (None, False)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The trace of a training run, graded again
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def traced(completion=GOOD, step=1, group=0, attempt=0, rewards=None, task="add", reward=None, **extra) -> dict:
+    """One line of a training trace as train.py writes it; by default the build passed and nothing else is known."""
+    rewards = {"cargo_build_reward": 1.0, "cargo_test_reward": 0.0} if rewards is None else rewards
+    return {
+        "schema_version": 1, "task_id": task, "prompt": "Add.", "completion": completion, "program": None, "build_passed": True,
+        "clippy_passed": True, "clippy_warnings": 0, "test_passed": False, "tests": {}, "hidden_passed": None, "hidden_total": None,
+        "error_kind": None, "diagnostics": [], "honest_tests": False, "guard": None, "n_asserts": 1, "duration_s": 0.1, "rewards": rewards,
+        "reward": sum(rewards.values()) if reward is None else reward, "step": step, "attempt": attempt, "rank": 0,
+        "group_id": f"{step}-{group}", "n_tokens": 9, "advantage": 0.0,
+    } | extra  # fmt: skip
+
+
+def write_run(folder: Path, lines, judge_version: int | None = None) -> Path:
+    """A run folder with this trace, and run.json when a judge is named."""
+    folder.mkdir()
+    write_jsonl(folder / "trace.jsonl", lines)
+    if judge_version is not None:
+        judge = {"judge_version": judge_version, "rustc": "rustc 0", "workers": 1, "sandbox": {}}
+        (folder / "run.json").write_text(json.dumps({"attempts": [{"plan": {"judge": judge}}]}))
+    return folder
+
+
+def graded_again(out: Path) -> dict:
+    return json.loads((out / "summary.json").read_text())["graded_again"]
+
+
+def test_a_trace_is_graded_again_by_real_cargo_and_put_beside_what_it_was(tmp_path, capsys):
+    def line(text, was_paid, **extra):
+        return traced(text, rewards={"cargo_build_reward": was_paid}, hidden_passed=None, **extra)
+
+    lines = [
+        line(GOOD, 1.0, group=0), line(WRONG_BUT_CONSISTENT, 1.0, group=0),  # no signal by the build, one right by hidden tests
+        line(FAILING, 0.0, group=1, build_passed=False, error_kind="compile"), line(BROKEN, 1.0, group=1),  # the other way round now
+    ]  # fmt: skip
+    tasks = write_jsonl(tmp_path / "tasks.jsonl", [{"task_id": "add", "prompt": "Add.", "tests": HIDDEN, "entry_point": "add"}])
+    run_dir, out = write_run(tmp_path / "run", lines), tmp_path / "out"
+    rewards = ["--rewards", "cargo_build_reward=1", "hidden_tests_reward=2"]
+    assert run("--completions", run_dir, "--tasks", tasks, "--output_dir", out, *rewards) == 0
+    assert [(r["hidden_passed"], r["reward"], r["step"], r["group_id"]) for r in read_jsonl(out / "results.jsonl")] == [
+        (2, 3.0, 1, "1-0"), (0, 1.0, 1, "1-0"), (2, 3.0, 1, "1-1"), (0, 0.0, 1, "1-1"),
+    ]  # fmt: skip
+    changes = graded_again(out)
+    assert changes["functions"] == {
+        "cargo_build_reward": {"before": 0.75, "after": 0.75},
+        "hidden_tests_reward": {"before": None, "after": 0.5},
+    }
+    assert changes["reward"] == {"before": 0.75, "after": 1.75}
+    assert changes["without_signal"] == {"before": 0.5, "after": 0.0}
+    assert changes["rank_correlation"] == {"value": -1.0, "n_groups": 1}
+    assert (changes["best_changes"], changes["best_set_changes"]) == (0.5, 1.0)
+    kinds = changes["verdict_changes"]["kinds"]
+    assert (kinds["build_passed: false -> true"], kinds["build_passed: true -> false"]) == (1, 1)
+    assert kinds['error_kind: "compile" -> "test_failed"'] == 1
+    printed = capsys.readouterr().out
+    assert re.search(r"\| reward +\| 0.750 +\| 1.750", printed)
+    assert re.search(r"groups without signal, % +\| 50.0 +\| 0.0", printed)
+    assert "build_passed: false -> true: 1" in (out / "table.md").read_text()
+
+
+def test_what_does_not_change_is_said_not_to_change(tmp_path, judge):
+    lines = [traced(text, rewards={"cargo_build_reward": paid}, build_passed=bool(paid), clippy_passed=bool(paid), test_passed=bool(paid),
+                    honest_tests=bool(paid), error_kind=None if paid else "no_code", group=group)
+             for group in range(2) for text, paid in ((GOOD, 1.0), (PROSE, 0.0))]  # fmt: skip
+    judge()
+    run_dir = write_run(tmp_path / "run", lines)
+    assert (
+        run("--completions", run_dir / "trace.jsonl", "--output_dir", tmp_path / "out", "--rewards", "cargo_build_reward=1") == 0
+    )
+    changes = graded_again(tmp_path / "out")
+    assert changes["verdict_changes"] == {"n": 0, "kinds": {}}
+    assert (changes["rank_correlation"], changes["best_changes"], changes["best_set_changes"]) == (
+        {"value": 1.0, "n_groups": 2},
+        0.0,
+        0.0,
+    )
+    assert changes["reward"] == {"before": 0.5, "after": 0.5}
+
+
+def test_rank_correlation_is_spearmans(tmp_path):
+    before, after = [1, 2, 2, 5, 9, 0], [3, 1, 4, 4, 8, 2]
+    lines = [
+        {"group_id": "1-0", "error_kind": None, "rewards": {}, "reward": a, **dict.fromkeys(evaluation.VERDICT_FIELDS)}
+        | {"before": {"reward": b, "rewards": {}, **dict.fromkeys(evaluation.VERDICT_FIELDS)}}
+        for b, a in zip(before, after, strict=True)
+    ]
+    rank = lambda values: [np.mean([i for i, v in enumerate(sorted(values), start=1) if v == value]) for value in values]  # noqa: E731
+    expected = np.corrcoef(rank(before), rank(after))[0, 1]
+    found = evaluation.compare_with_trace(write_jsonl(tmp_path / "results.jsonl", lines))["rank_correlation"]
+    assert found == {"value": pytest.approx(expected, abs=1e-6), "n_groups": 1}
+
+
+def test_superseded_and_packed_and_unreadable_lines_of_a_trace(tmp_path, judge, capsys):
+    import gzip
+
+    fake, run_dir = judge(), tmp_path / "run"
+    run_dir.mkdir()
+    early = [traced(GOOD.replace("add", f"a{step}"), step=step) for step in (1, 2, 3)]
+    with gzip.open(run_dir / "trace.part0001.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(line) + "\n" for line in early)
+    late = [traced(GOOD.replace("add", f"b{step}"), step=step, attempt=1) for step in (2, 3)]
+    (run_dir / "trace.jsonl").write_text("".join(json.dumps(line) + "\n" for line in late) + '{"step": 4, "comp')
+    assert run("--completions", run_dir, "--output_dir", tmp_path / "out") == 0
+    functions = [job.program.functions[0] for batch in fake.batches for job in batch]
+    assert functions == ["a1", "b2", "b3"], "what the second attempt did again does not count"
+    assert "1 lines of" in capsys.readouterr().err
+    assert run("--completions", run_dir / "trace.part0001.jsonl.gz", "--output_dir", tmp_path / "part") == 0
+    assert len(read_jsonl(tmp_path / "part" / "results.jsonl")) == 3
+
+
+def test_a_redacted_trace_gets_its_prompts_by_task_id(tmp_path, judge, capsys):
+    fake = judge()
+    run_dir = write_run(tmp_path / "run", [traced(prompt=None), {k: v for k, v in traced(task="sub").items() if k != "prompt"}])
+    tasks = [{"task_id": "sub", "prompt": "Subtract."}, {"task_id": "add", "prompt": "Please add."}]
+    assert (
+        run("--completions", run_dir, "--output_dir", tmp_path / "out", "--tasks", write_jsonl(tmp_path / "t.jsonl", tasks)) == 0
+    )
+    assert [job.prompt for job in fake.batches[0]] == ["Please add.", "Subtract."]
+    assert [r["prompt"] for r in read_jsonl(tmp_path / "out" / "results.jsonl")] == ["Please add.", "Subtract."]
+    assert "have no prompt" not in capsys.readouterr().err
+    some = write_jsonl(tmp_path / "some.jsonl", tasks[:1])
+    assert "task 'add' has no prompt here and is not in" in refused(
+        capsys, "--completions", run_dir, "--output_dir", tmp_path / "no", "--tasks", some
+    )
+    assert run("--completions", run_dir, "--output_dir", tmp_path / "without") == 0
+    assert "warning: 2 of 2 completions have no prompt" in capsys.readouterr().err
+
+
+def test_hidden_tests_of_a_trace_come_from_its_own_columns_first(tmp_path, judge):
+    fake = judge(hidden_verdict)
+    own = {"columns": {"test": "assert_eq!(add(1, 1), 2);", "note": "n"}}
+    run_dir = write_run(tmp_path / "run", [traced(**own), traced(hidden_tests=HIDDEN, entry_point="add")])
+    rewards = ["--rewards", "hidden_tests_reward=1"]
+    assert run("--completions", run_dir, "--output_dir", tmp_path / "out", *rewards) == 0
+    assert [job.hidden_tests for job in fake.batches[-1]] == [None, tuple(HIDDEN)]
+    assert (
+        run("--completions", run_dir, "--output_dir", tmp_path / "mapped", *rewards, "--tests_column", "test", "--limit", 1) == 0
+    )
+    assert [job.hidden_tests for job in fake.batches[-1]] == [("assert_eq!(add(1, 1), 2);",)]
+    assert read_jsonl(tmp_path / "mapped" / "results.jsonl")[0]["columns"]["note"] == "n"
+    tasks = write_jsonl(
+        tmp_path / "t.jsonl", [{"task_id": "add", "prompt": "Add.", "tests": ["assert!(add(0, 0) == 0);"], "entry_point": "add"}]
+    )
+    assert run("--completions", run_dir, "--output_dir", tmp_path / "joined", *rewards, "--tasks", tasks) == 0
+    assert [job.hidden_tests for job in fake.batches[-1]] == [("assert!(add(0, 0) == 0);",), tuple(HIDDEN)]
+
+
+def test_hidden_rewards_without_hidden_tests_are_refused(tmp_path, judge, capsys):
+    fake = judge()
+    run_dir, rewards = write_run(tmp_path / "run", [traced()]), ["--rewards", "hidden_tests_reward=1"]
+    call = ["--completions", run_dir, "--output_dir", tmp_path / "out"]
+    assert "pass the file they are in as --tasks" in refused(capsys, *call, *rewards)
+    untested = write_jsonl(tmp_path / "untested.jsonl", [{"task_id": "add", "prompt": "Add."}])
+    assert "has none for its tasks" in refused(capsys, *call, *rewards, "--tasks", untested)
+    others = write_jsonl(tmp_path / "others.jsonl", [{"task_id": "other", "prompt": "x", "tests": HIDDEN}])
+    assert "has no hidden tests here and is not in" in refused(capsys, *call, *rewards, "--tasks", others)
+    had = write_run(tmp_path / "had", [traced(hidden_passed=1, hidden_total=2)])
+    assert "was graded with hidden tests" in refused(capsys, "--completions", had, "--output_dir", tmp_path / "out")
+    assert (fake.batches, (tmp_path / "out").exists()) == ([], False)
+    assert run("--completions", had, "--output_dir", tmp_path / "out", "--hidden_tests", "off") == 0
+    assert run(*call[:2], "--output_dir", tmp_path / "default") == 0, (
+        "the default list asks for hidden tests only where there are some"
+    )
+
+
+def test_a_users_own_reward_is_paid_in_an_evaluation_too(tmp_path, judge):
+    judge()
+    own = tmp_path / "mine.py"
+    own.write_text("def short_reward(prompts, completions, graded, **kwargs):\n"
+                   "    assert prompts[0][-1]['content'] == 'Add.' and completions[0][0]['role'] == 'assistant'\n"
+                   "    return [None if record['program'] is None else 0.25 for record in graded]\n")  # fmt: skip
+    run_dir = write_run(tmp_path / "run", [traced(), traced(PROSE)])
+    rewards = ["--rewards", "cargo_build_reward=1", f"{own}:short_reward=4"]
+    assert run("--completions", run_dir, "--output_dir", tmp_path / "out", *rewards) == 0
+    assert [(r["rewards"], r["reward"]) for r in read_jsonl(tmp_path / "out" / "results.jsonl")] == [
+        ({"cargo_build_reward": 1.0, "short_reward": 0.25}, 2.0),
+        ({"cargo_build_reward": 0.0, "short_reward": None}, 0.0),
+    ]
+    assert graded_again(tmp_path / "out")["functions"]["short_reward"] == {"before": None, "after": 0.25}
+
+
+def test_other_weights_on_recorded_verdicts_compile_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluation, "open_judge", lambda args: pytest.fail("a judge was opened"))
+    paid = lambda build, test: {"cargo_build_reward": build, "cargo_test_reward": test, "hidden_tests_reward": None}  # noqa: E731
+    lines = [
+        traced(rewards=paid(*of), reward=of[0] + 2 * of[1], test_passed=bool(of[1]), honest_tests=bool(of[1]))
+        for of in ((1, 0), (0, 1))
+    ]
+    run_dir = write_run(tmp_path / "run", lines, judge_version=evaluation.JUDGE_VERSION)
+    call = ["--completions", run_dir, "--output_dir", tmp_path / "out", "--reuse_verdicts", "--rewards"]
+    assert run(*call, "cargo_build_reward=3", "cargo_test_reward=1") == 0
+    results = read_jsonl(tmp_path / "out" / "results.jsonl", drop=())
+    assert [(r["reward"], r["test_passed"], r["duration_s"], r["group_id"]) for r in results] == [
+        (3, False, 0.1, "1-0"),
+        (1, True, 0.1, "1-0"),
+    ]
+    changes = graded_again(tmp_path / "out")
+    assert (changes["rank_correlation"]["value"], changes["best_changes"], changes["verdict_changes"]["n"]) == (-1.0, 1.0, 0)
+    assert "cargo_clippy_reward was not recorded" in refused(
+        capsys,
+        "--completions",
+        run_dir,
+        "--output_dir",
+        tmp_path / "o2",
+        "--reuse_verdicts",
+        "--rewards",
+        "cargo_clippy_reward=1",
+    )
+
+
+def test_recorded_verdicts_of_other_rules_are_not_reused(tmp_path, judge, capsys):
+    judge()
+    old, unknown = (
+        write_run(tmp_path / "old", [traced()], judge_version=evaluation.JUDGE_VERSION - 1),
+        write_run(tmp_path / "new", [traced()]),
+    )
+    call = ["--output_dir", tmp_path / "out", "--reuse_verdicts", "--rewards", "cargo_build_reward=1"]
+    assert f"version {evaluation.JUDGE_VERSION - 1} of the judge" in refused(capsys, *call, "--completions", old)
+    assert "nobody knows which judge" in refused(capsys, *call, "--completions", unknown)
+    plain = write_jsonl(tmp_path / "in.jsonl", [{"prompt": "p", "completion": GOOD}])
+    assert "--reuse_verdicts needs the trace" in refused(capsys, *call, "--completions", plain)
+    assert "needs --completions" in refused(capsys, "--compare", "a", "b", "--reuse_verdicts")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_trace_is_refused(tmp_path, judge, capsys):
+    import gzip
+
+    judge()
+    (tmp_path / "empty").mkdir()
+    assert "found no trace*.jsonl" in refused(capsys, "--completions", tmp_path / "empty", "--output_dir", tmp_path / "out")
+    assert "no such file" in refused(capsys, "--completions", tmp_path / "none.jsonl.gz", "--output_dir", tmp_path / "out")
+    with gzip.open(tmp_path / "plain.jsonl.gz", "wt") as file:
+        file.write(json.dumps({"prompt": "p", "completion": GOOD}) + "\n")
+    assert "its first line is none" in refused(
+        capsys, "--completions", tmp_path / "plain.jsonl.gz", "--output_dir", tmp_path / "out"
+    )
+    assert "unknown reward" in refused(
+        capsys,
+        "--completions",
+        write_run(tmp_path / "run", [traced()]),
+        "--output_dir",
+        tmp_path / "out",
+        "--rewards",
+        "no_such=1",
+    )
+
+
+def test_infra_then_or_now_is_left_out_on_both_sides(tmp_path, judge):
+    judge(lambda job: infra_verdict(job) if "unlucky" in job.program.source else Verdict(build_passed=True))
+    lines = [traced(GOOD.replace("add", name)) for name in ("lucky", "unlucky")]
+    lines += [
+        traced(error_kind="infra", rewards={"cargo_build_reward": None}, reward=0.0),
+        traced(rewards={"cargo_build_reward": 0.0}),
+    ]
+    run_dir = write_run(tmp_path / "run", lines)
+    arguments = ["--completions", run_dir, "--output_dir", tmp_path / "out", "--rewards", "cargo_build_reward=1"]
+    assert run(*arguments) == 0
+    changes = graded_again(tmp_path / "out")
+    assert (changes["n"], changes["n_infra"]) == (2, {"before": 1, "after": 1})
+    assert changes["functions"]["cargo_build_reward"] == {"before": 0.5, "after": 1.0}
+
+
+def test_a_trace_graded_again_goes_on_where_it_was_killed(tmp_path, judge, monkeypatch):
+    monkeypatch.setattr(evaluation, "JOBS_PER_WORKER", 2)
+    run_dir = write_run(tmp_path / "run", [traced(GOOD.replace("add", f"f{i}"), step=1 + i // 2) for i in range(6)])
+    call = lambda out: ["--completions", run_dir, "--output_dir", tmp_path / out]  # noqa: E731
+    judge()
+    assert run(*call("whole")) == 0
+    first = judge()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(FakeJudge, "grade", kill_after(FakeJudge.grade, 2))
+        run(*call("out"))
+    second = judge()
+    assert run(*call("out")) == 0
+    assert sum(map(len, [*first.batches, *second.batches])) == 6
+    assert read_jsonl(tmp_path / "out" / "results.jsonl") == read_jsonl(tmp_path / "whole" / "results.jsonl")
+    assert graded_again(tmp_path / "out") == graded_again(tmp_path / "whole")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
