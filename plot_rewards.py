@@ -99,18 +99,22 @@ def plot(frames: dict, output: Path, window: int) -> None:
     """
     plt = _pyplot()
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6), constrained_layout=True)
+    named: set[str] = set()  # in the legend: a colour means the same in every run
+    functions = list(dict.fromkeys(name for frame in frames.values() for name in frame.columns if name.startswith("reward/")))
     for run, (label, frame) in enumerate(frames.items()):
         style, graded = STYLES[run % len(STYLES)], with_hidden_share(frame[frame["error_kind"] != "infra"])
 
-        def draw(axes, column, title, scale=1.0, graded=graded, style=style, is_first=run == 0, **look):
+        def draw(axes, column, title, scale=1.0, graded=graded, style=style, **look):
             mean = scale * rolling_mean(graded[column], window)
-            axes.plot(mean, style, label=title if is_first else None, **look)  # colours mean the same in every run
+            axes.plot(mean, style, label=None if title in named else title, **look)
+            named.add(title)
             band = scale * rolling_band(graded, column, window)
             axes.fill_between(mean.index, mean - band, mean + band, color=look["color"], alpha=0.12, linewidth=0)
 
         draw(left, "reward", "weighted sum", color="black", linewidth=2)
-        for number, column in enumerate(name for name in graded.columns if name.startswith("reward/")):
-            draw(left, column, column.removeprefix("reward/"), color=f"C{number}", alpha=0.8)
+        for number, column in enumerate(functions):
+            if column in graded:
+                draw(left, column, column.removeprefix("reward/"), color=f"C{number}", alpha=0.8)
         rates = RATES | ({"hidden_share": HIDDEN} if graded["hidden_share"].notna().any() else {})
         for number, (column, title) in enumerate(rates.items()):
             draw(right, column, title, scale=100, color=f"C{number}")

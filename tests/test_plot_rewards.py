@@ -156,6 +156,26 @@ def test_several_runs_are_overlaid_each_with_its_own_lines(run_dir, tmp_path, mo
     assert {"weighted sum", "cargo build", "cargo_build_reward", "run a", "run b"} <= set(named)
 
 
+def test_reward_functions_that_only_one_run_has_keep_their_colour_and_name(run_dir, tmp_path, monkeypatch):
+    import matplotlib.axes
+
+    drawn = []
+    real_plot = matplotlib.axes.Axes.plot
+    monkeypatch.setattr(plot_rewards, "plot_details", lambda *args: None)
+    monkeypatch.setattr(
+        matplotlib.axes.Axes,
+        "plot",
+        lambda self, *args, **kwargs: drawn.append((kwargs["label"], kwargs.get("color"))) or real_plot(self, *args, **kwargs),
+    )
+    one = run_dir(line(1, rewards={"shared_reward": 1.0, "first_reward": 1.0}) * 4, name="a")
+    two = run_dir(line(1, rewards={"second_reward": 1.0, "shared_reward": 1.0}) * 4, name="b")
+    assert run_main(monkeypatch, one, two, "--output", tmp_path / "both.png") == 0
+    colours = {label: colour for label, colour in drawn if label and label.endswith("_reward")}
+    assert len(set(colours.values())) == len(colours) == 3, "three functions, three colours"
+    assert [label for label, _ in drawn].count("shared_reward") == 1
+    assert (None, colours["shared_reward"]) in drawn, "the second run draws it in the same colour"
+
+
 @pytest.mark.filterwarnings("error::UserWarning")  # matplotlib says so when nothing fits
 def test_runs_of_one_name_in_two_folders_are_both_drawn(run_dir, tmp_path, monkeypatch, capsys):
     folders = [run_dir(line(1) * count, name=f"{parent}/run") for parent, count in (("x", 3), ("y", 5))]
