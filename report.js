@@ -42,7 +42,8 @@ function add(parent, ...children) {
 }
 
 // C0 and C1 controls, invisible and direction-changing characters, tags, and halves of surrogate pairs
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb]|[\u{e0000}-\u{e0fff}]|\p{Cs}/gu;
+const UNSEEN = new RegExp("[\\0-\\x08\\x0b-\\x1f\\x7f-\\x9f\\xad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f" +
+  "\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufffb\\u{e0000}-\\u{e0fff}\\p{Cs}]", "gu");
 
 function nameOf(character) {
   const code = character.codePointAt(0);
@@ -222,7 +223,8 @@ function codeView(text, { isRust = false, marks = new Map(), label = "text", mos
   const draw = (from, to) => {
     for (let number = from; number < to; number++) {
       const content = make("span"), length = lines[number].reduce((sum, [, piece]) => sum + piece.length, 0);
-      const line = make("div", { class: `line ${marks.get(number + 1) ?? ""}`, "data-line": number + 1, tabindex: -1, id: prefix && `${prefix}-${number + 1}` }, content);
+      const id = prefix ? `${prefix}-${number + 1}` : null;
+      const line = make("div", { class: `line ${marks.get(number + 1) ?? ""}`, "data-line": number + 1, tabindex: -1, id }, content);
       drawLine(content, lines[number], LONG_LINE);
       if (length > LONG_LINE) {
         line.append(make("button", { type: "button", click: (event) => {
@@ -248,19 +250,25 @@ function codeView(text, { isRust = false, marks = new Map(), label = "text", mos
 // Overview
 // ---------------------------------------------------------------------------------------------------------------------
 
+/** What may be wider than the screen: it scrolls by itself, by keyboard too. */
+const wide = (title, content) => make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": plain(title) }, content);
+const fold = (title, ...contents) => make("details", {}, make("summary", {}, title), contents);
+
 function table({ title, columns, rows }) {
   const isNumber = (column) => column > 0;
   const cell = (content, column) => (content !== null && typeof content === "object"
     ? make("td", { class: "num" }, content.text, content.range && make("span", { class: "range" }, content.range))
     : make(column ? "td" : "th", { class: isNumber(column) && "num", scope: !column && "row" }, content ?? "–"));
-  return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": plain(title) }, make("table", {},
+  return wide(title, make("table", {},
     make("thead", {}, make("tr", {}, columns.map((name, column) => make("th", { scope: "col", class: isNumber(column) && "num" }, name)))),
     make("tbody", {}, rows.map((row) => make("tr", {}, row.map(cell))))));
 }
 
 function settings({ title, is_open, rows }) {
-  const body = make("table", { class: "config" }, make("tbody", {}, rows.map(([name, content]) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, content)))));
-  return make("details", { open: is_open }, make("summary", {}, title), make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": plain(title) }, body));
+  const lines = rows.map(([name, content]) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, content)));
+  const details = fold(title, wide(title, make("table", { class: "config" }, make("tbody", {}, lines))));
+  details.open = is_open;
+  return details;
 }
 
 function showStep(step) {
@@ -293,7 +301,10 @@ function chart({ title, unit, steps, series }) {
     add(svg, make("text", { x: left - 5, y: y(at) + 4, "text-anchor": "end" }, Number(at.toPrecision(3))));
   }
   const labels = steps.length > 1 ? [0, Math.floor((steps.length - 1) / 2), steps.length - 1] : [0];
-  for (const i of new Set(labels)) add(svg, make("text", { x: x(i), y: height - 7, "text-anchor": i && i === steps.length - 1 ? "end" : "middle" }, `step ${steps[i]}`));
+  for (const i of new Set(labels)) {
+    const anchor = i && i === steps.length - 1 ? "end" : "middle";
+    add(svg, make("text", { x: x(i), y: height - 7, "text-anchor": anchor }, `step ${steps[i]}`));
+  }
   series.forEach(({ values, band }, number) => {
     const points = values.map((value, i) => [i, value]).filter(([, value]) => value !== null), colour = `var(--c${number % 9})`;
     if (band) {
@@ -338,7 +349,8 @@ function chart({ title, unit, steps, series }) {
   const numbers = make("details", { toggle: (event) => {
     if (event.target.open && event.target.children.length === 1) {
       const link = (step) => make("button", { type: "button", click: () => showStep(step) }, step);
-      event.target.append(table({ title, columns: ["step", ...series.map(({ name }) => name)], rows: steps.map((step, i) => [link(step), ...series.map(({ values }) => number_(values[i]))]) }));
+      const rows = steps.map((step, i) => [link(step), ...series.map(({ values }) => number_(values[i]))]);
+      event.target.append(table({ title, columns: ["step", ...series.map(({ name }) => name)], rows }));
     }
   } }, make("summary", {}, "numbers"));
   return make("figure", {}, make("figcaption", {}, title, make("span", { class: "note" }, unit && ` ${unit}`)), svg, legend, numbers);
@@ -353,8 +365,8 @@ function drawOverview() {
   add(page, index.notes.map((text) => make("p", { class: "note" }, text)));
   for (const one of index.tables) add(page, make("h2", {}, one.title), table(one), one.note && make("p", { class: "note" }, one.note));
   if (index.charts.length) {
-    add(page, make("h2", {}, "Per step"), make("p", { class: "note" }, "Bands: 95 % interval of the mean, from the spread of group means. A click on a chart shows the completions of that step."));
-    add(page, make("div", { id: "charts" }, index.charts.map(chart)));
+    const note = "Bands: 95 % interval of the mean, from the spread of group means. A click on a chart shows the completions of that step.";
+    add(page, make("h2", {}, "Per step"), make("p", { class: "note" }, note), make("div", { id: "charts" }, index.charts.map(chart)));
   }
   if (index.config.length) add(page, make("h2", {}, "Config"), index.config.map(settings));
 }
@@ -375,11 +387,11 @@ function fillSelect(id, names, column, nameOfNull) {
 function refilter() {
   const kept = chosen >= 0 ? shown[chosen] : -1;
   const { step, task, reward, kind, guard } = index.columns;
-  const limit = (id, missing) => ($(id).value === "" ? missing : Number($(id).value));
+  const range = (name) => [[`${name}-from`, -Infinity], [`${name}-to`, Infinity]].map(([id, missing]) => ($(id).value === "" ? missing : Number($(id).value)));
   const code = (id) => ($(id).value === "" ? null : Number($(id).value));
   const wanted = $("task").value.trim().toLowerCase();
   const hasTask = wanted ? index.tasks.map((name) => name.toLowerCase().includes(wanted)) : null;
-  const [stepFrom, stepTo, low, high] = [limit("step-from", -Infinity), limit("step-to", Infinity), limit("reward-from", -Infinity), limit("reward-to", Infinity)];
+  const [[stepFrom, stepTo], [low, high]] = [range("step"), range("reward")];
   const isStep = index.steps.map((name) => typeof name !== "number" || (name >= stepFrom && name <= stepTo));
   const [kindCode, guardCode, rowCode] = ["kind", "guard", "row-name"].map(code);
   const anyReward = low === -Infinity && high === Infinity;
@@ -413,8 +425,8 @@ function drawList(isForced = true) {
   const rows = [];
   for (let place = from; place < to; place++) {
     const row = shown[place], [text, colour] = outcome(row);
-    const option = make("div", { class: "row", role: "option", id: `row-${row}`, "aria-selected": place === chosen ? "true" : "false", "aria-posinset": place + 1, "aria-setsize": shown.length,
-      click: () => (choose(place), open("completion")) },
+    const state = { "aria-selected": place === chosen ? "true" : "false", "aria-posinset": place + 1, "aria-setsize": shown.length };
+    const option = make("div", { class: "row", role: "option", id: `row-${row}`, ...state, click: () => (choose(place), open("completion")) },
       make("span", {}, stepName(row)), make("span", {}, taskName(row)), make("span", { class: colour }, text),
       make("span", {}, number(value("reward", row))), make("span", {}, number(value("advantage", row))));
     option.style.top = `${place * ROW_PX}px`;
@@ -431,8 +443,8 @@ function choose(place, { isQuiet = false } = {}) {
   chosen = shown.length ? Math.max(-1, Math.min(place, shown.length - 1)) : -1;
   if (chosen < 0) {
     list.removeAttribute("aria-activedescendant");
-    if (!shown.length) $("detail").replaceChildren(make("p", { class: "note" }, index.columns.step.length ? "No completion passes these filters." : "There are no completions to show."));
-    return;
+    const text = index.columns.step.length ? "No completion passes these filters." : "There are no completions to show.";
+    return $("detail").replaceChildren(make("p", { class: "note" }, text));
   }
   const top = chosen * ROW_PX;
   if (top < list.scrollTop) list.scrollTop = top;
@@ -456,7 +468,8 @@ async function show(kind, row, isQuiet = false) {
   if (view.row === row && isQuiet) return;
   view = { kind, row };
   document.body.dataset.kind = kind;
-  const parts = await { completion: oneView, group: groupView, "first-and-last": pairView }[kind](row).catch((error) => [make("p", { class: "warning", role: "alert" }, `This completion cannot be shown: ${error.message}`)]);
+  const draw = { completion: oneView, group: groupView, "first-and-last": pairView }[kind];
+  const parts = await draw(row).catch((error) => [make("p", { class: "warning", role: "alert" }, `This cannot be shown: ${error.message}`)]);
   if (view.row !== row || view.kind !== kind) return; // overtaken by a later choice
   $("detail").replaceChildren(tools(kind, row), ...parts);
   $("detail").scrollTop = 0;
@@ -488,7 +501,9 @@ function toList() {
 }
 
 function tools(kind, row) {
-  const button = (name, text, key) => make("button", { type: "button", "aria-pressed": kind === name ? "true" : "false", "aria-keyshortcuts": key, click: () => (chooseRow(row), open(name)) }, text);
+  const go = (name) => () => (chooseRow(row), open(name));
+  const button = (name, text, key) =>
+    make("button", { type: "button", "aria-pressed": kind === name ? "true" : "false", "aria-keyshortcuts": key, click: go(name) }, text);
   return make("div", { class: "tools", role: "toolbar", "aria-label": "views of this completion" },
     make("button", { type: "button", class: "back", click: toList }, "← list"),
     button("completion", "completion", "Enter"), button("group", "group", "g"), button("first-and-last", "first / last of the task", "f"));
@@ -498,13 +513,16 @@ const heading = (row) => `${index.is_training ? "step " : ""}${stepName(row)} ·
 
 function facts(row, more = []) {
   const [text, colour] = outcome(row), guard = index.guards[value("guard", row)];
-  const entries = [["outcome", make("span", { class: colour }, text)], ["reward", number(value("reward", row))], ["advantage", number(value("advantage", row))], ...more];
+  const numbers = ["reward", "advantage"].map((name) => [name, number(value(name, row))]);
+  const entries = [["outcome", make("span", { class: colour }, text)], ...numbers, ...more];
   if (guard !== null && text !== guard) entries.push(["guard", guard]);
   return make("dl", { class: "facts" }, entries.map(([name, content]) => make("div", {}, make("dt", {}, name), make("dd", {}, content))));
 }
 
 function programOf(row, { program, completion: text, diagnostics }, options = {}) {
-  if (program === null) return [make("p", { class: "note" }, "No Rust program was found in this completion; its text:"), codeView(text ?? "", { label: "completion", ...options })];
+  if (program === null) {
+    return [make("p", { class: "note" }, "No Rust program was found in this completion; its text:"), codeView(text ?? "", { label: "completion", ...options })];
+  }
   const marks = new Map();
   for (const { line, level } of diagnostics) if (line !== null && marks.get(line) !== "error") marks.set(line, level === "error" ? "error" : "warned");
   return [codeView(program, { isRust: true, marks, label: `program of ${heading(row)}`, prefix: `line-${row}`, ...options })];
@@ -528,23 +546,28 @@ const cuts = ({ cut }) => cut.map((text) => make("p", { class: "note" }, text));
 async function oneView(row) {
   const record = await completion(row);
   const word = (flag) => (has(row, flag) ? make("span", { class: "good" }, "passes") : make("span", { class: "bad" }, "fails"));
-  const more = [["build", word(BUILD)], ["clippy", has(row, CLIPPY) && record.clippy_warnings ? many(record.clippy_warnings, "warning") : word(CLIPPY)], ["own tests", word(TEST)],
-    ["tests honest", has(row, HONEST) ? "yes" : "no"]];
+  const clippy = has(row, CLIPPY) && record.clippy_warnings ? many(record.clippy_warnings, "warning") : word(CLIPPY);
+  const more = [["build", word(BUILD)], ["clippy", clippy], ["own tests", word(TEST)], ["tests honest", has(row, HONEST) ? "yes" : "no"]];
   if (record.hidden_total) more.push(["hidden tests", `${record.hidden_passed ?? 0} of ${record.hidden_total}`]);
   if (value("tokens", row) !== null) more.push(["tokens", value("tokens", row)]);
   if (record.duration_s !== null) more.push(["graded in", `${number(record.duration_s)} s`]);
   more.push(["number", row]);
   const tests = Object.entries(record.tests), rewards = Object.entries(record.rewards);
   const parts = [make("h2", {}, heading(row)), facts(row, more), ...cuts(record)];
-  if (record.prompt !== null) parts.push(make("details", {}, make("summary", {}, "prompt"), codeView(record.prompt, { label: "prompt" })));
+  if (record.prompt !== null) parts.push(fold("prompt", codeView(record.prompt, { label: "prompt" })));
   parts.push(...programOf(row, record));
   if (record.diagnostics.length) parts.push(messages(row, record));
   if (tests.length) {
     parts.push(make("h3", {}, `own tests: ${tests.filter(([, result]) => result === "ok").length} of ${tests.length} ok`),
       make("ul", {}, tests.map(([name, result]) => make("li", { class: result === "ok" ? "good" : "bad" }, `${name}: ${result}`))));
   }
-  if (rewards.length) parts.push(make("h3", {}, "rewards"), table({ title: "rewards", columns: ["function", "pays"], rows: rewards.map(([name, paid]) => [name, number(paid)]) }));
-  if (record.program !== null && record.completion !== null) parts.push(make("details", {}, make("summary", {}, "the completion as it was written"), codeView(record.completion, { label: "completion" })));
+  if (rewards.length) {
+    const rows = rewards.map(([name, paid]) => [name, number(paid)]);
+    parts.push(make("h3", {}, "rewards"), table({ title: "rewards", columns: ["function", "pays"], rows }));
+  }
+  if (record.program !== null && record.completion !== null) {
+    parts.push(fold("the completion as it was written", codeView(record.completion, { label: "completion" })));
+  }
   return parts;
 }
 
@@ -565,14 +588,15 @@ async function groupView(row) {
   if (rows.length > MOST_SIDES) said.push(`the first ${MOST_SIDES} are shown`);
   const first = await completion(row);
   return [make("h2", {}, `group of ${heading(row)}`), make("p", { class: "note" }, said.join(", ")),
-    first.prompt === null ? make("p", { class: "note" }, "The trace has no prompt here.") : make("details", {}, make("summary", {}, "prompt"), codeView(first.prompt, { label: "prompt" })),
+    first.prompt === null ? make("p", { class: "note" }, "The trace has no prompt here.") : fold("prompt", codeView(first.prompt, { label: "prompt" })),
     await sideBySide(rows.slice(0, MOST_SIDES), row, (other) => `${rows.indexOf(other) + 1} of ${rows.length}`)];
 }
 
 async function pairView(row) {
   const { isOneStep, rows } = firstAndLast(row);
   const noun = index.is_training ? "step" : "row";
-  const text = isOneStep ? `Only one ${noun} (${stepName(row)}) has this task: ${rows.length > 1 ? "its lowest reward against its highest" : "there is nothing to compare it with"}.`
+  const instead = rows.length > 1 ? "its lowest reward against its highest" : "there is nothing to compare it with";
+  const text = isOneStep ? `Only one ${noun} (${stepName(row)}) has this task: ${instead}.`
     : `The first ${noun} with this task against the last; the same place in both groups.`;
   return [make("h2", {}, `${taskName(row)}: ${isOneStep ? "lowest against highest" : "first against last"}`), make("p", { class: "note" }, text),
     await sideBySide(rows, row, (other) => `${index.is_training ? "step " : ""}${stepName(other)}`)];
@@ -604,8 +628,8 @@ function onKey(event) {
   const isInList = event.target === $("list") || event.target === document.body;
   const page = Math.max(1, Math.floor($("list").clientHeight / ROW_PX) - 1);
   const moves = { j: 1, k: -1, ...(isInList && { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity }) };
-  const actions = { g: () => open("group"), f: () => open("first-and-last"), "/": () => ((document.body.dataset.view = "list"), ($("filter-box").open = true), $("task").focus()),
-    ...(isInList && { Enter: () => open("completion") }) };
+  const search = () => ((document.body.dataset.view = "list"), ($("filter-box").open = true), $("task").focus());
+  const actions = { g: () => open("group"), f: () => open("first-and-last"), "/": search, ...(isInList && { Enter: () => open("completion") }) };
   if (event.key in moves) choose(Math.max(0, chosen + moves[event.key]));
   else if (event.key in actions) actions[event.key]();
   else return;
@@ -628,7 +652,8 @@ function followAddress() {
     chooseRow(Number(digits));
     open(Object.keys(HASH).find((kind) => HASH[kind] === letter));
   } else {
-    if (letter !== undefined) problem(`There is no completion ${digits} in this report: it has ${many(index.columns.step.length, "completion")}, numbered from 0.`);
+    const count = many(index.columns.step.length, "completion");
+    if (letter !== undefined) problem(`There is no completion ${digits} in this report: it has ${count}, numbered from 0.`);
     choose(Math.max(0, chosen), { isQuiet: true });
     toList();
   }
@@ -651,7 +676,8 @@ async function start() {
   fillSelect("guard", index.guards, "guard", "no guard");
   if (!index.is_training) {
     fillSelect("row-name", index.steps, "step", "");
-    for (const word of document.querySelectorAll(".heads span:first-child, #sort option[value^=step]")) word.textContent = word.textContent.replace("step", "row");
+    const words = document.querySelectorAll(".heads span:first-child, #sort option[value^=step]");
+    for (const word of words) word.textContent = word.textContent.replace("step", "row");
   }
   $("filters").addEventListener("input", refilter);
   $("filters").addEventListener("reset", () => setTimeout(refilter));

@@ -184,8 +184,10 @@ class Survey:
         per_step = MAX_COMPLETIONS // max(1, len(kept)) if sum(self.steps[key] for key in kept) > MAX_COMPLETIONS else MAX_COMPLETIONS
         if total > MAX_COMPLETIONS:
             inside = sum(min(per_step, self.steps[key]) for key in kept)
-            self.notes.append(f"The run has {total:,} completions; {inside:,} of them, from {len(kept)} of {len(order)} steps evenly spaced, "
-                              f"can be browsed here, since a page holds at most {MAX_COMPLETIONS:,}. The curves cover all.")  # fmt: skip
+            self.notes.append(
+                f"The run has {total:,} completions; {inside:,} of them, from {len(kept)} of {len(order)} steps evenly spaced, "
+                f"can be browsed here, since a page holds at most {MAX_COMPLETIONS:,}. The curves cover all."
+            )
         return kept, per_step
 
     def _longest(self, lengths: Counter) -> int:
@@ -291,7 +293,9 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
     metrics = read_metrics(folder)
     if not survey.steps:
         if not metrics and not (source.is_dir() and (source / "run.json").is_file()):
-            raise TraceError(f"{source} has nothing to show: no line of its trace is a graded completion, and there are no metrics.jsonl and no run.json")
+            raise TraceError(
+                f"{source} has nothing to show: no line of its trace is a graded completion, and there are no metrics.jsonl and no run.json"
+            )
         survey.notes.append("The trace holds no graded completion: there is none to browse.")
     frame = _loaded(source, survey)
     drawn = charts(frame, metrics if frame is not None or not survey.steps else [])
@@ -307,7 +311,8 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
             file.write(head)
             index = write_completions(source, survey, lambda name, text: file.write(_block(name, text)))
             index |= {
-                "run": folder.resolve().name, "summary": f"{survey.steps.total():,} completions, {len(survey.steps):,} {'steps' if index['is_training'] else 'rows'}",
+                "run": folder.resolve().name,
+                "summary": f"completions: {survey.steps.total():,}, {'steps' if index['is_training'] else 'rows'}: {len(survey.steps):,}",
                 "warnings": logged_warnings(metrics), "notes": [*survey.notes, *notes, *config_notes], "charts": drawn, "config": config,
                 "tables": [*tables, *filter(None, [first_and_last_step(drawn)])],
             }  # fmt: skip

@@ -48,7 +48,7 @@ def _charts_of_trace(frame) -> list[dict]:
         names = most_frequent(frame, column, TOP_KINDS)
         if names:
             table = 100 * shares(frame, column, names)
-            drawn.append(_chart(f"{title}, % of completions", "%", table.index, {name: table[name] for name in names}))
+            drawn.append(_chart(title, "%", table.index, {name: table[name] for name in names}))
     lost = 100 * without_signal(frame)
     drawn.append(_chart("groups without signal (all rewards equal)", "%", lost.index, {"groups": lost}))
     return drawn
@@ -60,7 +60,9 @@ def _means(frame, title: str, unit: str, columns: dict, scale: float) -> dict:
     groups = values.groupby([frame["step"], frame["group_id"].astype(object)]).mean().groupby("step")
     half = 1.96 * groups.std() / groups.count() ** 0.5
     means = values.groupby(frame["step"]).mean()
-    return _chart(title, unit, means.index, {columns[name]: means[name] for name in columns}, {columns[name]: half[name] for name in columns})
+    return _chart(
+        title, unit, means.index, {columns[name]: means[name] for name in columns}, {columns[name]: half[name] for name in columns}
+    )
 
 
 def _chart(title: str, unit: str, steps, series: dict, bands: dict | None = None) -> dict:
@@ -103,7 +105,8 @@ def first_and_last_step(drawn: list[dict]) -> dict | None:
     steps = drawn[0]["steps"] if drawn else []
     if not rows or len(steps) < 2:
         return None
-    return {"title": "First and last step of training", "columns": ["", f"step {steps[0]}", f"step {steps[-1]}", "difference"], "rows": rows,
+    columns = ["", f"step {steps[0]}", f"step {steps[-1]}", "difference"]
+    return {"title": "First and last step of training", "columns": columns, "rows": rows,
             "note": "Different prompts in every step: a step's mean is a noisy number."}  # fmt: skip
 
 
@@ -141,8 +144,9 @@ def _evaluation(name: str, summary: dict) -> dict:
     pairs = summary.get("differences") or []
     rows = [[metric if metric == "mean_length" else f"{metric} %", *(cell(row, metric) for row in summary["rows"]),
              *(cell(pair, metric, "+") for pair in pairs)] for metric in metrics]  # fmt: skip
-    return {"title": f"Evaluation in {name}", "columns": ["", *columns, *(f"{pair['row']} - {pair['versus']}" for pair in pairs)], "rows": rows,
-            "note": "In brackets: graded completions; below a number its 95 % interval, bootstrap over tasks. Differences are paired, in points."}  # fmt: skip
+    columns += [f"{pair['row']} - {pair['versus']}" for pair in pairs]
+    note = "In brackets: graded completions; below a number its 95 % interval, bootstrap over tasks. Differences are paired, in points."
+    return {"title": f"Evaluation in {name}", "columns": ["", *columns], "rows": rows, "note": note}
 
 
 def config_sections(run_dir: Path) -> tuple[list[dict], list[str]]:

@@ -38,9 +38,14 @@ class Chromium:
         # the browser reads orders on descriptor 3 and answers on 4: first move both out of the way of each other
         high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 20) for descriptor in (orders, answers)]
         quiet = os.open(os.devnull, os.O_RDWR)
-        arguments = [found(), "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run", "--disable-extensions",
-                     "--disable-background-networking", "--disable-component-update", f"--user-data-dir={self._profile}", "about:blank"]  # fmt: skip
-        actions = [(os.POSIX_SPAWN_DUP2, high[0], 3), (os.POSIX_SPAWN_DUP2, high[1], 4), *((os.POSIX_SPAWN_DUP2, quiet, out) for out in (0, 1, 2))]
+        arguments = [found(), "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run",
+                     "--disable-extensions", "--disable-background-networking", "--disable-component-update",
+                     f"--user-data-dir={self._profile}", "about:blank"]  # fmt: skip
+        actions = [
+            (os.POSIX_SPAWN_DUP2, high[0], 3),
+            (os.POSIX_SPAWN_DUP2, high[1], 4),
+            *((os.POSIX_SPAWN_DUP2, quiet, out) for out in (0, 1, 2)),
+        ]
         self._pid = os.posix_spawn(arguments[0], arguments, os.environ, file_actions=actions, setpgroup=0)
         for descriptor in (orders, answers, quiet, *high):
             os.close(descriptor)
