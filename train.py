@@ -24,6 +24,7 @@ from pathlib import Path
 
 import doctor
 import rust_code
+import share
 from generate import GenerationError, load_tokenizer
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics
 from rust_tool import Judge, ToolchainError
@@ -115,6 +116,11 @@ class ScriptArguments:
         default=0.1,
         metadata={"help": "vLLM only: stop when the mean |sampling - training| log-prob per token exceeds this."},
     )
+    share_to: str | None = field(
+        default=None,
+        metadata={"help": "Push trace, metrics and plots here while training: hf://datasets/ORG/NAME or oxen://NAMESPACE/NAME."},
+    )
+    share_every: int = field(default=20, metadata={"help": "Steps between pushes to --share_to; what is left is pushed at the end."})
     gpu_memory_limit_gib: float | None = field(
         default=None, metadata={"help": "Never take more GPU memory than this (to prove that a config fits a smaller card)."}
     )
@@ -308,6 +314,8 @@ def make_plan(script: ScriptArguments, args, model_args) -> tuple:
         require_same_run(Path(args.output_dir), task_facts["tasks_hash"], script, model_args)
     workers = script.judge_workers or max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     RewardSet(None, script.rewards)  # a misspelt reward stops before a judge is started
+    if script.share_to:
+        share.check(script.share_to, script.share_every)
     judge = Judge(workers=workers, run_timeout_s=script.run_timeout_s, sandbox=script.sandbox, cargo_path=script.cargo_path)
     rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt))
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
@@ -744,6 +752,7 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
         "dtype": model_args.dtype,
     }
     callback = make_callback_class()(script, output_dir / "metrics.jsonl", completions_per_step(args))
+    sharer = share.Sharer(output_dir, script.share_to, script.share_every) if script.share_to and is_main else None
     with lossless_vllm_sync() if args.use_vllm else contextlib.nullcontext():
         trainer = make_trainer_class()(
             model=model_args.model_name_or_path,
@@ -753,7 +762,7 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
             processing_class=tokenizer,
             quantization_config=get_quantization_config(model_args),
             peft_config=get_peft_config(model_args),
-            callbacks=[callback],
+            callbacks=[callback, *([share.make_callback(sharer)] if sharer else [])],
             reward_set=rewards,
             trace=TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl"), ROTATE_BYTES),
             attempt=doctor.attempts_so_far(output_dir),
@@ -777,6 +786,8 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
             (final / "README.md").write_text(card, encoding="utf-8")
             trainer.state.save_to_json(str(output_dir / "trainer_state.json"))
             print(f"saved {final} after {trainer.state.global_step} steps", flush=True)
+        if sharer:
+            sharer.finish()
     return callback
 
 
@@ -786,7 +797,7 @@ def main(argv: list[str] | None = None) -> int:
         script, args, model_args = parse_arguments(sys.argv[1:] if argv is None else argv)
         resume = doctor.checkpoint_to_resume(Path(args.output_dir), args.resume_from_checkpoint)
         rows, tokenizer, rewards, plan = make_plan(script, args, model_args)
-    except (UserError, TaskError, GenerationError, RewardError, ToolchainError, SandboxUnavailable, doctor.MachineError) as error:
+    except (UserError, TaskError, GenerationError, RewardError, ToolchainError, SandboxUnavailable, share.ShareError, doctor.MachineError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
     try:
