@@ -13,8 +13,12 @@ What this cannot see, some of which running the tests can:
 * Whether a condition that depends on the program is ever met: `if let Ok(v) = f("bad") { assert_eq!(v, 3) }`.
   `panic_stubbed(.., mark_asserts=True)` puts a mark in front of every counted assertion: a marked test must reach one.
 * Facts of std that make a comparison true of any value (`count_ones() + count_zeros() == 64`), beyond the usual ones.
-* Expected values that reach the program by a side door (a file, an option field), and answers looked up in a table of
-  more than MAX_KEYS entries, or by anything but comparing inputs with literals.
+* Expected values that reach the program by a side door (an option field, a closure, a trait that the tests implement).
+* Answers looked up in a table of more than MAX_KEYS entries, or by anything but comparing inputs with literals: by their
+  length, a range around each, a list indexed by a remainder. Predicates that list the inputs for which they hold (or do
+  not) when some other input is tested, too: `matches!(day, 6 | 7)` may be the right answer.
+* Constants that a `while` hides (`while n > 0 { n /= 10 }` and then `n + 6`), and those of methods without arguments.
+* Values that the test itself overwrites through a reference (`for slot in got.iter_mut() { *slot = .. }`).
 * That the function under test is the one the task asked for; `tested_functions` and `same_program` help the caller.
 * Methods and macros are told apart by name, not by type: a name shared with std may count as the program's.
   The panic stub settles those.
@@ -111,15 +115,18 @@ def code_blocks(text: str) -> list[CodeBlock]:
     fence: re.Match[str] | None = None
     lines: list[str] = []
     thinking = False
-    for line in text.replace("\r\n", "\n").split("\n"):
+    for line in text.lstrip("\ufeff\u200b").replace("\r\n", "\n").split("\n"):
         mark = line.strip().lower()
-        if mark == "</think>" or (thinking and "</think>" in mark):
+        end = line.lower().rfind("</think>")
+        if end >= 0 and (thinking or mark.startswith("</think>") or (fence is None and mark.startswith("<think>"))):
             # Some chat templates put the opening tag into the prompt: everything so far was thinking.
             blocks, fence, thinking = [], None, False
-        elif thinking:
+            line = line[end + len("</think>") :]
+            mark = ""
+        if thinking:
             continue
-        elif fence is None:
-            thinking = mark.startswith("<think>") and "</think>" not in mark
+        if fence is None:
+            thinking = mark.startswith("<think>")
             fence = _opening_fence(line)
             lines = []
         elif _closes(line, fence):
@@ -2734,6 +2741,7 @@ HARD_TO_FOLLOW = ("while_expression", "loop_expression", "async_block",
                   "abstract_type", "dynamic_type", "ERROR")  # fmt: skip
 CHOICES = ("if_expression", "match_expression", "return_expression", "break_expression", "continue_expression",
            "try_expression", "closure_expression", "binary_expression")  # fmt: skip
+SIMPLE_OPS = (*PLAIN_OPS, "unset", "field", "+", "-", "*", "/", "%")
 MAX_FIXED_ROUNDS = 4
 MAX_KEYS = 3  # inputs that a function may name before it counts as a look-up table
 
@@ -2849,11 +2857,14 @@ def _names_its_inputs(body: _Body, asked: Sequence[tuple[int, ...]], asked_terms
 
     Its result is literals chosen by comparing parameters with literals (by `match`, `if`, or in a table), no more than
     MAX_KEYS of them, each used as an input by a test, and no test asks for anything else: then the tests cannot tell it
-    from a real solution.
+    from a real solution. What it gives for everything else may be a parameter or simple arithmetic, when it is plain that no
+    test asks for it (a recursion or a loop there is a solution whose base cases are tested).
     """
     terms, keys, arms, stack = body.terms, set(), 0, [body.result]
     if not asked or terms.op(body.result) != "ite":
         return False
+    rest = _rest_of(body)
+    is_computed = not terms.plain[rest] and terms.rows[rest][0::2] != ("call", ())
     while stack:
         op, payload, children = terms.rows[stack.pop()]
         if op == "ite":
@@ -2865,8 +2876,15 @@ def _names_its_inputs(body: _Body, asked: Sequence[tuple[int, ...]], asked_terms
             keys |= found
         elif op in PLAIN_OPS:
             stack += children
-        elif not (op == "call" and not children):
+        elif not (op == "call" and not children) and not is_computed:
             return False
+    if is_computed:
+        answers = _answers_of(body)
+        if not all(terms.op(t) in SIMPLE_OPS for t in terms.reachable(rest)):
+            return False
+        plainly = all(asked_terms.plain[a] for call in asked for a in call[-len(body.parameters) :])
+        return bool(keys) and arms <= MAX_KEYS and plainly and answers <= expected - {""} and not (
+            _asks_for_the_rest(body, asked, asked_terms, empty_counts=True))
     if keys and arms <= MAX_KEYS and _answers_are_expected(body, asked_terms, expected):
         return True
     inputs = [{_shown(asked_terms, a) for call in calls for a in asked_terms.reachable(call)} for calls in asked]
@@ -2874,14 +2892,34 @@ def _names_its_inputs(body: _Body, asked: Sequence[tuple[int, ...]], asked_terms
     return bool(keys) and arms <= MAX_KEYS and all(any(k in i for i in inputs) for k in keys) and known
 
 
-def _asks_for_the_rest(body: _Body, asked: Sequence[tuple[int, ...]], asked_terms: _Terms) -> bool:
-    """Whether some call in the tests gets the answer that a list of answers has for everything else."""
+def _rest_of(body: _Body) -> int:
+    """What a list of answers gives for everything else."""
+    rest = body.result
+    while body.terms.op(rest) == "ite":
+        rest = body.terms.children(rest)[2]
+    return rest
+
+
+def _answers_of(body: _Body) -> set[str]:
+    """The answers of a list but its last."""
+    answers, rest = set(), body.result
+    while body.terms.op(rest) == "ite":
+        _, then, rest = body.terms.children(rest)
+        answers.add(_shown(body.terms, then))
+    return answers
+
+
+def _asks_for_the_rest(body: _Body, asked: Sequence[tuple[int, ...]], asked_terms: _Terms, empty_counts: bool = False) -> bool:
+    """Whether some call in the tests gets the answer that a list of answers has for everything else.
+
+    `empty_counts`: also one with an empty list.
+    """
     order = body.terms.reachable(body.result)
     for call in asked:
         if len(call) != len(body.parameters) or not all(asked_terms.plain[a] for a in call):
             continue
         inputs = [asked_terms._sampled(a) for a in call]
-        if ("[]",) in inputs:
+        if ("[]",) in inputs and not empty_counts:
             continue
         values = body.terms._assignment(order, 0, (), given=dict(zip(body.parameters, inputs)))
         rest = body.result
@@ -2894,11 +2932,8 @@ def _asks_for_the_rest(body: _Body, asked: Sequence[tuple[int, ...]], asked_term
 
 def _answers_are_expected(body: _Body, asked_terms: _Terms, expected: Set[str]) -> bool:
     """Whether the tests expect each answer of a list but never its last, the one for everything else."""
-    answers, rest = set(), body.result
-    while body.terms.op(rest) == "ite":
-        _, then, rest = body.terms.children(rest)
-        answers.add(_shown(body.terms, then))
-    return answers <= expected - {""} and (not body.terms.plain[rest] or _shown(body.terms, rest) not in expected)
+    rest = _rest_of(body)
+    return _answers_of(body) <= expected - {""} and (not body.terms.plain[rest] or _shown(body.terms, rest) not in expected)
 
 
 def _compared_literals(terms: _Terms, condition: int, parameters: Sequence[int]) -> set[str] | None:
@@ -2980,7 +3015,10 @@ def _without_hard_coded(tests: list[TestFn], goals: set[int], terms: _Terms, ind
             expected |= {_shown(terms, c) for c in terms.children(term)} if terms.op(term) == "eq" else set()
             if terms.op(term) == "own":
                 asked.setdefault(str(terms.payload(term)), []).append(terms.children(term))
-    named = {_signature(item, index.singletons): item for items in index.own.values() for item in items if not item.owner}
+    functions = [o for items in index.own.values() for o in items if not o.trait and not _is_trait(o.owner, index)]
+    named = {_signature(item, index.singletons): item for item in functions}
+    if len(named) < len(functions) and any(o.owner for o in functions):
+        return tests  # methods of one name: which one is asked is not known
     if not asked or any(signature not in named for signature in asked):
         return tests
     bodies = {signature: _read_body(named[signature], index, [FUEL]) for signature in asked}
@@ -2994,11 +3032,8 @@ def _without_hard_coded(tests: list[TestFn], goals: set[int], terms: _Terms, ind
 
 def _panics_as_tested(body: _Body, index: _Index) -> bool:
     """Whether a list of answers panics for everything else, and a `should_panic` test asks for that."""
-    rest = body.result
-    while body.terms.op(rest) == "ite":
-        rest = body.terms.children(rest)[2]
     asks = any(item.has("should_panic") and body.item.name in _leaves(item.node) for item in index.tests)
-    return asks and body.terms.rows[rest][:2] == ("path", "!")
+    return asks and body.terms.rows[_rest_of(body)][:2] == ("path", "!")
 
 
 def _test_guard(test: Item, checks: Sequence[_Check], terms: _Terms, index: _Index) -> str:

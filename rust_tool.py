@@ -11,13 +11,19 @@ is linked with `judge_harness.rs` in place of libtest's entry point: it says on 
 each ended.
 
 What a passing test is worth (`honest_tests`): the static opinion of `rust_code` (`Program.guard`), every counted test
-reaches an assertion that counts, and fails when a panic is the first statement of the functions under test. All of it is
-in one binary: functions and assertions start with a call into `judge_gate.rs`, so the check costs a run and no
-compilation.
+reaches an assertion that counts, and fails when a panic is the first statement of the functions under test; and not all
+of them pass whatever of four wrong values the functions return. All of it is in one binary: functions and assertions
+start with a call into `judge_gate.rs`, so the check costs a run and no compilation.
 
 What stays forgeable: `unsafe` code that finds the harness's nonce in memory (`rust_code` refuses what that takes); a test
 that compares with a constant which the program also returns by rote; a program whose functions only pretend to be used.
+No wrong values: of `impl Trait`, references to what the program defines, types with parameters, and in programs with a
+`const fn`; nor where the process dies of one or runs out of time. A hand-written `==` that looks at its sides and agrees
+nevertheless is a function under test like any other. `tests/cases/attacks.jsonl` marks what is known to get through.
 `test_passed` alone is the harness's raw word; an honest pass is `test_passed and honest_tests`.
+
+Not as cargo has it: the compiler may read no file below /proc, /dev and /sys (`include_str!`), whatever the sandbox shows;
+and when MAX_DEATHS of a program's own tests have ended their process, the others are not tried and count as failed.
 """
 
 from __future__ import annotations
@@ -60,6 +66,7 @@ MAX_DIAGNOSTICS = 20
 MAX_MESSAGE_CHARS = 500
 TAIL_CHARS = 4000
 WALL_PER_CPU = 4.0  # wall-clock limits are this multiple of CPU limits, so that a busy machine changes no verdict
+MAX_DEATHS = 32  # of a program's own tests: it has failed after one, more are tried for the record
 GROUP_DEATH_S = 5.0  # that killed processes get to disappear
 SOLO_WAVE = 8  # processes of one program that run at once after a test took the others' process with it
 JOBS_BETWEEN_CANARIES = 512
@@ -563,9 +570,8 @@ class _Workshop:
     def instruments(self) -> re.Pattern[str]:
         """Matches what `instrumented` puts into a program."""
         crate = rf"::{self.gate_crate}::"
-        return re.compile(
-            rf" (\{{ use {crate}.*?return value; \}} \}}|if {crate}gate\(\) \{{ return; \}}|{crate}\w+\(\);|impl {crate}Wrong for .*?/\* judge \*/)"
-        )
+        gates = rf"\{{ use {crate}.*?return value; \}} \}}|if {crate}gate\(\) \{{ return; \}}|{crate}\w+\(\);"
+        return re.compile(rf" ({gates}|impl {crate}Wrong for .*?/\* judge \*/)")
 
     @property
     def gate(self) -> Path:
@@ -1353,7 +1359,7 @@ class Judge:
     def _run_own_tests(self, work: _Work) -> None:
         program = work.job.program
         assert program is not None and work.binary is not None
-        outcome = self._run_all(work.binary)
+        outcome = self._run_all(work.binary, max_deaths=MAX_DEATHS)
         guard = program.guard or ("exit_in_test" if outcome.has_exited else None)
         notes: list[Diagnostic] = []
         if outcome.passed and guard is None:
@@ -1403,8 +1409,11 @@ class Judge:
         folder = self._subfolder(work, stubbed)
         return folder / BINARY_NAME if self._workshop.build_tests(folder).passed else None
 
-    def _run_all(self, binary: Path, mode: str = "run", only: Sequence[int] | None = None) -> _Outcome:
-        """Every test's end: all in one process first; what a dying process left unsettled goes on in a few others."""
+    def _run_all(self, binary: Path, mode: str = "run", only: Sequence[int] | None = None, max_deaths: int | None = None) -> _Outcome:
+        """Every test's end: all in one process first; what a dying process left unsettled goes on in a few others.
+
+        `max_deaths`: when so many tests have ended their process, those left count as failed.
+        """
         run = self._workshop.run_tests(binary, mode, only)
         if not run.names and b"error while loading shared libraries" in run.completed.stderr:
             raise InfraError(f"the test binary cannot be loaded: {run.completed.stderr[-300:]!r}")
@@ -1413,7 +1422,7 @@ class Judge:
         wanted = only if only is not None else range(len(run.names))
         while True:
             left = [index for index in wanted if index not in run.ignored and index not in outcome.ends]
-            if not left:
+            if not left or (max_deaths is not None and outcome.n_deaths >= max_deaths):
                 return outcome
             size = -(-len(left) // SOLO_WAVE)
             wave = [left[at : at + size] for at in range(0, len(left), size)]
@@ -1433,6 +1442,7 @@ class _Outcome:
         self.names, self.ignored, self.ends, self.should_panic = names, ignored, ends, should_panic
         self.has_exited = False  # a process ended with exit code 0 before the harness did
         self.ended_well = True
+        self.n_deaths = 0  # tests that ended their process
 
     def take(self, run: _HarnessRun, solo: int | None = None) -> None:
         """Add what one process reported. `solo`: the one test that it ran.
@@ -1450,6 +1460,7 @@ class _Outcome:
         if at_fault is None or at_fault in run.ends:
             return
         if not done.timed_out:
+            self.n_deaths += 1
             how = f"signal {done.signal}" if done.signal else f"exit code {done.exit_code}"
             self.ends[at_fault] = _TestEnd("failed", message=f"the process ended within the test: {how}")
         elif solo is not None or not run.ends:

@@ -25,6 +25,9 @@ What it does not cover:
   `file_bytes` each; as root the number of processes of a *build* is not limited (its code is the compiler's, not the
   program's), only its time;
 * for an ordinary user the limit on processes and threads is on all that the user runs, with room for 512 more;
+* how many files the temporary folder of a run may hold (16,384, or 4,096 where it is watched) is not limited under
+  "bwrap" for an ordinary user, only their size;
+* what a compiler reads of /proc, /dev and /sys, which the tiers show or hide differently: `rust_tool` refuses it;
 * "landlock" without the right to change root (an ordinary user where user namespaces are off): names, sizes and times
   of files outside can be asked for (not their content, nor a folder's list), /tmp is denied ($TMPDIR is the job's own),
   and where no tmpfs can be mounted, `tmp_bytes` is checked 20 times a second instead of enforced;

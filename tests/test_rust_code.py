@@ -820,3 +820,11 @@ def test_long_and_deep_texts_take_no_time(pattern, size):
 def test_reading_is_deterministic():
     programs = [read_program(program_of(body, own=OWN).source) for body in HONEST_BODIES[:5] for _ in range(2)]
     assert programs[::2] == programs[1::2]
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["<think>short</think>", "<think>\nlong\n</think>", "<think>\n```rust\nfn draft() {}\n```\nno</think>  ", "\ufeff", "\u200b"],
+)
+def test_what_follows_thinking_on_its_line_counts(before):
+    assert extract_program(f"{before}```rust\nfn f() {{}}\n```").functions == ("f",)

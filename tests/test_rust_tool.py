@@ -429,6 +429,38 @@ def test_a_loop_a_panic_or_an_exit_takes_no_other_hidden_test_with_it(judge):
     assert hidden(judge, solution, *tests) == (3, 7)
 
 
+def test_tests_beside_dying_ones_are_told_apart(judge):
+    bodies = {f"t{n:02}": "std::process::exit(0)" if n % 5 == 2 else "panic!()" if n % 5 == 4 else "" for n in range(30)}
+    tests = "\n".join(f"    #[test]\n    fn {name}() {{\n        {body}\n    }}" for name, body in bodies.items())
+    (verdict,) = grade(judge, program(f"{ADD}\n\n#[cfg(test)]\nmod tests {{\n{tests}\n}}"))
+    assert verdict.tests == {f"tests::{name}": "failed" if body else "ok" for name, body in bodies.items()}
+
+
+def test_a_program_whose_tests_all_end_the_process_is_not_tried_for_ever(judge, monkeypatch):
+    runs = []
+    real = judge._workshop.run_tests
+    monkeypatch.setattr(judge._workshop, "run_tests", lambda *args: runs.append(args) or real(*args))
+    tests = "\n".join(f"    #[test]\n    fn t{n}() {{\n        std::process::exit(0)\n    }}" for n in range(300))
+    (verdict,) = grade(judge, program(f"{ADD}\n\n#[cfg(test)]\nmod tests {{\n{tests}\n}}"))
+    assert len(verdict.tests) == 300 and set(verdict.tests.values()) == {"failed"} and not verdict.test_passed
+    assert len(runs) <= rust_tool.MAX_DEATHS + rust_tool.SOLO_WAVE
+
+
+def test_the_kernels_files_are_no_part_of_a_program(judge):
+    own, foreign = (f'const TEXT: &[u8] = include_bytes!("{path}");\n\nfn size() -> usize {{\n    TEXT.len()\n}}' for path in
+                    ("main.rs", "../../../../../../../../proc/self/status"))  # fmt: skip
+    verdicts = grade(judge, with_test(own, "assert!(size() > 3);"), with_test(foreign, "assert!(size() > 3);"))
+    assert [(v.build_passed, v.error_kind) for v in verdicts] == [(True, None), (False, "compile")]
+
+
+def test_a_struct_with_any_fields_is_as_good_as_another(judge):
+    solution = "#[derive(Debug, Clone, Copy)]\nstruct Span {\n    low: i64,\n    high: i64,\n}\n\nfn span(v: &[i64]) -> Span {\n    Span {\n        low: v[0],\n        high: v[1],\n    }\n}"
+    weak = with_test(solution, "let s = span(&[1, 2]);\nlet mut both = [s.low, s.high];\nboth.sort();\nassert!(both[0] <= both[1]);")
+    real = with_test(solution, "let s = span(&[1, 2]);\nassert!(s.low < s.high);")
+    verdicts = grade(judge, weak, real)
+    assert [v.guard for v in verdicts] == ["any_value_passes", None]
+
+
 def test_hidden_tests_that_do_not_compile_are_all_failed(judge):
     assert hidden(judge, "fn g() {}", "assert_eq!(f(1), 1);", "assert_eq!(f(2), 2);") == (0, 2)
 
