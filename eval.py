@@ -1252,7 +1252,7 @@ def format_changes(changes: dict) -> str:
     rows.append(["groups without signal, %", *(percent(changes["without_signal"][when]) for when in ("before", "after"))])
     rank, verdicts, infra = changes["rank_correlation"], changes["verdict_changes"], changes["n_infra"]
     notes = [
-        f"rank correlation within groups (Spearman): {number(rank['value'])}, mean of the {rank['n_groups']} whose rewards differ both times",
+        f"rank correlation within groups (Spearman): {number(rank['value'])}, mean of {rank['n_groups']} with unequal rewards both times",
         f"groups none of whose best completions is among the best now: {percent(changes['best_changes'])} %; "
         f"groups whose set of best completions differs: {percent(changes['best_set_changes'])} %",
         f"completions whose verdict changed: {verdicts['n']} of {changes['n']}",

@@ -264,6 +264,10 @@ def read_task_ids(spec: str) -> set[str]:
 
 def _to_task(row: dict, index: int, layout: str, columns: dict[str, str], source: str) -> dict:
     """One row as a task row. Raises TaskError without saying where."""
+    more_specific = list(LAYOUTS)[: list(LAYOUTS).index(layout)] if "prompt" not in columns else []
+    other = next((name for name in more_specific if all(column in row for column in LAYOUTS[name])), None)
+    if other:
+        raise TaskError(f"its columns are those of the layout {other}, the first row's of {layout} (mixed layouts)")
     try:
         named = {field: row[column] for field, column in columns.items()}
         if "tests" in named:

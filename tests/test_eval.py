@@ -1,13 +1,21 @@
 """Evaluation: honest numbers, nothing done twice, nothing lost, wrong uses refused with nothing overwritten."""
 
+import contextlib
+import gzip
+import importlib.util
 import itertools
 import json
 import math
+import os
 import random
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -414,6 +422,178 @@ def test_grading_a_file_loads_no_model_library(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Published formats, with tasks and solutions of our own in them
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def multiple_row(name: str, doc: str, signature: str, *asserts: str) -> dict:
+    """A MultiPL-E row: humaneval-rs and mbpp-rs differ in their names only."""
+    body = "".join(f"    {line}\n" for line in (f"let candidate = {signature.split('fn ')[-1].split('(')[0]};", *asserts))
+    return {
+        "name": name, "language": "rs", "prompt": f"/// {doc}\n{signature} {{\n", "doctests": "transform",
+        "tests": f"}}\n\nfn main() {{\n{body}}}\n", "stop_tokens": ["\n}"],
+    }  # fmt: skip
+
+
+HUMANEVAL_X_PREAMBLE = "\nfn main(){ \n } \n\nuse std::{cmp::{max, self}, mem::replace, collections::{HashSet, HashMap}};\n"
+HUMANEVAL_X_TESTS = """
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn helper(n: i32) -> i32 {
+        n - 1
+    }
+
+    #[test]
+    fn test_rungs() {
+        assert!(rungs(vec![1, 2, 4]) == 3);
+        assert_eq!(rungs(vec![]), helper(1));
+    }
+
+    #[test]
+    fn test_more() {
+        assert_eq!(rungs(vec![5]), 1);
+    }
+}
+"""
+FORMATS = {  # format -> (rows of its file, task id -> gold solution, task id -> wrong solution)
+    "MultiPL-E humaneval-rs": (
+        [
+            multiple_row("HumanEval_900_wide_gap", "Whether two numbers in a row are more than gap apart.",
+                         "fn wide_gap(numbers: Vec<f64>, gap: f64) -> bool", "assert_eq!(candidate(vec![1.0, 2.5], 1.0), true);",
+                         "assert_eq!(candidate(vec![1.0, 1.5], 1.0), false);", "assert_eq!(candidate(Vec::<f64>::new(), 1.0), false);"),
+            multiple_row("HumanEval_901_letters", "How often each letter is there, and the first one.",
+                         "use std::collections::HashMap;\nfn letters(text: String) -> (HashMap<char, isize>, Option<char>)",
+                         "assert_eq!(candidate(String::from(\"aba\")), (HashMap::from([('a', 2), ('b', 1)]), Some('a')));",
+                         "assert_eq!(candidate(String::from(\"\")), (HashMap::from([]), None));"),
+        ],
+        {"HumanEval_900_wide_gap": "fn wide_gap(numbers: Vec<f64>, gap: f64) -> bool {\n    numbers.windows(2).any(|w| (w[0] - w[1]).abs() > gap)\n}",
+         "HumanEval_901_letters": "use std::collections::HashMap;\nfn letters(text: String) -> (HashMap<char, isize>, Option<char>) {\n"
+         "    let mut found = HashMap::new();\n    for c in text.chars() {\n        *found.entry(c).or_insert(0) += 1;\n    }\n"
+         "    (found, text.chars().next())\n}"},
+        {"HumanEval_900_wide_gap": "fn wide_gap(numbers: Vec<f64>, gap: f64) -> bool {\n    numbers.len() > 9 && gap > 0.0\n}"},
+    ),
+    "MultiPL-E mbpp-rs": (
+        [multiple_row("mbpp_9000_thrice", "Three times n.", "fn thrice(n: isize) -> isize", "assert_eq!(candidate(2), 6);",
+                      "assert_eq!(candidate(-1), -3);")],
+        {"mbpp_9000_thrice": "fn thrice(n: isize) -> isize {\n    3 * n\n}"},
+        {"mbpp_9000_thrice": "fn thrice(n: isize) -> isize {\n    n + 4\n}"},
+    ),
+    "HumanEval-X": (
+        [{"task_id": "Rust/900", "prompt": HUMANEVAL_X_PREAMBLE + "/*\nHow many rungs a ladder has.\n*/\nfn rungs(ladder: Vec<i32>) -> i32 {\n",
+          "declaration": HUMANEVAL_X_PREAMBLE + "fn rungs(ladder: Vec<i32>) -> i32 {\n", "canonical_solution": "    ladder.len() as i32\n}\n",
+          "test": HUMANEVAL_X_TESTS, "example_test": ""}],
+        {"Rust/900": HUMANEVAL_X_PREAMBLE + "fn rungs(ladder: Vec<i32>) -> i32 {\n    ladder.len() as i32\n}"},
+        {"Rust/900": HUMANEVAL_X_PREAMBLE + "fn rungs(ladder: Vec<i32>) -> i32 {\n    ladder.len() as i32 % 3\n}"},
+    ),
+    "own": (
+        [{"task_id": "own/lines", "prompt": "Write `add`.", "tests": HIDDEN, "entry_point": "add"},
+         {"task_id": "own/module", "prompt": "Write `rungs`.", "tests": HUMANEVAL_X_TESTS, "entry_point": "rungs"}],
+        {"own/lines": "fn add(a: i32, b: i32) -> i32 {\n    b + a\n}",
+         "own/module": "fn rungs(ladder: Vec<i32>) -> i32 {\n    ladder.len() as i32\n}"},
+        {"own/lines": "fn add(a: i32, b: i32) -> i32 {\n    a * b\n}"},
+    ),
+}  # fmt: skip
+CLASHES = {  # what a completion may bring along that the hidden tests have too
+    "nothing": "",
+    "its own main": '\nfn main() {\n    panic!("not what is asked");\n}\n',
+    "its own tests": "\n#[cfg(test)]\nmod tests {\n    use super::*;\n    #[test]\n    fn test_rungs() {\n        assert!(1 == 2);\n    }\n}\n",
+    "helpers": "\nfn helper(n: i32) -> i32 {\n    n + 1\n}\nfn candidate(n: i32) -> i32 {\n    helper(n)\n}\nfn test_rungs() {}\n",
+}
+
+
+def fenced(code: str) -> str:
+    return f"```rust\n{code}\n```"
+
+
+def without_main(code: str) -> str:
+    return re.sub(r"fn main\(\)\{ \n \} \n", "", code)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_gold_solutions_of_every_format_score_everything(tmp_path, name):
+    rows, gold, wrong = FORMATS[name]
+    answers = [
+        {"task_id": task, "completion": fenced((without_main(code) if "main" in clash else code) + clash)}
+        for task, code in gold.items() for clash in CLASHES.values()
+    ]  # fmt: skip
+    answers += [{"task_id": task, "completion": fenced(code)} for task, code in wrong.items()]
+    out, tasks = tmp_path / "out", write_jsonl(tmp_path / "tasks.jsonl", rows)
+    source = write_jsonl(tmp_path / "answers.jsonl", answers)
+    assert run("--completions", source, "--tasks", tasks, "--output_dir", out, "--hidden_tests", "required") == 0
+    results = read_jsonl(out / "results.jsonl")
+    n_gold = len(gold) * len(CLASHES)
+    assert [(r["hidden_passed"], r["task_id"]) for r in results[:n_gold]] == [
+        (r["hidden_total"], r["task_id"]) for r in results[:n_gold]
+    ]
+    assert all(r["hidden_total"] >= 2 and r["build_passed"] for r in results[:n_gold])
+    assert all(r["hidden_passed"] < r["hidden_total"] for r in results[n_gold:]), "a wrong solution must be told from a right one"
+    assert all("fn " in r["prompt"] and "assert" not in r["prompt"] for r in results) or name == "own"
+
+
+def test_every_row_of_a_published_file_loads_with_its_hidden_tests():
+    """A published benchmark as it is: MULTIPL_E_RS=FILE.jsonl with mbpp-rs (354 rows) or humaneval-rs (156)."""
+    file = os.environ.get("MULTIPL_E_RS")
+    if not file:
+        pytest.skip("set MULTIPL_E_RS to MultiPL-E's mbpp-rs or humaneval-rs as jsonl")
+    args = evaluation.EvalArguments(tasks=file, hidden_tests="required")
+    tasks = evaluation.load_eval_tasks(args)
+    n_lines = sum(bool(line.strip()) for line in Path(file).read_text(encoding="utf-8").splitlines())
+    assert len(tasks) == n_lines > 0
+    if tasks[0]["task_id"].startswith("mbpp_"):
+        assert n_lines == 354
+    program = evaluation.rust_code.read_program("fn unrelated() {}")
+    for task in tasks:
+        assert f"fn {task['entry_point']}(" in task["prompt"] or f"fn {task['entry_point']}<" in task["prompt"]
+        suite = evaluation.rust_code.with_hidden_tests(program, task["tests"], task["entry_point"])
+        n_asserts = sum(text.count("assert") for text in task["tests"])
+        assert len(suite.test_names) == n_asserts > 0, task["task_id"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Before and after
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_tables_show_what_went_wrong_before_and_after():
+    before, after = RowStats("before"), RowStats("after")
+    for stats, kinds in ((before, ["compile"] * 3 + [None]), (after, ["compile", "test_failed", None, None])):
+        for i, kind in enumerate(kinds):
+            stats.add(
+                record(
+                    f"t{i}",
+                    stats.row,
+                    test_passed=kind is None,
+                    hidden=kind is None,
+                    kind=kind,
+                    codes=["E0382"] * (kind == "compile"),
+                )
+            )
+    summary = evaluation.summarise([before, after], [1], 100)
+    assert [row["error_kinds"] for row in summary["rows"]] == [
+        {"compile": 0.75, "none": 0.25}, {"compile": 0.25, "none": 0.5, "test_failed": 0.25},
+    ]  # fmt: skip
+    assert [row["rustc_codes"] for row in summary["rows"]] == [{"E0382": 3}, {"E0382": 1}]
+    lines = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in evaluation.format_tables(summary).splitlines() if "|" in line
+    ]
+    kinds = lines.index(["row", "compile", "none", "test_failed"])
+    assert lines[kinds + 2 : kinds + 4] == [["before", "75.0", "25.0", "0.0"], ["after", "25.0", "50.0", "25.0"]]
+    codes = lines.index(["row", "rustc codes"])
+    assert lines[codes + 2 : codes + 4] == [["before", "E0382 3"], ["after", "E0382 1"]]
+
+
+def test_only_the_most_frequent_compiler_errors_are_listed():
+    stats = RowStats("r")
+    for i in range(evaluation.TOP_CODES + 5):
+        for _ in range(i + 1):
+            stats.add(record(kind="compile", codes=[f"E{i:04}"]))
+    (row,) = evaluation.summarise([stats], [], 10)["rows"]
+    assert list(row["rustc_codes"].items()) == [(f"E{i:04}", i + 1) for i in range(evaluation.TOP_CODES + 4, 4, -1)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Models: rows, files, going on after a kill
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -526,7 +706,7 @@ def test_killed_anywhere_it_goes_on_and_ends_the_same(tmp_path, judge, monkeypat
     assert run(*arguments(out)) == 0
     assert sum(generated) == 20, "nothing is generated twice"
     assert sum(map(len, [*first.batches, *second.batches])) == 20, "nothing is graded twice"
-    assert read_jsonl(out / "results.jsonl") == read_jsonl(tmp_path / "whole" / "results.jsonl")
+    assert (out / "results.jsonl").read_bytes() == (tmp_path / "whole" / "results.jsonl").read_bytes(), "greedy: byte-equal"
     assert snapshot(out).keys() == snapshot(tmp_path / "whole").keys()
 
 
@@ -692,8 +872,6 @@ def test_rank_correlation_is_spearmans(tmp_path):
 
 
 def test_superseded_and_packed_and_unreadable_lines_of_a_trace(tmp_path, judge, capsys):
-    import gzip
-
     fake, run_dir = judge(), tmp_path / "run"
     run_dir.mkdir()
     early = [traced(GOOD.replace("add", f"a{step}"), step=step) for step in (1, 2, 3)]
@@ -825,8 +1003,6 @@ def test_recorded_verdicts_of_other_rules_are_not_reused(tmp_path, judge, capsys
 
 
 def test_what_is_no_trace_is_refused(tmp_path, judge, capsys):
-    import gzip
-
     judge()
     (tmp_path / "empty").mkdir()
     assert "found no trace*.jsonl" in refused(capsys, "--completions", tmp_path / "empty", "--output_dir", tmp_path / "out")
@@ -935,6 +1111,91 @@ def test_an_endpoint_that_breaks_down_costs_no_answer(tmp_path, judge, monkeypat
         assert run(*arguments) == 0
         assert len(endpoint.requests) == 12 - kept
     assert len(read_jsonl(out / "results.jsonl")) == 12
+
+
+def test_a_busy_and_stalling_endpoint_is_asked_again_after_a_pause(tmp_path, judge, monkeypatch, tested_prompts):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    judge(hidden_verdict)
+    asked: dict[str, list[float]] = {}
+
+    def plan(request, attempt):
+        if "messages" in request:
+            asked.setdefault(f"{request['messages'][-1]['content']} {request['seed']}", []).append(time.monotonic())
+            if attempt == 1 and request["seed"] % 3 == 0:
+                return {"0": (429, "slow down"), "1": None, "2": (503, "busy"), "3": (500, "oops")}[
+                    request["messages"][-1]["content"][5]
+                ]
+        return some_right(request, attempt)
+
+    with serve(plan) as endpoint:
+        arguments = api_arguments(endpoint, tested_prompts, tmp_path / "out", "--api_timeout_s", 1.5)
+        assert run(*arguments, "--api_max_retries", 3) == 0
+    assert sorted(map(len, asked.values())) == [1] * 8 + [2] * 4, "four requests failed or stalled once"
+    pauses = [times[1] - times[0] for times in asked.values() if len(times) == 2]
+    assert min(pauses) >= 0.018 and max(pauses) >= 1.4, "20 ms are asked for; a stalled request is given up after its time"
+    results = read_jsonl(tmp_path / "out" / "results.jsonl")
+    assert [(r["n_tokens"], r["n_prompt_tokens"], r["finished"]) for r in results] == [(7, 5, True)] * 12
+
+
+def test_an_endpoint_that_only_stalls_ends_in_a_sentence(tmp_path, judge, monkeypatch, tested_prompts, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    judge(hidden_verdict)
+    with serve(lambda request, attempt: (200, "") if "messages" not in request else None) as endpoint:
+        arguments = api_arguments(endpoint, tested_prompts, tmp_path / "out", "--api_timeout_s", 0.3, "--api_max_retries", 1)
+        assert "(2 tries)" in refused(capsys, *arguments)
+
+
+@contextmanager
+def transformers_server(model: Path, folder: Path):
+    """`transformers serve` of a local model on this machine -> its address. Skips where the server's extras are missing."""
+    missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"transformers serve needs {' and '.join(missing)}: pip install transformers[serving]")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        Path(sys.executable).with_name("transformers"),
+        "serve",
+        model,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--device",
+        "cpu",
+    ]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with (folder / "server.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log, env=environment) as server:
+        try:
+            for _ in range(600):
+                assert server.poll() is None, (folder / "server.log").read_text()
+                with contextlib.suppress(OSError):
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                    break
+                time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            server.kill()
+
+
+def test_transformers_serve_answers_as_the_model_does_here(tmp_path, judge, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    judge()
+    root = Path(evaluation.__file__).parent
+    model = root / "models" / "tiny-coder"
+    common = ["--model", model, "--tasks", root / "data" / "tiny_heldout.jsonl", "--limit", 2, "--num_samples", 1, "--temperature", 0,
+              "--max_new_tokens", 48, "--system_prompt", "none", "--bootstrap_samples", 100]  # fmt: skip
+    with transformers_server(model, tmp_path) as address:
+        arguments = ["--api_base", address, "--no_api_extra_sampling", "--api_timeout_s", 120]
+        assert run(*common, *arguments, "--output_dir", tmp_path / "served") == 0
+    assert run(*common, "--output_dir", tmp_path / "here") == 0
+    served, here = (read_jsonl(tmp_path / name / "results.jsonl") for name in ("served", "here"))
+    assert [r["completion"].rstrip() for r in served] == [r["completion"].rstrip() for r in here], (
+        "the server trims a cut-off end"
+    )
+    assert all(r["completion"] and r["n_tokens"] > 0 and r["n_prompt_tokens"] > 0 for r in served)
+    assert all(abs(a["n_tokens"] - b["n_tokens"]) <= 1 for a, b in zip(served, here, strict=True)), "the end token may count"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1111,3 +1372,41 @@ def test_endpoint_trouble_is_one_sentence(tmp_path, judge, monkeypatch, tested_p
         assert "OPENAI_API_KEY" in refused(capsys, *api_arguments(endpoint, tested_prompts, tmp_path / "out"))
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     assert "nobody answers" in refused(capsys, *api_arguments(endpoint, tested_prompts, tmp_path / "out"))
+
+
+MIXED = {
+    "plain first": ({"task_id": "a", "prompt": "Add."}, multiple_row("x", "Doc.", "fn f(n: isize) -> isize", "assert_eq!(candidate(1), 1);")),
+    "MultiPL-E first": (multiple_row("x", "Doc.", "fn f(n: isize) -> isize", "assert_eq!(candidate(1), 1);"), {"task_id": "a", "prompt": "Add."}),
+    "HumanEval-X last": ({"task_id": "a", "prompt": "Add."}, FORMATS["HumanEval-X"][0][0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("order", MIXED)
+def test_formats_mixed_in_one_file_are_refused_with_the_line(tmp_path, judge, tiny_model, capsys, order):
+    judge()
+    prompts = write_jsonl(tmp_path / "mixed.jsonl", MIXED[order])
+    error = refused(capsys, *model_arguments(tiny_model, prompts, tmp_path / "out"))
+    assert "mixed.jsonl, line 2" in error and "mixed layouts" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_completions_without_hidden_tests_is_refused_where_they_are_required(tmp_path, judge, capsys):
+    judge()
+    source = write_jsonl(tmp_path / "in.jsonl", [{"prompt": "p", "completion": GOOD}])
+    call = ["--completions", source, "--output_dir", tmp_path / "out"]
+    assert "no hidden tests in column 'tests'; found the columns prompt, completion" in refused(
+        capsys, *call, "--hidden_tests", "required"
+    )
+    assert "no column 'asserts'; found prompt, completion" in refused(capsys, *call, "--tests_column", "asserts")
+    assert "pass@k needs hidden tests" in refused(capsys, *call, "--k", 1)
+
+
+def test_results_of_other_completions_are_not_overwritten(tmp_path, judge, capsys):
+    judge()
+    source, out = write_jsonl(tmp_path / "in.jsonl", [{"prompt": "p", "completion": GOOD}]), tmp_path / "out"
+    assert run("--completions", source, "--output_dir", out) == 0
+    before = snapshot(out)
+    assert "run.rewards" in refused(capsys, "--completions", source, "--output_dir", out, "--rewards", "cargo_build_reward=1")
+    write_jsonl(source, [{"prompt": "p", "completion": PROSE}])
+    assert "run.sha256" in refused(capsys, "--completions", source, "--output_dir", out)
+    assert snapshot(out) == before
