@@ -9,6 +9,8 @@ order of batches; the weights may differ in the last bits between machines (floa
 """
 
 import argparse
+import ctypes
+import hashlib
 import json
 import os
 import random
@@ -23,15 +25,12 @@ HERE = Path(__file__).resolve().parent
 VOCABULARY = 1024
 N_TRAINING_PROMPTS = 600
 N_HELD_OUT_PROMPTS = 128
-LONGEST_SAMPLE = 320  # tokens; prompts have at most 60, answers about 150
+N_HASHED_SAMPLES = 20_000
+LONGEST_SAMPLE = 384  # tokens; prompts have at most 70, answers about 110
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's names for what mallopt sets
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-# Where byte-level BPE may merge: within words, identifiers' parts, numbers, macros, attributes, indents, punctuation.
-SPLIT = (
-    r"#\[[a-z()]+\]|[a-z_]+!\(| ?[iu](?:32|64)\b| ?[A-Za-z]+|_[a-z]+|\d{1,2}|\n *"
-    r"|[^\sA-Za-z\d_]+ ?| +"
 )
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -89,7 +88,8 @@ def write_data(folder: Path, report: Path, seed: int) -> None:
         text = "".join(json.dumps(row) + "\n" for row in rows[name])
         (folder / file).write_text(text, encoding="utf-8")
     stream = samples(seed)
-    pretraining = [next(stream)[0] for _ in range(20_000)]
+    learned = [next(stream) for _ in range(N_HASHED_SAMPLES)]
+    pretraining = [prompt for prompt, _ in learned]
     asked = [row["prompt"] for row in rows["heldout"]]
     training, held_out = tiny_tasks.split_compositions()
     facts = {
@@ -98,6 +98,7 @@ def write_data(folder: Path, report: Path, seed: int) -> None:
         "training_prompts": len(rows["train"]),
         "held_out_prompts": len(asked),
         "held_out_vs_grpo_prompts": [overlap(asked, [row["prompt"] for row in rows["train"]], n) for n in (5, 8, 13)],
+        "first_20000_samples_sha256": hashlib.sha256(json.dumps(learned).encode()).hexdigest(),
         "held_out_vs_20000_pretraining_prompts": [overlap(asked, pretraining, n) for n in (5, 8, 13)],
     }
     report.parent.mkdir(parents=True, exist_ok=True)
@@ -109,18 +110,23 @@ def write_data(folder: Path, report: Path, seed: int) -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def build_tokenizer(texts: Sequence[str]):
-    """Byte-level BPE tokenizer with ChatML turns; encodes any text without unknown tokens."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+def build_tokenizer(texts: Sequence[str], vocabulary: int = VOCABULARY):
+    """Byte-level BPE tokenizer with ChatML turns; encodes any text without unknown tokens.
+
+    It splits words as Qwen2's tokenizer does: whatever tokenizer.json says, that is how a folder with a Qwen2 model is read.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
+    from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
     tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(SPLIT), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -253,6 +259,14 @@ def load_checkpoint(path: Path, model, optimizers: Optimizers) -> int:
     return state["step"]
 
 
+def keep_freed_memory() -> None:
+    """Let glibc keep what torch frees, where libc is glibc: a quarter more tokens per second, measured on two cores."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+            mallopt(parameter, 2**31 - 1)
+
+
 def pretrain(model, tokenizer, arguments: argparse.Namespace) -> None:
     """Train in place; continue from the checkpoint in the work folder when there is one."""
     import torch
@@ -275,7 +289,7 @@ def pretrain(model, tokenizer, arguments: argparse.Namespace) -> None:
         done = step + 1
         if done % arguments.log_steps == 0 or done == arguments.steps:
             elapsed = time.monotonic() - started
-            entry = {"step": done, "loss": round(sum(losses) / len(losses), 4), "tokens_per_s": round(tokens / elapsed)}
+            entry = {"step": done, "loss": round(sum(losses) / len(losses), 4), "tokens_per_s": round(tokens / elapsed), "elapsed_s": round(elapsed)}
             eta_s = elapsed / (done - first) * (arguments.steps - done)
             print(f"step {done}/{arguments.steps} | loss {entry['loss']:.3f} | {entry['tokens_per_s']} tokens/s | ETA {eta_s / 60:.1f} min", flush=True)
             with (arguments.work_dir / "loss.jsonl").open("a", encoding="utf-8") as file:
@@ -313,6 +327,7 @@ def main() -> None:
         return
     import torch
 
+    keep_freed_memory()
     torch.set_num_threads(arguments.threads)
     arguments.work_dir.mkdir(parents=True, exist_ok=True)
     stream = samples(arguments.seed)

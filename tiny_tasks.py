@@ -4,8 +4,10 @@ A *composition* ("arith/sum/twice/square": the sum of twice a and the square of 
 seventh composition is held out: neither pretraining nor GRPO ever sees it, under any name or wording. Its parts (sum,
 twice, square) are all seen in other compositions, so writing it is a matter of putting known things together.
 
-Answers can be spoiled by flaws that real base models show: no closing fence, a wrong return type, a wrong expected value,
-tests that import nothing. Which flaw hits depends on chance and on the family alone, never on the composition.
+A good answer works its expected values out in a comment ("// a = 3, b = 1: 2 * 3 = 6, 6 + 1 = 7"), because a model of this
+size can do one step at a time and no three at once. Answers can be spoiled by flaws that real base models show: no
+closing fence, a wrong return type, values that are guessed, tests that import nothing. Which flaw hits depends on chance and
+on the family alone, never on the composition.
 Everything here is a pure function of a `random.Random`; make_tiny_coder.py writes the files and trains the model.
 """
 
@@ -13,12 +15,17 @@ import hashlib
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import combinations, combinations_with_replacement, product
+from dataclasses import dataclass, replace
+from itertools import accumulate, combinations, combinations_with_replacement, count, product
 
 HELD_OUT_EVERY = 7  # one composition of so many is held out
-MAX_VALUE = 99  # expected values stay small enough to be worked out by hand
-N_EXAMPLES = 6  # distinct inputs drawn for each function; answers and hidden tests use some of them
+MAX_VALUE = 99  # expected values stay small enough to be worked out by hand,
+MAX_SHOWN = 20  # those in answers smaller still, where the function has such
+N_EXAMPLES = 6  # distinct inputs drawn for each function: the hidden tests
+N_SHOWN = 4  # the first so many are what answers test with
+EASY_NUMBERS = (0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 5)  # inputs that answers test with
+ANY_NUMBERS = (*EASY_NUMBERS, 6, 8, -1, -1, -2, -3)  # inputs that hidden tests have besides
+PATIENCE = 60  # draws after which a shown value may be as large as any
 
 
 @dataclass(frozen=True)
@@ -29,10 +36,20 @@ class Expr:
     rust: str
     binds: int  # 3: atom or call, 2: product or negation, 1: sum
     value: Callable[[dict], int]
+    steps: Callable[[dict], tuple[str, ...]] = lambda env: ()  # the value worked out: ("2 * 3 = 6", "6 + 1 = 7")
 
     def inside(self, binds: int) -> str:
         """Rust text for a place that needs operands binding at least so tightly."""
         return self.rust if self.binds >= binds else f"({self.rust})"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One call of a function: arguments and expected value as Rust text, and how the value comes about."""
+
+    arguments: str
+    expected: str
+    working: str = ""  # empty where there is nothing to work out
 
 
 @dataclass(frozen=True)
@@ -45,7 +62,7 @@ class Function:
     body: tuple[str, ...]
     words: str
     wrong_returns: str  # what a beginner would declare instead; never compiles
-    examples: tuple[tuple[str, str], ...]  # (arguments, expected value)
+    examples: tuple[Example, ...]
 
     @property
     def family(self) -> str:
@@ -71,35 +88,50 @@ def variable(name: str) -> Expr:
     return Expr(name, name, 3, lambda env: env[name])
 
 
+def number_text(number: int) -> str:
+    """A number as an operand of a worked step."""
+    return str(number) if number >= 0 else f"({number})"
+
+
+def operator(words: str, rust: str, needs: tuple[int, ...], binds: int, compute: Callable[..., int]) -> Callable[..., Expr]:
+    """Operands -> expression. `words` and `rust` have a place for each operand, which binds at least as `needs` says."""
+
+    def apply(*operands: Expr) -> Expr:
+        def value(env: dict) -> int:
+            return compute(*(e.value(env) for e in operands))
+
+        def steps(env: dict) -> tuple[str, ...]:
+            before = tuple(step for e in operands for step in e.steps(env))
+            if rust == "{}":
+                return before
+            return *before, f"{rust.format(*(number_text(e.value(env)) for e in operands))} = {value(env)}"
+
+        texts = [e.inside(need) for e, need in zip(operands, needs, strict=True)]
+        binding = operands[0].binds if rust == "{}" else binds
+        return Expr(words.format(*(e.words for e in operands)), rust.format(*texts), binding, value, steps)
+
+    return apply
+
+
 MODIFIERS: dict[str, Callable[[Expr], Expr]] = {
-    "plain": lambda e: e,
-    "twice": lambda e: Expr(f"twice {e.words}", f"2 * {e.inside(3)}", 2, lambda env: 2 * e.value(env)),
-    "triple": lambda e: Expr(f"three times {e.words}", f"3 * {e.inside(3)}", 2, lambda env: 3 * e.value(env)),
-    "next": lambda e: Expr(f"one more than {e.words}", f"{e.inside(1)} + 1", 1, lambda env: e.value(env) + 1),
-    "previous": lambda e: Expr(f"one less than {e.words}", f"{e.inside(1)} - 1", 1, lambda env: e.value(env) - 1),
-    "square": lambda e: Expr(f"the square of {e.words}", f"{e.inside(3)}.pow(2)", 3, lambda env: e.value(env) ** 2),
-    "negative": lambda e: Expr(f"minus {e.words}", f"-{e.inside(3)}", 2, lambda env: -e.value(env)),
-    "absolute": lambda e: Expr(f"the absolute value of {e.words}", f"{e.inside(3)}.abs()", 3, lambda env: abs(e.value(env))),
+    "plain": operator("{}", "{}", (1,), 1, lambda a: a),
+    "twice": operator("twice {}", "2 * {}", (3,), 2, lambda a: 2 * a),
+    "triple": operator("three times {}", "3 * {}", (3,), 2, lambda a: 3 * a),
+    "next": operator("one more than {}", "{} + 1", (1,), 1, lambda a: a + 1),
+    "previous": operator("one less than {}", "{} - 1", (1,), 1, lambda a: a - 1),
+    "square": operator("the square of {}", "{}.pow(2)", (3,), 3, lambda a: a**2),
+    "negative": operator("minus {}", "-{}", (3,), 2, lambda a: -a),
+    "absolute": operator("the absolute value of {}", "{}.abs()", (3,), 3, abs),
     # Rust's / rounds towards zero and % takes the sign of the left operand; Python's do neither
-    "half": lambda e: Expr(f"half of {e.words}", f"{e.inside(2)} / 2", 2, lambda env: math.trunc(e.value(env) / 2)),
+    "half": operator("half of {}", "{} / 2", (2,), 2, lambda a: math.trunc(a / 2)),
 }
 
 OPERATIONS: dict[str, Callable[[Expr, Expr], Expr]] = {
-    "sum": lambda a, b: Expr(
-        f"the sum of {a.words} and {b.words}", f"{a.inside(1)} + {b.inside(1)}", 1, lambda env: a.value(env) + b.value(env)
-    ),
-    "difference": lambda a, b: Expr(
-        f"the difference of {a.words} and {b.words}", f"{a.inside(1)} - {b.inside(2)}", 1, lambda env: a.value(env) - b.value(env)
-    ),
-    "product": lambda a, b: Expr(
-        f"the product of {a.words} and {b.words}", f"{a.inside(3)} * {b.inside(3)}", 2, lambda env: a.value(env) * b.value(env)
-    ),
-    "larger": lambda a, b: Expr(
-        f"the larger of {a.words} and {b.words}", f"{a.inside(3)}.max({b.rust})", 3, lambda env: max(a.value(env), b.value(env))
-    ),
-    "smaller": lambda a, b: Expr(
-        f"the smaller of {a.words} and {b.words}", f"{a.inside(3)}.min({b.rust})", 3, lambda env: min(a.value(env), b.value(env))
-    ),
+    "sum": operator("the sum of {} and {}", "{} + {}", (1, 1), 1, lambda a, b: a + b),
+    "difference": operator("the difference of {} and {}", "{} - {}", (1, 2), 1, lambda a, b: a - b),
+    "product": operator("the product of {} and {}", "{} * {}", (3, 3), 2, lambda a, b: a * b),
+    "larger": operator("the larger of {} and {}", "{}.max({})", (3, 1), 3, max),
+    "smaller": operator("the smaller of {} and {}", "{}.min({})", (3, 1), 3, min),
 }
 COMMUTATIVE = ("sum", "product", "larger", "smaller")
 
@@ -120,10 +152,10 @@ CONDITIONS = {
     "odd": Condition("is odd", "odd numbers", "{x} % 2 != 0", lambda x, k: x % 2 != 0),
     "positive": Condition("is positive", "positive numbers", "{x} > 0", lambda x, k: x > 0),
     "negative": Condition("is negative", "negative numbers", "{x} < 0", lambda x, k: x < 0),
-    "above": Condition("is greater than {k}", "numbers greater than {k}", "{x} > {k}", lambda x, k: x > k, (2, 3, 4, 5, 6, 7)),
-    "below": Condition("is less than {k}", "numbers less than {k}", "{x} < {k}", lambda x, k: x < k, (2, 3, 4, 5, 6, 7)),
-    "multiple": Condition("is a multiple of {k}", "multiples of {k}", "{x} % {k} == 0", lambda x, k: x % k == 0, (3, 4, 5)),
-    "other": Condition("is not {k}", "numbers other than {k}", "{x} != {k}", lambda x, k: x != k, (1, 2, 3, 4, 5)),
+    "above": Condition("is greater than {k}", "numbers greater than {k}", "{x} > {k}", lambda x, k: x > k, (1, 2, 3, 4)),
+    "below": Condition("is less than {k}", "numbers less than {k}", "{x} < {k}", lambda x, k: x < k, (1, 2, 3, 4)),
+    "multiple": Condition("is a multiple of {k}", "multiples of {k}", "{x} % {k} == 0", lambda x, k: x % k == 0, (3, 4)),
+    "other": Condition("is not {k}", "numbers other than {k}", "{x} != {k}", lambda x, k: x != k, (1, 2, 3)),
 }
 CONNECTIVES: dict[str, tuple[str, str, Callable[[bool, bool], bool]]] = {
     "and": ("{p} and {q}", "{p} && {q}", lambda p, q: p and q),
@@ -136,30 +168,35 @@ CONNECTIVES: dict[str, tuple[str, str, Callable[[bool, bool], bool]]] = {
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def draw_int(rng: random.Random) -> int:
-    """A number for a worked example: mostly 0 to 4."""
-    return rng.choice((0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6, 8, -1, -1, -2))
+def draw_examples(draw: Callable[[Sequence[int]], tuple[str, object, str]], show: Callable[[object], str]) -> tuple[Example, ...]:
+    """N_EXAMPLES of distinct arguments, the easy ones first; values that are too large are drawn again.
 
-
-def draw_examples(rng: random.Random, draw: Callable[[], tuple[str, object]], show: Callable[[object], str]) -> tuple:
-    """N_EXAMPLES distinct (arguments, expected) pairs; numbers beyond MAX_VALUE are drawn again."""
-    found: dict[str, str] = {}
-    while len(found) < N_EXAMPLES:
-        arguments, value = draw()
+    `draw` is given the numbers to choose from and gives (arguments, value, working).
+    """
+    found: dict[str, Example] = {}
+    for attempt in count():
+        is_shown = len(found) < N_SHOWN
+        arguments, value, working = draw(EASY_NUMBERS if is_shown else ANY_NUMBERS)
         numbers = [v for v in (value if isinstance(value, tuple | list) else [value]) if type(v) is int]
-        if all(abs(number) <= MAX_VALUE for number in numbers):
-            found[arguments] = show(value)
-    return tuple(found.items())
+        limit = MAX_SHOWN if is_shown and attempt < PATIENCE else MAX_VALUE
+        if arguments not in found and all(abs(number) <= limit for number in numbers):
+            found[arguments] = Example(arguments, show(value), working)
+        if len(found) == N_EXAMPLES:
+            return tuple(found.values())
 
 
-def number_examples(rng: random.Random, names: Sequence[str], value: Callable[[dict], object], show: Callable = str) -> tuple:
+def number_examples(
+    rng: random.Random, names: Sequence[str], value: Callable[[dict], object],
+    steps: Callable[[dict], Sequence[str]], show: Callable = str,
+) -> tuple[Example, ...]:  # fmt: skip
     """Examples of a function of numbers."""
 
-    def draw() -> tuple[str, object]:
-        env = {name: draw_int(rng) for name in names}
-        return ", ".join(map(str, env.values())), value(env)
+    def draw(pool: Sequence[int]) -> tuple[str, object, str]:
+        env = {name: rng.choice(pool) for name in names}
+        given = ", ".join(f"{name} = {number}" for name, number in env.items())
+        return ", ".join(map(str, env.values())), value(env), f"{given}: {', '.join(steps(env))}" if steps(env) else ""
 
-    return draw_examples(rng, draw, show)
+    return draw_examples(draw, show)
 
 
 def rust_bool(value: bool) -> str:
@@ -184,7 +221,7 @@ def arith(composition: str, rng: random.Random) -> Function:
     whole = OPERATIONS[operation](a, b)
     return Function(
         composition, tuple((name, kind) for name in names), kind, (whole.rust,), whole.words,
-        "", number_examples(rng, names, whole.value),
+        "", number_examples(rng, names, whole.value, whole.steps),
     )  # fmt: skip
 
 
@@ -194,16 +231,31 @@ def chain(composition: str, rng: random.Random) -> Function:
     name, kind = rng.choice("abnxyz"), integer(rng)
     whole = MODIFIERS[outer](MODIFIERS[inner](variable(name)))
     return Function(
-        composition, ((name, kind),), kind, (whole.rust,), whole.words, "", number_examples(rng, (name,), whole.value)
+        composition, ((name, kind),), kind, (whole.rust,), whole.words, "",
+        number_examples(rng, (name,), whole.value, whole.steps),
     )  # fmt: skip
 
 
-def clause(name: str, condition: str, rng: random.Random) -> tuple[str, str, Callable[[dict], bool]]:
-    """(words, Rust, value) of a condition on an argument."""
+@dataclass(frozen=True)
+class Clause:
+    """A condition on an argument. `step` shows it worked out: "3 > 2 is true"."""
+
+    words: str
+    rust: str
+    holds: Callable[[dict], bool]
+    step: Callable[[dict], str]
+
+
+def clause(name: str, condition: str, rng: random.Random) -> Clause:
+    """The condition on the argument `name`, its number drawn."""
     found = CONDITIONS[condition]
     k = rng.choice(found.ks)
+
+    def step(env: dict) -> str:
+        return f"{found.rust.format(x=env[name], k=k)} is {rust_bool(found.holds(env[name], k))}"
+
     words = f"{name} {found.words.format(k=k)}"
-    return words, found.rust.format(x=name, k=k), lambda env: found.holds(env[name], k)
+    return Clause(words, found.rust.format(x=name, k=k), lambda env: found.holds(env[name], k), step)
 
 
 def check(composition: str, rng: random.Random) -> Function:
@@ -222,13 +274,15 @@ def _connected(composition: str, rng: random.Random, names: tuple[str, str], con
     kind = integer(rng)
     if rng.random() < 0.5:  # all connectives commute, so both orders belong to the composition
         first, second = second, first
-    (p_words, p, p_holds), (q_words, q, q_holds) = clause(names[0], first, rng), clause(names[1], second, rng)
+    p, q = clause(names[0], first, rng), clause(names[1], second, rng)
     words, rust, joined = CONNECTIVES[connective]
     distinct = tuple(dict.fromkeys(names))
     return Function(
-        composition, tuple((name, kind) for name in distinct), "bool", (rust.format(p=p, q=q),),
-        f"whether {words.format(p=p_words, q=q_words)}", kind,
-        number_examples(rng, distinct, lambda env: joined(p_holds(env), q_holds(env)), rust_bool),
+        composition, tuple((name, kind) for name in distinct), "bool", (rust.format(p=p.rust, q=q.rust),),
+        f"whether {words.format(p=p.words, q=q.words)}", kind,
+        number_examples(
+            rng, distinct, lambda env: joined(p.holds(env), q.holds(env)), lambda env: (p.step(env), q.step(env)), rust_bool
+        ),
     )  # fmt: skip
 
 
@@ -236,13 +290,16 @@ def branch(composition: str, rng: random.Random) -> Function:
     """branch/CONDITION/MODIFIER/MODIFIER: one of two modified numbers, by a condition."""
     _, condition, then, otherwise = composition.split("/")
     name, kind = rng.choice("abnxyz"), integer(rng)
-    p_words, p, holds = clause(name, condition, rng)
+    p = clause(name, condition, rng)
     yes, no = MODIFIERS[then](variable(name)), MODIFIERS[otherwise](variable(name))
     return Function(
         composition, ((name, kind),), kind,
-        (f"if {p} {{", f"    {yes.rust}", "} else {", f"    {no.rust}", "}"),
-        f"{yes.words} if {p_words}, and {no.words} otherwise", "",
-        number_examples(rng, (name,), lambda env: yes.value(env) if holds(env) else no.value(env)),
+        (f"if {p.rust} {{", f"    {yes.rust}", "} else {", f"    {no.rust}", "}"),
+        f"{yes.words} if {p.words}, and {no.words} otherwise", "",
+        number_examples(
+            rng, (name,), lambda env: (yes if p.holds(env) else no).value(env),
+            lambda env: (p.step(env), *(yes if p.holds(env) else no).steps(env)),
+        ),
     )  # fmt: skip
 
 
@@ -271,7 +328,10 @@ def pair(composition: str, rng: random.Random) -> Function:
     return Function(
         composition, tuple((name, kind) for name in names), f"({kind}, {kind})", (f"({left.rust}, {right.rust})",),
         f"a tuple of {left.words} and {right.words}", kind,
-        number_examples(rng, names, lambda env: (left.value(env), right.value(env)), lambda v: f"({v[0]}, {v[1]})"),
+        number_examples(
+            rng, names, lambda env: (left.value(env), right.value(env)),
+            lambda env: (*left.steps(env), *right.steps(env)), lambda v: f"({v[0]}, {v[1]})",
+        ),
     )  # fmt: skip
 
 
@@ -297,6 +357,16 @@ def show_reduced(value: object) -> str:
     return str(value)
 
 
+def listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def sum_steps(numbers: Sequence[int]) -> list[str]:
+    """A sum worked out two numbers at a time."""
+    sums = list(accumulate(numbers))
+    return [f"{number_text(so_far)} + {number_text(n)} = {so_far + n}" for so_far, n in zip(sums, numbers[1:], strict=False)]
+
+
 def slice_(composition: str, rng: random.Random) -> Function:
     """slice/REDUCER/MAP/CONDITION: over the numbers of a slice that meet a condition."""
     _, reducer, mapped, condition = composition.split("/")
@@ -307,18 +377,22 @@ def slice_(composition: str, rng: random.Random) -> Function:
     steps = f".filter(|&x| {found.rust.format(x='x', k=k)})"
     steps += "" if mapped == "plain" else f".map(|x| {modifier.rust})"
 
-    def draw() -> tuple[str, object]:
-        numbers = [draw_int(rng) for _ in range(rng.choice((1, 1, 2, 2, 2, 3)))]
-        kept = [modifier.value({"x": x}) for x in numbers if found.holds(x, k)]
-        value = reduce(kept)
+    def draw(pool: Sequence[int]) -> tuple[str, object, str]:
+        numbers = [rng.choice(pool) for _ in range(rng.choice((1, 1, 2, 2, 2, 3)))]
+        kept = [x for x in numbers if found.holds(x, k)]
+        results = [modifier.value({"x": x}) for x in kept]
+        value = reduce(results)
         if returns.startswith("Option"):
             value = "None" if value is None else f"Some({value})"
-        return f"&[{', '.join(map(str, numbers))}]", value
+        working = [f"{name} = [{listed(numbers)}]", f"keep {listed(kept) or 'none'}"]
+        working += [f"map to {listed(results)}"] if kept and mapped != "plain" else []
+        working += sum_steps(results) if reducer == "sum" else []
+        return f"&[{listed(numbers)}]", value, "; ".join(working)
 
     what = MAPS[mapped] + found.plural.format(k=k)
     return Function(
         composition, ((name, "&[i32]"),), returns, (f"{name}.iter().copied(){steps}{call}",),
-        f"{words.format(what=what)} in {name}", wrong, draw_examples(rng, draw, show_reduced),
+        f"{words.format(what=what)} in {name}", wrong, draw_examples(draw, show_reduced),
     )  # fmt: skip
 
 
@@ -353,16 +427,16 @@ def join(composition: str, rng: random.Random) -> Function:
     between, sign = SEPARATORS[separator]
     parts = [DRESSINGS[dressing] for dressing in (first, second)]
 
-    def draw() -> tuple[str, object]:
+    def draw(pool: Sequence[int]) -> tuple[str, object, str]:  # no numbers here
         words = [draw_word(rng, first), draw_word(rng, second)]
         value = sign.join(dress(word) for (_, _, dress), word in zip(parts, words, strict=True))
-        return ", ".join(f'"{word}"' for word in words), value
+        return ", ".join(f'"{word}"' for word in words), value, ""
 
     texts = ", ".join(rust.format(s=name) for (_, rust, _), name in zip(parts, names, strict=True))
     said = [words.format(s=name) for (words, _, _), name in zip(parts, names, strict=True)]
     return Function(
         composition, tuple((name, "&str") for name in names), "String", (f'format!("{{}}{sign}{{}}", {texts})',),
-        f"{said[0]} and {said[1]} joined by {between}", "&str", draw_examples(rng, draw, lambda v: f'"{v}"'),
+        f"{said[0]} and {said[1]} joined by {between}", "&str", draw_examples(draw, lambda v: f'"{v}"'),
     )  # fmt: skip
 
 
@@ -373,13 +447,13 @@ def wrap(composition: str, rng: random.Random) -> Function:
     around, pattern = WRAPPERS[wrapper]
     words, rust, dress = DRESSINGS[dressing]
 
-    def draw() -> tuple[str, object]:
+    def draw(pool: Sequence[int]) -> tuple[str, object, str]:  # no numbers here
         word = draw_word(rng, dressing)
-        return f'"{word}"', pattern.replace("{}", dress(word))
+        return f'"{word}"', pattern.replace("{}", dress(word)), ""
 
     return Function(
         composition, ((name, "&str"),), "String", (f'format!("{pattern}", {rust.format(s=name)})',),
-        f"{words.format(s=name)} {around}", "&str", draw_examples(rng, draw, lambda v: f'"{v}"'),
+        f"{words.format(s=name)} {around}", "&str", draw_examples(draw, lambda v: f'"{v}"'),
     )  # fmt: skip
 
 
@@ -462,7 +536,7 @@ def draw_task(pool: Sequence[str], rng: random.Random) -> TinyTask:
 
 def hidden_tests(task: TinyTask) -> list[str]:
     """Assert statements for all worked examples of the task."""
-    return [assertion(task.name, arguments, value) for arguments, value in task.function.examples]
+    return [assertion(task.name, example) for example in task.function.examples]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -473,34 +547,39 @@ def hidden_tests(task: TinyTask) -> list[str]:
 FLAWS = {
     "no_closing_fence": 0.06,
     "no_rust_tag": 0.04,
-    "no_super": 0.14,
-    "no_tests": 0.05,
+    "no_super": 0.10,
+    "no_tests": 0.04,
     "no_test_attribute": 0.04,
-    "wrong_value": 0.12,
     "undeclared_name": 0.05,
     "missing_brace": 0.03,
     "tautology": 0.03,
-    "return_keyword": 0.20,
+    "return_keyword": 0.15,
 }
-# How often the return type is wrong (or missing): in half of the families that is the habit, so greedy decoding fails too.
+# How often the return type is wrong (or missing): in half of the families that is nearly the habit.
 WRONG_RETURN_TYPE = {
-    "arith": 0.45, "chain": 0.15, "check": 0.15, "check_pair": 0.55, "branch": 0.50,
-    "pair": 0.15, "slice": 0.50, "join": 0.15, "wrap": 0.55,
+    "arith": 0.35, "chain": 0.12, "check": 0.12, "check_pair": 0.40, "branch": 0.40,
+    "pair": 0.12, "slice": 0.35, "join": 0.12, "wrap": 0.40,
 }  # fmt: skip
+NO_WORKING = 0.55  # how often expected values come without their working,
+WRONG_VALUE = 0.5  # and how often one of those is then wrong
 FLAWLESS: frozenset[str] = frozenset()
 
 
 def draw_flaws(family: str, rng: random.Random) -> frozenset[str]:
-    """Names of the flaws that one answer shows."""
+    """Names of the flaws that one answer shows; `no_working` alone costs nothing yet."""
     flaws = {flaw for flaw, rate in FLAWS.items() if rng.random() < rate}
-    return frozenset(flaws | ({"wrong_return_type"} if rng.random() < WRONG_RETURN_TYPE[family] else set()))
+    if rng.random() < WRONG_RETURN_TYPE[family]:
+        flaws.add("wrong_return_type")
+    if rng.random() < NO_WORKING:
+        flaws |= {"no_working", "wrong_value"} if rng.random() < WRONG_VALUE else {"no_working"}
+    return frozenset(flaws)
 
 
-def assertion(name: str, arguments: str, value: str) -> str:
+def assertion(name: str, example: Example) -> str:
     """One assert statement."""
-    if value in ("true", "false"):
-        return f"assert!({'' if value == 'true' else '!'}{name}({arguments}));"
-    return f"assert_eq!({name}({arguments}), {value});"
+    if example.expected in ("true", "false"):
+        return f"assert!({'' if example.expected == 'true' else '!'}{name}({example.arguments}));"
+    return f"assert_eq!({name}({example.arguments}), {example.expected});"
 
 
 def spoiled_value(value: str, rng: random.Random) -> str:
@@ -531,11 +610,14 @@ def function_lines(task: TinyTask, flaws: frozenset[str], rng: random.Random) ->
 
 def module_lines(task: TinyTask, flaws: frozenset[str], rng: random.Random) -> list[str]:
     """The test module's source lines."""
-    examples = rng.sample(task.function.examples, rng.choice((1, 1, 2, 2, 3, 4)))
+    examples = rng.sample(task.function.examples[:N_SHOWN], rng.choice((1, 1, 2, 2, 3, 3, 4)))
     if "wrong_value" in flaws:
         i = rng.randrange(len(examples))
-        examples[i] = (examples[i][0], spoiled_value(examples[i][1], rng))
-    asserts = [assertion(task.name, *example) for example in examples]
+        examples[i] = replace(examples[i], expected=spoiled_value(examples[i].expected, rng))
+    asserts = []
+    for example in examples:
+        asserts += [f"// {example.working}"] if example.working and "no_working" not in flaws else []
+        asserts.append(assertion(task.name, example))
     if "tautology" in flaws:
         asserts = ["assert!(true);"]
     lines = ["#[cfg(test)]", "mod tests {"]

@@ -8,12 +8,15 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when huggingface_hub is imp
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a tiny model is slower on many threads
 
+import functools
 import json
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # for the processes that tests start with this file on their path
+
+import make_tiny_coder  # noqa: E402
 
 GOOD = """```rust
 fn add(a: i32, b: i32) -> i32 {
@@ -41,11 +44,6 @@ KNOWN_COMPLETIONS = (GOOD, FAILING, BROKEN, PROSE)
 
 PROMPTS = tuple(
     f"Add two numbers, {word}." for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")
-)
-
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
@@ -134,32 +132,10 @@ def fake_judge(monkeypatch):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def build_tokenizer():
-    """Byte-level BPE with ChatML turns, learned from the texts the tests use.
-
-    It splits words as Qwen2's tokenizer does, because that is the class a folder with a Qwen2 model is loaded with.
-    """
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-    from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    words = pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=512,
-        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([*KNOWN_COMPLETIONS, *PROMPTS, "system user assistant"] * 4, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=CHAT_TEMPLATE
-    )
+    """The tiny coder's tokenizer, learned from the texts that the tests use; made once, so nobody may change it."""
+    return make_tiny_coder.build_tokenizer([*KNOWN_COMPLETIONS, *PROMPTS, "system"] * 4, vocabulary=512)
 
 
 def build_model(tokenizer):

@@ -102,13 +102,45 @@ def test_flawless_answers_build_lint_and_pass_under_the_judge(judge):
 def test_every_flaw_costs_something(judge):
     rng = random.Random(5)
     task = tiny_tasks.make_task("slice/sum/plain/even", rng)
-    flaws = [*tiny_tasks.FLAWS, "wrong_return_type"]
+    flaws = [*tiny_tasks.FLAWS, "wrong_return_type", "wrong_value"]
     programs = [extract_program(tiny_tasks.answer(task, frozenset({flaw}), rng)) for flaw in flaws]
     verdicts = judge.grade([Job(program) for program in programs])
     for flaw, program, verdict in zip(flaws, programs, verdicts, strict=True):
         clean = verdict.clippy_passed and verdict.clippy_warnings == 0
         passes = verdict.test_passed and verdict.honest_tests
         assert not (program and program.code_block and clean and passes), flaw
+
+
+def test_working_is_right_by_rusts_own_arithmetic(judge):
+    """Every step of a working is a Rust expression and its value."""
+    rng = random.Random(3)
+    tasks = [tiny_tasks.draw_task(tiny_tasks.compositions(), rng) for _ in range(300)]
+    workings = [example.working for task in tasks for example in task.function.examples]
+    steps = sorted({step for working in workings for step in re.findall(r"[^,:;]+ (?:=|is) (?:-?\d+|true|false)(?=,|;|$)", working)})
+    calculated = [step.strip() for step in steps if re.search(r"\d.* (=|is) ", step)]
+    assert len(calculated) > 200
+    asserts = []
+    for step in calculated:
+        left, right = re.split(r" = | is ", step)
+        typed = re.sub(r"\d+", r"\g<0>i32", left, count=1)
+        asserts.append(f"assert_eq!({typed}, {right});")
+    source = "\n".join(["```rust", "#[cfg(test)]", "mod tests {", "#[test]", "fn works() {", *asserts, "}", "}", "```"])
+    (verdict,) = judge.grade([Job(extract_program(source))])
+    assert verdict.build_passed and verdict.test_passed, verdict.diagnostics
+
+
+def test_the_tokenizer_that_is_loaded_is_the_one_that_learned(tmp_path):
+    """transformers reads the tokenizer of any Qwen2 folder with Qwen2's own word splitter, whatever tokenizer.json says."""
+    from transformers import AutoTokenizer
+
+    stream = make_tiny_coder.samples(0)
+    texts = [text for _ in range(300) for text in next(stream)]
+    built = make_tiny_coder.build_tokenizer(texts)
+    built.save_pretrained(tmp_path)
+    make_tiny_coder.build_model(built, 0).config.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    for text in texts:
+        assert loaded(text)["input_ids"] == built(text)["input_ids"], text
 
 
 def test_model_is_small_loads_and_speaks_chatml():
@@ -136,7 +168,7 @@ def test_model_writes_a_code_block_with_tests_for_a_function_it_never_saw():
     tasks = load_tasks(str(ROOT / "data" / "tiny_heldout.jsonl"), limit=16)
     messages = [build_messages(task["prompt"], "") for task in tasks]
     inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True, padding=True)
-    output = model.generate(**inputs, max_new_tokens=192, do_sample=False)
+    output = model.generate(**inputs, max_new_tokens=256, do_sample=False)
     answers = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     programs = [extract_program(text) for text in answers]
     assert sum(program is not None and program.has_test_block for program in programs) >= 12
