@@ -69,6 +69,8 @@ WALL_PER_CPU = 4.0  # wall-clock limits are this multiple of CPU limits, so that
 MAX_DEATHS = 32  # of a program's own tests: it has failed after one, more are tried for the record
 GROUP_DEATH_S = 5.0  # that killed processes get to disappear
 SOLO_WAVE = 8  # processes of one program that run at once after a test took the others' process with it
+SHORT_SHARE = 0.2  # of the limit of a test: what all tests of a program get together before each gets the limit for itself
+FULL_TIMEOUTS = 2  # tests that may use up their whole limit; in a program that has them, the others get the short one
 JOBS_BETWEEN_CANARIES = 512
 MIN_SCRATCH_BYTES = 512 * MIB
 
@@ -549,6 +551,7 @@ class _Workshop:
         self.jobs_dir.mkdir()
         self.build_limits = _build_limits(build_timeout_s)
         self.run_limits = _run_limits(run_timeout_s)
+        self.short_limits = _run_limits(min(run_timeout_s, max(1.0, run_timeout_s * SHORT_SHARE)))  # the kernel counts whole seconds
         self.sysroot = scratch / "sysroot"
         self.gate_crate = "judge_" + secrets.token_hex(8)
         self._make_sysroot()
@@ -672,10 +675,11 @@ class _Workshop:
             return marked.replace(rust_code.STUB, "")
         return _with_gates(_with_wrong_types(marked, self.gate_crate, with_enums), self.gate_crate)
 
-    def run_tests(self, binary: Path, mode: str = "run", only: Sequence[int] | None = None) -> _HarnessRun:
+    def run_tests(self, binary: Path, mode: str = "run", only: Sequence[int] | None = None, is_short: bool = False) -> _HarnessRun:
         """One process of the test binary: all tests, or those whose index is in `only` (ascending).
 
         `mode`: "run"; "stub" (gates panic); "wrong" (every test three times, gates return wrong values).
+        `is_short`: with SHORT_SHARE of the time limit.
         """
         nonce = secrets.token_hex(16)
         wanted = "all" if only is None else " ".join(map(str, only))
@@ -689,7 +693,8 @@ class _Workshop:
                 fds = (order_out, report_in, self._sink.fileno())
                 arguments = [str(fd) for fd in fds]
                 environment = {"LD_LIBRARY_PATH": os.pathsep.join(str(path.parent) for path in self.libraries)}
-                done = self.box.run(binary, arguments, self.run_limits, self.libraries, fds, env=environment)
+                limits = self.short_limits if is_short else self.run_limits
+                done = self.box.run(binary, arguments, limits, self.libraries, fds, env=environment)
             finally:
                 os.close(order_out)
                 os.close(report_in)
@@ -1066,6 +1071,7 @@ class Judge:
         self._since_canaries = 0
         self._compile_pool = ThreadPoolExecutor(self.workers, "judge-compile")
         self._run_pool = ThreadPoolExecutor(2 * self.workers, "judge-run")
+        self._hidden_pool = ThreadPoolExecutor(2 * self.workers, "judge-hidden")
         self._solo_pool = ThreadPoolExecutor(2 * self.workers, "judge-solo")
         try:
             self._box = sandboxes.open_sandbox(sandbox, self.toolchain, self._scratch.path)
@@ -1088,7 +1094,7 @@ class Judge:
         if os.getpid() != self._owner_pid:
             return  # a forked child's copy of the judge owns nothing
         atexit.unregister(self.close)
-        for pool in (self._compile_pool, self._run_pool, self._solo_pool):
+        for pool in (self._compile_pool, self._run_pool, self._hidden_pool, self._solo_pool):
             pool.shutdown(wait=True, cancel_futures=True)
         if self._workshop is not None:
             self._workshop.close()
@@ -1345,10 +1351,15 @@ class Judge:
     # -- running --------------------------------------------------------------------------------------------------------
 
     def _run(self, work: _Work) -> None:
-        if work.binary is not None:
-            self._run_own_tests(work)
-        if work.hidden_binary is not None and work.suite is not None:
-            outcome = self._run_all(work.hidden_binary)
+        hidden = None
+        if work.hidden_binary is not None and work.suite is not None:  # beside its own tests: one that loops in both waits once
+            hidden = self._hidden_pool.submit(self._run_all, work.hidden_binary, n_tests=len(work.suite.test_names))
+        try:
+            if work.binary is not None:
+                self._run_own_tests(work)
+        finally:
+            outcome = hidden.result() if hidden else None
+        if outcome is not None and work.suite is not None:
             passed = sum(outcome.status(name) == "ok" for name in work.suite.test_names)
             if work.suite.guard is not None:  # a program that could fool the task's tests gets nothing for them
                 passed = 0
@@ -1359,7 +1370,7 @@ class Judge:
     def _run_own_tests(self, work: _Work) -> None:
         program = work.job.program
         assert program is not None and work.binary is not None
-        outcome = self._run_all(work.binary, max_deaths=MAX_DEATHS)
+        outcome = self._run_all(work.binary, max_deaths=MAX_DEATHS, n_tests=len(program.tests))
         guard = program.guard or ("exit_in_test" if outcome.has_exited else None)
         notes: list[Diagnostic] = []
         if outcome.passed and guard is None:
@@ -1409,29 +1420,36 @@ class Judge:
         folder = self._subfolder(work, stubbed)
         return folder / BINARY_NAME if self._workshop.build_tests(folder).passed else None
 
-    def _run_all(self, binary: Path, mode: str = "run", only: Sequence[int] | None = None, max_deaths: int | None = None) -> _Outcome:
-        """Every test's end: all in one process first; what a dying process left unsettled goes on in a few others.
+    def _run_all(
+        self, binary: Path, mode: str = "run", only: Sequence[int] | None = None, max_deaths: int | None = None, n_tests: int = 2
+    ) -> _Outcome:
+        """Every test's end: all in one process first, with a short limit; what that left unsettled goes on in others.
 
-        `max_deaths`: when so many tests have ended their process, those left count as failed.
+        `max_deaths`: when so many tests have ended their process, those left count as failed. `n_tests`: how many there
+        are; one alone gets the whole limit at once.
         """
-        run = self._workshop.run_tests(binary, mode, only)
+        is_short = n_tests > 1
+        run = self._workshop.run_tests(binary, mode, only, is_short)
         if not run.names and b"error while loading shared libraries" in run.completed.stderr:
             raise InfraError(f"the test binary cannot be loaded: {run.completed.stderr[-300:]!r}")
         outcome = _Outcome(run.names, run.ignored, run.ends, run.should_panic)
-        outcome.take(run)
-        wanted = only if only is not None else range(len(run.names))
+        outcome.take(run, may_time_out=not is_short)
+        wanted, was_probed = only if only is not None else range(len(run.names)), False
         while True:
             left = [index for index in wanted if index not in run.ignored and index not in outcome.ends]
             if not left or (max_deaths is not None and outcome.n_deaths >= max_deaths):
                 return outcome
-            size = -(-len(left) // SOLO_WAVE)
-            wave = [left[at : at + size] for at in range(0, len(left), size)]
-            runs = list(self._solo_pool.map(lambda batch: self._workshop.run_tests(binary, mode, batch), wave))
+            is_short = outcome.n_timeouts >= FULL_TIMEOUTS
+            if run.completed.timed_out and not was_probed:  # before all of them use up their whole limit
+                wave, was_probed = [[index] for index in left[:FULL_TIMEOUTS]], True
+            else:
+                size = -(-len(left) // SOLO_WAVE)
+                wave = [left[at : at + size] for at in range(0, len(left), size)]
+            runs = list(self._solo_pool.map(lambda batch: self._workshop.run_tests(binary, mode, batch, is_short), wave))
             for batch, part in zip(wave, runs, strict=True):
                 is_alone = len(batch) == 1 or (part.running is None and not part.ends and not part.was_done)
                 outcome.take(part, batch[0] if is_alone else None)
-            timeouts = [batch for batch in wave if outcome.ends.get(batch[0], _TestEnd("ok")).status == "timeout"]
-            if len(timeouts) == len(wave) == SOLO_WAVE:
+            if outcome.n_timeouts >= SOLO_WAVE:
                 outcome.ends |= {index: _TestEnd("timeout") for index in left if index not in outcome.ends}
 
 
@@ -1443,9 +1461,10 @@ class _Outcome:
         self.has_exited = False  # a process ended with exit code 0 before the harness did
         self.ended_well = True
         self.n_deaths = 0  # tests that ended their process
+        self.n_timeouts = 0
 
-    def take(self, run: _HarnessRun, solo: int | None = None) -> None:
-        """Add what one process reported. `solo`: the one test that it ran.
+    def take(self, run: _HarnessRun, solo: int | None = None, may_time_out: bool = True) -> None:
+        """Add what one process reported. `solo`: the one test that it ran. `may_time_out`: its limit was a test's.
 
         A test that was running when the process died is at fault; when the CPU ran out it is only if it had the whole
         limit for itself.
@@ -1453,6 +1472,8 @@ class _Outcome:
         done = run.completed
         self.ends |= run.ends
         if run.was_done and done.exit_code == 0:
+            return
+        if done.timed_out and not may_time_out:
             return
         self.ended_well = False
         self.has_exited |= done.exit_code == 0
@@ -1463,7 +1484,8 @@ class _Outcome:
             self.n_deaths += 1
             how = f"signal {done.signal}" if done.signal else f"exit code {done.exit_code}"
             self.ends[at_fault] = _TestEnd("failed", message=f"the process ended within the test: {how}")
-        elif solo is not None or not run.ends:
+        elif may_time_out and (solo is not None or not run.ends):
+            self.n_timeouts += 1
             self.ends[at_fault] = _TestEnd("timeout", message="time limit")
 
     def status(self, name: str) -> str | None:

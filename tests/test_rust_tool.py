@@ -519,6 +519,52 @@ def test_sixty_graded_programs_leave_nothing():
     check_nothing_is_left(60)
 
 
+LOOPS_FROM_TWO = """```rust
+pub fn spin(n: u64) -> u64 {
+    let mut i = n;
+    while i > 1 {
+        i = std::hint::black_box(i ^ 2) | 2;
+    }
+    n
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test] fn a() { assert_eq!(spin(1), 1); }
+    #[test] fn b() { assert_eq!(spin(2), 2); }
+    #[test] fn c() { assert_eq!(spin(3), 3); }
+    #[test] fn d() { assert_eq!(spin(4), 4); }
+    #[test] fn e() { assert_eq!(spin(0), 0); }
+}
+```"""
+
+
+def test_tests_that_loop_cost_the_others_nothing(judge):
+    """Own and hidden tests, the looping ones between those that end."""
+    hidden = tuple(f"assert_eq!(spin({n}), {n});" for n in (0, 5, 1, 7, 8, 9, 0, 1))
+    [verdict] = judge.grade([Job(extract_program(LOOPS_FROM_TWO), hidden, "spin", "x")])
+    ends = {name.removeprefix("tests::"): end for name, end in verdict.tests.items()}
+    assert ends == {"a": "ok", "b": "timeout", "c": "timeout", "d": "timeout", "e": "ok"}
+    assert (verdict.hidden_passed, verdict.hidden_total) == (4, 8)
+    assert verdict.error_kind == "timeout" and not verdict.test_passed
+
+
+def test_slow_tests_have_a_limit_each_not_one_together():
+    """Together they take longer than the first process gets, each alone is within its own limit."""
+    slow = """pub fn slow(n: u64) -> u64 {
+    let start = std::time::Instant::now();
+    while start.elapsed().as_millis() < 700 {}
+    n + 1
+}"""
+    own = "\n".join(f"    #[test] fn t{n}() {{ assert_eq!(slow({n}), {n + 1}); }}" for n in range(3))
+    text = f"```rust\n{slow}\n#[cfg(test)]\nmod tests {{\n    use super::*;\n{own}\n}}\n```"
+    with Judge(workers=2, run_timeout_s=5.0) as judge:
+        [verdict] = judge.grade([Job(extract_program(text), tuple(f"assert_eq!(slow({n}), {n + 1});" for n in range(3)), "slow", "x")])
+    assert verdict.test_passed and verdict.honest_tests and verdict.error_kind is None
+    assert (verdict.hidden_passed, verdict.hidden_total) == (3, 3)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_thousand_graded_programs_leave_nothing():
