@@ -599,7 +599,7 @@ def make_settings(args: DatasetArguments, sampling: SamplingArguments, backend: 
             "code": _hash([CODE_SYSTEM, CODE_TEMPLATE]),
             "tests": _hash([TESTS_SYSTEM, TESTS_TEMPLATE, PYTHON_TESTS_FOR_TESTS]),
         },
-        "judge": judge_protocol(judge),
+        "judge": judge_protocol(judge.describe()),
         "min_tests": args.min_tests,
     }
 
