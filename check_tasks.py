@@ -166,7 +166,7 @@ INTEGER = re.compile(r"(0x[0-9a-f_]+|0b[01_]+|0o[0-7_]+|[0-9][0-9_]*)([iu](?:8|1
 # In the order in which they are tried; one of each kind before a second of any.
 KINDS = ("comparison", "boundary", "arithmetic", "integer", "branch", "arm", "method", "statement", "logic", "negation",
          "unwrap_or", "range", "variant", "option", "boolean", "order", "string", "char", "float", "width", "predicate",
-         "argument", "body")  # fmt: skip
+         "argument", "loop", "body")  # fmt: skip
 
 
 def mutants(source: str, limit: int = MAX_MUTANTS) -> list[Mutant]:
@@ -327,6 +327,11 @@ def _guarded_pattern(node: Node) -> Iterator[_Edit]:
         yield _replace("branch", condition, f"!({text_of(condition)})")
 
 
+def _for(node: Node) -> Iterator[_Edit]:
+    over = node.child_by_field_name("value")
+    yield _replace("loop", over, f"({text_of(over)}).into_iter().skip(1)")
+
+
 def _statement(node: Node) -> Iterator[_Edit]:
     if text_of(node).endswith(";"):
         yield _replace("statement", node, "")
@@ -340,7 +345,7 @@ def _call(node: Node) -> Iterator[_Edit]:
         yield _replace("method", callee.child_by_field_name("field"), SWAPPED_METHODS[name])
     if name in DROPPED_METHODS:
         yield _Edit("method", callee.child_by_field_name("value").end_byte, node.end_byte, "")
-    if name in NEGATED_METHODS:
+    if name in NEGATED_METHODS and node.parent.type != "expression_statement":
         yield _replace("negation", node, f"(!{text_of(node)})")
     if name == "cmp":
         yield _Edit("order", node.end_byte, node.end_byte, ".reverse()")
@@ -375,6 +380,7 @@ _MUTATORS: Mapping[str, Callable[[Node], Iterator[_Edit]]] = {
     "if_expression": _if,
     "match_block": _match,
     "match_pattern": _guarded_pattern,
+    "for_expression": _for,
     "expression_statement": _statement,
     "call_expression": _call,
 }
@@ -595,9 +601,9 @@ def _signature_problems(prompt: str, variant: str, name: str, solution: str | No
     if defined and name + shape_of(defined[0]) not in _plain_code(prompt):
         problems.append(f"the prompt does not show the signature `{name}{shape_of(defined[0])}`")
     types = [node for block in code_blocks(variant) for node in walk(parse(block.text)) if node.type in TYPE_ITEMS]
-    for name in (text_of(node.child_by_field_name("name")) for node in types):
-        if not re.search(rf"\b{name}\b", prompt):
-            problems.append(f"the prompt does not name the type {name} that signature_prompt defines")
+    for type_name in (text_of(node.child_by_field_name("name")) for node in types):
+        if not re.search(rf"\b{type_name}\b", prompt):
+            problems.append(f"the prompt does not name the type {type_name} that signature_prompt defines")
     return problems
 
 
@@ -644,12 +650,12 @@ class Likeness:
 
 def near_duplicates(keys: Sequence[str], grams: Sequence[frozenset], at_least: float) -> list[Likeness]:
     """Pairs whose n-grams agree (Jaccard: shared / all) to at least that share, the most alike first."""
-    found = [
-        Likeness(keys[i], keys[j], shared / (len(grams[i]) + len(grams[j]) - shared))
-        for i, j, shared in shared_counts(grams, grams)
-        if i < j
-    ]
-    return sorted((pair for pair in found if pair.value >= at_least), key=lambda pair: -pair.value)
+    found = []
+    for i, j, shared in shared_counts(grams, grams):
+        value = shared / (len(grams[i]) + len(grams[j]) - shared)
+        if i < j and value >= at_least:
+            found.append(Likeness(keys[i], keys[j], value))
+    return sorted(found, key=lambda pair: -pair.value)
 
 
 def duplicate_problems(tasks: Sequence[Mapping], solutions: Mapping[str, str]) -> list[str]:

@@ -85,7 +85,7 @@ BAD = {
     "broken reference": (SOLUTION.replace("steps * 2", "step * 2"), TASK["tests"], "the reference does not compile (E0425"),
     "clippy objects": (SOLUTION.replace("        steps\n", "        return steps;\n"), TASK["tests"], "clippy::needless_return"),
     "a test that does not compile": (SOLUTION, [*TASK["tests"], "assert_eq!(stamp(1), 1);"], "the tests do not compile with it"),
-    "any answer passes": (SOLUTION, [f"assert!(stamps_for({g}, true) < 100);" for g in range(6)], "0 of 5 mutants that compile are noticed"),
+    "any answer passes": (SOLUTION, [f"assert!(stamps_for({g}, true) < 100);" for g in range(21, 27)], "mutants that compile are noticed"),
     "a test of nothing": (SOLUTION, [*TASK["tests"], "assert_eq!(2 + 2, 4);"], "1 of 7 hidden tests pass when every function"),
     "one answer is nearly enough": (
         "pub fn stamps_for(grams: u32, abroad: bool) -> u32 {\n    if grams > 20 && abroad { grams - 20 } else { 0 }\n}\n",
