@@ -350,7 +350,7 @@ def test_the_bank_loads_in_both_wordings():
 
 def test_a_sample_of_the_bank_is_proved(bank, judge):
     tasks, solutions = bank
-    proofs = prove(sample_of(tasks, 12, seed=0), solutions, judge, max_mutants=3)
+    proofs = prove(sample_of(tasks, 12, seed=0), solutions, judge, max_mutants=2)
     assert [f"{proof.task_id}: {problem}" for proof in proofs for problem in proof.problems] == []
 
 
