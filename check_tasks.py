@@ -819,7 +819,8 @@ def counts_of(tasks: Sequence[Mapping]) -> dict:
     """How many tasks there are by file, category and difficulty."""
     by = {column: dict(Counter(str(task.get(column)) for task in tasks)) for column in ("file", "category", "difficulty")}
     both = Counter(f"{task.get('category')}/{task.get('difficulty')}" for task in tasks)
-    return {"tasks": len(tasks), "hidden_tests": sum(len(t["tests"] or ()) for t in tasks), **by, "category/difficulty": dict(sorted(both.items()))}
+    n_tests = sum(len(task["tests"] or ()) for task in tasks)
+    return {"tasks": len(tasks), "hidden_tests": n_tests, **by, "category/difficulty": dict(sorted(both.items()))}
 
 
 def mutant_counts(proofs: Sequence[Proof]) -> dict:

@@ -42,7 +42,8 @@ pub fn stamps_for(grams: u32, abroad: bool) -> u32 {
     }
 }
 """
-SIGNATURE = "/// One stamp up to 20 g, one more for every 10 g begun above; twice as many abroad.\npub fn stamps_for(grams: u32, abroad: bool) -> u32"
+DOC = "/// One stamp up to 20 g, one more for every 10 g begun above; twice as many abroad."
+SIGNATURE = f"{DOC}\npub fn stamps_for(grams: u32, abroad: bool) -> u32"
 TASK = {
     "task_id": "planted/stamps_for",
     "prompt": "Write a Rust function `stamps_for(grams: u32, abroad: bool) -> u32` that counts the stamps a letter needs: one up to 20 g "
@@ -129,7 +130,9 @@ def test_a_wrong_reference_or_a_weak_test_list_is_caught(proofs, name):
         pytest.param({"signature_prompt": signature_prompt(SIGNATURE.replace("bool", "u8"))}, "the reference has", id="another signature"),
         pytest.param({"signature_prompt": signature_prompt("fn stamps()")}, "shows no `fn stamps_for`", id="another function"),
         pytest.param(
-            {"signature_prompt": signature_prompt("pub struct Letter;\n\n" + SIGNATURE)}, "does not name the type Letter", id="type not named"
+            {"signature_prompt": signature_prompt("pub struct Letter;\n\n" + SIGNATURE)},
+            "does not name the type Letter",
+            id="type not named",
         ),
     ],
 )
@@ -212,7 +215,8 @@ def test_signatures_are_compared_without_what_no_caller_sees():
 
 OTHER = TASK | {
     "task_id": "planted/queue_gap",
-    "prompt": "Given the arrival minutes of buses in ascending order, `queue_gap(arrivals: &[u32]) -> u32` tells how long the longest wait is.",
+    "prompt": "Given the arrival minutes of buses in ascending order, `queue_gap(arrivals: &[u32]) -> u32` tells how long "
+    "the longest wait is.",
     "entry_point": "queue_gap",
 }
 OTHER_SOLUTION = "pub fn queue_gap(arrivals: &[u32]) -> u32 {\n    arrivals.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0)\n}\n"
@@ -243,7 +247,8 @@ def test_an_id_in_two_splits_is_caught():
 
 def test_wording_taken_from_another_prompt_set_is_caught(tmp_path):
     copied = "Count the stamps. " + TASK["prompt"].split("that ")[1]
-    path = write_jsonl(tmp_path / "theirs.jsonl", [{"prompt": "Say hello to the whole wide world, once and never again."}, {"prompt": copied}])
+    texts = ("Say hello to the whole wide world, once and never again.", copied)
+    path = write_jsonl(tmp_path / "theirs.jsonl", [{"prompt": text} for text in texts])
     overlap = overlap_with([TASK, OTHER], str(path))
     (problem,) = overlap.problems()
     assert problem.startswith("planted/stamps_for: shares ") and "theirs/1 of theirs.jsonl" in problem
@@ -251,7 +256,7 @@ def test_wording_taken_from_another_prompt_set_is_caught(tmp_path):
 
 
 def test_docstrings_of_other_layouts_are_compared_but_not_our_own_frame(tmp_path):
-    declaration = "/// One stamp up to 20 g, one more for every 10 g begun above; twice as many abroad.\nfn Stamps_For(grams: u32) -> u32 {\n"
+    declaration = f"{DOC}\nfn Stamps_For(grams: u32) -> u32 {{\n"
     unlike = "/// Hello.\nfn hello() {\n"
     row = {"language": "rs", "tests": "}\nfn main() { assert_eq!(1, 1); }"}
     rows = [row | {"name": f"other_{i}", "prompt": prompt} for i, prompt in enumerate((unlike, declaration))]
@@ -286,10 +291,11 @@ def bank_of(tmp_path, judge, monkeypatch):
     return write
 
 
+GAPS = (("[]", 0), ("[3]", 0), ("[1, 4]", 3), ("[1, 2, 9]", 7), ("[5, 9, 9]", 4), ("[0, 8, 9]", 8))
 SOUND_OTHER = OTHER | {
     "signature_prompt": signature_prompt("/// Longest wait between two of `arrivals`.\npub fn queue_gap(arrivals: &[u32]) -> u32"),
-    "tests": [f"assert_eq!(queue_gap(&{xs}), {gap});" for xs, gap in (("[]", 0), ("[3]", 0), ("[1, 4]", 3), ("[1, 2, 9]", 7), ("[5, 9, 9]", 4), ("[0, 8, 9]", 8))],
-}  # fmt: skip
+    "tests": [f"assert_eq!(queue_gap(&{arrivals}), {gap});" for arrivals, gap in GAPS],
+}
 
 
 def test_the_command_says_0_for_a_sound_bank_and_writes_the_report(bank_of, capsys, tmp_path):
