@@ -69,11 +69,11 @@ def groups_of(records):
 
 
 def assert_advantages_follow_from_rewards(records):
-    """GRPO: (reward - mean of the group) / (standard deviation of the group + 1e-4); 0 for what was not graded."""
+    """GRPO: (reward - mean of the group) / (standard deviation of the group + 1e-4); 0 for what was not graded or stands alone."""
     for group in groups_of(records).values():
         paid = [record["reward"] for record in group if record["reward"] is not None]
         for record in group:
-            if record["reward"] is None:
+            if record["reward"] is None or len(paid) == 1:
                 assert record["advantage"] == 0.0
             else:
                 expected = (record["reward"] - statistics.mean(paid)) / (statistics.stdev(paid) + 1e-4)
