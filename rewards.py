@@ -14,7 +14,7 @@ import json
 import math
 import numbers
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -145,7 +145,7 @@ class RewardSet:
     """The reward functions of one run, all reading the verdicts of one judge.
 
     Args:
-        judge: Anything with `grade(jobs) -> list[Verdict]`.
+        judge: Anything with `grade(jobs) -> list[Verdict]`; jobs come from a generator.
         specs: `name=weight` items; a name is one of BUILT_IN_REWARDS, or `FILE.py:FUNCTION` for a user's own.
         system_prompt: Its example program earns no test reward when it comes back as the answer to something else;
             nor does the addition of two numbers, the example of most published prompts (Oxen.ai's among them).
@@ -183,14 +183,17 @@ class RewardSet:
 
         `rewards[name]` is a float or None, `reward` the weighted sum of what is not None (None when nothing is).
         """
-        programs = [extract_program(completion) for completion in completions]
-        jobs = [
-            Job(program=program, hidden_tests=tuple(task["tests"]) if task.get("tests") else None,
-                entry_point=task.get("entry_point"), prompt=task.get("prompt") or "")
-            for task, program in zip(tasks, programs, strict=True)
-        ]  # fmt: skip
+        programs: list[Program | None] = []
+
+        def jobs() -> Iterator[Job]:  # read one by one: the judge compiles the first while the next is read
+            for task, completion in zip(tasks, completions, strict=True):
+                programs.append(extract_program(completion))
+                tests = tuple(task["tests"]) if task.get("tests") else None
+                yield Job(programs[-1], tests, task.get("entry_point"), task.get("prompt") or "")
+
+        verdicts = self.judge.grade(jobs())
         graded = []
-        for task, completion, program, verdict in zip(tasks, completions, programs, self.judge.grade(jobs), strict=True):
+        for task, completion, program, verdict in zip(tasks, completions, programs, verdicts, strict=True):
             if verdict.test_passed and is_copied(program, task.get("prompt") or "", self.examples):
                 verdict = replace(verdict, honest_tests=False, guard=verdict.guard or "copied_example")
             record = graded_completion(task, completion, program, verdict)

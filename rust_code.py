@@ -165,12 +165,13 @@ def _dedent(line: str, columns: int) -> str:
 # ---------------------------------------------------------------------------------------------------------------
 
 Node = tree_sitter.Node
+RUST = tree_sitter.Language(tree_sitter_rust.language())
 
 
 def _parse(source: str) -> Node:
     """Parse Rust; never raises. Text beyond the limits parses as an empty file."""
     data = b"" if _too_long(source) else source.encode()
-    return tree_sitter.Parser(tree_sitter.Language(tree_sitter_rust.language())).parse(data).root_node
+    return tree_sitter.Parser(RUST).parse(data).root_node
 
 
 def _too_long(source: str) -> bool:
@@ -869,8 +870,10 @@ class _Index:
 
     def __init__(self, root: Node) -> None:
         self.root = root
+        self.nodes = tuple(_walk(root))  # walked once: every guard looks at all of them
         self._asserts: dict[int, bool] = {}
-        self.macros = {_item_name(n): n for n in _walk(root) if n.type == "macro_definition"}
+        self._words: dict[int, list[str]] = {}
+        self.macros = {_item_name(n): n for n in self.nodes if n.type == "macro_definition"}
         self.items = _with_expansions(_items(root), self.macros)
         present = [item for item in self.items if item.in_test]
         self.tests = [item for item in present if item.is_test]
@@ -888,16 +891,22 @@ class _Index:
             self.traits.setdefault(item.owner, set()).add(item.trait)
         self.fixed: set[str] = set()  # signatures of functions that answer the same whatever they are asked
         self.projections: dict[str, int] = {}  # signatures of functions that hand back one of their arguments
-        self.statics = _stateful_statics(root)
+        self.statics = _stateful_statics(self.nodes)
         self.singletons = {item.name for item in own if item.node.type == "struct_item" and _body(item.node) is None}
-        self.imports = _imports(root)
+        self.imports = _imports(self.nodes)
         self.aliases = {i.name: i.path[-1] for i in self.imports if i.name not in ("*", "_", i.path[-1])}
 
     def asserts(self, node: Node) -> bool:
         """Whether a function or macro holds an assertion."""
         if node.id not in self._asserts:
-            self._asserts[node.id] = not {*ASSERT_MACROS, *FAILING}.isdisjoint(_leaves(node))
+            self._asserts[node.id] = not {*ASSERT_MACROS, *FAILING}.isdisjoint(self.words(node))
         return self._asserts[node.id]
+
+    def words(self, node: Node) -> list[str]:
+        """`_leaves` of a node, read once. The node must outlive the index, as every item's does."""
+        if node.id not in self._words:
+            self._words[node.id] = _leaves(node)
+        return self._words[node.id]
 
     def written(self, name: str, *traits: str) -> bool:
         """Whether the program implements one of the traits by hand for a type (or for its enum, given a variant)."""
@@ -905,10 +914,10 @@ class _Index:
         return any(trait in self.traits.get(owner, ()) for trait in traits)
 
 
-def _stateful_statics(root: Node) -> set[str]:
+def _stateful_statics(nodes: Iterable[Node]) -> set[str]:
     """Names of statics that can change: atomics, locks, cells, `static mut`, thread locals."""
     names = set()
-    for node in _walk(root):
+    for node in nodes:
         if node.type == "static_item":
             words = _leaves(_child(node, "type") or node)
             kinds = ("Atomic", "Mutex", "RwLock", "Cell", "RefCell", "OnceLock", "OnceCell")
@@ -951,10 +960,10 @@ class _Import:
     path: tuple[str, ...]
 
 
-def _imports(root: Node) -> list[_Import]:
+def _imports(nodes: Iterable[Node]) -> list[_Import]:
     """Every name that a `use` brings in, imports inside functions counted to the function's module."""
     found = []
-    for declaration in _walk(root):
+    for declaration in nodes:
         if declaration.type != "use_declaration":
             continue
         modules: list[str] = []
@@ -2576,20 +2585,20 @@ HARNESS_PROBES = {"env": ("args", "args_os", "vars", "vars_os", "current_exe"), 
 def _construct_guard(index: _Index) -> str | None:
     """A construct anywhere in the file that no honest answer needs."""
     return (
-        _forbidden_anywhere(index.root)
+        _forbidden_anywhere(index)
         or ("cfg_switched_program" if _switched_by_cfg(index) else None)
         or ("constant_comparison" if _has_constant_comparison(index) else None)
         or _reached_guard(index)
     )
 
 
-def _forbidden_anywhere(root: Node, allowed: Sequence[str] = ()) -> str | None:
+def _forbidden_anywhere(index: _Index, allowed: Sequence[str] = ()) -> str | None:
     """The first forbidden construct, in code and in macros alike."""
-    for node in _walk(root):
+    for node in index.nodes:
         found = _forbidden_node(node)
         if found is not None and found not in allowed:
             return found
-    words = _leaves(root)
+    words = index.words(index.root)
     for position, word in enumerate(words):
         found = _forbidden_word(word, words[position + 1 : position + 6])
         if found is not None and found not in allowed:
@@ -2639,7 +2648,7 @@ def _switched_by_cfg(index: _Index) -> bool:
         return True
     bodies = [item.node for items in index.own.values() for item in items]
     bodies += [index.macros[name] for name in index.own_macros]
-    return any(_asks_for_test(_leaves(body)) for body in bodies)
+    return any(_asks_for_test(index.words(body)) for body in bodies)
 
 
 def _asks_for_test(words: list[str]) -> bool:
@@ -2659,16 +2668,17 @@ def _asks_for_test(words: list[str]) -> bool:
 def _reached_guard(index: _Index) -> str | None:
     """Exits, panic hooks and looks at the harness in code that tests can reach."""
     heads = {*EXIT_HEADS, *(new for new, old in index.aliases.items() if old in EXIT_HEADS)}
-    imported = {_text(n) for u in _walk(index.root) if u.type == "use_declaration" and "process" in _text(u)
+    imported = {_text(n) for u in index.nodes if u.type == "use_declaration" and "process" in _text(u)
                 for n in _walk(u) if n.type == "identifier"}  # fmt: skip
-    glob = any(u.type == "use_wildcard" and "process" in _text(u) for u in _walk(index.root))
+    glob = any(u.type == "use_wildcard" and "process" in _text(u) for u in index.nodes)
     exits = {name for name in EXITS if name in imported or glob}
     exits |= {new for new, old in index.aliases.items() if old in EXITS}
     for body in _reached(index):
-        words = _leaves(body)
-        names = [_text(n) for n in _walk(body) if n.type == "string_content"]
-        if {"var", "var_os"} & set(words) and any(name.startswith(("CARGO", "RUST", "NEXTEST")) for name in names):
-            return "detects_harness"
+        words = index.words(body)
+        if "var" in words or "var_os" in words:
+            names = [_text(n) for n in _walk(body) if n.type == "string_content"]
+            if any(name.startswith(("CARGO", "RUST", "NEXTEST")) for name in names):
+                return "detects_harness"
         for position, word in enumerate(words):
             head = words[position - 2] if position > 1 and words[position - 1] == "::" else ""
             found = _reached_word(word, head, heads, exits, words[position + 1 : position + 2], index)
@@ -2714,7 +2724,7 @@ def _reached(index: _Index) -> list[Node]:
 
 def _has_constant_comparison(index: _Index) -> bool:
     """A hand-written `eq`, `ne` or ordering that gives the same answer whatever it compares."""
-    for node in _walk(index.root):
+    for node in index.nodes:
         trait = _base_name(_text(_child(node, "trait"))) if node.type == "impl_item" else ""
         if trait not in ("PartialEq", "PartialOrd", "Ord"):
             continue
@@ -3083,7 +3093,7 @@ QUIET_LINTS = ("dead_code", "non_snake_case", "non_camel_case_types", "non_upper
 def _silences_clippy(index: _Index) -> bool:
     """Whether the program switches off lints beyond dead code and naming, anywhere but in its tests."""
     test_ranges = [(i.start_byte, i.node.end_byte) for i in _items(index.root) if i.test_side]
-    for node in _walk(index.root):
+    for node in index.nodes:
         if node.type not in ("attribute_item", "inner_attribute_item"):
             continue
         if any(start <= node.start_byte < end for start, end in test_ranges):
@@ -3354,7 +3364,7 @@ def _hidden_guard(source: str) -> str | None:
     if _too_long(source) or _depth(_parse(source)) > MAX_DEPTH:
         return "too_long_to_read"
     index = _Index(_parse(source))
-    found = _forbidden_anywhere(index.root, allowed=("cfg_clippy", "redefined_assert_macro"))
+    found = _forbidden_anywhere(index, allowed=("cfg_clippy", "redefined_assert_macro"))
     return found or ("constant_comparison" if _has_constant_comparison(index) else None)
 
 

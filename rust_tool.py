@@ -42,7 +42,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -1122,39 +1122,52 @@ class Judge:
 
     # -- batches ------------------------------------------------------------------------------------------------------
 
-    def grade(self, jobs: Sequence[Job]) -> list[Verdict]:
+    def grade(self, jobs: Iterable[Job]) -> list[Verdict]:
         """One verdict per job, in order. Identical jobs are graded once, and remembered.
 
+        Each job starts when it comes: a generator that reads completions reads the next while the compilers work.
+
         Raises:
-            ValueError: a job's hidden tests cannot be understood; nothing has been graded then.
+            ValueError: a job's hidden tests cannot be understood; nothing is remembered of the batch then.
         """
-        keys = [(job.program, job.hidden_tests, job.entry_point) for job in jobs]
-        known = {key: self._remembered(key) for key in keys}
-        fresh = {key: job for key, job in zip(keys, jobs, strict=True) if known[key] is None and job.program is not None}
-        suites = {key: _hidden_suite(job) for key, job in fresh.items()}
-        known |= self._grade_fresh(fresh, suites)
+        asked: list[tuple[Job, tuple]] = []
+        known: dict[tuple, Verdict] = {}
+        fresh: dict[tuple, tuple[Job, rust_code.HiddenSuite | None]] = {}
+        pending: dict[tuple, Future[Verdict]] = {}
+        try:
+            for job in jobs:
+                key = (job.program, job.hidden_tests, job.entry_point)
+                asked.append((job, key))
+                if job.program is None or key in known or key in fresh:
+                    continue
+                remembered = self._remembered(key)
+                if remembered is not None:
+                    known[key] = remembered
+                else:
+                    fresh[key] = job, _hidden_suite(job)
+                    pending[key] = self._start(*fresh[key])
+            known |= self._finish(fresh, pending)
+        finally:
+            for future in pending.values():
+                future.cancel()
         for key in fresh:
             self._remember(key, known[key])
-        verdicts = [known[key] or _no_code(job) for key, job in zip(keys, jobs, strict=True)]
+        verdicts = [known[key] if job.program is not None else _no_code(job) for job, key in asked]
         self.graded_total += len(verdicts)
         self.infra_total += sum(verdict.error_kind == "infra" for verdict in verdicts)
         return verdicts
 
-    def _grade_fresh(self, fresh: Mapping[tuple, Job], suites: Mapping[tuple, rust_code.HiddenSuite | None]) -> dict:
-        """Grade distinct jobs; those that the machine failed get one more try."""
+    def _finish(self, fresh: Mapping[tuple, tuple], pending: dict[tuple, Future[Verdict]]) -> dict[tuple, Verdict]:
+        """Verdicts of what was started; those that the machine failed get one more try, which is put into `pending`."""
         graded: dict[tuple, Verdict] = {}
-        for _attempt in range(2):
-            left = [key for key in fresh if graded.get(key, INFRA).error_kind == "infra"]
-            if not left:
-                break
-            pending = {key: self._start(fresh[key], suites[key]) for key in left}
-            try:
-                graded |= {key: future.result() for key, future in pending.items()}
-            finally:
-                for future in pending.values():
-                    future.cancel()
-            if self._canaries_due(len(left)) and self._wrong_canary() is not None:
-                graded |= dict.fromkeys(left, INFRA)
+        for is_last in (False, True):
+            graded |= {key: future.result() for key, future in pending.items()}
+            if self._canaries_due(len(pending)) and self._wrong_canary() is not None:
+                graded |= dict.fromkeys(pending, INFRA)
+            failed = [key for key in pending if graded[key].error_kind == "infra"]
+            pending.clear()
+            if not is_last:
+                pending |= {key: self._start(*fresh[key]) for key in failed}
         return graded
 
     def _remembered(self, key: tuple) -> Verdict | None:

@@ -43,10 +43,9 @@ N_LOOPING = 10
 def measured(completions: list[str], workers: int) -> dict:
     """One batch on a warm judge without memory -> programs, workers, wall_s, per_s, kinds (error_kind -> how many), tier."""
     with Judge(workers=workers, cache_size=0) as judge:
-        judge.grade([Job(program=extract_program(text), hidden_tests=None, entry_point=None, prompt="") for text in completions[:workers]])
+        judge.grade(Job(extract_program(text)) for text in completions[:workers])
         started = time.monotonic()
-        jobs = [Job(program=extract_program(text), hidden_tests=None, entry_point=None, prompt="") for text in completions]
-        verdicts = judge.grade(jobs)
+        verdicts = judge.grade(Job(extract_program(text)) for text in completions)
         wall_s = time.monotonic() - started
         tier = judge.describe()["sandbox"]["tier"]
     kinds = Counter(str(verdict.error_kind) for verdict in verdicts)

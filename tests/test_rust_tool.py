@@ -465,7 +465,7 @@ def test_hidden_tests_that_do_not_compile_are_all_failed(judge):
     assert hidden(judge, "fn g() {}", "assert_eq!(f(1), 1);", "assert_eq!(f(2), 2);") == (0, 2)
 
 
-def test_hidden_tests_that_nobody_can_read_stop_before_any_grading(judge):
+def test_hidden_tests_that_nobody_can_read_stop_the_batch(judge):
     graded_before = judge.graded_total
     with pytest.raises(ValueError, match="hidden test"):
         judge.grade([Job(GOOD), Job(GOOD, hidden_tests=("this is no test",), entry_point="add")])
@@ -481,6 +481,21 @@ def numbered(number: int) -> Program:
     """Distinct programs: one in three passes, fails, or does not compile."""
     body = ("a + b", "a - b", "a +")[number % 3]
     return with_test(f"fn add{number}(a: i32, b: i32) -> i32 {{\n    {body}\n}}", f"assert_eq!(add{number}(2, 3), 5);")
+
+
+def test_first_job_is_compiled_while_the_next_is_read(judge):
+    waited = []
+
+    def jobs():
+        yield Job(numbered(3000))
+        deadline = time.monotonic() + 20
+        while not judge.child_cpu_s > before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        waited.append(judge.child_cpu_s > before)
+        yield Job(numbered(3003))
+
+    before = judge.child_cpu_s
+    assert [verdict.test_passed for verdict in judge.grade(jobs())] == [True, True] and waited == [True]
 
 
 def test_results_come_in_batch_order_and_equal_jobs_are_graded_once(judge):
