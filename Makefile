@@ -1,6 +1,7 @@
 # make train   on any CPU: measure the tiny coder, train it with GRPO and cargo as the reward, measure it again, plot
 # make test    every test that needs no GPU
 # make doctor  what this machine can do
+# make lint    ruff, by ruff.toml
 # Set-up (virtual environment, packages, a look at the Rust toolchain) happens by itself, once.
 
 # The first interpreter that runs and is of a supported version (a version manager's shim may be on PATH and not run).
@@ -13,7 +14,7 @@ SEED ?= 0
 TORCH := $(shell sed -n 's/^\(torch[^ ]*\).*/\1/p' requirements.txt)
 CPU_WHEELS ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: train test doctor check rust clean
+.PHONY: train test doctor lint check rust clean
 train: RUN := $(RUN)
 train test: export HF_HUB_OFFLINE = 1
 # A tiny model is quicker on one thread, and much quicker where the cores have other work too.
@@ -34,6 +35,9 @@ test: check rust .venv/.installed
 
 doctor: check .venv/.installed
 	$(PY) doctor.py
+
+lint: .venv/.installed
+	$(PY) -m ruff check .
 
 # What would otherwise fail in the middle, with a message of its own.
 check:

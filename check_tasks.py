@@ -29,7 +29,8 @@ from pathlib import Path
 import tree_sitter
 import tree_sitter_rust
 
-from rust_code import ASSERT_MACROS, FAILING, check_hidden_tests, code_blocks, extract_program
+from rust_code import check_hidden_tests, code_blocks, extract_program
+from rust_syntax import ASSERT_MACROS, FAILING
 from rust_tool import Job, Judge, ToolchainError, Verdict
 from sandbox import SandboxUnavailable
 from tasks import TaskError, load_tasks, read_rows, signature_prompt

@@ -815,7 +815,8 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
         finally:
             generator.close()
         print("\n\n--- cargo " + "-" * 60)
-        (graded,) = RewardSet(judge, system_prompt=tasks.read_system_prompt(args.system_prompt)).grade([{"prompt": prompt}], ["".join(pieces)])
+        rewards = RewardSet(judge, system_prompt=tasks.read_system_prompt(args.system_prompt))
+        (graded,) = rewards.grade([{"prompt": prompt}], ["".join(pieces)])
     print(format_verdict(graded))
     return graded
 

@@ -289,9 +289,10 @@ def pretrain(model, tokenizer, arguments: argparse.Namespace) -> None:
         done = step + 1
         if done % arguments.log_steps == 0 or done == arguments.steps:
             elapsed = time.monotonic() - started
-            entry = {"step": done, "loss": round(sum(losses) / len(losses), 4), "tokens_per_s": round(tokens / elapsed), "elapsed_s": round(elapsed)}
+            loss, tokens_per_s = round(sum(losses) / len(losses), 4), round(tokens / elapsed)
+            entry = {"step": done, "loss": loss, "tokens_per_s": tokens_per_s, "elapsed_s": round(elapsed)}
             eta_s = elapsed / (done - first) * (arguments.steps - done)
-            print(f"step {done}/{arguments.steps} | loss {entry['loss']:.3f} | {entry['tokens_per_s']} tokens/s | ETA {eta_s / 60:.1f} min", flush=True)
+            print(f"step {done}/{arguments.steps} | loss {loss:.3f} | {tokens_per_s} tokens/s | ETA {eta_s / 60:.1f} min", flush=True)
             with (arguments.work_dir / "loss.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
             losses = []

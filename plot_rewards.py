@@ -53,7 +53,8 @@ def rolling_band(frame, column: str, window: int):
 
 def with_hidden_share(frame):
     """The frame with `hidden_share` in [0, 1]: hidden tests passed of those there are, NaN for tasks without."""
-    return frame.assign(hidden_share=frame["hidden_passed"].astype(float) / frame["hidden_total"].astype(float).where(frame["hidden_total"] > 0))
+    passed, total = frame["hidden_passed"].astype(float), frame["hidden_total"].astype(float)
+    return frame.assign(hidden_share=passed / total.where(total > 0))
 
 
 def without_signal(frame):

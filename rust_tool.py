@@ -1458,7 +1458,7 @@ class Judge:
             else:
                 size = -(-len(left) // SOLO_WAVE)
                 wave = [left[at : at + size] for at in range(0, len(left), size)]
-            runs = list(self._solo_pool.map(lambda batch: self._workshop.run_tests(binary, mode, batch, is_short), wave))
+            runs = list(self._solo_pool.map(lambda batch, short=is_short: self._workshop.run_tests(binary, mode, batch, short), wave))
             for batch, part in zip(wave, runs, strict=True):
                 is_alone = len(batch) == 1 or (part.running is None and not part.ends and not part.was_done)
                 outcome.take(part, batch[0] if is_alone else None)

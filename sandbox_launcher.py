@@ -13,6 +13,8 @@ When the process that started it goes away, for whatever reason, it kills what i
 Not meant to be imported by anything but the tests.
 """
 
+import _signal  # `signal` and `socket` drag in enum, selectors and re: half a millisecond more per fork
+import _socket
 import ctypes
 import errno
 import fcntl
@@ -25,9 +27,6 @@ import stat
 import struct
 import sys
 import time
-
-import _signal  # `signal` and `socket` drag in enum, selectors and re: half a millisecond more per fork
-import _socket
 
 # ------------------------------------------------------------------------------------------------------------------
 # System call filter (seccomp): what is not listed is refused with EPERM, what is newer than the lists with ENOSYS.

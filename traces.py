@@ -248,7 +248,8 @@ def load_trace(run_dir: str | Path, columns: Sequence[str] | None = None):
     table = pa.concat_tables(tables, promote_options="permissive") if tables else None
     if table is None or not table.num_rows:
         of_others = f", {other_versions} are of another schema version than {SCHEMA_VERSION}" if other_versions else ""
-        raise TraceError(f"the trace of {run_dir} holds no complete line of a training run ({unreadable} lines could not be read{of_others})")
+        what = f"({unreadable} lines could not be read{of_others})"
+        raise TraceError(f"the trace of {run_dir} holds no complete line of a training run {what}")
     for name in REPEATING:
         table = table.set_column(table.column_names.index(name), name, table[name].dictionary_encode())
     kept = _not_superseded(table).sort_by("step") if table.num_rows else table
@@ -274,9 +275,8 @@ def _tables(chunk: bytes, texts: Sequence[str]) -> Iterator[tuple]:
     try:
         if not is_objects:
             raise pa.ArrowInvalid("a line that is no object")
-        table = pyarrow.json.read_json(
-            pa.BufferReader(chunk), read_options=pyarrow.json.ReadOptions(block_size=min(len(chunk) + 1, BLOCK_BYTES)), parse_options=options
-        )
+        reading = pyarrow.json.ReadOptions(block_size=min(len(chunk) + 1, BLOCK_BYTES))
+        table = pyarrow.json.read_json(pa.BufferReader(chunk), read_options=reading, parse_options=options)
     except pa.ArrowInvalid:
         if lines > FEW_LINES:
             rows = chunk.splitlines(keepends=True)

@@ -48,7 +48,7 @@ SMELL_STEPS = 5  # a warning is about the mean of so many steps, not about one n
 SMELL_CHANGE = 0.05  # own tests up and hidden tests down by this much between two such windows: the tests are being gamed
 SMELL_LIMITS = {  # metric -> (largest share that is ordinary, what it means when it is more)
     "judge/top_guard_share": (0.10, "of completions pass tests that one guard refuses (column guard of the trace): reward hacking?"),
-    "frac_reward_zero_std": (0.50, "of groups earn the same throughout and teach nothing: easier or harder tasks, or more completions a group"),
+    "frac_reward_zero_std": (0.50, "of groups earn the same and teach nothing: easier or harder tasks, or more completions a group"),
     "completions/clipped_ratio": (0.20, "of completions are truncated: raise --max_completion_length"),
     "judge/infra_share": (0.01, "of completions could not be graded: the machine, not the model (error_kind infra of the trace)"),
 }
@@ -161,7 +161,8 @@ def parse_arguments(argv: list[str]) -> tuple:
         raise UserError(f"no config file {error.filename}; shipped configs: {shipped}") from error
     except ValueError as error:
         if "bf16/gpu" in str(error):
-            raise UserError("this config trains in bf16 on a CUDA GPU and torch sees none: on a CPU run --config configs/tiny.yaml") from error
+            message = "this config trains in bf16 on a CUDA GPU and torch sees none: on a CPU run --config configs/tiny.yaml"
+            raise UserError(message) from error
         raise UserError(f"the configuration does not work: {error}") from error
     except yaml.YAMLError as error:
         raise UserError(f"the config file is not YAML: {' '.join(str(error).split())}") from error
@@ -333,8 +334,10 @@ def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
     lines = [
         ("model", f"{model_args.model_name_or_path}, {'4-bit NF4' if model_args.load_in_4bit else model_args.dtype}, {adapter}"),
         ("tasks", f"{plan['tasks']} from {mixture}, {plan['with_hidden_tests']} with hidden tests, {plan['tasks_left_out']} left out"),
-        ("prompts", f"longest {plan['longest_prompt_tokens']} of {plan['prompt_budget_tokens']} tokens, then up to {plan['completion_budget_tokens']} generated"),
-        ("a step", f"{plan['completions_per_step']} completions = {plan['prompts_per_step']:g} prompts x {plan['completions_per_prompt']}, sampled by {generator}"),
+        ("prompts", f"longest {plan['longest_prompt_tokens']} of {plan['prompt_budget_tokens']} tokens, "
+                    f"then up to {plan['completion_budget_tokens']} generated"),
+        ("a step", f"{plan['completions_per_step']} completions = {plan['prompts_per_step']:g} prompts x "
+                   f"{plan['completions_per_prompt']}, sampled by {generator}"),
         ("steps", f"{plan['steps']} ({plan['epochs']} epochs){f', at most {script.max_minutes:g} minutes' if script.max_minutes else ''}"),
         ("rewards", rewards),
         ("toolchain", f"{judge['cargo']}; {judge['clippy']}; {judge['workers']} workers"),
@@ -371,7 +374,8 @@ def merged_parameters(model, dtype):
         if isinstance(module, LoraLayer):
             is_linear = isinstance(module.get_base_layer(), torch.nn.Linear)  # bitsandbytes' layers are Linears too
             if not is_linear or any(module.use_dora.values()) or (is_tied and name == "lm_head"):
-                raise UserError(f"cannot merge the adapter layer {name} ({type(module).__name__}): only plain LoRA on linear layers is supported")
+                kind = type(module).__name__
+                raise UserError(f"cannot merge the adapter layer {name} ({kind}): only plain LoRA on linear layers is supported")
             layers[name] = module
         elif isinstance(module, ModulesToSaveWrapper):
             raise UserError(f"cannot merge {name}: lora_modules_to_save is not supported here")
@@ -403,7 +407,7 @@ def lossless_vllm_sync():
     import trl.trainer.grpo_trainer as grpo
     from peft import PeftModel
 
-    generation.VLLMGeneration._iter_named_params  # a TRL without it must fail here, not sample with its own sync
+    _ = generation.VLLMGeneration._iter_named_params  # a TRL without it must fail here, not sample with its own sync
 
     class LosslessVLLMGeneration(generation.VLLMGeneration):
         def _iter_named_params(self):
@@ -558,7 +562,10 @@ def make_callback_class():
     from transformers import TrainerCallback
 
     class RunCallback(TrainerCallback):
-        """Args: script (limits), metrics_path, completions_per_step. `stop_reason` says afterwards why a run ended early, `failed` if in error."""
+        """Args: script (limits), metrics_path, completions_per_step.
+
+        `stop_reason` says afterwards why a run ended early, `failed` if in error.
+        """
 
         def __init__(self, script: ScriptArguments, metrics_path: Path, completions_per_step: int):
             self.script, self.metrics_path, self.completions_per_step = script, metrics_path, completions_per_step
@@ -586,7 +593,9 @@ def make_callback_class():
                 for kind in warnings.keys() - self._warned:  # said once, until it is over
                     print(f"warning: {warnings[kind]}", file=sys.stderr, flush=True)
                 self._warned = set(warnings)
-                line = {"step": state.global_step, "elapsed_s": round(elapsed, 1), **logs} | ({"warnings": list(warnings.values())} if warnings else {})
+                line = {"step": state.global_step, "elapsed_s": round(elapsed, 1), **logs}
+                if warnings:
+                    line["warnings"] = list(warnings.values())
                 with self.metrics_path.open("a", encoding="utf-8") as metrics:
                     metrics.write(json.dumps(line) + "\n")
             self._check_limits(logs, state, control)
@@ -791,13 +800,19 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
     return callback
 
 
+# What stops a run before it starts, each said in one sentence.
+REFUSALS = (
+    UserError, TaskError, GenerationError, RewardError, ToolchainError, SandboxUnavailable, share.ShareError, doctor.MachineError,
+)  # fmt: skip
+
+
 def main(argv: list[str] | None = None) -> int:
     """-> exit status: 0 done (or stopped cleanly), 1 stopped by an error or a limit, 2 cannot work as asked."""
     try:
         script, args, model_args = parse_arguments(sys.argv[1:] if argv is None else argv)
         resume = doctor.checkpoint_to_resume(Path(args.output_dir), args.resume_from_checkpoint)
         rows, tokenizer, rewards, plan = make_plan(script, args, model_args)
-    except (UserError, TaskError, GenerationError, RewardError, ToolchainError, SandboxUnavailable, share.ShareError, doctor.MachineError) as error:
+    except REFUSALS as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
     try:

@@ -139,11 +139,11 @@ def test_a_run_that_goes_on_answers_as_one_that_was_never_stopped(tiny_model):
 
 def test_samples_and_seeds_differ(tiny_model):
     generator = generate.TransformersGenerator(str(tiny_model), BackendArguments())
-    draw = (
-        lambda seed: by_index(  # noqa: E731
-            generator.generate(CONVERSATIONS[:1], SamplingArguments(temperature=1.0, max_new_tokens=8, num_samples=2, seed=seed))
-        )
-    )
+
+    def draw(seed):
+        sampling = SamplingArguments(temperature=1.0, max_new_tokens=8, num_samples=2, seed=seed)
+        return by_index(generator.generate(CONVERSATIONS[:1], sampling))
+
     assert draw(0) == draw(0) != draw(1)
     assert draw(0)[0] != draw(0)[1]
 

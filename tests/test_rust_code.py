@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from rust_code import (
     MARK,
-    MAX_SOURCE_BYTES,
     STUB,
     extract_program,
     panic_stubbed,
@@ -22,6 +21,7 @@ from rust_code import (
     solution_source,
     with_hidden_tests,
 )
+from rust_syntax import MAX_SOURCE_BYTES
 
 DOUBLE = "pub fn double(x: i32) -> i32 {\n    x * 2\n}\n"
 TESTS = "#[cfg(test)]\nmod tests {\n    use super::*;\n    #[test]\n    fn doubles() {\n        assert_eq!(double(2), 4);\n    }\n}\n"

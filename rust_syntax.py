@@ -1,0 +1,597 @@
+"""Rust source text as a syntax tree: its items, under which `cfg` each exists, what its macros expand to, and an index by name.
+
+One job: what is written where. What tests are worth is read off it in `rust_checks.py` and `rust_guards.py`; `rust_code.py` is
+what the rest of the project calls. Texts beyond the limits below parse as an empty file; nothing here raises on any text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import tree_sitter
+import tree_sitter_rust
+
+MAX_SOURCE_BYTES = 32 * 1024  # a 4,096-token completion is about 16 KiB
+MAX_QUOTES = {"r#": 400, '"': 3000, "'": 3000}  # the grammar takes quadratic time over unclosed strings
+MAX_DEPTH = 300  # nesting of syntax nodes; rustc gives up long before
+
+ASSERT_MACROS = ("assert", "assert_eq", "assert_ne", "debug_assert", "debug_assert_eq", "debug_assert_ne")
+FAILING = ("panic", "unreachable", "todo", "unimplemented")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Syntax trees
+# ---------------------------------------------------------------------------------------------------------------
+
+Node = tree_sitter.Node
+RUST = tree_sitter.Language(tree_sitter_rust.language())
+
+
+def parse_rust(source: str) -> Node:
+    """Parse Rust; never raises. Text beyond the limits parses as an empty file."""
+    data = b"" if is_too_long(source) else source.encode()
+    return tree_sitter.Parser(RUST).parse(data).root_node
+
+
+def is_too_long(source: str) -> bool:
+    if len(source.encode()) > MAX_SOURCE_BYTES:
+        return True
+    return any(source.count(mark) > most for mark, most in MAX_QUOTES.items())
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """The node and everything below it, in source order, without recursion."""
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        yield current
+        stack.extend(reversed(current.children))
+
+
+def tree_depth(node: Node) -> int:
+    """Nesting of the tree, up to a little over MAX_DEPTH."""
+    level, deepest = [node], 0
+    while level and deepest <= MAX_DEPTH:
+        level = [child for parent in level for child in parent.named_children]
+        deepest += 1
+    return deepest
+
+
+def words_of(node: Node) -> list[str]:
+    """The tokens of a node; comments and the insides of strings are not among them."""
+    return [text_of(n) for n in walk(node) if not n.children and n.type not in NOT_CODE]
+
+
+NOT_CODE = ("line_comment", "block_comment", "string_content", "escape_sequence", "doc_comment")
+
+
+def text_of(node: Node | None) -> str:
+    return "" if node is None or node.text is None else node.text.decode("utf-8", "replace")
+
+
+def child_of(node: Node, name: str) -> Node | None:
+    return node.child_by_field_name(name)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Items: what the file defines, under which configuration
+# ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Attribute:
+    path: str  # "test", "cfg", "clippy::all"
+    tokens: tuple[Node, ...]  # inside the delimiters, or after the equals sign
+    inner: bool = False
+
+
+@dataclass(frozen=True)
+class Item:
+    """A function, type, constant, macro, import or module, wherever it is nested in modules, impls and traits."""
+
+    node: Node
+    name: str
+    attributes: tuple[Attribute, ...]
+    modules: tuple[str, ...]
+    start_byte: int  # of its first attribute
+    in_test: bool  # compiled under cfg(test)
+    in_plain: bool  # compiled without
+    test_side: bool  # part of the tests rather than of the program
+    owner: str = ""  # the type of the surrounding impl or the name of the surrounding trait
+    trait: str = ""  # the trait that the surrounding impl implements
+    expanded: bool = False  # from a macro: its node belongs to another text
+
+    def has(self, *paths: str) -> bool:
+        return any(attribute.path in paths for attribute in self.attributes)
+
+    @property
+    def is_test(self) -> bool:
+        return self.node.type == "function_item" and not self.owner and self.has(*TEST_ATTRIBUTES)
+
+    @property
+    def is_main(self) -> bool:
+        return self.node.type == "function_item" and self.name == "main" and not self.modules and not self.owner
+
+    @property
+    def is_own_function(self) -> bool:
+        return self.node.type == "function_item" and self.in_plain and not self.test_side and not self.is_main
+
+
+TEST_ATTRIBUTES = ("test", "core::prelude::v1::test", "std::prelude::v1::test", "::core::prelude::v1::test")
+ITEM_TYPES = (
+    "function_item", "mod_item", "impl_item", "trait_item", "struct_item", "enum_item", "union_item", "type_item",
+    "const_item", "static_item", "macro_definition", "use_declaration", "foreign_mod_item", "macro_invocation",
+    "function_signature_item", "extern_crate_declaration",
+)  # fmt: skip
+TRUE_CFGS = ("debug_assertions", "unix", "true", "overflow_checks", 'target_os="linux"', 'target_family="unix"')
+TRUE_CFGS += ('panic="unwind"', 'target_pointer_width="64"', 'target_endian="little"')
+
+
+def split_tokens(tokens: Sequence[Node], separator: str = ",") -> list[list[Node]]:
+    """Cut a token list at its top-level separators; empty pieces are dropped."""
+    pieces: list[list[Node]] = [[]]
+    for token in tokens:
+        if not token.is_named and token.type == separator:
+            pieces.append([])
+        else:
+            pieces[-1].append(token)
+    return [piece for piece in pieces if piece]
+
+
+def tokens_inside(tree: Node) -> list[Node]:
+    """The tokens between a token tree's delimiters."""
+    return tree.children[1:-1]
+
+
+def cfg_holds(predicate: Sequence[Node], test: bool, depth: int = 0) -> bool:
+    """Evaluate one cfg predicate for the configuration that the harness is compiled with."""
+    name = text_of(predicate[0])
+    if len(predicate) == 2 and predicate[1].type == "token_tree" and depth < 20:
+        parts = [cfg_holds(part, test, depth + 1) for part in split_tokens(tokens_inside(predicate[1]))]
+        return {"all": all(parts), "any": any(parts), "not": parts == [False]}.get(name, False)
+    if name == "test":
+        return test
+    return "".join(map(text_of, predicate)) in TRUE_CFGS
+
+
+def _attribute_from(tokens: Sequence[Node], inner: bool, depth: int = 0) -> list[Attribute]:
+    """The attributes that one attribute stands for: `cfg_attr` and `unsafe(..)` are opened."""
+    end = next((i for i, t in enumerate(tokens) if t.type in ("token_tree", "=")), len(tokens))
+    path = "".join(map(text_of, tokens[:end]))
+    rest: Sequence[Node] = tokens[end + 1 :]
+    if end < len(tokens) and tokens[end].type == "token_tree":
+        rest = tokens_inside(tokens[end])
+    if path == "unsafe" and rest and depth < 20:
+        return _attribute_from(rest, inner, depth + 1)
+    if path == "cfg_attr" and rest and depth < 20:
+        predicate, *others = split_tokens(rest)
+        if not cfg_holds(predicate, test=True):
+            return []
+        return [found for other in others for found in _attribute_from(other, inner, depth + 1)]
+    return [Attribute(path, tuple(rest), inner)]
+
+
+def attributes_of(node: Node) -> list[Attribute]:
+    """Attributes of one `attribute_item` or `inner_attribute_item` node."""
+    inner = node.type == "inner_attribute_item"
+    return [found for child in node.named_children if child.type == "attribute"
+            for found in _attribute_from(child.children, inner)]  # fmt: skip
+
+
+def body_of(node: Node) -> Node | None:
+    return child_of(node, "body")
+
+
+def cfg_of(attributes: Sequence[Attribute], test: bool) -> bool:
+    return all(cfg_holds(part, test) for a in attributes if a.path == "cfg" for part in split_tokens(a.tokens)[:1])
+
+
+def item_name(node: Node) -> str:
+    if node.type == "impl_item":
+        return f"{text_of(child_of(node, 'trait'))} for {text_of(child_of(node, 'type'))}"
+    if node.type == "macro_invocation":
+        return text_of(child_of(node, "macro"))
+    if node.type == "use_declaration":
+        return text_of(child_of(node, "argument"))
+    return text_of(child_of(node, "name")).removeprefix("r#")
+
+
+def base_name(text: str) -> str:
+    """`std::fmt::Display` or `Foo<T>` without path and generics."""
+    return text.split("<")[0].split("::")[-1].strip().lstrip("&").strip()
+
+
+@dataclass(frozen=True)
+class Scope:
+    modules: tuple[str, ...] = ()
+    in_test: bool = True
+    in_plain: bool = True
+    test_side: bool = False
+    owner: str = ""
+    trait: str = ""
+
+
+def all_items(root: Node, scope: Scope = Scope()) -> list[Item]:
+    """Every item of the file in source order; those nested in function bodies are not items here."""
+    found: list[Item] = []
+    stack = [(root, scope)]
+    while stack:
+        container, scope = stack.pop()
+        for item in items_of(container, scope):
+            found.append(item)
+            body = body_of(item.node)
+            if body is not None and item.node.type in ("mod_item", "impl_item", "trait_item"):
+                stack.append((body, _scope_inside(item, scope)))
+    return sorted(found, key=lambda item: item.node.start_byte)
+
+
+def _scope_inside(item: Item, scope: Scope) -> Scope:
+    kind = item.node.type
+    inner = Scope(scope.modules, item.in_test, item.in_plain, item.test_side)
+    if kind == "mod_item":
+        return Scope((*scope.modules, item.name), item.in_test, item.in_plain, item.test_side)
+    if kind == "trait_item":
+        return Scope(inner.modules, inner.in_test, inner.in_plain, inner.test_side, item.name)
+    owner = base_name(text_of(child_of(item.node, "type")))
+    trait = base_name(text_of(child_of(item.node, "trait")))
+    return Scope(inner.modules, inner.in_test, inner.in_plain, inner.test_side, owner or "?", trait)
+
+
+def items_of(container: Node, scope: Scope) -> Iterator[Item]:
+    """The direct items of a file, module, impl or trait body."""
+    pending: list[Attribute] = []
+    start: int | None = None
+    for node in container.named_children:
+        if node.type == "attribute_item":
+            pending += attributes_of(node)
+            start = node.start_byte if start is None else start
+        elif node.type in ("line_comment", "block_comment"):
+            continue
+        else:
+            target = node
+            if node.type == "expression_statement" and node.named_child_count == 1:
+                target = node.named_children[0]  # a macro invocation that stands as an item
+            if target.type in ITEM_TYPES:
+                yield _item(target, pending, scope, node.start_byte if start is None else start)
+            pending, start = [], None
+
+
+def _item(node: Node, pending: list[Attribute], scope: Scope, start: int) -> Item:
+    body = body_of(node)
+    inner: list[Attribute] = []
+    if body is not None:
+        for child in body.named_children:
+            if child.type == "inner_attribute_item":
+                inner += attributes_of(child)
+    attributes = tuple(pending + inner)
+    in_test = scope.in_test and cfg_of(attributes, test=True)
+    is_test = node.type == "function_item" and any(a.path in TEST_ATTRIBUTES for a in attributes)
+    in_plain = scope.in_plain and not is_test and cfg_of(attributes, test=False)
+    side = scope.test_side or is_test or (in_test and not in_plain) or _is_unmarked_test_module(node)
+    name = item_name(node)
+    return Item(node, name, attributes, scope.modules, start, in_test, in_plain, side, scope.owner, scope.trait)
+
+
+def _is_unmarked_test_module(node: Node) -> bool:
+    """A module with `#[test]` functions that lacks `#[cfg(test)]`: named for tests or importing from its parent."""
+    body = body_of(node) if node.type == "mod_item" else None
+    if body is None:
+        return False
+    children = body.named_children
+    holds_tests = any(a.path in TEST_ATTRIBUTES for c in children if c.type == "attribute_item" for a in attributes_of(c))
+    imports = any(c.type == "use_declaration" and item_name(c).startswith(("super", "crate")) for c in children)
+    return holds_tests and (imports or "test" in item_name(node).lower())
+
+
+def harness_name(item: Item) -> str:
+    return "::".join((*item.modules, text_of(child_of(item.node, "name"))))
+
+
+def merge_key(item: Item) -> tuple[str, str]:
+    kind = "function_item" if item.node.type == "function_signature_item" else item.node.type
+    return kind, item.name
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The program's own macros
+# ---------------------------------------------------------------------------------------------------------------
+
+MAX_EXPANSION_BYTES = 32 * 1024
+Bindings = dict[str, object]  # a metavariable's text, or one Bindings for each repetition under "*"
+
+
+def expansion_of(definition: Node, invocation: Node) -> str | None:
+    """Expand a `macro_rules!` macro as far as tests need it; None when no rule fits. Hygiene is not modelled."""
+    tree = next((child for child in invocation.children if child.type == "token_tree"), None)
+    if tree is None:
+        return None
+    for rule in definition.named_children:
+        left, right = child_of(rule, "left"), child_of(rule, "right")
+        if rule.type != "macro_rule" or left is None or right is None:
+            continue
+        bindings: Bindings = {}
+        if _match(left.children[1:-1], tokens_inside(tree), bindings, 0) == len(tokens_inside(tree)):
+            text = _transcribed(tokens_inside(right), bindings, 0)
+            return text if len(text) <= MAX_EXPANSION_BYTES else None
+    return None
+
+
+def _match(pattern: Sequence[Node], tokens: Sequence[Node], bindings: Bindings, depth: int) -> int | None:
+    """Match a prefix of the tokens; return how many were used, None for no match."""
+    used = 0
+    for position, part in enumerate(pattern):
+        following = pattern[position + 1] if position + 1 < len(pattern) else None
+        taken = _match_part(part, tokens[used:], bindings, following, depth)
+        if taken is None:
+            return None
+        used += taken
+    return used
+
+
+def _match_part(part: Node, tokens: Sequence[Node], bindings: Bindings, following: Node | None,
+                depth: int) -> int | None:  # fmt: skip
+    if part.type == "token_binding_pattern":
+        name, kind = text_of(child_of(part, "name")), text_of(child_of(part, "type"))
+        taken = _fragment_length(kind, tokens, following)
+        if taken is not None:
+            text = _spaced(tokens[:taken], [text_of(token) for token in tokens[:taken]])
+            bindings[name] = f"({text})" if kind == "expr" and taken > 1 else text
+        return taken
+    if part.type == "token_repetition_pattern":
+        return _match_repetition(part, tokens, bindings, depth) if depth < 8 else None
+    if not tokens:
+        return None
+    if part.type == "token_tree_pattern":
+        tree = tokens[0]
+        if tree.type != "token_tree" or tree.children[0].type != part.children[0].type or depth >= 8:
+            return None
+        inner = tokens_inside(tree)
+        return 1 if _match(part.children[1:-1], inner, bindings, depth + 1) == len(inner) else None
+    return 1 if text_of(tokens[0]) == text_of(part) else None
+
+
+def _fragment_length(kind: str, tokens: Sequence[Node], following: Node | None) -> int | None:
+    if kind == "vis":
+        return 1 if tokens and text_of(tokens[0]) == "pub" else 0
+    if not tokens:
+        return None
+    if kind in ("tt", "ident", "lifetime", "block", "literal"):
+        if kind == "ident" and tokens[0].type in ("token_tree", "string_literal", "integer_literal"):
+            return None
+        return 2 if kind == "literal" and text_of(tokens[0]) == "-" and len(tokens) > 1 else 1
+    stops = {",", ";", "=>"} | ({text_of(following)} if following is not None and not following.is_named else set())
+    angle = 0
+    for position, token in enumerate(tokens):
+        angle += {"<": 1, ">": -1, ">>": -2}.get(token.type, 0) if kind in ("ty", "path") else 0
+        if token.type in stops and angle <= 0:
+            return position or None
+    return len(tokens)
+
+
+def _repetition(node: Node) -> tuple[list[Node], str, str]:
+    """The repeated part, the separator and the operator of `$( .. ) sep op`."""
+    close = max(i for i, child in enumerate(node.children) if child.type == ")")
+    tail = text_of(node).encode()[node.children[close].end_byte - node.start_byte :].decode().strip()
+    return node.children[2:close], tail[:-1].strip(), tail[-1:]
+
+
+def _match_repetition(part: Node, tokens: Sequence[Node], bindings: Bindings, depth: int) -> int | None:
+    inner, separator, operator = _repetition(part)
+    rounds: list[Bindings] = []
+    used = 0
+    while used < len(tokens) and (operator != "?" or not rounds):
+        start = used
+        if rounds and separator:
+            if text_of(tokens[used]) != separator:
+                break
+            start += 1
+        found: Bindings = {}
+        taken = _match(inner, tokens[start:], found, depth + 1)
+        if not taken:
+            break
+        rounds.append(found)
+        used = start + taken
+    repetitions = bindings.setdefault("*", [])
+    assert isinstance(repetitions, list)
+    repetitions.append((frozenset(text_of(n) for i in inner for n in walk(i) if n.type == "metavariable"), rounds))
+    return None if operator == "+" and not rounds else used
+
+
+def _transcribed(tokens: Sequence[Node], bindings: Bindings, depth: int) -> str:
+    pieces: list[str] = []
+    size = 0
+    for token in tokens:
+        if size > MAX_EXPANSION_BYTES or depth > 12:
+            break
+        if token.type == "metavariable":
+            text = str(bindings.get(text_of(token), text_of(token)))
+        elif token.type == "token_repetition":
+            text = _transcribed_repetition(token, bindings, depth)
+        elif token.type == "token_tree":
+            ends = token.children[0].type, token.children[-1].type
+            text = ends[0] + _transcribed(tokens_inside(token), bindings, depth + 1) + ends[1]
+        else:
+            text = text_of(token)
+        pieces.append(text)
+        size += len(text) + 1
+    return _spaced(tokens, pieces).replace("$crate", "crate")
+
+
+def _spaced(tokens: Sequence[Node], texts: Sequence[str]) -> str:
+    """The texts in a row, with a space wherever their tokens had one."""
+    pieces = []
+    for position, text in enumerate(texts):
+        apart = position > 0 and tokens[position - 1].end_byte != tokens[position].start_byte
+        both_words = position > 0 and texts[position - 1][-1:].isalnum() and text[:1].isalnum()
+        pieces.append(" " + text if apart or both_words else text)
+    return "".join(pieces)
+
+
+def _transcribed_repetition(token: Node, bindings: Bindings, depth: int) -> str:
+    inner, separator, _ = _repetition(token)
+    used = {text_of(n) for i in inner for n in walk(i) if n.type == "metavariable"}
+    repetitions = bindings.get("*", [])
+    assert isinstance(repetitions, list)
+    for names, rounds in repetitions:
+        if names & used:
+            texts = [_transcribed(inner, {**bindings, **found}, depth + 1) for found in rounds]
+            return f" {separator} ".join(texts)[: MAX_EXPANSION_BYTES + 1]
+    return ""
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# What the program defines, by name
+# ---------------------------------------------------------------------------------------------------------------
+
+MAX_EXPANSION_ROUNDS = 4
+MAX_EXPANDED_ITEMS = 500
+
+
+class Index:
+    """The program's items by name, those that its own macros expand to included."""
+
+    def __init__(self, root: Node) -> None:
+        self.root = root
+        self.nodes = tuple(walk(root))  # walked once: every guard looks at all of them
+        self._asserts: dict[int, bool] = {}
+        self._words: dict[int, list[str]] = {}
+        self.macros = {item_name(n): n for n in self.nodes if n.type == "macro_definition"}
+        self.items = _with_expansions(all_items(root), self.macros)
+        present = [item for item in self.items if item.in_test]
+        self.tests = [item for item in present if item.is_test]
+        functions = [item for item in present if item.node.type == "function_item" and body_of(item.node) is not None]
+        self.own = _by_name(item for item in functions if not item.test_side)
+        self.helpers = _by_name(item for item in functions if item.test_side)
+        self.constants = _by_name(item for item in present if item.node.type in ("const_item", "static_item"))
+        own = [item for item in present if not item.test_side]
+        self.own_macros = {item.name for item in own if item.node.type == "macro_definition"}
+        self.types = {item.name for item in own if item.node.type in TYPE_ITEMS}
+        self.test_types = {item.name for item in present if item.test_side and item.node.type in TYPE_ITEMS}
+        self.variants = _variants(own)
+        self.traits: dict[str, set[str]] = {}  # type -> hand-written traits; "" for inherent methods
+        for item in functions:
+            self.traits.setdefault(item.owner, set()).add(item.trait)
+        self.fixed: set[str] = set()  # signatures of functions that answer the same whatever they are asked
+        self.projections: dict[str, int] = {}  # signatures of functions that hand back one of their arguments
+        self.statics = _stateful_statics(self.nodes)
+        self.singletons = {item.name for item in own if item.node.type == "struct_item" and body_of(item.node) is None}
+        self.imports = _imports(self.nodes)
+        self.aliases = {i.name: i.path[-1] for i in self.imports if i.name not in ("*", "_", i.path[-1])}
+
+    def asserts(self, node: Node) -> bool:
+        """Whether a function or macro holds an assertion."""
+        if node.id not in self._asserts:
+            self._asserts[node.id] = not {*ASSERT_MACROS, *FAILING}.isdisjoint(self.words(node))
+        return self._asserts[node.id]
+
+    def words(self, node: Node) -> list[str]:
+        """`words_of` of a node, read once. The node must outlive the index, as every item's does."""
+        if node.id not in self._words:
+            self._words[node.id] = words_of(node)
+        return self._words[node.id]
+
+    def written(self, name: str, *traits: str) -> bool:
+        """Whether the program implements one of the traits by hand for a type (or for its enum, given a variant)."""
+        owner = self.variants.get(name, name)
+        return any(trait in self.traits.get(owner, ()) for trait in traits)
+
+
+def _stateful_statics(nodes: Iterable[Node]) -> set[str]:
+    """Names of statics that can change: atomics, locks, cells, `static mut`, thread locals."""
+    names = set()
+    for node in nodes:
+        if node.type == "static_item":
+            words = words_of(child_of(node, "type") or node)
+            kinds = ("Atomic", "Mutex", "RwLock", "Cell", "RefCell", "OnceLock", "OnceCell")
+            if any(word.startswith(kinds) for word in words) or "mut" in map(text_of, node.children):
+                names.add(item_name(node))
+        elif node.type == "macro_invocation" and item_name(node) == "thread_local":
+            words = words_of(node)
+            names |= {words[i + 1] for i, word in enumerate(words[:-1]) if word == "static"}
+    return names
+
+
+TYPE_ITEMS = ("struct_item", "enum_item", "union_item", "type_item", "trait_item")
+
+
+def _by_name(items: Iterable[Item]) -> dict[str, list[Item]]:
+    named: dict[str, list[Item]] = {}
+    for item in items:
+        named.setdefault(item.name, []).append(item)
+    return named
+
+
+def plain_enums(index: Index) -> dict[str, tuple[str, ...]]:
+    enums = {}
+    for item in index.items:
+        variants = [n for n in walk(item.node) if n.type == "enum_variant"] if item.node.type == "enum_item" else []
+        if variants and all(body_of(variant) is None for variant in variants):
+            enums[item.name] = tuple(text_of(child_of(variant, "name")) for variant in variants)
+    return enums
+
+
+def _variants(items: Sequence[Item]) -> dict[str, str]:
+    return {text_of(child_of(n, "name")): item.name for item in items if item.node.type == "enum_item"
+            for n in walk(item.node) if n.type == "enum_variant"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Import:
+    modules: tuple[str, ...]  # of the module that holds it
+    name: str  # what it is called there; "*" for a glob
+    path: tuple[str, ...]
+
+
+def _imports(nodes: Iterable[Node]) -> list[_Import]:
+    """Every name that a `use` brings in, imports inside functions counted to the function's module."""
+    found = []
+    for declaration in nodes:
+        if declaration.type != "use_declaration":
+            continue
+        modules: list[str] = []
+        above = declaration.parent
+        while above is not None:
+            if above.type == "mod_item":
+                modules.insert(0, item_name(above))
+            above = above.parent
+        stack: list[tuple[Node | None, tuple[str, ...]]] = [(child_of(declaration, "argument"), ())]
+        while stack:
+            node, prefix = stack.pop()
+            found += _import_leaf(node, prefix, tuple(modules), stack)
+    return found
+
+
+def _import_leaf(node: Node | None, prefix: tuple[str, ...], modules: tuple[str, ...],
+                 stack: list[tuple[Node | None, tuple[str, ...]]]) -> list[_Import]:  # fmt: skip
+    if node is None:
+        return []
+    if node.type in ("use_list", "scoped_use_list"):
+        path = _segments(child_of(node, "path")) if node.type == "scoped_use_list" else ()
+        inner = child_of(node, "list") if node.type == "scoped_use_list" else node
+        stack.extend((child, (*prefix, *path)) for child in (inner.named_children if inner is not None else []))
+        return []
+    if node.type == "use_wildcard":
+        path = _segments(node.named_children[0] if node.named_children else None)
+        return [_Import(modules, "*", (*prefix, *path))]
+    if node.type == "use_as_clause":
+        return [_Import(modules, text_of(child_of(node, "alias")), (*prefix, *_segments(child_of(node, "path"))))]
+    path = (*prefix, *_segments(node))
+    path = path[:-1] if path[-1:] == ("self",) and len(path) > 1 else path
+    return [_Import(modules, path[-1], path)] if path else []
+
+
+def _segments(path: Node | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text_of(path).split("::") if part.strip())
+
+
+def _with_expansions(items: list[Item], macros: dict[str, Node]) -> list[Item]:
+    found = list(items)
+    for item in found:  # grows while it is read
+        if item.node.type != "macro_invocation" or item.name not in macros or len(found) > MAX_EXPANDED_ITEMS:
+            continue
+        text = expansion_of(macros[item.name], item.node)
+        if text is not None and not is_too_long(text):
+            scope = Scope(item.modules, item.in_test, item.in_plain, item.test_side, item.owner, item.trait)
+            found += [replace(new, expanded=True) for new in all_items(parse_rust(text), scope)]
+    return found
