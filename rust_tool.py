@@ -1300,7 +1300,9 @@ class Judge:
             if compiled.passed:
                 work.binary, work.is_gated, work.is_marked = work.folder / BINARY_NAME, gates, True
                 return compiled
-            if not self._blames_instruments(compiled, source):
+            if compiled.timed_out and not with_lints:
+                break
+            if compiled.timed_out or not self._blames_instruments(compiled, source):
                 return compiled
         _write_source(work.folder, program.source)
         compiled = self._workshop.build_tests(work.folder, with_lints)
@@ -1324,7 +1326,7 @@ class Judge:
                 return True
             if _points_into(message, lines, ours):
                 return True
-        return compiled.timed_out
+        return False
 
     def _compile_at_once(self, work: _Work, program: Program, view: _TestView) -> bool:
         """One clippy pass with `cfg(test)` that also emits the test binary: errors and lints outside the test modules

@@ -324,6 +324,8 @@ SPARE_TASKS = 512  # what all jobs of an ordinary user may start together, beyon
 CPU_GRACE_S = 1  # from SIGXCPU to SIGKILL
 WATCH_EVERY_S = 0.05  # how often the size of a temporary folder is looked at where no file system limits it
 KILL_AGAIN_S = 1.0
+LOOK_EVERY_S = 1.0  # how often a compilation that takes longer than this is looked at
+MAX_IDLE_LOOKS = 5  # asleep so many times in a row, nothing computed between: it waits for what will never come
 TMP_INODES = 16384
 BWRAP_ALWAYS = (
     "--unshare-user",
@@ -432,6 +434,9 @@ class Job:
         self.why_killed = None  # "deadline" | "tmp" | "cancelled"
         self.cpu_s = 0.0
         self.said = None  # where bwrap reports on itself
+        self.next_look = time.monotonic() + LOOK_EVERY_S if slot is None else self.deadline
+        self.idle_looks = 0
+        self.last_ticks = -1
 
     def has_started(self):
         """Whether bwrap says that the command itself came to an end."""
@@ -522,7 +527,7 @@ class Launcher:
             return None
         if any(self._watches_tmp(job) for job in self.jobs.values()):
             return WATCH_EVERY_S
-        return max(0.0, min(job.deadline for job in self.jobs.values()) - time.monotonic())
+        return max(0.0, min(min(job.deadline, job.next_look) for job in self.jobs.values()) - time.monotonic())
 
     def _watches_tmp(self, job):
         return self.tier != "bwrap" and job.slot is not None and job.slot.tmp_bytes is None
@@ -531,10 +536,20 @@ class Launcher:
         now = time.monotonic()
         for job in list(self.jobs.values()):
             if now >= job.deadline:
-                job.deadline = now + KILL_AGAIN_S
+                job.deadline = job.next_look = now + KILL_AGAIN_S
+                self._kill(job, "deadline")
+            elif now >= job.next_look and self._waits_in_vain(job, now):
                 self._kill(job, "deadline")
             elif self._watches_tmp(job) and is_larger_than(job.slot.tmp, job.request["tmp_bytes"]):
                 self._kill(job, "tmp")
+
+    def _waits_in_vain(self, job, now):
+        """A compiler made to read a pipe (its own output, by way of /proc) uses no CPU time, and would hold its worker for minutes."""
+        job.next_look = now + LOOK_EVERY_S
+        ticks, is_asleep = state_of_group(job.pid)
+        job.idle_looks = job.idle_looks + 1 if is_asleep and ticks == job.last_ticks else 0
+        job.last_ticks = ticks
+        return job.idle_looks >= MAX_IDLE_LOOKS
 
     def _kill(self, job, why):
         if why is not None and job.status is None and job.why_killed is None:
@@ -1005,19 +1020,36 @@ def group_is_alive(group):
     return True
 
 
+def stat_of(path):
+    """State, process group and CPU ticks of a process or thread; None when it is gone."""
+    try:
+        with open(path + "/stat") as line:
+            fields = line.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return fields[0], int(fields[2]), int(fields[11]) + int(fields[12])
+
+
+def members_of(group):
+    """(pid, CPU ticks) of the living members of a process group."""
+    found = [(name, stat_of(f"/proc/{name}")) for name in os.listdir("/proc") if name.isdigit()]
+    return [(int(name), stat[2]) for name, stat in found if stat is not None and stat[1] == group]
+
+
 def cpu_of_group(group):
     """CPU seconds so far of the living members of a process group but its leader."""
-    ticks = 0
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != group:
-            try:
-                with open(f"/proc/{name}/stat") as line:
-                    fields = line.read().rpartition(")")[2].split()
-            except OSError:
-                continue  # gone meanwhile
-            if int(fields[2]) == group:
-                ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return sum(ticks for pid, ticks in members_of(group) if pid != group) / os.sysconf("SC_CLK_TCK")
+
+
+def state_of_group(group):
+    """CPU ticks so far of a process group, and whether all of its threads sleep: neither run, nor wait for a core or a disk."""
+    members = members_of(group)
+    try:
+        threads = [f"/proc/{pid}/task/{name}" for pid, _ in members for name in os.listdir(f"/proc/{pid}/task")]
+    except OSError:
+        return -1, False  # one came to its end just now
+    states = [stat[0] for stat in map(stat_of, threads) if stat is not None]
+    return sum(ticks for _, ticks in members), all(state in "SIZ" for state in states)
 
 
 def kill_strays(jobs):

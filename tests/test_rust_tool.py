@@ -483,6 +483,13 @@ def numbered(number: int) -> Program:
     return with_test(f"fn add{number}(a: i32, b: i32) -> i32 {{\n    {body}\n}}", f"assert_eq!(add{number}(2, 3), 5);")
 
 
+def test_a_program_that_has_the_compiler_read_its_own_output_costs_seconds(judge):
+    program = with_test('fn output() -> usize {\n    include_str!("/proc/self/fd/2").len()\n}', "assert_eq!(output(), 0);")
+    started = time.monotonic()
+    (verdict,) = judge.grade([Job(program)])
+    assert (verdict.build_passed, verdict.honest_tests) == (False, False) and time.monotonic() - started < 60
+
+
 def test_first_job_is_compiled_while_the_next_is_read(judge):
     waited = []
 

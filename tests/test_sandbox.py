@@ -562,6 +562,18 @@ def test_deadline_kills_the_whole_tree(box, job):
     assert not processes_with("77.25")
 
 
+def test_a_compiler_that_waits_for_nothing_is_ended_and_a_slow_one_is_not(box, job, request):
+    if request.node.callspec.params["box"] not in ("bwrap", "landlock"):
+        pytest.skip("the launcher's watch is the same in every tier, and takes seconds")
+    reads_its_own_output = "read line < /proc/self/fd/1"  # as include_str! can: a pipe that nobody writes to
+    computes_a_little = "for i in 1 2 3 4 5 6 7 8; do sleep 0.9; k=0; while [ $k -lt 50000 ]; do k=$((k+1)); done; done"
+    with ThreadPoolExecutor(2) as pool:
+        done = pool.map(lambda script: shell(box, job, script, replace(QUICK, cpu_s=20, wall_s=60)), (reads_its_own_output, computes_a_little))
+        waits, computes = done
+    assert waits.timed_out and 4 < waits.duration_s < 20
+    assert computes.exit_code == 0 and not computes.timed_out
+
+
 def test_compile_time_loop_is_ended(box, job, toolchain):
     (job / "main.rs").write_text("#![allow(long_running_const_eval)] const X: () = loop {}; fn main() { X }")
     limits = replace(BUILD_LIMITS, cpu_s=1)
