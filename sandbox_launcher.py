@@ -1030,26 +1030,35 @@ def stat_of(path):
     return fields[0], int(fields[2]), int(fields[11]) + int(fields[12])
 
 
-def members_of(group):
-    """(pid, CPU ticks) of the living members of a process group."""
-    found = [(name, stat_of(f"/proc/{name}")) for name in os.listdir("/proc") if name.isdigit()]
-    return [(int(name), stat[2]) for name, stat in found if stat is not None and stat[1] == group]
-
-
 def cpu_of_group(group):
     """CPU seconds so far of the living members of a process group but its leader."""
-    return sum(ticks for pid, ticks in members_of(group) if pid != group) / os.sysconf("SC_CLK_TCK")
+    stats = [stat_of(f"/proc/{name}") for name in os.listdir("/proc") if name.isdigit() and int(name) != group]
+    return sum(stat[2] for stat in stats if stat is not None and stat[1] == group) / os.sysconf("SC_CLK_TCK")
+
+
+def numbers_in_status(path, key):
+    """A list like NSpgid of /proc/PID/status, one number per PID namespace, outermost first; [] when it is gone."""
+    try:
+        with open(path + "/status") as lines:
+            return next(([int(word) for word in line.split()[1:]] for line in lines if line.startswith(key + ":")), [])
+    except OSError:
+        return []
 
 
 def state_of_group(group):
-    """CPU ticks so far of a process group, and whether all of its threads sleep: neither run, nor wait for a core or a disk."""
-    members = members_of(group)
+    """CPU ticks so far of a process group, and whether all of its threads sleep: neither run, nor wait for a core or a disk.
+
+    `group` is a number of our PID namespace, which need not be the one that /proc shows.
+    """
+    level = len(numbers_in_status("/proc/self", "NSpid")) - 1
+    folders = [f"/proc/{name}" for name in os.listdir("/proc") if name.isdigit()]
+    members = [folder for folder in folders if numbers_in_status(folder, "NSpgid")[level : level + 1] == [group]]
     try:
-        threads = [f"/proc/{pid}/task/{name}" for pid, _ in members for name in os.listdir(f"/proc/{pid}/task")]
+        threads = [f"{folder}/task/{name}" for folder in members for name in os.listdir(f"{folder}/task")]
     except OSError:
         return -1, False  # one came to its end just now
-    states = [stat[0] for stat in map(stat_of, threads) if stat is not None]
-    return sum(ticks for _, ticks in members), all(state in "SIZ" for state in states)
+    stats = [stat for stat in map(stat_of, threads) if stat is not None]
+    return sum(stat[2] for stat in stats), bool(stats) and all(stat[0] in "SIZ" for stat in stats)
 
 
 def kill_strays(jobs):
