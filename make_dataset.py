@@ -64,14 +64,16 @@ from traces import cut_torn_line
 # ---------------------------------------------------------------------------------------------------------------------
 
 REWRITE_SYSTEM = "You turn programming exercises written for Python into exercises for Rust. You never solve them."
+# The signature comes first: asked for it last, a 1.5B model ended a fifth of its answers without one.
 REWRITE_TEMPLATE = """\
 Rewrite the Python exercise below for Rust.
 
-First describe in two to five sentences what the function does: its inputs, its result, and what happens for empty or \
-unusual input. Say vector, slice, tuple, String or HashMap instead of list, dict or set, and do not mention Python. \
-Then give the signature of the function in one ```rust block, without a body. Use types of the standard library only, \
+First give the signature of the function in one ```rust block, without a body. Use types of the standard library only, \
 take slices and &str instead of Vec and String where nothing is consumed, i64 for whole numbers unless the exercise says \
 otherwise, and Option or Result where Python would return None or raise.
+
+Then describe in two to five sentences what the function does: its inputs, its result, and what happens for empty or \
+unusual input. Say vector, slice, tuple, String or HashMap instead of list, dict or set, and do not mention Python.
 
 Here is one example.
 
@@ -79,12 +81,12 @@ Exercise: Write a python function to find the position of the last negative numb
 Python test: assert last_negative([3, -1, 4, -5, 6]) == 3
 
 Answer:
-Returns the index, counted from 0, of the last element of a slice that is below zero. Zero itself does not count. \
-Returns None when no element is negative, and also for an empty slice.
-
 ```rust
 fn last_negative(numbers: &[i64]) -> Option<usize>
 ```
+
+Returns the index, counted from 0, of the last element of a slice that is below zero. Zero itself does not count. \
+Returns None when no element is negative, and also for an empty slice.
 
 Now this one.
 
@@ -392,6 +394,9 @@ def types_of(function: Node) -> list[str]:
     return ["".join(_text(node).split()) for node in [*nodes, function.child_by_field_name("return_type")]]
 
 
+NAMES_PYTHON = re.compile(r"\bpython\b|\bdef \w+\(|>>> ", re.IGNORECASE)
+
+
 def read_rewrite(answer: str) -> dict:
     """Description, signature and entry_point of a rewritten exercise."""
     blocks = [block for block in rust_code.code_blocks(answer) if block.closed]
@@ -400,7 +405,8 @@ def read_rewrite(answer: str) -> dict:
     prose = re.sub(r"```.*?(```|\Z)", "\n", answer, flags=re.DOTALL)
     prose = re.sub(r"^\W*(answer|exercise|description|(rust )?signature)\W*:\W*$", "", prose, flags=re.IGNORECASE | re.MULTILINE)
     prose = re.sub(r"^\s*(answer|description)\s*:", "", prose, flags=re.IGNORECASE)
-    description = re.sub(r"\n\s*\n+", "\n\n", prose).strip()
+    first, *more = re.split(r"\n\s*\n+", prose.strip())
+    description = "\n\n".join([first, *(text for text in more if not NAMES_PYTHON.search(text))])  # notes on the translation
     found = {"description": description, "signature": signature_of(function) if function else None}
     found["entry_point"] = _text(function.child_by_field_name("name")) if function else None
     low, high = DESCRIPTION_CHARS
@@ -408,7 +414,7 @@ def read_rewrite(answer: str) -> dict:
         "no signature": function is not None,
         "description too short": len(description) >= low,
         "description too long": len(description) <= high,
-        "still Python": not re.search(r"\bpython\b|\bdef \w+\(|>>> ", description, re.IGNORECASE),
+        "still Python": not NAMES_PYTHON.search(description),
         "a method, generic or async function": function is not None and _is_plain(function),
     }
     return found | {"refused": next((reason for reason, holds in checks.items() if not holds), None)}

@@ -496,6 +496,7 @@ GOOD_REWRITE = read_rewrite(rewritten("largest_gap"))
         ("Counts the letters of a text, spaces not included. `fn letters(text: &str) -> usize`", None),
         ("Counts the letters of a text.\n\n```rust\npub fn letters(\n    text: &str,\n) -> usize {\n    todo!()\n}\n```", None),
         ("Answer:\nCounts the letters of a text.\n\n```rust\nfn letters(text: &str) -> usize;\n```", None),
+        ("```rust\nfn letters(text: &str) -> usize\n```\n\nCounts the letters of a text.\n\nNote: Python counts otherwise.", None),
         ("Counts the letters of a text.", "no signature"),
         ("Counts.\n```rust\nfn letters(text: &str) -> usize\n```", "description too short"),
         ("word " * 500 + "\n```rust\nfn letters(text: &str) -> usize\n```", "description too long"),
@@ -511,6 +512,7 @@ def test_reading_a_rewrite(answer, refused):
     if refused is None and "fn letters" in answer:
         assert found["signature"] == "fn letters(text: &str) -> usize" and found["entry_point"] == "letters"
         assert found["description"].startswith("Counts the letters of a text") and "fn letters(" not in found["description"].split("`")[0]
+        assert "Python" not in found["description"]
 
 
 @pytest.mark.parametrize(
