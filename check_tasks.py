@@ -26,11 +26,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import tree_sitter
-import tree_sitter_rust
-
 from rust_code import check_hidden_tests, code_blocks, extract_program
-from rust_syntax import ASSERT_MACROS, FAILING
+from rust_syntax import ASSERT_MACROS, FAILING, Node, parse_any_length, text_of, walk
 from rust_tool import Job, Judge, ToolchainError, Verdict
 from sandbox import SandboxUnavailable
 from tasks import TaskError, load_tasks, read_rows, signature_prompt
@@ -67,27 +64,6 @@ NEAREST_SHOWN = 20
 # ---------------------------------------------------------------------------------------------------------------------
 # Syntax
 # ---------------------------------------------------------------------------------------------------------------------
-
-Node = tree_sitter.Node
-
-
-def parse(source: str) -> Node:
-    """Root of the syntax tree of Rust text; never raises."""
-    return tree_sitter.Parser(tree_sitter.Language(tree_sitter_rust.language())).parse(source.encode()).root_node
-
-
-def walk(node: Node) -> Iterator[Node]:
-    """The node and everything below it, in source order."""
-    stack = [node]
-    while stack:
-        current = stack.pop()
-        yield current
-        stack.extend(reversed(current.children))
-
-
-def text_of(node: Node | None) -> str:
-    return "" if node is None or node.text is None else node.text.decode()
-
 
 def edited(source: str, start: int, end: int, replacement: str) -> str:
     """`source` with its bytes from `start` to `end` replaced."""
@@ -177,7 +153,7 @@ def mutants(source: str, limit: int = MAX_MUTANTS) -> list[Mutant]:
     the first lines are not preferred.
     """
     by_kind: dict[str, list[_Edit]] = defaultdict(list)
-    for edit in _edits(parse(source)):
+    for edit in _edits(parse_any_length(source)):
         by_kind[edit.kind].append(edit)
     for edits in by_kind.values():
         edits.sort(key=lambda edit: hashlib.sha256(f"{edit.start} {edit.replacement} {source}".encode()).digest())
@@ -396,7 +372,7 @@ PANIC = ' if true { panic!("stub") }'
 
 def panicking(source: str, except_for: str | None = None) -> str:
     """`source` with a panic as the first statement of every function, those named `except_for` aside; bodies stay, for their types."""
-    functions = [node for node in walk(parse(source)) if node.type == "function_item" and node.child_by_field_name("body")]
+    functions = [node for node in walk(parse_any_length(source)) if node.type == "function_item" and node.child_by_field_name("body")]
     for function in reversed(functions):  # inner ones last in the text of their outer one, so places stay true
         if text_of(function.child_by_field_name("name")) != except_for:
             start = function.child_by_field_name("body").start_byte + 1
@@ -407,7 +383,7 @@ def panicking(source: str, except_for: str | None = None) -> str:
 def constant_answers(source: str, function_name: str) -> list[str]:
     """Programs whose function of that name returns a constant, whatever it is asked; all other functions panic."""
     base = panicking(source, except_for=function_name)
-    function = functions_named(parse(base), function_name)[0]
+    function = functions_named(parse_any_length(base), function_name)[0]
     body = function.child_by_field_name("body")
     return [edited(base, body.start_byte, body.end_byte, constant) for constant in _constants_for(function)]
 
@@ -590,10 +566,10 @@ def row_problems(task: Mapping, solution: str | None) -> list[str]:
 
 def _signature_problems(prompt: str, variant: str, name: str, solution: str | None) -> list[str]:
     """Whether both wordings show the function, and name the types, that the reference defines."""
-    shown = [found for block in code_blocks(variant) for found in functions_named(parse(block.text), name)]
+    shown = [found for block in code_blocks(variant) for found in functions_named(parse_any_length(block.text), name)]
     if not shown:
         return [f"signature_prompt shows no `fn {name}`"]
-    defined = functions_named(parse(solution or ""), name)
+    defined = functions_named(parse_any_length(solution or ""), name)
     if solution and not defined:
         return [f"the reference defines no `fn {name}`"]
     if defined and shape_of(shown[-1]) != shape_of(defined[0]):
@@ -601,7 +577,7 @@ def _signature_problems(prompt: str, variant: str, name: str, solution: str | No
     problems = []
     if defined and name + shape_of(defined[0]) not in _plain_code(prompt):
         problems.append(f"the prompt does not show the signature `{name}{shape_of(defined[0])}`")
-    types = [node for block in code_blocks(variant) for node in walk(parse(block.text)) if node.type in TYPE_ITEMS]
+    types = [node for block in code_blocks(variant) for node in walk(parse_any_length(block.text)) if node.type in TYPE_ITEMS]
     for type_name in (text_of(node.child_by_field_name("name")) for node in types):
         if not re.search(rf"\b{type_name}\b", prompt):
             problems.append(f"the prompt does not name the type {type_name} that signature_prompt defines")
@@ -625,7 +601,7 @@ def ngrams(tokens: Sequence[str], n: int) -> frozenset[tuple[str, ...]]:
 
 def solution_tokens(source: str) -> list[str]:
     """Tokens of a program without comments, plain names (variables, functions) all alike; methods, types and literals stay."""
-    leaves = (node for node in walk(parse(source)) if not node.children and "comment" not in node.type)
+    leaves = (node for node in walk(parse_any_length(source)) if not node.children and "comment" not in node.type)
     return ["name" if leaf.type in ("identifier", "shorthand_field_identifier") else text_of(leaf) for leaf in leaves]
 
 

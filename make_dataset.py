@@ -34,9 +34,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import tree_sitter
-import tree_sitter_rust
-
 import doctor
 import rust_code
 import tasks as task_sets
@@ -54,6 +51,7 @@ from generate import (
     weights_hash,
 )
 from rewards import RewardSet
+from rust_syntax import ASSERT_MACROS, Node, parse_any_length, text_of
 from rust_tool import Judge, ToolchainError
 from sandbox import SandboxUnavailable
 from tasks import NgramIndex, TaskError
@@ -345,18 +343,6 @@ def task_prompt(rewrite: dict) -> str:
 # Answers: each reader returns a dict of what was found, with `refused` the reason why it cannot be used, or None
 # ---------------------------------------------------------------------------------------------------------------------
 
-Node = tree_sitter.Node
-
-
-def _parse(text: str) -> Node:
-    language = tree_sitter.Language(tree_sitter_rust.language())
-    return tree_sitter.Parser(language).parse(text.encode("utf-8", "replace")).root_node
-
-
-def _text(node: Node | None) -> str:
-    return node.text.decode("utf-8", "replace") if node is not None else ""
-
-
 def _walk(node: Node, skipped: Sequence[str] = ()) -> Iterator[Node]:
     stack = [node]
     while stack:
@@ -369,9 +355,9 @@ def _walk(node: Node, skipped: Sequence[str] = ()) -> Iterator[Node]:
 def find_function(text: str, name: str | None = None) -> Node | None:
     """First top-level function of a Rust text, of that name where one is given; a signature without a body counts."""
     for candidate in (text, text.rstrip().rstrip(";") + " {}"):
-        for node in _parse(candidate).named_children:
+        for node in parse_any_length(candidate).named_children:
             is_function = node.type in ("function_item", "function_signature_item") and not node.has_error
-            if is_function and name in (None, _text(node.child_by_field_name("name"))):
+            if is_function and name in (None, text_of(node.child_by_field_name("name"))):
                 return node
     return None
 
@@ -391,7 +377,7 @@ def types_of(function: Node) -> list[str]:
     parameters = function.child_by_field_name("parameters")
     shown = [node for node in (parameters.named_children if parameters else []) if "comment" not in node.type]
     nodes = [node.child_by_field_name("type") or node for node in shown]
-    return ["".join(_text(node).split()) for node in [*nodes, function.child_by_field_name("return_type")]]
+    return ["".join(text_of(node).split()) for node in [*nodes, function.child_by_field_name("return_type")]]
 
 
 NAMES_PYTHON = re.compile(r"\bpython\b|\bdef \w+\(|>>> ", re.IGNORECASE)
@@ -408,7 +394,7 @@ def read_rewrite(answer: str) -> dict:
     first, *more = re.split(r"\n\s*\n+", prose.strip())
     description = "\n\n".join([first, *(text for text in more if not NAMES_PYTHON.search(text))])  # notes on the translation
     found = {"description": description, "signature": signature_of(function) if function else None}
-    found["entry_point"] = _text(function.child_by_field_name("name")) if function else None
+    found["entry_point"] = text_of(function.child_by_field_name("name")) if function else None
     low, high = DESCRIPTION_CHARS
     checks = {
         "no signature": function is not None,
@@ -425,7 +411,7 @@ def _is_plain(function: Node) -> bool:
     kinds = {child.type for child in function.children}
     parameters = function.child_by_field_name("parameters")
     has_self = any(node.type == "self_parameter" for node in (parameters.named_children if parameters else []))
-    is_main = _text(function.child_by_field_name("name")) == "main"
+    is_main = text_of(function.child_by_field_name("name")) == "main"
     return not is_main and not has_self and not kinds & {"type_parameters", "function_modifiers", "where_clause"}
 
 
@@ -437,7 +423,7 @@ def read_code(answer: str, rewrite: dict) -> dict:
     asked, own_names = find_function(rewrite["signature"]), _names_in(code or "") - {rewrite["entry_point"]}
     checks = {
         "no rust block": program is not None,
-        "not Rust": program is None or not _parse(program.source).has_error,
+        "not Rust": program is None or not parse_any_length(program.source).has_error,
         "another function": function is not None,
         "another signature": function is not None and types_of(function) == types_of(asked),
         "types of its own in the signature": not own_names & _words(rewrite["signature"]),
@@ -447,8 +433,8 @@ def read_code(answer: str, rewrite: dict) -> dict:
 
 def _names_in(code: str) -> set[str]:
     """Names of the top-level items of a program."""
-    named = (node.child_by_field_name("name") for node in _parse(code).named_children)
-    return {_text(name) for name in named if name}
+    named = (node.child_by_field_name("name") for node in parse_any_length(code).named_children)
+    return {text_of(name) for name in named if name}
 
 
 def _words(text: str) -> set[str]:
@@ -467,26 +453,26 @@ def read_tests(answer: str, rewrite: dict) -> dict:
 
 def _bodies(text: str) -> list[Node]:
     """Bodies that hold assertions: those of the `#[test]` functions, or the text itself when it is nothing but statements."""
-    functions = [node for node in _walk(_parse(text)) if node.type == "function_item" and node.child_by_field_name("body")]
+    functions = [node for node in _walk(parse_any_length(text)) if node.type == "function_item" and node.child_by_field_name("body")]
     if functions:
         return [function.child_by_field_name("body") for function in functions]
-    wrapped = _parse(f"fn body() {{\n{text}\n}}")
+    wrapped = parse_any_length(f"fn body() {{\n{text}\n}}")
     return [node.child_by_field_name("body") for node in wrapped.named_children if node.type == "function_item"]
 
 
 def _is_assert(statement: Node) -> bool:
     call = statement.named_children[0] if statement.type == "expression_statement" and statement.named_children else statement
-    return call.type == "macro_invocation" and _text(call.child_by_field_name("macro")) in rust_code.ASSERT_MACROS
+    return call.type == "macro_invocation" and text_of(call.child_by_field_name("macro")) in ASSERT_MACROS
 
 
 def _tests_of(body: Node) -> list[str]:
     statements = [node for node in body.named_children if "comment" not in node.type]
     if not any(map(_is_assert, statements)) or any(statement.has_error for statement in statements):
-        return [_text(s).rstrip(";") + ";" for s in statements if _is_assert(s) and not s.has_error]
+        return [text_of(s).rstrip(";") + ";" for s in statements if _is_assert(s) and not s.has_error]
     if all(map(_is_assert, statements)):
-        return [re.sub(r"\s+", " ", _text(s)).rstrip(";") + ";" if "\n" in _text(s) and '"' not in _text(s) else _text(s).rstrip(";") + ";"
-                for s in statements]  # fmt: skip
-    return ["\n".join(map(_text, statements))]
+        texts = [text_of(statement).rstrip(";") + ";" for statement in statements]
+        return [text if '"' in text else re.sub(r"\s+", " ", text) for text in texts]  # a string may hold line breaks
+    return ["\n".join(map(text_of, statements))]
 
 
 def refuse_tests(tests: Sequence[str], code: str, entry_point: str, min_tests: int) -> str | None:
@@ -886,8 +872,8 @@ def make_row(source: Source, attempt: int, pipeline: Pipeline) -> Row:
 def code_tokens(code: str) -> list[str]:
     """Tokens of a program without comments and layout; the name of its first function is one token, whatever it is."""
     function = find_function(code)
-    name = _text(function.child_by_field_name("name")) if function else None
-    leaves = (_text(node) for node in _walk(_parse(code), skipped=("line_comment", "block_comment")) if not node.children)
+    name = text_of(function.child_by_field_name("name")) if function else None
+    leaves = (text_of(node) for node in _walk(parse_any_length(code), skipped=("line_comment", "block_comment")) if not node.children)
     return ["#" if leaf == name else leaf for leaf in leaves if leaf.strip()]
 
 

@@ -47,12 +47,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import tree_sitter
-import tree_sitter_rust
-
 import rust_code
 import sandbox as sandboxes
 from rust_code import Program
+from rust_syntax import Node, parse_any_length, walk
 from sandbox import Completed, Limits
 
 JUDGE_VERSION = 2  # raise it when a rule changes what a program gets
@@ -722,7 +720,7 @@ def _unreadable(path: str) -> _Message:
 
 def _with_gates(stubbed: str, crate: str) -> str:
     """Replace every stub by a gate for its function's return type, where that can be named in an expression."""
-    root = tree_sitter.Parser(tree_sitter.Language(tree_sitter_rust.language())).parse(stubbed.encode()).root_node
+    root = parse_any_length(stubbed)
     data, stub = stubbed.encode(), rust_code.STUB.encode()
     pieces, position = [], 0
     for node in _functions(root):
@@ -736,28 +734,19 @@ def _with_gates(stubbed: str, crate: str) -> str:
     return b"".join([*pieces, data[position:]]).replace(stub, f" ::{crate}::stub();".encode()).decode()
 
 
-def _is_next(function: tree_sitter.Node) -> bool:
+def _is_next(function: Node) -> bool:
     """Whether this is `Iterator::next`: no end of wrong values is a loop without end."""
     block = function.parent.parent if function.parent is not None else None
     trait = block.child_by_field_name("trait") if block is not None and block.type == "impl_item" else None
     return _name(function) == "next" and trait is not None and trait.text.split(b"<")[0].endswith(b"Iterator")
 
 
-def _functions(root: tree_sitter.Node) -> list[tree_sitter.Node]:
+def _functions(root: Node) -> list[Node]:
     """Functions with a body, in source order, outer before inner."""
-    return [node for node in _walk(root) if node.type == "function_item" and node.child_by_field_name("body") is not None]
+    return [node for node in walk(root) if node.type == "function_item" and node.child_by_field_name("body") is not None]
 
 
-def _walk(root: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
-    """The node and everything below it, in source order."""
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        yield node
-        stack.extend(reversed(node.children))
-
-
-def _gate_for(returns: tree_sitter.Node | None, crate: str) -> str:
+def _gate_for(returns: Node | None, crate: str) -> str:
     if returns is None or returns.type == "unit_type":
         return f" if ::{crate}::gate() {{ return; }}"
     text = returns.text.decode()
@@ -769,8 +758,8 @@ def _gate_for(returns: tree_sitter.Node | None, crate: str) -> str:
 
 def _with_wrong_types(source: str, crate: str, with_enums: bool) -> str:
     """Give the program's own types that its functions return, if only as a part, an `impl Wrong` each."""
-    root = tree_sitter.Parser(tree_sitter.Language(tree_sitter_rust.language())).parse(source.encode()).root_node
-    found = [node for node in _walk(root) if node.type in ("struct_item", "enum_item") and not _is_conditional(node)]
+    root = parse_any_length(source)
+    found = [node for node in walk(root) if node.type in ("struct_item", "enum_item") and not _is_conditional(node)]
     types = {_name(node): node for node in found if with_enums or node.type == "struct_item" or _builds_all(root, node)}
     texts = [node.child_by_field_name("return_type") for node in _functions(root)]
     wanted = set(types) if b"Self" in b"".join(t.text for t in texts if t) else set()
@@ -785,24 +774,24 @@ def _with_wrong_types(source: str, crate: str, with_enums: bool) -> str:
     return b"".join([*pieces, data[position:]]).decode()
 
 
-def _name(node: tree_sitter.Node) -> str:
+def _name(node: Node) -> str:
     return node.child_by_field_name("name").text.decode()
 
 
-def _is_conditional(node: tree_sitter.Node) -> bool:
+def _is_conditional(node: Node) -> bool:
     """Whether parts of a type depend on the configuration, or on parameters."""
     return node.child_by_field_name("type_parameters") is not None or b"cfg" in node.text
 
 
-def _builds_all(root: tree_sitter.Node, enum: tree_sitter.Node) -> bool:
+def _builds_all(root: Node, enum: Node) -> bool:
     """Whether every variant is named in an expression outside the test modules (by its whole path)."""
     modules, others = _split_items(root)
-    variants = {f"{_name(enum)}::{_name(child)}" for child in _walk(enum) if child.type == "enum_variant"}
-    paths = (node for item in others for node in _walk(item) if node.type == "scoped_identifier" and not _is_in_pattern(node))
+    variants = {f"{_name(enum)}::{_name(child)}" for child in walk(enum) if child.type == "enum_variant"}
+    paths = (node for item in others for node in walk(item) if node.type == "scoped_identifier" and not _is_in_pattern(node))
     return variants <= {"".join(node.text.decode().split()) for node in paths}
 
 
-def _is_in_pattern(node: tree_sitter.Node) -> bool:
+def _is_in_pattern(node: Node) -> bool:
     while node.parent is not None and not node.type.endswith(("_expression", "block")):
         if node.type.endswith("pattern") or (node.parent.type == "match_arm" and node.type != "match_block"):
             return node.type.endswith("pattern")
@@ -810,7 +799,7 @@ def _is_in_pattern(node: tree_sitter.Node) -> bool:
     return False
 
 
-def _wrong_impl(node: tree_sitter.Node, crate: str) -> str:
+def _wrong_impl(node: Node, crate: str) -> str:
     """`impl Wrong` for a struct or enum; nothing for one that holds nothing."""
     body = node.child_by_field_name("body")
     if node.type == "enum_item":
@@ -826,7 +815,7 @@ def _wrong_impl(node: tree_sitter.Node, crate: str) -> str:
     return f" {head} {{ {uses} Some({value}) }} }} /* judge */"
 
 
-def _wrong_fields(constructor: str, body: tree_sitter.Node | None, crate: str) -> str:
+def _wrong_fields(constructor: str, body: Node | None, crate: str) -> str:
     """A constructor with a wrong value for every field, another number each."""
     if body is None:
         return constructor
@@ -838,11 +827,11 @@ def _wrong_fields(constructor: str, body: tree_sitter.Node | None, crate: str) -
     return f"{constructor} {{ {', '.join(f'{_name(f)}: {value}' for f, value in zip(named, values))} }}"
 
 
-def _is_type(node: tree_sitter.Node) -> bool:
+def _is_type(node: Node) -> bool:
     return node.type not in ("visibility_modifier", "attribute_item", "line_comment", "block_comment")
 
 
-def _one_line(node: tree_sitter.Node) -> str:
+def _one_line(node: Node) -> str:
     return " ".join(node.text.decode().split())
 
 
@@ -1608,7 +1597,7 @@ def _test_view(source: str) -> _TestView | None:
     """
     if _needs_code(source) or "#[cfg(test)]" not in source:
         return None
-    root = tree_sitter.Parser(tree_sitter.Language(tree_sitter_rust.language())).parse(source.encode("utf-8", "replace")).root_node
+    root = parse_any_length(source)
     if root.has_error:
         return None
     modules, others = _split_items(root)
@@ -1628,7 +1617,7 @@ def _test_view(source: str) -> _TestView | None:
     return _TestView(lines, frozenset(imported - named))
 
 
-def _split_items(root: tree_sitter.Node) -> tuple[list[list[tree_sitter.Node]], list[tree_sitter.Node]]:
+def _split_items(root: Node) -> tuple[list[list[Node]], list[Node]]:
     """The file's `#[cfg(test)] mod` items with their attributes, and everything else."""
     modules, others, pending = [], [], []
     for node in root.children:
@@ -1648,8 +1637,8 @@ def _without_use(text: str) -> str:
     return re.sub(r"^use [^;]*;", "", text, flags=re.MULTILINE)
 
 
-def _identifiers(node: tree_sitter.Node) -> Iterator[str]:
-    for current in _walk(node):
+def _identifiers(node: Node) -> Iterator[str]:
+    for current in walk(node):
         if current.type in ("identifier", "type_identifier"):
             yield current.text.decode()
 

@@ -23,12 +23,12 @@ from check_tasks import (  # noqa: E402
     mutants,
     overlap_with,
     panicking,
-    parse,
     prove,
     row_problems,
     sample_of,
     shape_of,
 )
+from rust_syntax import parse_any_length  # noqa: E402
 from rust_tool import Judge  # noqa: E402
 from tasks import TaskError, load_tasks, signature_prompt  # noqa: E402
 
@@ -171,7 +171,7 @@ def test_mutants_differ_in_one_place_are_still_rust_and_always_the_same():
     made = mutants(EVERY_KIND, limit=200)
     assert {mutant.kind for mutant in made} == set(check_tasks.KINDS)
     assert len({mutant.source for mutant in made} | {EVERY_KIND}) == len(made) + 1
-    assert not any(parse(mutant.source).has_error for mutant in made)
+    assert not any(parse_any_length(mutant.source).has_error for mutant in made)
     assert mutants(EVERY_KIND, limit=200) == made
     assert mutants(EVERY_KIND, limit=5) == made[:5]
     assert len({mutant.kind for mutant in made[:10]}) == 10  # kinds take turns
@@ -201,13 +201,13 @@ def test_constant_answers_follow_the_return_type(returns, bodies):
 def test_every_function_panics_methods_and_inner_functions_too():
     source = "impl A { fn a(&self) { fn b() {} b() } }\ntrait T { fn c(&self); fn d(&self) {} }\nfn e() -> u8 { 1 }\n"
     panics = panicking(source)
-    assert panics.count("panic!") == 4 and not parse(panics).has_error
+    assert panics.count("panic!") == 4 and not parse_any_length(panics).has_error
     assert panicking(source, except_for="e").endswith("fn e() -> u8 { 1 }\n")
 
 
 def test_signatures_are_compared_without_what_no_caller_sees():
     one, other = "pub fn f(mut a: std::fmt::Error, b: &mut Vec<u8>,) -> (u8, u8)", "fn f( a : Error, b: &mut Vec< u8 > ) -> (u8, u8,)"
-    shapes = {shape_of(check_tasks.functions_named(parse(text + " {}"), "f")[0]) for text in (one, other)}
+    shapes = {shape_of(check_tasks.functions_named(parse_any_length(text + " {}"), "f")[0]) for text in (one, other)}
     assert shapes == {"(a:Error,b:&mutVec<u8>)->(u8,u8)"}
 
 
