@@ -121,8 +121,8 @@ class EvalArguments:
     )
     tasks: str | None = field(
         default=None,
-        metadata={"help": "Prompts: .jsonl, .json or .parquet file, or hub dataset id. With --completions: gives by task id the "
-                  "prompts and hidden tests that the file lacks."},
+        metadata={"help": "Prompts: .jsonl, .json or .parquet file (FILE:COLUMN: prompts of that column), or hub dataset id. "
+                  "With --completions: gives by task id the prompts and hidden tests that the file lacks."},
     )  # fmt: skip
     tasks_split: str = field(default="train", metadata={"help": "Split of a hub dataset."})
     task_ids: str | None = field(

@@ -101,11 +101,12 @@ class TestRun:
         self.checks: list[Check] = []
         self.site: tuple[int, int] | None = None  # of the outermost macro being followed
         self.in_file = True
+        self.in_tests = False  # following a test, not reading a function of the program
         self.seen = self.asked = 0  # calls into the program, before the current assertion and so far
         self.leaked: set[int] = set()  # values that the test puts into the program's statics
 
     def follow(self, test: Item) -> list[Check]:
-        self.modules, self.in_file = test.modules, not test.expanded
+        self.modules, self.in_file, self.in_tests = test.modules, not test.expanded, True
         value = self.inline(test.node, [], [{}])
         if child_of(test.node, "return_type") is not None and self.t.op(value) != "ctor":
             self._check(self.t.make("is", "Ok", value), "the test's own result")
@@ -853,11 +854,17 @@ class TestRun:
             return self._method(node, callee, nodes)
         args = [self._eval(argument) for argument in nodes]
         value = self._plain_call(callee, args, node)
+        name = text_of(callee).rpartition("::")[2].removeprefix("r#")
+        self._lend(nodes, value, [parameters_of(item.node) for item in self.index.own.get(name, [])])
+        return value
+
+    def _lend(self, nodes: Sequence[Node], value: int, signatures: Sequence[Sequence[Node]]) -> None:
+        """A call may have changed the variables that it was given as `&mut`, or as cells and locks to share."""
         for position, argument in enumerate(nodes):
             written = any(child.type == "mutable_specifier" for child in argument.children)
-            if argument.type == "reference_expression" and written:
-                self._touch(self._root_slot(argument), value, str(position))
-        return value
+            shared = any(len(given) > position and self.index.is_shared(given[position]) for given in signatures)
+            if (argument.type == "reference_expression" and written) or (shared and self.t.own[value]):
+                self._touch(self._root_slot(_shared_place(argument)), value, str(position))
 
     def _plain_call(self, callee: Node | None, args: list[int], node: Node) -> int:
         if callee is None:
@@ -950,7 +957,10 @@ class TestRun:
         closures = any(self.t.op(a) == "closure" for a in args)
         checker = child_of(target.node, "return_type") is None or any(self.t.own[a] for a in args)
         if closures or (checker and self.index.asserts(target.node)):
+            before = dict(self.store)
             self.inline(target.node, args, [{}])
+            for slot in [slot for slot, term in before.items() if self.store[slot] != term]:
+                self._touch(slot, value, "captured")  # by a closure that the program was given
         return value
 
     def _apply(self, callee: int, args: list[int]) -> int:
@@ -960,7 +970,10 @@ class TestRun:
             saved, self.modules = self.modules, modules
             value = self.inline(node, args, scopes)
             self.modules = saved
-            return value
+            original = self.index.copied(node) if self.in_tests else None
+            if original is None:
+                return value
+            return self.t.make("copy", signature_of(original, self.index.singletons), value, *args)
         if op == "fnref":
             if self.t.payload(callee) in self.index.fixed:
                 return self.t.make("call", self.t.payload(callee))
@@ -1017,9 +1030,8 @@ class TestRun:
                 self.store[slot] = before[2][1]
             else:
                 self._touch(slot, value, name)
-        for position, argument in enumerate(nodes):
-            if argument.type == "reference_expression" and any(c.type == "mutable_specifier" for c in argument.children):
-                self._touch(self._root_slot(argument), value, str(position))
+        signatures = [parameters_of(item.node) for item in own if item.owner]
+        self._lend(nodes, value, [given[1:] if given and given[0].type == "self_parameter" else given for given in signatures])
         return value
 
     def _inserted(self, mapping: int, args: list[int]) -> int | None:
@@ -1533,6 +1545,16 @@ def _pattern_inside(pattern: Node | None) -> Node | None:
     guard = child_of(pattern, "condition") if pattern is not None else None
     children = [c for c in pattern.named_children if guard is None or c.id != guard.id] if pattern is not None else []
     return children[0] if children else None
+
+
+def _shared_place(argument: Node) -> Node:
+    """The place that an argument shares: itself, or what `Rc::clone(&place)` and `place.clone()` are handles of."""
+    function, given = child_of(argument, "function"), child_of(argument, "arguments")
+    if argument.type != "call_expression" or function is None or given is None:
+        return argument
+    if function.type == "field_expression":
+        return child_of(function, "value") or argument
+    return given.named_children[0] if text_of(function).endswith("::clone") and given.named_children else argument
 
 
 def parameters_of(node: Node) -> list[Node]:

@@ -5,9 +5,9 @@ tree-sitter. `rust_tool.py` compiles what `extract_program`, `panic_stubbed` and
 
 A test counts when one of its assertions can fail depending on what the program's own code returns. That is found by
 following the test's statements (`rust_checks.py`) with terms for values: a call into the program is an unknown function of
-its arguments, so `f(x) == f(x)` and `f(x) * 0 == 0` hold whatever it does and are worth nothing, while `f(x) == 4`,
-`f(f(x)) == f(x)` or `decode(&encode(x)) == x` can fail and count. Helpers, closures, tables, loops and macros of the
-tests are followed, dead code is not.
+its arguments, so `f(x) == f(x)` and `f(x) * 0 == 0` hold whatever it does and are worth nothing, nor is `f(x) == g(x)` where
+the tests' own `g` repeats the body of `f`, while `f(x) == 4`, `f(f(x)) == f(x)` or `decode(&encode(x)) == x` can fail and
+count. Helpers, closures, tables, loops and macros of the tests are followed, dead code is not.
 
 What this cannot see, some of which running the tests can:
 * Whether a condition that depends on the program is ever met: `if let Ok(v) = f("bad") { assert_eq!(v, 3) }`.

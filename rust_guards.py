@@ -265,8 +265,11 @@ def _read_body(item: Item, index: Index, fuel: list[int]) -> _Body:
 
 def _answers_regardless(body: _Body) -> bool:
     """Whether the result ignores every parameter. What was not understood counts as depending on what it mentions."""
-    for term in body.terms.reachable(body.result):
-        op, payload, _ = body.terms.rows[term]
+    terms = body.terms
+    zero = terms.const(0)
+    forgotten = {t for t in range(len(terms.rows)) if terms.op(t) == "*" and {zero, terms.const(0.0)} & set(terms.children(t))}
+    for term in terms.reachable(body.result, forgotten):
+        op, payload, _ = terms.rows[term]
         if term in body.parameters:
             return False
         payload = body.closures[int(str(payload))] if op == "closure" else payload
@@ -331,11 +334,13 @@ def _fixed_now(index: Index) -> set[str]:
 
 
 def _is_hard_to_follow(node: Node) -> bool:
-    """Whether a node may make a result depend on more than the terms show: loops, but for a list of literals and no choice."""
+    """Whether a node may make a result depend on more than the terms show: loops, but for literals or their range and no choice."""
     if node.type != "for_expression":
         return node.type in HARD_TO_FOLLOW
     source = child_of(node, "value")
-    return source is None or source.type != "array_expression" or any(n.type in CHOICES for n in walk(node))
+    is_range = source is not None and source.type == "range_expression" and all(n.type == "integer_literal" for n in source.named_children)
+    is_known = is_range or (source is not None and source.type == "array_expression")
+    return not is_known or any(n.type in CHOICES for n in walk(node))
 
 
 def _has_node(node: Node, kind: str) -> bool:

@@ -289,7 +289,8 @@ def _is_unmarked_test_module(node: Node) -> bool:
 
 
 def harness_name(item: Item) -> str:
-    return "::".join((*item.modules, text_of(child_of(item.node, "name"))))
+    """How the harness lists a test, raw identifiers (`mod r#try`) without their mark."""
+    return "::".join((*item.modules, item.name))
 
 
 def merge_key(item: Item) -> tuple[str, str]:
@@ -479,6 +480,9 @@ class Index:
         self.fixed: set[str] = set()  # signatures of functions that answer the same whatever they are asked
         self.projections: dict[str, int] = {}  # signatures of functions that hand back one of their arguments
         self.statics = _stateful_statics(self.nodes)
+        self.interior = _interior_types(self.items)
+        self._shapes: dict[int, tuple[str, ...]] = {}
+        self._shaped: dict[tuple[str, ...], Item] | None = None
         self.singletons = {item.name for item in own if item.node.type == "struct_item" and body_of(item.node) is None}
         self.imports = _imports(self.nodes)
         self.aliases = {i.name: i.path[-1] for i in self.imports if i.name not in ("*", "_", i.path[-1])}
@@ -495,10 +499,57 @@ class Index:
             self._words[node.id] = words_of(node)
         return self._words[node.id]
 
+    def is_shared(self, parameter: Node) -> bool:
+        """Whether a function can change what it is given here through a shared reference: a cell, a lock, an atomic."""
+        words = self.words(child_of(parameter, "type") or parameter)
+        return any(word in self.interior or word.startswith(INTERIOR) for word in words)
+
+    def copied(self, node: Node) -> Item | None:
+        """The program's function that a helper or closure of the tests repeats, names aside."""
+        if self._shaped is None:
+            self._shaped = {self._shape(item.node): item for items in self.own.values() for item in items}
+        return self._shaped.get(self._shape(node)) if len(self._shape(node)) >= MIN_COPY_TOKENS else None
+
+    def _shape(self, node: Node) -> tuple[str, ...]:
+        if node.id not in self._shapes:
+            self._shapes[node.id] = _shape_of(node)
+        return self._shapes[node.id]
+
     def written(self, name: str, *traits: str) -> bool:
         """Whether the program implements one of the traits by hand for a type (or for its enum, given a variant)."""
         owner = self.variants.get(name, name)
         return any(trait in self.traits.get(owner, ()) for trait in traits)
+
+
+MIN_COPY_TOKENS = 3  # `a + b`: less is no formula
+INTERIOR = ("Atomic", "Mutex", "RwLock", "Cell", "RefCell", "OnceLock", "OnceCell")
+
+
+def _interior_types(items: Sequence[Item]) -> set[str]:
+    """Names of the program's types and aliases that hold a cell, a lock or an atomic, directly or in one another."""
+    words = {item.name: words_of(item.node) for item in items if item.node.type in ("struct_item", "enum_item", "type_item")}
+    found: set[str] = set()
+    while True:
+        more = {name for name, inside in words.items() if any(word in found or word.startswith(INTERIOR) for word in inside)}
+        if more <= found:
+            return found
+        found |= more
+
+
+def _shape_of(function: Node) -> tuple[str, ...]:
+    """Tokens of a function's or closure's body, its own name and what it binds numbered in the order of first use."""
+    parameters, body = child_of(function, "parameters"), body_of(function)
+    bound = [text_of(child_of(function, "name"))] if function.type == "function_item" else [""]
+    bound += [text_of(node) for node in walk(parameters or function) if node.type == "identifier"] if parameters else []
+    patterns = [child_of(node, "pattern") for node in walk(body or function) if node.type in BINDERS]
+    bound += [text_of(node) for pattern in patterns if pattern is not None for node in walk(pattern) if node.type == "identifier"]
+    numbers = {name: str(number) for number, name in reversed(list(enumerate(dict.fromkeys(bound))))}
+    leaves = [node for node in walk(body or function) if not node.children and "comment" not in node.type]
+    tokens = [numbers.get(text_of(node), text_of(node)) if node.type == "identifier" else text_of(node) for node in leaves]
+    return tuple(tokens[1:-1] if body is not None and body.type == "block" else tokens)
+
+
+BINDERS = ("let_declaration", "for_expression", "let_condition", "match_arm", "closure_expression", "parameter")
 
 
 def _stateful_statics(nodes: Iterable[Node]) -> set[str]:
@@ -507,8 +558,7 @@ def _stateful_statics(nodes: Iterable[Node]) -> set[str]:
     for node in nodes:
         if node.type == "static_item":
             words = words_of(child_of(node, "type") or node)
-            kinds = ("Atomic", "Mutex", "RwLock", "Cell", "RefCell", "OnceLock", "OnceCell")
-            if any(word.startswith(kinds) for word in words) or "mut" in map(text_of, node.children):
+            if any(word.startswith(INTERIOR) for word in words) or "mut" in map(text_of, node.children):
                 names.add(item_name(node))
         elif node.type == "macro_invocation" and item_name(node) == "thread_local":
             words = words_of(node)

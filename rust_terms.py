@@ -130,11 +130,12 @@ class Terms:
     def sampled(self, term: int) -> Value:
         return self.assignment(self.reachable(term), 0, ())[term]
 
-    def reachable(self, term: int) -> list[int]:
-        """The term and everything in it, children before parents."""
+    def reachable(self, term: int, leaves: Set[int] = frozenset()) -> list[int]:
+        """The term and everything in it, children before parents; what is below `leaves` is left out."""
         seen, stack = {term}, [term]
         while stack:
-            for child in self.children(stack.pop()):
+            parent = stack.pop()
+            for child in () if parent in leaves else self.children(parent):
                 if child not in seen:
                     seen.add(child)
                     stack.append(child)
@@ -147,11 +148,16 @@ class Terms:
         order = self.reachable(goal)
         fixed = self.assignment(order, 0, (), [t for t in order if not self.own[t]])
         pool = tuple(dict.fromkeys(value for value in fixed.values() if not isinstance(value, bool)))
+        has_copies = any(self.op(term) == "copy" for term in order)
+        return self._comes_out_false(goal, order, pool) and (not has_copies or self._comes_out_false(goal, order, pool, True))
+
+    def _comes_out_false(self, goal: int, order: Sequence[int], pool: tuple[Value, ...], copies_follow: bool = False) -> bool:
+        """Whether a draw makes the goal false. `copies_follow`: what repeats a function of the program answers as that does."""
         for seed in range(SAMPLES):
             self.budget -= len(order)
             if self.budget < 0:
                 return False
-            if not truth_of(self.assignment(order, seed, pool)[goal]):
+            if not truth_of(self.assignment(order, seed, pool, copies_follow=copies_follow)[goal]):
                 return True
         return False
 
@@ -164,16 +170,21 @@ class Terms:
         return {str(self.payload(t)) for t in self.reachable(goal) if self.op(t) in ("own", "fnref")}
 
     def assignment(self, order: Sequence[int], seed: int, pool: tuple[Value, ...], only: Sequence[int] | None = None,
-                    given: dict[int, Value] | None = None) -> dict[int, Value]:  # fmt: skip
+                    given: dict[int, Value] | None = None, copies_follow: bool = False) -> dict[int, Value]:  # fmt: skip
         values: dict[int, Value] = dict(given or {})
         for term in order if only is None else only:
             if given and term in given:
                 continue
             op, payload, children = self.rows[term]
             arguments = [values[child] for child in children]
+            own = self.own[term]
+            if op == "copy":  # its value as the tests have it, then its arguments
+                if not copies_follow:
+                    values[term] = arguments[0]
+                    continue
+                op, arguments, own = "own", arguments[1:], True
             value = _interpreted(op, payload, arguments)
             if value is None:
-                own = self.own[term]
                 draw = draw_for(seed if own else 0, op, payload, arguments)
                 if op == "loop" and draw % (2 if payload == "certain" else 3) < 2:
                     values[term] = arguments[draw % 2]  # what the variable was before the loop, or after a round

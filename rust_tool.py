@@ -53,7 +53,7 @@ from rust_code import Program
 from rust_syntax import Node, parse_any_length, walk
 from sandbox import Completed, Limits
 
-JUDGE_VERSION = 2  # raise it when a rule changes what a program gets
+JUDGE_VERSION = 3  # raise it when a rule changes what a program gets
 OLDEST_RUSTC = (1, 85)  # the first whose standard library and harness were tried
 HARNESS_SOURCE = Path(__file__).with_name("judge_harness.rs")
 GATE_SOURCE = Path(__file__).with_name("judge_gate.rs")
@@ -898,7 +898,7 @@ def _read_report(report: str, nonce: str, done: Completed) -> _HarnessRun:
             continue
         if words[1] == "test":
             index = int(words[2])
-            run.names.append(" ".join(words[5:]))
+            run.names.append(" ".join(words[5:]).replace("r#", ""))
             if words[3] == "ignored":
                 run.ignored.add(index)
             if words[4] == "should_panic":

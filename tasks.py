@@ -299,6 +299,8 @@ def iter_tasks(
         TaskError: Nothing to load, no prompt column, or (without `bad_rows`) the first row that cannot be read.
     """
     columns = {field: column for field, column in (columns or {}).items() if column}
+    source, column = split_column(source)
+    columns |= {"prompt": column} if column else {}
     layout = None
     for index, (place, row) in enumerate(_iter_source(source, split)):
         try:
@@ -339,7 +341,7 @@ def load_tasks(
     """Load a prompt set as task rows, in file order.
 
     Args:
-        source: Path of a .jsonl, .json or .parquet file, or a hub dataset as ID or ID:CONFIG.
+        source: Path of a .jsonl, .json or .parquet file, FILE:COLUMN for the prompts of that column, or a hub dataset as ID or ID:CONFIG.
         split: Split of a hub dataset (ignored for files).
         columns: Task field -> column name of the file, for files of no known layout (`{"prompt": "instruction"}`).
         task_ids: Keep only these ids: `FILE.json:KEY`, or a file with one id per line.
@@ -522,7 +524,6 @@ DERIVED_COLUMNS = {"prompt_chars": lambda task: len(task["prompt"]), "prompt_wor
 def parse_task_set(spec: str) -> tuple[str, str | None, float | None]:
     """`SOURCE[:COLUMN][=WEIGHT]` -> (source, prompt column, weight). Raises TaskError.
 
-    COLUMN is for local files; behind a hub id a colon names the configuration, which stays part of the source.
     """
     source, separator, weight = spec.rpartition("=")
     if not separator or Path(spec).exists():
@@ -533,10 +534,15 @@ def parse_task_set(spec: str) -> tuple[str, str | None, float | None]:
         value = 0.0
     if value is not None and not 0 < value < float("inf"):
         raise TaskError(f"--tasks {spec}: expected SOURCE=WEIGHT with a number above 0, for example {source}=2")
+    return *split_column(source), value
+
+
+def split_column(source: str) -> tuple[str, str | None]:
+    """`FILE:COLUMN` -> (file, prompt column). Behind a hub id a colon names the configuration, which stays part of the source."""
     file, separator, column = source.rpartition(":")
     if separator and not Path(source).exists() and Path(file).suffix in {".jsonl", ".json", ".parquet"}:
-        return file, column, value
-    return source, None, value
+        return file, column
+    return source, None
 
 
 def filter_tasks(tasks: Sequence[dict], filters: Sequence[str], source: str = "the prompt set") -> list[dict]:

@@ -177,7 +177,7 @@ TEST_SHAPES = {
     "unmarked module": (GOOD.replace("#[cfg(test)]\n", ""), ("tests::doubles",)),
     "should_panic and ignore": (GOOD + "#[test] #[should_panic] fn p() { panic!() } #[test] #[ignore] fn i() {}",
                                 ("tests::doubles", "p", "i")),
-    "raw name": (DOUBLE + "#[test]\nfn r#match() { assert_eq!(double(1), 2) }", ("r#match",)),
+    "raw name": (DOUBLE + "#[test]\nfn r#match() { assert_eq!(double(1), 2) }", ("match",)),
     "in a macro": (DOUBLE + "macro_rules! cases { ($($n:ident: $a:expr => $b:expr;)*) => { $(#[test] fn $n() "
                    "{ assert_eq!(double($a), $b); })* } } cases! { one: 1 => 2; two: 2 => 4; }", ("one", "two")),
 }  # fmt: skip

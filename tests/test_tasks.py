@@ -595,6 +595,15 @@ def test_weights_for_some_sets_only_are_refused(tmp_path):
         tasks.load_task_sets(sets)
 
 
+def test_a_column_behind_the_file_name_gives_the_prompts(tmp_path):
+    rows = [{"task_id": "t0", "prompt": "Plain.", "signature_prompt": "Signed.", "tests": ["assert!(f());"]}]
+    bank = str(write_jsonl(tmp_path / "bank.jsonl", rows))
+    (loaded,) = tasks.load_tasks(f"{bank}:signature_prompt")
+    assert (loaded["prompt"], loaded["tests"], loaded["source"]) == ("Signed.", ["assert!(f());"], bank)
+    with pytest.raises(TaskError, match="no column instruction"):
+        tasks.load_tasks(f"{bank}:instruction")
+
+
 def test_both_prompts_of_one_file_can_be_trained_on_at_once(tmp_path):
     rows = [{"task_id": f"t{i}", "prompt": f"Plain {i}.", "signature_prompt": f"Signed {i}.", "tests": ["assert!(f());"]} for i in range(2)]
     bank = str(write_jsonl(tmp_path / "bank.jsonl", rows))
