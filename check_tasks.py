@@ -719,8 +719,10 @@ def _wordings(task: Mapping) -> frozenset:
 
 def _unframed(prompt: str) -> str:
     """A prompt without the sentences that `tasks.signature_prompt` puts around every signature."""
-    before, after = signature_prompt("fn").split("fn {")
-    return prompt.removeprefix(before).removesuffix(after)
+    for example in ("fn", "struct A;\nfn"):
+        before, after = signature_prompt(example).split(f"{example} {{")
+        prompt = prompt.removeprefix(before).removesuffix(after)
+    return prompt
 
 
 def _plain(name: str) -> str:

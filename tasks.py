@@ -19,6 +19,9 @@ from pathlib import Path
 SIGNATURE_REQUEST = (
     "Complete this Rust function. Keep its name and signature, and answer with the whole function in one ```rust block."
 )
+SIGNATURE_REQUEST_WITH_TYPES = (  # asked for the function alone, a model leaves the types out, and nothing compiles
+    "Complete this Rust code. Keep all names and signatures, and answer with all of it, types included, in one ```rust block."
+)
 TASK_COLUMNS = ("task_id", "prompt", "tests", "entry_point", "source")
 
 # Layout name -> columns that must all be present. The first match wins, so the more specific layouts come first.
@@ -60,10 +63,12 @@ def build_messages(prompt: str, system_prompt: str) -> list[dict]:
 
 
 def signature_prompt(declaration: str) -> str:
-    """User prompt for a task given as doc comment + signature: the function to complete is shown verbatim."""
+    """User prompt for a task given as doc comment + signature: the function to complete is shown verbatim, types before it too."""
     stub = declaration.rstrip()
     stub = stub if stub.endswith("{") else stub + " {"
-    return f"{SIGNATURE_REQUEST}\n\n```rust\n{stub}\n    // your code\n}}\n```"
+    has_types = re.search(r"^(pub\s+)?(struct|enum|union|trait|type|impl)\b", stub, re.M)
+    request = SIGNATURE_REQUEST_WITH_TYPES if has_types else SIGNATURE_REQUEST
+    return f"{request}\n\n```rust\n{stub}\n    // your code\n}}\n```"
 
 
 def rust_wording(text: str) -> str:
@@ -435,7 +440,7 @@ def normalized_words(text: str) -> list[str]:
     Dropped: punctuation, layout, articles, links, the words of asking (`Write a python function to`), and the code under a doc
     comment in a fenced block.
     """
-    text = _FENCED.sub(_comments, text.replace(SIGNATURE_REQUEST, " "))
+    text = _FENCED.sub(_comments, text.replace(SIGNATURE_REQUEST, " ").replace(SIGNATURE_REQUEST_WITH_TYPES, " "))
     text = _ASKING.sub(" ", re.sub(r"https?://\S+", " ", text))
     words = (word for word in re.findall(r"\w+", text.lower()) if word not in _SAYS_NOTHING)
     return [_SYNONYMS.get(word, word) for word in words]

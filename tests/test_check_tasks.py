@@ -351,7 +351,9 @@ def test_the_bank_loads_in_both_wordings():
     for path in BANK:
         words, signatures = load_tasks(str(path)), load_tasks(str(path), columns={"prompt": "signature_prompt"})
         assert [task["tests"] for task in words] == [task["tests"] for task in signatures]
-        assert all(task["prompt"].startswith("Complete this Rust function.") for task in signatures)
+        for task in signatures:  # as the prompt builder would put it
+            declaration = task["prompt"].split("```rust\n")[1].removesuffix(" {\n    // your code\n}\n```")
+            assert task["prompt"] == signature_prompt(declaration), task["task_id"]
 
 
 def test_a_sample_of_the_bank_is_proved(bank, judge):

@@ -119,6 +119,17 @@ def test_layout_is_recognised_by_its_columns(tmp_path, row, expected):
     assert contract(load_one(tmp_path, row)) == expected
 
 
+@pytest.mark.parametrize(
+    ("before", "asks_for_types"),
+    [("", False), ("use std::collections::HashMap;\n\n", False), ("pub struct Jar {\n    pub full: bool,\n}\n\n", True),
+     ("enum Lid { On, Off }\n\n", True), ("/// A struct is returned.\n", False)],
+)  # fmt: skip
+def test_types_in_front_of_a_signature_are_asked_for_too(before, asks_for_types):
+    prompt = tasks.signature_prompt(before + "fn close(n: u32) -> u32")
+    assert ("types included" in prompt) is asks_for_types
+    assert prompt.endswith(f"```rust\n{before}fn close(n: u32) -> u32 {{\n    // your code\n}}\n```")
+
+
 def test_multipl_e_shows_the_signature_and_keeps_the_stray_brace_tests(tmp_path):
     tests = "}\n\nfn main() {\n    let candidate = halve;\n    assert_eq!(candidate(4), 2);\n}\n"
     signature = "/// Halve a number.\nfn halve(n: isize) -> isize {\n"
@@ -483,10 +494,11 @@ def test_the_same_request_in_other_clothes_overlaps(other):
     [
         ("Write a Rust function to find the sum of a list.", "Write a Rust function to find the product of all digits."),
         (tasks.signature_prompt("fn a(x: i32) -> i32"), tasks.signature_prompt("fn longer_name(list: Vec<u8>, by: u8) -> Vec<u8>")),
+        (tasks.signature_prompt("struct A;\n\nfn a(x: A) -> A"), tasks.signature_prompt("enum Other { One }\n\nfn b(o: Other)")),
         ("", "Write a Rust function to find the sum of a list."),
         ("...", "!!!"),
     ],
-    ids=["short", "signatures alone", "empty", "punctuation alone"],
+    ids=["short", "signatures alone", "types alone", "empty", "punctuation alone"],
 )
 def test_asking_alike_is_no_overlap(a, b):
     assert tasks.overlap_share(a, b) < tasks.OVERLAP_LIMIT
