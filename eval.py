@@ -46,6 +46,7 @@ from generate import (
     choose_backend,
     load_config,
     open_generator,
+    parse_dataclasses,
     resolve_adapter,
     weights_hash,
 )
@@ -180,16 +181,8 @@ class EvalArguments:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> tuple[EvalArguments, SamplingArguments, BackendArguments]:
-    """Command line and --config file. Raises EvalError for what cannot be parsed or does not go together."""
-    from trl import TrlParser
-
-    parser = TrlParser(
-        (EvalArguments, SamplingArguments, BackendArguments), allow_abbrev=False, description=__doc__.split("\n\n")[0]
-    )
-    try:
-        args, sampling, backend = parser.parse_args_and_config(argv)
-    except (ValueError, OSError) as error:
-        raise EvalError(f"the arguments do not work: {error}") from error
+    """Command line and --config file. Raises GenerationError for what cannot be parsed, EvalError for what does not go together."""
+    args, sampling, backend = parse_dataclasses((EvalArguments, SamplingArguments, BackendArguments), argv, __doc__)
     modes = {"--model": args.model, "--completions": args.completions, "--compare": args.compare}
     given = [flag for flag, value in modes.items() if value]
     if len(given) != 1:
@@ -890,19 +883,10 @@ def iter_traced(path: Path, began: dict[int, int]) -> Iterator[tuple[str, dict]]
         yield f"{path}, graded completion {number}", {"prompt": None} | columns | record | {"before": before}
 
 
-def iter_input(path: Path, batch_rows: int = 512) -> Iterator[tuple[str, dict]]:
-    """Yield (place in the file, row) without holding the file. Raises EvalError naming the line that is no JSON object."""
+def iter_input(path: Path) -> Iterator[tuple[str, dict]]:
+    """Yield (place in the file, row) without holding the file. Raises TaskError naming the line that is no JSON object."""
     if path.suffix == ".parquet":
-        import pyarrow
-        import pyarrow.parquet
-
-        try:
-            batches = pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=batch_rows)
-            rows = (row for batch in batches for row in batch.to_pylist())
-            for number, row in enumerate(rows, start=1):
-                yield f"{path}, row {number}", row
-        except (pyarrow.ArrowException, OSError) as error:
-            raise EvalError(f"{path}: not a readable parquet file ({error})") from error
+        yield from task_sets.iter_parquet(path)
         return
     for number, row in task_sets.iter_jsonl(path):
         yield f"{path}, line {number}", row

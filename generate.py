@@ -821,6 +821,17 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
     return graded
 
 
+def parse_dataclasses(classes: Sequence[type], argv: Sequence[str] | None, doc: str) -> tuple:
+    """Command line and --config file -> one object of each class. `doc`: the script's docstring. Raises GenerationError."""
+    from trl import TrlParser
+
+    parser = TrlParser(classes, allow_abbrev=False, description=doc.split("\n\n")[0])
+    try:
+        return parser.parse_args_and_config(argv)
+    except (ValueError, OSError) as error:
+        raise GenerationError(f"the arguments do not work: {error}") from error
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line: exit status 0 when the program builds and its tests pass, 1 when not, 2 for a wrong call."""
     from trl import TrlParser

@@ -47,6 +47,7 @@ from generate import (
     load_config,
     load_tokenizer,
     open_generator,
+    parse_dataclasses,
     tokenize,
     weights_hash,
 )
@@ -200,16 +201,8 @@ class DatasetArguments:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> tuple[DatasetArguments, SamplingArguments, BackendArguments]:
-    """Command line and --config file. Raises DatasetError for what cannot be parsed or does not go together."""
-    from trl import TrlParser
-
-    parser = TrlParser(
-        (DatasetArguments, SamplingArguments, BackendArguments), allow_abbrev=False, description=__doc__.split("\n\n")[0]
-    )
-    try:
-        args, sampling, backend = parser.parse_args_and_config(argv)
-    except (ValueError, OSError) as error:
-        raise DatasetError(f"the arguments do not work: {error}") from error
+    """Command line and --config file. Raises GenerationError for what cannot be parsed, DatasetError for what does not go together."""
+    args, sampling, backend = parse_dataclasses((DatasetArguments, SamplingArguments, BackendArguments), argv, __doc__)
     if sampling.num_samples > 1 and args.retry_temperature == 0 == sampling.temperature:
         raise DatasetError("--num_samples above 1 at temperature 0 asks the same again: raise --retry_temperature")
     for file in args.decontaminate:

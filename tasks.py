@@ -191,18 +191,23 @@ def _iter_lines(path: Path) -> Iterator[tuple[int, dict | TaskError]]:
             yield number, row
 
 
-def _iter_file(path: Path, batch_rows: int = 512) -> Iterator[tuple[Place, dict | TaskError]]:
-    """(place, row or what is wrong with it) of a local file, a parquet file `batch_rows` at a time. Raises TaskError."""
-    if path.suffix == ".parquet":
-        import pyarrow.parquet  # here, because it costs start-up time that a jsonl user need not pay
+def iter_parquet(path: Path, batch_rows: int = 512) -> Iterator[tuple[str, dict]]:
+    """Yield (place in the file, row), `batch_rows` rows in memory at a time. Raises TaskError."""
+    import pyarrow.parquet  # here, because it costs start-up time that a jsonl user need not pay
 
-        try:
-            batches = pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=batch_rows)
-            rows = (row for batch in batches for row in batch.to_pylist())
-            for number, row in enumerate(rows, start=1):
-                yield f"{path}, row {number}", row
-        except (OSError, pyarrow.ArrowException) as error:
-            raise TaskError(f"{path}: not a parquet file ({_first_line(error)})") from error
+    try:
+        batches = pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=batch_rows)
+        rows = (row for batch in batches for row in batch.to_pylist())
+        for number, row in enumerate(rows, start=1):
+            yield f"{path}, row {number}", row
+    except (OSError, pyarrow.ArrowException) as error:
+        raise TaskError(f"{path}: not a parquet file that can be read ({_first_line(error)})") from error
+
+
+def _iter_file(path: Path) -> Iterator[tuple[Place, dict | TaskError]]:
+    """(place, row or what is wrong with it) of a local file. Raises TaskError."""
+    if path.suffix == ".parquet":
+        yield from iter_parquet(path)
     elif path.suffix == ".json":
         rows = _read_json(path)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
