@@ -18,17 +18,19 @@ Not guaranteed: intervals say nothing about other tasks than these, and a rate o
 `duration_s` differs between runs; everything else in results.jsonl is byte-equal when decoding is greedy on one machine.
 """
 
+import fcntl
 import hashlib
 import json
 import math
+import os
 import signal
 import sys
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -195,6 +197,12 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[EvalArguments, Sampling
         raise EvalError("--reuse_verdicts needs --completions, the trace of a training run")
     if args.adapter and not args.model:
         raise EvalError("--adapter needs --model, the base it was trained on")
+    others = {"--task_ids": args.task_ids, "--row_names": args.row_names}
+    ignored = [flag for flag, value in others.items() if value and not args.model]
+    if ignored:
+        raise EvalError(f"{' and '.join(ignored)} goes with --model: nothing would come of it here")
+    if args.bootstrap_samples < 1:
+        raise EvalError(f"--bootstrap_samples {args.bootstrap_samples}: expected at least 1")
     if any(k < 1 for k in args.k):
         raise EvalError(f"--k {min(args.k)}: expected at least 1")
     if args.model and any(k > sampling.num_samples for k in args.k):
@@ -292,6 +300,17 @@ class RowStats:
         if record["test_passed"] and not record["honest_tests"]:
             self.guards[record["guard"] or "unknown"] += 1
 
+    def samples(self) -> list[float]:
+        """Completions of each task that hidden tests graded."""
+        place = 2 * list(METRICS).index("hidden_tests") + 1
+        return [sums[place] for sums in self.per_task.values()]
+
+    def only(self, task_ids: Set[str]) -> "RowStats":
+        """The rates' sums over some of the tasks."""
+        part = RowStats(self.row)
+        part.per_task = {task_id: sums for task_id, sums in self.per_task.items() if task_id in task_ids}
+        return part
+
     def columns(self, ks: Sequence[int]) -> tuple[list[str], Any, Any]:
         """(names, sums, counts): arrays of shape (tasks, metrics), tasks sorted by id, pass@k columns last."""
         import numpy as np
@@ -340,36 +359,44 @@ def _interval(values: Any) -> tuple[float | None, float | None]:
 
 
 def estimates(stats: Sequence[RowStats], ks: Sequence[int], n_resamples: int) -> tuple[list[dict], list[dict]]:
-    """Per row {metric: {value, low, high}}, and the paired differences of each row to the first over the same tasks.
-
-    Rows that do not share all their tasks with the first get no difference.
-    """
+    """Per row {metric: {value, low, high}}, and the paired differences of each row to the first over the tasks that both have."""
     rows, resampled, differences = [], [], []
     for row in stats:
         if not row.per_task:
             rows.append({})
             resampled.append(None)
             continue
-        names, sums, counts = row.columns(ks)
-        drawn = bootstrap(sums, counts, n_resamples)
-        resampled.append(drawn)
-        metrics = {}
-        for i, name in enumerate(names):
-            total = counts[:, i].sum()
-            if total:
-                low, high = _interval(drawn[:, i])
-                metrics[name] = {"value": round(float(sums[:, i].sum() / total), 6), "low": low, "high": high}
+        metrics, drawn = _one_row(row, ks, n_resamples)
         rows.append(metrics)
+        resampled.append(drawn)
     for i, row in enumerate(stats[1:], start=1):
-        if rows[0] and rows[i] and row.per_task.keys() == stats[0].per_task.keys():
-            metrics = {}
-            for j, name in enumerate([*METRICS, *(f"pass@{k}" for k in ks)]):
-                if name in rows[0] and name in rows[i]:
-                    low, high = _interval(resampled[i][:, j] - resampled[0][:, j])
-                    value = rows[i][name]["value"] - rows[0][name]["value"]
-                    metrics[name] = {"value": round(value, 6), "low": low, "high": high}
-            differences.append({"row": row.row, "versus": stats[0].row, "metrics": metrics})
+        shared = row.per_task.keys() & stats[0].per_task.keys()
+        if not shared:
+            continue
+        pair = [(rows[which], resampled[which]) for which in (0, i)]
+        if not shared == row.per_task.keys() == stats[0].per_task.keys():
+            pair = [_one_row(which.only(shared), ks, n_resamples) for which in (stats[0], row)]
+        (first, first_drawn), (second, second_drawn) = pair
+        metrics = {}
+        for j, name in enumerate([*METRICS, *(f"pass@{k}" for k in ks)]):
+            if name in first and name in second:
+                low, high = _interval(second_drawn[:, j] - first_drawn[:, j])
+                metrics[name] = {"value": round(second[name]["value"] - first[name]["value"], 6), "low": low, "high": high}
+        differences.append({"row": row.row, "versus": stats[0].row, "n_tasks": len(shared), "metrics": metrics})
     return rows, differences
+
+
+def _one_row(row: RowStats, ks: Sequence[int], n_resamples: int) -> tuple[dict, Any]:
+    """{metric: {value, low, high}} of a row, and the resampled values behind it, shape (resamples, metrics)."""
+    names, sums, counts = row.columns(ks)
+    drawn = bootstrap(sums, counts, n_resamples)
+    metrics = {}
+    for i, name in enumerate(names):
+        total = counts[:, i].sum()
+        if total:
+            low, high = _interval(drawn[:, i])
+            metrics[name] = {"value": round(float(sums[:, i].sum() / total), 6), "low": low, "high": high}
+    return metrics, drawn
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -426,21 +453,48 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def open_folder(folder: Path, protocol: dict, run: dict, rows: list[dict], config: dict) -> list[dict]:
-    """Start a results folder, or go on with one of the same protocol and run -> its rows, those it had first.
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes that hold it out of a folder, made if it is not there. Raises EvalError when one is in it."""
+    if folder.exists() and not folder.is_dir():
+        raise EvalError(f"--output_dir {folder} is a file: choose another one")
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise EvalError(f"{folder} is in use by another process: wait for it, or choose another --output_dir") from error
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def open_folder(folder: Path, protocol: dict, run: dict, rows: list[dict], config: dict) -> Iterator[list[dict]]:
+    """Start a results folder, or go on with one of the same protocol and run -> its rows, those it had first. Locked while open.
 
     `config` is written down and not compared.
 
-    Raises EvalError, with nothing written, when the folder holds anything else.
+    Raises EvalError, with nothing written, when the folder holds anything else or another process is in it.
     """
+    with hold_folder(folder):
+        rows = _checked_rows(folder, protocol, run, rows)
+        _write_json(
+            folder / "run.json", {"schema_version": SCHEMA_VERSION, "protocol": protocol, "run": run, "rows": rows, "config": config}
+        )
+        yield rows
+
+
+def _checked_rows(folder: Path, protocol: dict, run: dict, rows: list[dict]) -> list[dict]:
+    """The rows of a folder with those asked for. Raises EvalError when it holds anything but results of this protocol and run."""
     path = folder / "run.json"
-    if folder.exists() and not folder.is_dir():
-        raise EvalError(f"--output_dir {folder} is a file: choose another one")
-    if folder.is_dir() and any(folder.iterdir()) and not path.is_file():
+    if not any(folder.iterdir()):
+        return rows
+    saved = _read_json(path) if path.is_file() else None
+    if not isinstance(saved, dict) or not {"protocol", "run", "rows"} <= saved.keys():
         raise EvalError(f"--output_dir {folder} holds files but no run.json of an evaluation: choose another one")
     had: list[dict] = []
     if any((folder / name).is_file() for name in ("results.jsonl", *PARTIAL_FILES)):  # else there is nothing to protect yet
-        saved = _read_json(path)
         asked = {"protocol": protocol, "run": run}
         differences = differing(asked, {key: saved.get(key) for key in asked})
         had = saved.get("rows", [])
@@ -453,8 +507,6 @@ def open_folder(folder: Path, protocol: dict, run: dict, rows: list[dict], confi
                 "Nothing was changed."
             )
         rows = had + [row for row in rows if row["row"] not in known]
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_json(path, {"schema_version": SCHEMA_VERSION, "protocol": protocol, "run": run, "rows": rows, "config": config})
     return rows
 
 
@@ -587,8 +639,12 @@ class Session:
         self.folder, self.tasks, self.num_samples = folder, tasks, num_samples
         self.generated: dict[Key, dict] = {_key(r): r for r in read_partial(folder / "completions.partial.jsonl")}
         self.graded: dict[Key, dict] = {}
+        self.failed: dict[Key, dict] = {}  # what the machine failed to grade: tried again, with the completion that is there
         for path in (folder / "results.jsonl", folder / "results.partial.jsonl"):
-            self.graded |= {_key(r): r for r in read_partial(path) if r["error_kind"] != "infra"}  # those are tried again
+            for record in read_partial(path):
+                (self.failed if record["error_kind"] == "infra" else self.graded)[_key(record)] = record
+        answer = ("row", "task_id", "sample", "completion", *(f.name for f in fields(Completion) if f.name != "text"))
+        self.generated |= {key: {name: record.get(name) for name in answer} for key, record in self.failed.items()}
         self.timings = Timings(folder)
 
     def keys(self, row: str) -> list[Key]:
@@ -636,12 +692,13 @@ class Session:
 
     def finish(self, rows: Sequence[str]) -> None:
         """Write results.jsonl in its final order; drop the partial files unless a row of `rows` is not complete."""
-        complete = [row for row in rows if all(key in self.graded for key in self.keys(row))]
+        records = self.failed | self.graded
+        complete = [row for row in rows if all(key in records for key in self.keys(row))]
         temporary = self.folder / "results.jsonl.tmp"
         temporary.unlink(missing_ok=True)
         writer = TraceWriter(temporary)
         for row in complete:
-            writer.write([self.graded[key] for key in self.keys(row)])
+            writer.write([records[key] for key in self.keys(row)])
         temporary.replace(self.folder / "results.jsonl")
         for name in PARTIAL_FILES:
             if len(complete) == len(rows):
@@ -658,21 +715,33 @@ def eval_record(graded: dict, task: dict, extra: dict) -> dict:
         "hidden_tests": task.get("tests"),
         "entry_point": task.get("entry_point"),
     }
-    passed_through = {key: value for key, value in {**task, **extra}.items() if key not in graded and key != "tests"}
-    return record | passed_through
+    kept = {*graded, "tests", "hidden_tests", "entry_point"}  # of an input file, what was graded wins over its columns
+    return record | {key: value for key, value in {**task, **extra}.items() if key not in kept}
 
 
 class InfraWatch:
-    """Stops a run whose machine fails too often. Raises EvalError from `check`."""
+    """Stops a run whose machine fails too often. Raises EvalError from `check` and `finish`."""
 
     def __init__(self, max_share: float):
         self.max_share, self.infra, self.total = max_share, 0, 0
 
     def check(self, graded: Sequence[dict]) -> None:
         """Count a batch; called before it is saved, so that a run that goes on grades it again."""
+        self.count(graded)
+        if self.total >= MIN_GRADED_FOR_INFRA_STOP:
+            self._require_few(self.max_share * self.total)
+
+    def count(self, graded: Sequence[dict]) -> None:
+        """Count a batch and stop nothing."""
         self.infra += sum(record["error_kind"] == "infra" for record in graded)
         self.total += len(graded)
-        if self.total >= MIN_GRADED_FOR_INFRA_STOP and self.infra > self.max_share * self.total:
+
+    def finish(self) -> None:
+        """The same for a run too short for `check`, before it counts as finished; one failure is not held against it."""
+        self._require_few(max(1, self.max_share * self.total))
+
+    def _require_few(self, limit: float) -> None:
+        if self.infra > limit:
             raise EvalError(
                 f"the machine failed to grade {self.infra} of {self.total} completions (limit: {self.max_share:.0%}): "
                 "look at disk, memory and `python doctor.py`, then run the same command again to go on"
@@ -772,27 +841,31 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
     tasks_hash = TasksHash()
     for task in tasks:
         tasks_hash.add(task)
-    with open_judge(args) as judge:
-        rewards = RewardSet(judge, args.rewards, task_sets.read_system_prompt(args.system_prompt))
-        protocol = {
-            "tasks_hash": tasks_hash.hexdigest(),
-            "n_tasks": len(tasks),
-            "system_prompt_hash": text_hash(task_sets.read_system_prompt(args.system_prompt)),
-            "sampling": sampling_protocol(sampling),
-            "judge": judge_protocol(judge.describe()),
-        }
-        run = {"seed": sampling.seed, "rewards": rewards.weights}
-        folder = Path(args.output_dir)
-        all_rows = open_folder(folder, protocol, run, rows, asdict(args) | asdict(sampling) | asdict(backend))
-        session = Session(folder, tasks, sampling.num_samples)
-        run_generation(session, rows, args, sampling, backend, max_model_len)
-        watch = InfraWatch(args.max_infra_share)
-        for row in rows:
-            session.grade(row["row"], rewards, watch)
-        described = judge.describe()
-    session.finish([row["row"] for row in all_rows])
-    ks = args.k or ([1] if any(task["tests"] for task in tasks) else [])
-    return report(folder, ks, args, {"judge": described, "timings": session.timings.by_row})
+    folder, system_prompt = Path(args.output_dir), task_sets.read_system_prompt(args.system_prompt)
+    with ExitStack() as held:
+        with open_judge(args) as judge:
+            rewards = RewardSet(judge, args.rewards, system_prompt)
+            protocol = {
+                "tasks_hash": tasks_hash.hexdigest(),
+                "n_tasks": len(tasks),
+                "system_prompt_hash": text_hash(system_prompt),
+                "graded_with_prompt_hash": text_hash(system_prompt),
+                "sampling": sampling_protocol(sampling),
+                "judge": judge_protocol(judge.describe()),
+            }
+            run = {"seed": sampling.seed, "rewards": rewards.weights}
+            config = asdict(args) | asdict(sampling) | asdict(backend)
+            all_rows = held.enter_context(open_folder(folder, protocol, run, rows, config))
+            session = Session(folder, tasks, sampling.num_samples)
+            run_generation(session, rows, args, sampling, backend, max_model_len)
+            watch = InfraWatch(args.max_infra_share)
+            for row in rows:
+                session.grade(row["row"], rewards, watch)
+            described = judge.describe()
+        watch.finish()
+        session.finish([row["row"] for row in all_rows])
+        ks = args.k or ([1] if any(task["tests"] for task in tasks) else [])
+        return report(folder, ks, args, {"judge": described, "timings": session.timings.by_row})
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1046,27 +1119,35 @@ def grade_file(args: EvalArguments) -> dict:
     RewardSet(None, args.rewards)  # a misspelt reward stops before anything is read
     recorded = recorded_judge(source) if args.reuse_verdicts else None
     count, tasks_hash = survey(source, args)
+    system_prompt = task_sets.read_system_prompt(args.system_prompt)
     with ExitStack() as cleanup:
         judge = None if recorded else cleanup.enter_context(open_judge(args))
-        rewards = RewardSet(judge, args.rewards, task_sets.read_system_prompt(args.system_prompt))
+        rewards = RewardSet(judge, args.rewards, system_prompt)
         made_by = source.path.parent / "run.json"  # of the evaluation whose results are graded again
         made = _read_json(made_by).get("protocol", {}) if source.path.name == "results.jsonl" and made_by.is_file() else {}
         protocol = {
             "tasks_hash": tasks_hash.hexdigest(),
             "n_tasks": len(tasks_hash.seen),
             "system_prompt_hash": made.get("system_prompt_hash"),
+            "graded_with_prompt_hash": text_hash(system_prompt),  # whose example must not be copied
             "sampling": made.get("sampling"),
             "judge": judge_protocol(recorded or judge.describe()),
         }
         run = {"completions": source.path.name, "sha256": source.sha256(), "limit": args.limit, "rewards": rewards.weights}
+        run |= {"completion_column": args.column("completion")}
         run |= {} if source.began is None else {"trace": True, "reuse_verdicts": args.reuse_verdicts}
-        open_folder(folder, protocol, run, [], asdict(args))
-        timings = Timings(folder)
-        if not (folder / "results.jsonl").exists():
+        cleanup.enter_context(open_folder(folder, protocol, run, [], asdict(args)))
+        timings, results, partial = Timings(folder), folder / "results.jsonl", folder / "results.partial.jsonl"
+        for written in (results, partial):
+            if not args.reuse_verdicts:
+                _grade_failed_again(written, source, args, rewards)
+        if not results.exists():
             _grade_rows(source, count, args, rewards, timings)
-            (folder / "results.partial.jsonl").replace(folder / "results.jsonl")
+            if not args.reuse_verdicts:
+                _require_few_failed(partial, args)
+            partial.replace(results)
         described = recorded or judge.describe()
-    return report(folder, args.k, args, {"judge": described, "timings": timings.by_row})
+        return report(folder, args.k, args, {"judge": described, "timings": timings.by_row})
 
 
 def _grade_rows(source: Input, count: int, args: EvalArguments, rewards: RewardSet, timings: Timings) -> None:
@@ -1092,11 +1173,40 @@ def _grade_rows(source: Input, count: int, args: EvalArguments, rewards: RewardS
         records = []
         for g, (task, _, passed_through) in zip(graded, read, strict=True):
             row = input_row(passed_through, source)
-            known = {"n_tokens": None, "finished": None} | passed_through
-            records.append(eval_record(g, task, known | {"row": row, "sample": samples[row, task["task_id"]]}))
+            records.append(_input_record(g, task, passed_through, row, samples[row, task["task_id"]]))
             samples[row, task["task_id"]] += 1
         writer.write(records)
         timings.add("grading", grade_s=time.monotonic() - start, graded=len(batch))
+
+
+def _input_record(graded: dict, task: dict, passed_through: dict, row: str, sample: int) -> dict:
+    return eval_record(graded, task, {"n_tokens": None, "finished": None} | passed_through | {"row": row, "sample": sample})
+
+
+def _grade_failed_again(written: Path, source: Input, args: EvalArguments, rewards: RewardSet) -> None:
+    """Another try, in their places, for what the machine failed to grade when the file was written; nothing without any."""
+    if not any(record["error_kind"] == "infra" for record in read_partial(written)):
+        return
+    temporary = written.with_suffix(".again")
+    temporary.unlink(missing_ok=True)
+    writer, pairs = TraceWriter(temporary), zip(source.rows(), read_partial(written), strict=False)
+    for batch in iter(lambda: list(islice(pairs, RECORDED_BATCH)), []):
+        records = [record for _, record in batch]
+        failed = [i for i, record in enumerate(records) if record["error_kind"] == "infra"]
+        read = [read_completion(*batch[i][0], args, source.tasks) for i in failed]
+        graded = grade_all(rewards, [task for task, _, _ in read], [completion for _, completion, _ in read]) if read else []
+        for i, g, (task, _, passed_through) in zip(failed, graded, read, strict=True):
+            records[i] = _input_record(g, task, passed_through, records[i]["row"], records[i]["sample"])
+        writer.write(records)
+    temporary.replace(written)
+
+
+def _require_few_failed(written: Path, args: EvalArguments) -> None:
+    """Raises EvalError when the machine failed to grade too much of what was written: then it does not count as finished."""
+    watch = InfraWatch(args.max_infra_share)
+    for record in read_partial(written):
+        watch.count([record])
+    watch.finish()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1305,10 +1415,11 @@ def format_tables(summary: dict) -> str:
     ) + "\n\n" + LEGEND]  # fmt: skip
     if summary["differences"]:
         body = [
-            [f"{d['row']} - {d['versus']}", *(_cell(d["metrics"], name, signed=True) for name in columns)]
+            [f"{d['row']} - {d['versus']}", str(d["n_tasks"]), *(_cell(d["metrics"], name, signed=True) for name in columns)]
             for d in summary["differences"]
         ]
-        blocks.append("Paired differences on the same tasks, in points:\n\n" + markdown_table(["rows", *columns.values()], body))
+        title = "Paired differences on the tasks that both have, in points:\n\n"
+        blocks.append(title + markdown_table(["rows", "tasks", *columns.values()], body))
     kinds = sorted({kind for row in rows for kind in row["error_kinds"]})
     body = [[row["row"], *(f"{100 * row['error_kinds'].get(kind, 0):.1f}" for kind in kinds)] for row in rows]
     blocks.append("What went wrong, % of completions:\n\n" + markdown_table(["row", *kinds], body))
@@ -1357,9 +1468,7 @@ def write_parquet(results: Path, path: Path, batch_rows: int = 1024) -> None:
     for record in read_jsonl(results):
         for key, value in record.items():
             kinds.setdefault(key, set()).update(() if value is None else {_parquet_kind(value)})
-    types = {frozenset({bool}): pa.bool_(), frozenset({int}): pa.int64()}
-    types |= {frozenset(found): pa.float64() for found in ({float}, {int, float})}
-    schema = pa.schema([(key, types.get(frozenset(found), pa.string())) for key, found in kinds.items()])
+    schema = pa.schema([(key, _type_of(found)) for key, found in kinds.items()])
     temporary = path.with_suffix(".parquet.tmp")
     with pq.ParquetWriter(temporary, schema) as writer:
         records = read_jsonl(results)
@@ -1372,9 +1481,26 @@ def write_parquet(results: Path, path: Path, batch_rows: int = 1024) -> None:
     temporary.replace(path)
 
 
+def _type_of(found: Set[type]) -> Any:
+    """Arrow type of a column with values of these kinds; text for those that go together as nothing else."""
+    import pyarrow as pa
+
+    if found == {bool}:
+        return pa.bool_()
+    if found and found <= {int, LongInt}:
+        return pa.int64()
+    return pa.float64() if found and found <= {int, float} else pa.string()
+
+
+class LongInt:
+    """Kind of the whole numbers that a float cannot hold."""
+
+
 def _parquet_kind(value: Any) -> type:
     """Type of a value that is not null; a whole number beyond 64 bits has to be text."""
-    return str if isinstance(value, int) and not -(2**63) <= value < 2**63 else type(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return type(value)
+    return int if abs(value) <= 2**53 else LongInt if -(2**63) <= value < 2**63 else str
 
 
 def _parquet_value(value: Any, as_text: bool) -> Any:
@@ -1483,6 +1609,9 @@ def compare(args: EvalArguments) -> dict:
         names = names if len(set(names)) == len(names) else args.compare
         pairs = zip(names, folders, strict=True)
         stats = [row for name, folder in pairs for row in row_stats(folder / "results.jsonl", f"{name}: ")]
+    fewest = min((int(count) for row in stats for count in row.samples() if count), default=0)
+    if args.k and max(args.k) > fewest:
+        raise EvalError(f"pass@{max(args.k)} needs at least {max(args.k)} graded samples per task with hidden tests, found {fewest}")
     ks = args.k or sorted({int(name[5:]) for folder in folders for name in _saved_metrics(folder) if name.startswith("pass@")})
     summary = {"schema_version": SCHEMA_VERSION, "compared": args.compare, "protocol": protocols[0]}
     summary |= summarise(stats, ks, args.bootstrap_samples)

@@ -775,6 +775,156 @@ def test_single_infra_failures_are_shown_and_left_out(tmp_path, judge, capsys):
     assert [(r["error_kind"], set(r["rewards"].values()) == {None}) for r in results] == [("infra", True), (None, False)]
 
 
+def unlucky(job) -> Verdict:
+    """The machine fails on one program in this process, and on no other."""
+    return Verdict(error_kind="infra") if "unlucky" in job.program.source else Verdict(build_passed=True)
+
+
+@pytest.fixture
+def named_completions(tmp_path) -> Path:
+    rows = [{"prompt": "p", "completion": GOOD.replace("add", name)} for name in ("first", "unlucky", "third", "fourth")]
+    return write_jsonl(tmp_path / "named.jsonl", rows)
+
+
+def test_what_the_machine_failed_to_grade_is_tried_again_in_its_place(tmp_path, judge, named_completions, capsys):
+    arguments = ("--completions", named_completions, "--output_dir", tmp_path / "out")
+    judge(unlucky)
+    assert run(*arguments) == 0
+    healed = judge()
+    assert run(*arguments) == 0
+    results = read_jsonl(tmp_path / "out" / "results.jsonl")
+    assert [r["error_kind"] for r in results] == [None] * 4 and "unlucky" in results[1]["completion"]
+    assert sum(map(len, healed.batches)) == 1, "only the one that failed"
+    assert "NOT GRADED" not in capsys.readouterr().out.split("Results:")[1]
+
+
+def test_a_short_run_that_the_machine_failed_is_not_finished(tmp_path, judge, named_completions, capsys):
+    arguments = ("--completions", named_completions, "--output_dir", tmp_path / "out")
+    judge(infra_verdict)
+    assert "failed to grade 4 of 4" in refused(capsys, *arguments)
+    assert not (tmp_path / "out" / "results.jsonl").exists()
+    judge()
+    assert run(*arguments) == 0
+    assert [r["error_kind"] for r in read_jsonl(tmp_path / "out" / "results.jsonl")] == [None] * 4
+
+
+def one_failure():
+    """Verdicts of which the first is the machine's fault."""
+    calls = itertools.count()
+    return lambda job: Verdict(error_kind="infra") if next(calls) == 0 else Verdict(build_passed=True)
+
+
+def test_a_failed_grading_asks_the_model_for_nothing_again(tmp_path, judge, monkeypatch, tiny_model, prompts):
+    arguments = model_arguments(tiny_model, prompts, tmp_path / "out", "--temperature", 1.0)
+    judge(one_failure())
+    assert run(*arguments) == 0
+    before = read_jsonl(tmp_path / "out" / "results.jsonl")
+    monkeypatch.setattr(evaluation, "open_generator", lambda *a, **k: pytest.fail("the model was loaded again"))
+    second = judge()
+    assert run(*arguments) == 0
+    after = read_jsonl(tmp_path / "out" / "results.jsonl")
+    assert [r["error_kind"] for r in before].count("infra") == 1 and "infra" not in [r["error_kind"] for r in after]
+    same = ("task_id", "sample", "completion", "n_tokens", "finished", "n_prompt_tokens")
+    assert [[r[name] for name in same] for r in before] == [[r[name] for name in same] for r in after]
+    assert sum(map(len, second.batches)) == 1
+
+
+def test_a_row_with_a_failed_completion_survives_another_row(tmp_path, judge, tiny_model, adapter, prompts):
+    judge(one_failure())
+    assert run(*model_arguments(tiny_model, prompts, tmp_path / "out", "--row_names", "before")) == 0
+    judge()
+    more = ["--adapter", adapter, "--no_baseline", "--row_names", "after"]
+    assert run(*model_arguments(tiny_model, prompts, tmp_path / "out", *more)) == 0
+    rows = [r["row"] for r in read_jsonl(tmp_path / "out" / "results.jsonl")]
+    assert rows == ["before"] * 10 + ["after"] * 10
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [(row["n"], row["n_infra"]) for row in summary["rows"]] == [(9, 1), (10, 0)]
+    assert [d["n_tasks"] for d in summary["differences"]] == [5]
+
+
+def test_a_difference_is_taken_over_the_tasks_that_both_rows_have():
+    stats = [RowStats("a"), RowStats("b")]
+    for task, passed in (("t1", False), ("t2", False), ("only a", True)):
+        stats[0].add(record(task, "a", test_passed=passed))
+    for task, passed in (("t1", True), ("t2", False), ("only b", False)):
+        stats[1].add(record(task, "b", test_passed=passed))
+    rows, (difference,) = evaluation.estimates(stats, [], 200)
+    assert (difference["n_tasks"], difference["metrics"]["tests"]["value"]) == (2, 0.5)
+    assert [row["tests"]["value"] for row in rows] == [0.333333, 0.333333], "the rates are of all"
+    assert evaluation.estimates([stats[0], RowStats("empty")], [], 200)[1] == []
+
+
+def test_two_processes_do_not_write_one_folder(tmp_path, judge, named_completions, capsys):
+    judge()
+    with evaluation.hold_folder(tmp_path / "out"):
+        said = refused(capsys, "--completions", named_completions, "--output_dir", tmp_path / "out")
+        assert "in use by another process" in said and snapshot(tmp_path / "out") == {}
+    assert run("--completions", named_completions, "--output_dir", tmp_path / "out") == 0
+
+
+def test_the_folder_of_a_training_run_is_not_taken_for_an_evaluation(tmp_path, judge, named_completions, capsys):
+    judge()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"schema_version": 1, "attempts": [], "plan": {}, "config": {}}))
+    before = snapshot(tmp_path / "run")
+    assert "no run.json of an evaluation" in refused(capsys, "--completions", named_completions, "--output_dir", tmp_path / "run")
+    assert snapshot(tmp_path / "run") == before
+
+
+def test_another_completion_column_is_another_run(tmp_path, judge, capsys):
+    judge()
+    rows = [{"prompt": "p", "completion": GOOD, "other": BROKEN}]
+    arguments = ("--completions", write_jsonl(tmp_path / "in.jsonl", rows), "--output_dir", tmp_path / "out")
+    assert run(*arguments) == 0
+    assert "completion_column" in refused(capsys, *arguments, "--completion_column", "other")
+
+
+def test_another_system_prompt_to_grade_with_is_another_protocol(tmp_path, judge, named_completions, capsys):
+    judge()
+    arguments = ("--completions", named_completions, "--output_dir", tmp_path / "out")
+    assert run(*arguments) == 0
+    assert "graded_with_prompt_hash" in refused(capsys, *arguments, "--system_prompt", "none")
+    assert run(*arguments[:2], "--output_dir", tmp_path / "none", "--system_prompt", "none") == 0
+    assert "graded_with_prompt_hash" in refused(capsys, "--compare", tmp_path / "out", tmp_path / "none")
+
+
+def test_results_hold_the_hidden_tests_that_were_used(tmp_path, judge):
+    judge()
+    rows = [{"task_id": "t", "prompt": "p", "completion": GOOD, "hidden_tests": None}]
+    completions = write_jsonl(tmp_path / "in.jsonl", rows)
+    task = write_jsonl(tmp_path / "tasks.jsonl", [{"task_id": "t", "prompt": "p", "tests": HIDDEN, "entry_point": "add"}])
+    assert run("--completions", completions, "--tasks", task, "--output_dir", tmp_path / "out") == 0
+    (result,) = read_jsonl(tmp_path / "out" / "results.jsonl")
+    assert (result["hidden_tests"], result["entry_point"]) == (HIDDEN, "add")
+    again = ("--completions", tmp_path / "out" / "results.jsonl", "--output_dir")
+    assert run(*again, tmp_path / "off", "--hidden_tests", "off") == 0
+    assert read_jsonl(tmp_path / "off" / "results.jsonl")[0]["hidden_tests"] is None
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--task_ids", "ids.txt"), "--task_ids goes with --model"),
+        (("--row_names", "a", "b"), "--row_names goes with --model"),
+        (("--bootstrap_samples", "0"), "--bootstrap_samples 0: expected at least 1"),
+    ],
+)
+def test_flags_that_would_do_nothing_are_refused(tmp_path, judge, named_completions, capsys, more, message):
+    judge()
+    assert message in refused(capsys, "--completions", named_completions, "--output_dir", tmp_path / "out", *more)
+    assert not (tmp_path / "out").exists()
+
+
+def test_parquet_takes_long_integers_beside_floats(tmp_path):
+    import pyarrow.parquet as pq
+
+    values = {"mixed": [2**60 + 1, 0.5], "long": [2**60 + 1, 7], "number": [1, 0.5], "huge": [2**70, 1]}
+    rows = [{name: column[i] for name, column in values.items()} for i in range(2)]
+    evaluation.write_parquet(write_jsonl(tmp_path / "r.jsonl", rows), tmp_path / "r.parquet")
+    read = pq.read_table(tmp_path / "r.parquet").to_pydict()
+    assert read == {"mixed": [str(2**60 + 1), "0.5"], "long": values["long"], "number": [1.0, 0.5], "huge": [str(2**70), "1"]}
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The trace of a training run, graded again
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1250,6 +1400,11 @@ def test_results_of_another_protocol_are_not_put_side_by_side(two_runs, capsys, 
     place[name] = value
     (after / "run.json").write_text(json.dumps(saved))
     assert f"{path}: {json.dumps(value)}" in refused(capsys, "--compare", before, after)
+
+
+def test_compare_refuses_a_k_beyond_the_samples(two_runs, capsys):
+    said = refused(capsys, "--compare", *two_runs, "--k", 50)
+    assert "pass@50 needs at least 50 graded samples per task with hidden tests" in said
 
 
 def test_compare_refuses_what_holds_no_results(two_runs, tmp_path, capsys):
