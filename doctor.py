@@ -19,9 +19,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rust_tool import Judge, ToolchainError, find_toolchain
-from sandbox import SandboxUnavailable
-
 HERE = Path(__file__).resolve().parent
 PYTHON_RANGE = ((3, 11), (3, 13))  # first and last minor version the pinned packages have wheels for
 VLLM_RANGE = ((0, 22), (0, 31))  # what TRL 1.16 supports
@@ -59,8 +56,6 @@ def require_accelerator(*, load_in_4bit: bool, use_cpu: bool) -> None:
 
 def require_vllm() -> None:
     """vLLM is installed, in the range TRL supports, and there is a GPU for it. Raises MachineError."""
-    import torch
-
     found = package_version("vllm")
     wanted = f"{VLLM_RANGE[0][0]}.{VLLM_RANGE[0][1]} to {VLLM_RANGE[1][0]}.{VLLM_RANGE[1][1]}"
     if found is None:
@@ -71,6 +66,8 @@ def require_vllm() -> None:
     minor = tuple(int(part) for part in re.findall(r"\d+", found)[:2])
     if not VLLM_RANGE[0] <= minor <= VLLM_RANGE[1]:
         raise MachineError(f"vLLM {found} is installed, TRL supports {wanted}: pip install -r requirements-vllm.txt")
+    import torch  # only now: doctor.py reports on a Python without packages too
+
     if not torch.cuda.is_available():
         raise MachineError(f"vLLM needs a CUDA GPU and torch {torch.__version__} sees none: leave out --use_vllm")
 
@@ -93,6 +90,7 @@ def require_run_folder(folder: Path, *, resuming: bool) -> None:
     if resuming:
         if not (folder / "run.json").is_file():
             raise MachineError(f"nothing to resume: {folder} holds no run.json")
+        require_training_run(folder)
         return
     if folder.exists() and not folder.is_dir():
         raise MachineError(f"{folder} is a file: choose another --output_dir")
@@ -100,9 +98,23 @@ def require_run_folder(folder: Path, *, resuming: bool) -> None:
         return
     if not (folder / "run.json").is_file():
         raise MachineError(f"{folder} is not empty and holds no run: choose another --output_dir")
-    has_progress = any(path.stat().st_size for path in folder.glob("trace*.jsonl")) or any(folder.glob("checkpoint-*"))
+    require_training_run(folder)
+    has_progress = any(path.stat().st_size for path in folder.glob("trace*.jsonl*")) or any(folder.glob("checkpoint-*"))
     if has_progress:  # a run that died before its first step may simply be started again
         raise MachineError(f"{folder} already holds a run: choose another --output_dir, or go on with --resume_from_checkpoint last")
+
+
+def require_training_run(folder: Path) -> None:
+    """folder/run.json was written by train.py; eval.py and make_dataset.py write one too. Raises MachineError."""
+    try:
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        is_training_run = isinstance(run["attempts"], list) and isinstance(run["plan"]["tasks_hash"], str)
+    except (ValueError, KeyError, TypeError):
+        is_training_run = False
+    if not is_training_run:
+        raise MachineError(
+            f"{folder} is no folder of a training run (its run.json has no attempts or no plan.tasks_hash): choose another --output_dir"
+        )
 
 
 def checkpoint_to_resume(folder: Path, asked: str | None) -> str | None:
@@ -113,7 +125,8 @@ def checkpoint_to_resume(folder: Path, asked: str | None) -> str | None:
         if not Path(asked).is_dir():
             raise MachineError(f"--resume_from_checkpoint {asked}: no such folder; expected a checkpoint-N folder, or last")
         return asked
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    numbered = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-[0-9]+", path.name)]
+    found = sorted(numbered, key=lambda path: int(path.name.rpartition("-")[2]))
     whole = [path for path in found if (path / "trainer_state.json").is_file()]  # written last: a torn one lacks it
     return str(whole[-1]) if whole else None
 
@@ -224,7 +237,16 @@ def check_vllm() -> Check:
     return Check("vLLM", found, True)
 
 
+def unknown_without(name: str, error: ImportError) -> Check:
+    """A check that needs a package of this project which is not there."""
+    return Check(name, f"unknown: {error}", False, True, "pip install -r requirements.txt")
+
+
 def check_toolchain(cargo_path: str) -> Check:
+    try:
+        from rust_tool import ToolchainError, find_toolchain
+    except ImportError as error:  # this report is also for a Python without the packages
+        return unknown_without("Rust", error)
     try:
         toolchain = find_toolchain(cargo_path)
     except ToolchainError as error:
@@ -234,6 +256,11 @@ def check_toolchain(cargo_path: str) -> Check:
 
 def check_judge(cargo_path: str) -> Check:
     """Sandbox axes really in force, and a known good program graded."""
+    try:
+        from rust_tool import Judge, ToolchainError
+        from sandbox import SandboxUnavailable
+    except ImportError as error:
+        return unknown_without("sandbox", error)
     try:
         with Judge(workers=1, cargo_path=cargo_path) as judge:
             sandbox = judge.describe()["sandbox"]

@@ -20,13 +20,16 @@ import json
 import os
 import sys
 import threading
+import types
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Union, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import tasks
+from share import without_token
 
 API_KEY_VARIABLE = "OPENAI_API_KEY"
 VLLM_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the ranks that vLLM reserves room for
@@ -61,6 +64,25 @@ class Completion:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def _require_in_range(arguments: Any, checks: dict[str, tuple[bool, str]]) -> None:
+    """`checks`: field -> (whether its value will do, what is expected). Raises GenerationError for the first that will not."""
+    for name, (is_valid, expected) in checks.items():
+        if not is_valid:
+            raise GenerationError(f"--{name} {getattr(arguments, name)}: expected a value {expected}")
+
+
+def has_login(address: str | None) -> bool:
+    """Whether a URL names a user or a password, which would be written down with it."""
+    if not address:
+        return False
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        _ = parts.port  # ValueError for http://me:pass/word@host, whose port is "pass"
+    except ValueError:
+        return "@" in address
+    return "@" in parts.netloc
+
+
 @dataclass
 class SamplingArguments:
     """How completions are sampled: every field reaches every backend. Raises GenerationError for a value out of range."""
@@ -86,9 +108,7 @@ class SamplingArguments:
             "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
             "num_samples": (self.num_samples >= 1, "at least 1"),
         }
-        for name, (is_valid, expected) in checks.items():
-            if not is_valid:
-                raise GenerationError(f"--{name} {getattr(self, name)}: expected a value {expected}")
+        _require_in_range(self, checks)
 
 
 @dataclass
@@ -125,6 +145,21 @@ class BackendArguments:
         },
     )
 
+    def __post_init__(self):
+        checks = {
+            "batch_size": (self.batch_size >= 1, "at least 1"),
+            "gpu_memory_utilization": (0 < self.gpu_memory_utilization <= 1, "above 0 and at most 1"),
+            "api_concurrency": (self.api_concurrency >= 1, "at least 1"),
+            "api_timeout_s": (self.api_timeout_s > 0, "above 0"),
+            "api_max_retries": (self.api_max_retries >= 0, "at least 0"),
+        }
+        _require_in_range(self, checks)
+        if has_login(self.api_base):
+            raise GenerationError(
+                "--api_base: a user name or password in the address would be written down with it: leave it out; the key is read "
+                f"from {API_KEY_VARIABLE}"
+            )
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Before anything is loaded
@@ -153,7 +188,8 @@ def choose_backend(args: BackendArguments) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    """What went wrong in one line, without the tokens of this environment (a server may echo the key it refuses)."""
+    return (without_token(str(error)).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def load_tokenizer(model: str, revision: str | None = None) -> Any:
@@ -187,12 +223,38 @@ def load_config(model: str) -> Any:
         raise GenerationError(f"cannot load the model {model}: {_first_line(error)}") from error
 
 
-def tokenize(tokenizer: Any, conversations: Sequence[Conversation]) -> list[list[int]]:
-    """Token ids of each conversation as the model sees it, the opening of its answer included."""
-    return [
-        tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
-        for messages in conversations
-    ]
+def require_unicode(conversations: Sequence[Conversation], names: Sequence[str] | None = None) -> None:
+    """Raises GenerationError naming the first conversation whose text cannot be encoded. `names` as for `render`."""
+    for number, messages in enumerate(conversations):
+        try:
+            "".join(turn["content"] for turn in messages).encode()
+        except UnicodeEncodeError as error:
+            name = names[number] if names else f"{messages[-1]['content'][:60]!a}"
+            half = f"{error.object[error.start]!a}"
+            raise GenerationError(f"the prompt of {name} holds half of a surrogate pair, {half}: repair it or leave it out") from error
+
+
+def render(tokenizer: Any, conversations: Sequence[Conversation], names: Sequence[str] | None = None) -> list[str]:
+    """Text of each conversation as the model sees it, the opening of its answer included.
+
+    `names` are what a message calls each conversation (default: the beginning of its last turn).
+    Raises GenerationError for a chat template without a system role, and for text that is not Unicode.
+    """
+    from jinja2 import TemplateError
+
+    require_unicode(conversations, names)
+    try:
+        return [tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False) for messages in conversations]
+    except TemplateError as error:
+        raise GenerationError(
+            f"the chat template of {tokenizer.name_or_path} refuses the conversation ({_first_line(error)}): for a model without a "
+            "system role pass --system_prompt none"
+        ) from error
+
+
+def tokenize(tokenizer: Any, conversations: Sequence[Conversation], names: Sequence[str] | None = None) -> list[list[int]]:
+    """Token ids of each conversation as the model sees it. `names` and errors as for `render`."""
+    return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in render(tokenizer, conversations, names)]
 
 
 def check_prompts_fit(model: str, conversations: Sequence[Conversation], names: Sequence[str], max_new_tokens: int) -> int:
@@ -200,7 +262,7 @@ def check_prompts_fit(model: str, conversations: Sequence[Conversation], names: 
 
     `names` are what the message calls each conversation.
     """
-    lengths = [len(ids) for ids in tokenize(load_tokenizer(model), conversations)]
+    lengths = [len(ids) for ids in tokenize(load_tokenizer(model), conversations, names)]
     longest = max(range(len(lengths)), key=lengths.__getitem__)
     limit = getattr(load_config(model), "max_position_embeddings", None)
     if limit and lengths[longest] + max_new_tokens > limit:
@@ -212,7 +274,7 @@ def check_prompts_fit(model: str, conversations: Sequence[Conversation], names: 
 
 
 def resolve_adapter(adapter: str) -> Path:
-    """Local folder of an adapter given as folder or hub id. Raises GenerationError."""
+    """Local folder of an adapter given as its folder, the run folder around it, or hub id. Raises GenerationError."""
     folder = Path(adapter)
     if not folder.is_dir():
         if adapter.startswith((".", "/", "~")) or adapter.count("/") != 1:
@@ -223,6 +285,8 @@ def resolve_adapter(adapter: str) -> Path:
             folder = Path(snapshot_download(adapter))
         except (OSError, ValueError) as error:
             raise GenerationError(f"--adapter {adapter}: neither a folder nor on the hub ({_first_line(error)})") from error
+    if not (folder / "adapter_config.json").is_file() and (folder / "adapter" / "adapter_config.json").is_file():
+        folder = folder / "adapter"
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / name).is_file():
             raise GenerationError(f"--adapter {adapter}: no {name} in it; expected a PEFT adapter saved by train.py")
@@ -628,6 +692,7 @@ class ApiGenerator:
                 pass  # it lives; not every endpoint lists its models
 
     def _request(self, conversation: Conversation, sampling: SamplingArguments, seed: int) -> dict:
+        require_unicode([conversation])
         request = dict(
             model=self.model,
             messages=conversation,
@@ -821,11 +886,34 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
     return graded
 
 
-def parse_dataclasses(classes: Sequence[type], argv: Sequence[str] | None, doc: str) -> tuple:
-    """Command line and --config file -> one object of each class. `doc`: the script's docstring. Raises GenerationError."""
+def _is_list(hint: Any) -> bool:
+    """Whether a type is `list[...]` or `list[...] | None`."""
+    if get_origin(hint) in (Union, types.UnionType):
+        kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+        return len(kinds) == 1 and _is_list(kinds[0])
+    return get_origin(hint) is list
+
+
+def make_parser(classes: Sequence[type], **options: Any) -> Any:
+    """TrlParser of these dataclasses that takes one value of a config file, where a list is due, for a list of it."""
     from trl import TrlParser
 
-    parser = TrlParser(classes, allow_abbrev=False, description=doc.split("\n\n")[0])
+    lists = {name for one in classes for name, hint in get_type_hints(one).items() if _is_list(hint)}
+
+    class ListParser(TrlParser):
+        def set_defaults_with_config(self, **config):  # before the dataclasses are made, which may look at their lists
+            for name in lists & config.keys():
+                if config[name] is not None and not isinstance(config[name], list):
+                    config[name] = [config[name]]
+            return super().set_defaults_with_config(**config)
+
+    # allow_abbrev: argparse would otherwise take --max_min for --max_minutes without a word
+    return ListParser(classes, allow_abbrev=False, **options)
+
+
+def parse_dataclasses(classes: Sequence[type], argv: Sequence[str] | None, doc: str) -> tuple:
+    """Command line and --config file -> one object of each class. `doc`: the script's docstring. Raises GenerationError."""
+    parser = make_parser(classes, description=doc.split("\n\n")[0])
     try:
         return parser.parse_args_and_config(argv)
     except (ValueError, OSError) as error:
@@ -834,11 +922,7 @@ def parse_dataclasses(classes: Sequence[type], argv: Sequence[str] | None, doc: 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line: exit status 0 when the program builds and its tests pass, 1 when not, 2 for a wrong call."""
-    from trl import TrlParser
-
-    parser = TrlParser(
-        (TryArguments, BackendArguments, SamplingArguments), allow_abbrev=False, description=__doc__.split("\n\n")[0]
-    )
+    parser = make_parser((TryArguments, BackendArguments, SamplingArguments), description=__doc__.split("\n\n")[0])
     parser.add_argument("prompt", help="What to ask for.")
     try:
         args, backend, sampling, rest = parser.parse_args_and_config(argv)

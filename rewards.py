@@ -13,6 +13,7 @@ import importlib.util
 import json
 import math
 import numbers
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -304,14 +305,27 @@ def parse_reward_spec(spec: str) -> tuple[str, float]:
     return name.strip(), value
 
 
+def _import_failure(file: str, error: Exception) -> str:
+    """`FILE, line N: Error: message` about a file that could not be imported, in one line."""
+    if isinstance(error, SyntaxError):
+        where, line, what = error.filename or file, error.lineno, error.msg
+    else:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == Path(file).absolute()]
+        where, line, what = file, frames[-1].lineno if frames else None, str(error)
+    return f"{where}{f', line {line}' if line else ''}: {type(error).__name__}: {' '.join(what.split())}"
+
+
 def load_reward_function(name: str) -> Callable:
-    """`FILE.py:FUNCTION` -> the function. Raises RewardError when either is missing."""
+    """`FILE.py:FUNCTION` -> the function. Raises RewardError when either is missing, or the file cannot be imported."""
     file, _, function_name = name.rpartition(":")
     if not Path(file).is_file():
         raise RewardError(f"reward {name}: no file {file}")
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # somebody else's code: whatever it raises, say where
+        raise RewardError(f"reward {name}: {_import_failure(file, error)}") from error
     function = getattr(module, function_name, None)
     if not callable(function):
         raise RewardError(f"reward {name}: {file} defines no function {function_name}")

@@ -36,14 +36,23 @@ PUSH_TIMEOUT_S = 900.0  # a push that takes longer is killed: the next one has t
 MARGIN_S = 30.0  # after which a push kills itself, should the run that started it be gone
 FINAL_WAIT_S = 60.0  # how long the end of a run waits for what is still to be pushed
 SHARED = ("trace*.jsonl", "trace*.jsonl.gz", "metrics.jsonl", "run.json")
-DRAWN = ("rewards.png", "details.png")
 OXEN_HOST = "hub.oxen.ai"
 TOKENS = {"hf": "HF_TOKEN", "oxen": "OXEN_API_KEY"}
+SECRETS = (*TOKENS.values(), "OPENAI_API_KEY")  # variables of the environment whose values are said and written nowhere
+LONG_SECRET = 8  # characters; a shorter key ("none", for a server that wants none) is hidden only where it is a word of its own
 PACKAGES = {"hf": ("huggingface_hub", "huggingface_hub"), "oxen": ("oxen", "oxenai")}  # module, what pip calls it
 
 
 class ShareError(ValueError):
     """The run cannot be shared as asked; the message is one sentence for the user."""
+
+
+def without_token(text: str) -> str:
+    """A message of a client library or a server with *** for the tokens of this environment, should it hold one."""
+    for value in filter(None, map(os.environ.get, SECRETS)):
+        is_long = len(value) >= LONG_SECRET
+        text = re.sub(re.escape(value) if is_long else rf"(?<!\w){re.escape(value)}(?!\w)", "***", text)
+    return text
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -308,13 +317,6 @@ def make_callback(sharer: Sharer):
 # ---------------------------------------------------------------------------------------------------------------------
 # By hand
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-def without_token(text: str) -> str:
-    """A message of a client library without the tokens of this environment, should it hold one."""
-    for variable in TOKENS.values():
-        text = text.replace(os.environ.get(variable) or "\0", "***")
-    return text
 
 
 def main(argv: list[str] | None = None) -> int:

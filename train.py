@@ -12,10 +12,12 @@ Not guaranteed: bit-equal repeats on a GPU (sampling and CUDA kernels are not de
 
 import contextlib
 import difflib
+import hashlib
 import json
 import logging
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -25,7 +27,7 @@ from pathlib import Path
 import doctor
 import rust_code
 import share
-from generate import GenerationError, load_tokenizer
+from generate import GenerationError, has_login, load_tokenizer, make_parser, render
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics
 from rust_tool import Judge, ToolchainError
 from sandbox import SandboxUnavailable
@@ -44,6 +46,8 @@ from traces import ROTATE_BYTES, TraceWriter
 HERE = Path(__file__).resolve().parent
 DEFAULT_CONFIG = HERE / "configs" / "qwen2.5-coder-1.5b-qlora.yaml"
 MIN_TRACED_FOR_INFRA_STOP = 64  # graded completions before the infra share can stop a run
+SECRET_KEY = re.compile(r"(^|[_-])(token|(api|access|secret|private)?[_-]?key|secret|password|passwd|credentials?|authorization)$", re.I)
+TOKENIZER_TOKENS = re.compile(r"(bos|eos|pad|unk|sep|cls|mask|image|audio|video)_token", re.I)  # settings like any other
 SMELL_STEPS = 5  # a warning is about the mean of so many steps, not about one noisy batch
 SMELL_CHANGE = 0.05  # own tests up and hidden tests down by this much between two such windows: the tests are being gamed
 SMELL_LIMITS = {  # metric -> (largest share that is ordinary, what it means when it is more)
@@ -143,15 +147,14 @@ class UserError(Exception):
 def parse_arguments(argv: list[str]) -> tuple:
     """-> (ScriptArguments, GRPOConfig, ModelConfig). Raises UserError for what TRL or YAML would refuse with a traceback."""
     import yaml
-    from trl import GRPOConfig, ModelConfig, TrlParser
+    from trl import GRPOConfig, ModelConfig
 
     if argv and argv[-1] == "--config":
         raise UserError("--config needs a file name")
     argv = [part for arg in argv for part in (arg.split("=", 1) if arg.startswith("--config=") else [arg])]
     if "--config" not in argv and "-h" not in argv and "--help" not in argv:
         argv = ["--config", str(DEFAULT_CONFIG), *argv]
-    # allow_abbrev: argparse would otherwise take --max_min for --max_minutes without a word
-    parser = TrlParser((ScriptArguments, GRPOConfig, ModelConfig), allow_abbrev=False)
+    parser = make_parser((ScriptArguments, GRPOConfig, ModelConfig))
     try:
         *parsed, unknown_keys, unknown_flags = parser.parse_args_and_config(
             argv, return_remaining_strings=True, separate_remaining_strings=True
@@ -174,9 +177,37 @@ def parse_arguments(argv: list[str]) -> tuple:
         where = "in the config file" if names[0] in unknown_keys else "on the command line"
         hint = f"; did you mean {close[0].lstrip('-')}?" if close else ""
         raise UserError(f"unknown setting {where}: {names[0].lstrip('-')}{hint}")
-    if parsed[1].hub_token:
-        raise UserError("tokens are not taken from flags or configs, which are written down: set HF_TOKEN in the environment")
+    require_no_secret(parsed[1], resolved_config(*parsed))
     return tuple(parsed)
+
+
+def secret_key(settings: object) -> str | None:
+    """First key inside nested settings whose name says that its text is a token, a key or a password, or None."""
+    if isinstance(settings, list):
+        settings = dict(enumerate(settings))
+    if not isinstance(settings, dict):
+        return None
+    for key, value in settings.items():
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(key))  # accessToken -> access_Token
+        if isinstance(value, str) and value and SECRET_KEY.search(name) and not TOKENIZER_TOKENS.fullmatch(name):
+            return str(key)
+        inner = secret_key(value)
+        if inner:
+            return inner
+    return None
+
+
+def require_no_secret(args, config: dict) -> None:
+    """The resolved config, which run.json gets, holds no token. Raises UserError naming the setting, never its value."""
+    instead = "which are written down: set HF_TOKEN in the environment"
+    if args.hub_token:
+        raise UserError(f"tokens are not taken from flags or configs, {instead}")
+    for field_name, value in (item for group in config.values() for item in group.items()):
+        key = secret_key(value)
+        if key:
+            raise UserError(f"{field_name} holds {key!r}: tokens and passwords are not taken from flags or configs, {instead}")
+    if has_login(args.vllm_server_base_url):
+        raise UserError("vllm_server_base_url holds a user name or password, and would be written down with it: leave it out")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -184,10 +215,9 @@ def parse_arguments(argv: list[str]) -> tuple:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def prompt_lengths(messages: list[list[dict]], tokenizer) -> list[int]:
-    """Tokens of each rendered conversation, the assistant's opening included."""
-    texts = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+def prompt_lengths(messages: list[list[dict]], tokenizer, names: list[str] | None = None) -> list[int]:
+    """Tokens of each rendered conversation, the assistant's opening included. `names` and errors as for generate.render."""
+    return [len(ids) for ids in tokenizer(render(tokenizer, messages, names), add_special_tokens=False)["input_ids"]]
 
 
 def check_hidden_tests(tasks: list[dict]) -> None:
@@ -205,19 +235,18 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
 
     A row has TRL's conversational `prompt`, and for the judge `task_id`, `user_prompt`, `tests`, `entry_point`, and
     `other_columns` (JSON text: rows of one dataset must agree on their types).
-    Raises UserError or TaskError.
+    Raises UserError, TaskError or GenerationError.
     """
     columns = {"prompt": script.prompt_column, "tests": script.tests_column, "task_id": script.task_id_column}
-    specs = [script.tasks] if isinstance(script.tasks, str) else script.tasks  # a YAML file may name one set without a list
     tasks, sets = load_task_sets(
-        specs, seed=seed, filters=script.task_filter, columns=columns, split=script.tasks_split, task_ids=script.task_ids,
+        script.tasks, seed=seed, filters=script.task_filter, columns=columns, split=script.tasks_split, task_ids=script.task_ids,
         limit=script.max_tasks, bad_rows=script.bad_rows,
     )  # fmt: skip
     n_heldout = require_no_leak(tasks, script.heldout)
     check_hidden_tests(tasks)
     system_prompt = read_system_prompt(script.system_prompt)
     messages = [build_messages(task["prompt"], system_prompt) for task in tasks]
-    lengths = prompt_lengths(messages, tokenizer)
+    lengths = prompt_lengths(messages, tokenizer, [f"task {task['task_id']!r}" for task in tasks])
     too_long = [task["task_id"] for task, length in zip(tasks, lengths, strict=True) if length > script.max_prompt_length]
     if too_long and not script.drop_long_prompts:
         raise UserError(
@@ -242,6 +271,7 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
         "tasks": len(rows),
         "tasks_left_out": len(tasks) - len(rows),
         "tasks_hash": tasks_hash([tasks[i] for i in kept]),
+        "system_prompt_hash": hashlib.sha256(system_prompt.encode()).hexdigest(),
         "tasks_seed": seed,
         "task_sets": sets,
         "heldout_prompts": n_heldout,
@@ -286,13 +316,18 @@ def batch_facts(args, n_tasks: int) -> dict:
     }
 
 
-def require_same_run(output_dir: Path, tasks_hash_now: str, script: ScriptArguments, model_args) -> None:
-    """A resumed run trains the same model on the same tasks for the same rewards. Raises UserError naming what differs."""
+def require_same_run(output_dir: Path, facts: dict, script: ScriptArguments, model_args) -> None:
+    """A resumed run trains the same model on the same prompts for the same rewards. Raises UserError naming what differs.
+
+    `facts`: those of training_rows, for the run as asked for now.
+    """
     had = json.loads((output_dir / "run.json").read_text(encoding="utf-8"))
     model_keys = ("model_name_or_path", "use_peft", "lora_r", "lora_alpha", "load_in_4bit")
     before = {"tasks": had["plan"]["tasks_hash"], "rewards": had["config"]["script"]["rewards"]}
     before |= {key: had["config"]["model"][key] for key in model_keys}
-    now = {"tasks": tasks_hash_now, "rewards": script.rewards} | {key: getattr(model_args, key) for key in model_keys}
+    now = {"tasks": facts["tasks_hash"], "rewards": script.rewards} | {key: getattr(model_args, key) for key in model_keys}
+    if "system_prompt_hash" in had["plan"]:  # a run from before it was noted is taken at its word
+        before["system_prompt"], now["system_prompt"] = had["plan"]["system_prompt_hash"], facts["system_prompt_hash"]
     changed = [f"{key} ({before[key]} before, {now[key]} now)" for key in now if before[key] != now[key]]
     if changed:
         raise UserError(f"cannot go on with {output_dir}: it was another run: {'; '.join(changed)}")
@@ -312,7 +347,7 @@ def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     rows, task_facts = training_rows(script, tokenizer, args.seed)
     batch = batch_facts(args, len(rows))
     if resuming:
-        require_same_run(Path(args.output_dir), task_facts["tasks_hash"], script, model_args)
+        require_same_run(Path(args.output_dir), task_facts, script, model_args)
     workers = script.judge_workers or max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     RewardSet(None, script.rewards)  # a misspelt reward stops before a judge is started
     if script.share_to:

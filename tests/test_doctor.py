@@ -13,6 +13,7 @@ import pytest
 from conftest import FakeJudge
 
 import doctor
+import rust_tool
 from doctor import Check, MachineError
 
 
@@ -136,6 +137,11 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
         doctor.require_free_disk(tmp_path / "new", 0.0)
 
 
+TRAINING_RUN = {"attempts": [{}], "plan": {"tasks_hash": "0" * 64}}
+EVAL_RUN = {"protocol": {}, "run": {}, "rows": []}
+DATASET_RUN = {"attempts": [{}], "plan": {"settings": {}}}
+
+
 @pytest.mark.parametrize(
     ("files", "resuming", "message"),
     [
@@ -144,6 +150,7 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
         (["run.json"], True, None),
         (["run.json"], False, None),  # it died before its first step: nothing to lose
         (["run.json", "trace.jsonl"], False, "already holds a run: choose another --output_dir"),
+        (["run.json", "trace.part0001.jsonl.gz"], False, "already holds a run: choose another --output_dir"),
         (["run.json", "checkpoint-5"], False, "already holds a run: choose another --output_dir"),
         (["notes.txt"], False, "is not empty and holds no run: choose another --output_dir"),
         (None, True, "nothing to resume"),
@@ -156,12 +163,22 @@ def test_run_folder(tmp_path, monkeypatch, files, resuming, message):
     if files is not None:
         folder.mkdir()
         for name in files:
-            (folder / name).write_text("{}")
+            (folder / name).write_text(json.dumps(TRAINING_RUN))
     if message is None:
         doctor.require_run_folder(folder, resuming=resuming)
     else:
         with pytest.raises(MachineError, match=message):
             doctor.require_run_folder(folder, resuming=resuming)
+
+
+@pytest.mark.parametrize("resuming", [False, True])
+@pytest.mark.parametrize("content", [json.dumps(EVAL_RUN), json.dumps(DATASET_RUN), "[]", "no json", '{"attempts": [], "plan": null}'])
+def test_folder_of_another_program_is_refused(tmp_path, monkeypatch, content, resuming):
+    monkeypatch.delenv("RANK", raising=False)
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(MachineError, match="is no folder of a training run .*: choose another --output_dir") as error:
+        doctor.require_run_folder(tmp_path, resuming=resuming)
+    one_sentence(error)
 
 
 def test_run_folder_that_is_a_file_is_refused(tmp_path, monkeypatch):
@@ -186,6 +203,7 @@ def checkpoints(folder, *names, torn=()):
         (["checkpoint-9", "checkpoint-10", "checkpoint-2"], [], "checkpoint-10"),
         (["checkpoint-9", "checkpoint-10"], ["checkpoint-10"], "checkpoint-9"),
         (["checkpoint-10"], ["checkpoint-10"], None),
+        (["checkpoint-9", "checkpoint-10-backup", "checkpoint-best", "checkpoint-"], [], "checkpoint-9"),
     ],
 )
 def test_last_checkpoint_is_the_newest_whole_one(tmp_path, names, torn, found):
@@ -285,6 +303,16 @@ def test_missing_cargo_fails_the_report_and_says_what_to_do(monkeypatch, capsys)
     assert "no-such-cargo not found: install Rust from https://rustup.rs" in said
 
 
+def test_python_without_any_package_gets_a_whole_report(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-S", doctor.__file__]  # -S: no site-packages
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "missing: torch, " in done.stdout and "pip install -r requirements.txt" in done.stdout
+    assert "FAIL      Rust  unknown: No module named 'tree_sitter'" in done.stdout
+    assert done.stdout.splitlines()[-1] == "The CPU path does not work yet: see FAIL above."
+
+
 def test_missing_package_fails_the_report(monkeypatch):
     real = doctor.package_version
     monkeypatch.setattr(doctor, "package_version", lambda name: None if name == "peft" else real(name))
@@ -301,7 +329,7 @@ def test_python_outside_the_range_fails_the_report(monkeypatch, version, is_ok):
 
 
 def test_leaking_sandbox_fails_the_report(monkeypatch):
-    monkeypatch.setattr(doctor, "Judge", lambda **options: FakeJudge())  # its report says files: none
+    monkeypatch.setattr(rust_tool, "Judge", lambda **options: FakeJudge())  # its report says files: none
     check = doctor.check_judge("cargo")
     assert (check.is_ok, check.is_needed) == (False, True)
     assert "files: none" in check.found

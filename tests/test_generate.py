@@ -191,6 +191,13 @@ def test_what_is_no_adapter_is_refused(tiny_model, adapter, message):
         generate.resolve_adapter(adapter.format(model=tiny_model))
 
 
+def test_a_run_folder_stands_for_the_adapter_in_it(tmp_path, adapters):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "adapter").symlink_to(adapters[0])
+    assert generate.resolve_adapter(str(tmp_path / "run")) == tmp_path / "run" / "adapter"
+    assert generate.resolve_adapter(str(adapters[0])) == adapters[0]
+
+
 def test_an_adapter_given_as_model_says_how_to_call(tiny_model, adapters):
     with pytest.raises(GenerationError, match=f"--model {tiny_model} --adapter {adapters[0]}"):
         generate.load_tokenizer(str(adapters[0]))
@@ -218,6 +225,87 @@ def test_a_prompt_that_does_not_fit_is_named(tiny_model):
 def test_sampling_out_of_range_is_refused(wrong):
     with pytest.raises(GenerationError, match=f"--{next(iter(wrong))}.*expected"):
         SamplingArguments(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"batch_size": 0}, {"gpu_memory_utilization": 0.0}, {"gpu_memory_utilization": 1.5}, {"api_concurrency": 0},
+        {"api_timeout_s": 0.0}, {"api_timeout_s": -1.0}, {"api_max_retries": -1},
+    ],
+)  # fmt: skip
+def test_backend_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(GenerationError, match=f"--{next(iter(wrong))} .*expected"):
+        BackendArguments(**wrong)
+
+
+@pytest.mark.parametrize(
+    "base", ["http://me:hunter2@host/v1", "https://hunter2@host:8000/v1", "me:hunter2@host/v1", "http://u:hunter2/x@host/v1"]
+)
+def test_a_password_in_the_address_is_refused_and_not_repeated(base):
+    with pytest.raises(GenerationError, match="--api_base: .*OPENAI_API_KEY") as error:
+        BackendArguments(api_base=base)
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize("base", ["http://localhost:8000/v1", "https://host/v1/@someone", "host:80/v1", None])
+def test_an_ordinary_address_is_taken(base):
+    assert BackendArguments(api_base=base).api_base == base
+
+
+NO_SYSTEM_ROLE = (
+    "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{{ m['content'] }}{% endfor %}"
+)
+
+
+def test_a_template_without_a_system_role_says_what_to_pass(tiny_model):
+    tokenizer = generate.load_tokenizer(str(tiny_model))
+    tokenizer.chat_template = NO_SYSTEM_ROLE
+    assert generate.tokenize(tokenizer, CONVERSATIONS[:1])
+    with pytest.raises(GenerationError, match=r"\(System role not supported\): .*--system_prompt none"):
+        generate.tokenize(tokenizer, [build_messages("Add.", "Be careful.")])
+
+
+def test_a_prompt_that_is_not_unicode_is_named(tiny_model):
+    conversations = [*CONVERSATIONS[:1], build_messages("Add \ud83d.", "")]
+    tokenizer = generate.load_tokenizer(str(tiny_model))
+    with pytest.raises(GenerationError, match=r"the prompt of 'Add \\ud83d\.' holds half of a surrogate pair, '\\ud83d'"):
+        generate.tokenize(tokenizer, conversations)
+    with pytest.raises(GenerationError, match="the prompt of task b holds half"):
+        generate.check_prompts_fit(str(tiny_model), conversations, ["task a", "task b"], 10)
+
+
+@dataclass
+class ListArguments:
+    """Lists of every kind that a script has."""
+
+    k: list[int] = field(default_factory=list)
+    compare: list[str] = field(default_factory=lambda: ["a", "b"])
+    maybe: list[str] | None = None
+    text: str = "x"
+
+    def __post_init__(self):
+        assert all(isinstance(value, list) for value in (self.k, self.compare)), "what a dataclass checks is a list already"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("k: 1\ncompare: FILE\nmaybe: z\ntext: t\n", ListArguments([1], ["FILE"], ["z"], "t")),
+        ("k: [1, 2]\ncompare: []\nmaybe:\n", ListArguments([1, 2], [])),
+        ("text: t\n", ListArguments(text="t")),
+    ],
+)
+def test_one_value_in_a_config_file_is_a_list_of_one(tmp_path, text, expected):
+    (tmp_path / "c.yaml").write_text(text)
+    assert generate.parse_dataclasses((ListArguments,), ["--config", str(tmp_path / "c.yaml")], "doc") == (expected,)
+
+
+def test_a_flag_beats_one_value_in_a_config_file(tmp_path):
+    (tmp_path / "c.yaml").write_text("k: 1\n")
+    (parsed,) = generate.parse_dataclasses((ListArguments,), ["--config", str(tmp_path / "c.yaml"), "--k", "3", "4"], "doc")
+    assert parsed.k == [3, 4]
 
 
 def test_weights_hash_follows_the_weights(tmp_path, tiny_model):
@@ -535,6 +623,26 @@ def test_a_refused_key_is_not_shown(api_key):
         pytest.raises(GenerationError, match="refuses the key") as caught,
     ):
         api(endpoint)
+    assert "sk-very" not in str(caught.value)
+
+
+def test_an_endpoint_is_not_asked_what_is_not_unicode(api_key):
+    with serve(echo) as endpoint, pytest.raises(GenerationError, match=r"^the prompt of 'Add \\ud83d\.' holds half of a surrogate pair"):
+        by_index(api(endpoint).generate([build_messages("Add \ud83d.", "")], GREEDY))
+    assert not endpoint.requests
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_a_key_that_is_refused_later_and_echoed_is_not_shown(api_key, is_streamed):
+    def plan(request, attempt):
+        return (401, "Incorrect API key provided: sk-very-secret") if "messages" in request else (200, "")
+
+    with serve(plan) as endpoint, pytest.raises(GenerationError, match=r"Incorrect API key provided: \*\*\*") as caught:
+        generator = api(endpoint)
+        if is_streamed:
+            list(generator.stream(CONVERSATIONS[0], GREEDY))
+        else:
+            by_index(generator.generate(CONVERSATIONS[:1], GREEDY))
     assert "sk-very" not in str(caught.value)
 
 

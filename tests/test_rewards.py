@@ -392,6 +392,24 @@ def test_own_reward_that_the_file_does_not_define_is_refused(own_reward):
         RewardSet(FakeJudge(), [f"{spec}=1"])
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("import json\nx = (\n", "line 2: SyntaxError: '(' was never closed"),
+        ("\nimport no_such_module\n", "line 2: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("from json import nothing\n", "line 1: ImportError: cannot import name 'nothing'"),
+        ("def scale():\n    return 1 / 0\nscale()\n", "line 2: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_own_reward_file_that_cannot_be_imported_is_named_with_line_and_error(tmp_path, text, says):
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    with pytest.raises(RewardError) as error:
+        RewardSet(FakeJudge(), [f"{file}:pay=1"])
+    assert str(error.value).startswith(f"reward {file}:pay: {file}, {says}")
+    assert "\n" not in str(error.value)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Rates of a batch
 # ---------------------------------------------------------------------------------------------------------------------

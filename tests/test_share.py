@@ -196,6 +196,16 @@ def test_train_refuses_before_the_model_loads(argv, tmp_path, monkeypatch, capsy
     assert (judges, (tmp_path / "run").exists()) == ([], False)
 
 
+def test_no_token_of_the_environment_is_left_in_a_message(monkeypatch):
+    for variable, value in (("HF_TOKEN", "hf_longSecret"), ("OXEN_API_KEY", "x"), ("OPENAI_API_KEY", "sk-very.secret")):
+        monkeypatch.setenv(variable, value)
+    said = share.without_token("an example: hf_longSecret-and sk-very.secret, key x refused")
+    assert said == "an example: ***-and ***, key *** refused", "a short key is hidden as a word, not inside others"
+    for variable in share.SECRETS:
+        monkeypatch.delenv(variable)
+    assert share.without_token("an example") == "an example"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # One push
 # ---------------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import datetime
 import errno
+import hashlib
 import io
 import json
 import os
@@ -128,6 +129,10 @@ def test_shipped_configs_have_no_unknown_key_and_only_known_rewards(config):
         ([], "max_steps: [1\n", "not YAML"),
         ([], "num_generations: 7\n", "the configuration does not work: .*num_generations"),
         (["--hub_token", SECRET], "", "set HF_TOKEN in the environment"),
+        (["--model_init_kwargs", json.dumps({"token": SECRET})], "", "model_init_kwargs holds 'token': .*set HF_TOKEN"),
+        ([], f"generation_kwargs: {{stop: [{{accessToken: {SECRET}}}]}}\n", "generation_kwargs holds 'accessToken'"),
+        (["--chat_template_kwargs", json.dumps({"API-KEY": SECRET})], "", "chat_template_kwargs holds 'API-KEY'"),
+        (["--vllm_server_base_url", f"http://me:{SECRET}@host"], "", "vllm_server_base_url holds a user name or password"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused_in_one_sentence(tmp_path, flags, yaml_text, message):
@@ -137,6 +142,22 @@ def test_arguments_that_cannot_work_are_refused_in_one_sentence(tmp_path, flags,
         train.parse_arguments(["--config", str(config), *flags])
     assert "\n" not in str(error.value)
     assert SECRET not in str(error.value)
+
+
+def test_settings_about_tokens_of_text_are_no_secrets():
+    kwargs = {"eos_token_id": 3, "pad_token": "<pad>", "token": None, "max_new_tokens": "9", "use_auth_token": True, "keys": "x"}
+    assert train.secret_key(kwargs) is None
+    _, args, _ = train.parse_arguments(["--config", TINY, "--generation_kwargs", json.dumps({"eos_token_id": 3})])
+    assert args.generation_kwargs == {"eos_token_id": 3}
+
+
+def test_one_value_in_a_config_is_a_list_of_one(tmp_path):
+    config = tmp_path / "config.yaml"
+    lists = "tasks: one.jsonl\nrewards: cargo_build_reward=1\nheldout: eval.jsonl\ntask_filter: level=low\n"
+    config.write_text(lists + "use_cpu: true\nbf16: false\n")
+    script, _, _ = train.parse_arguments(["--config", str(config)])
+    found = (script.tasks, script.rewards, script.heldout, script.task_filter)
+    assert found == (["one.jsonl"], ["cargo_build_reward=1"], ["eval.jsonl"], ["level=low"])
 
 
 @pytest.mark.parametrize("flags", [["--config", "nowhere.yaml"], ["--config"]])
@@ -265,8 +286,38 @@ def test_vllm_that_cannot_work_is_refused(refused, monkeypatch, version, message
 def test_output_folder_of_another_run_is_refused(refused, tmp_path, contents, what):
     (tmp_path / "run").mkdir()
     for name in contents:
-        (tmp_path / "run" / name).write_text("{}")
+        (tmp_path / "run" / name).write_text(json.dumps({"attempts": [{}], "plan": {"tasks_hash": "0"}}))
     assert f"{what}: choose another --output_dir" in refused()
+
+
+@pytest.mark.parametrize("flags", [[], ["--resume_from_checkpoint", "last"]])
+@pytest.mark.parametrize("run", [{"protocol": {}, "run": {}, "rows": []}, {"attempts": [{}], "plan": {"settings": {}}}])
+def test_output_folder_of_another_program_is_refused_and_left_alone(refused, tmp_path, run, flags):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps(run))
+    assert "is no folder of a training run" in refused(*flags)
+    assert json.loads((tmp_path / "run" / "run.json").read_text()) == run
+
+
+def test_resuming_with_another_system_prompt_is_refused(argv, fake_judge, tmp_path, monkeypatch, capsys):
+    fake_judge()
+    monkeypatch.setattr(train, "train", lambda *args: SimpleNamespace(stop_reason=None, failed=False))
+    texts = {name: tmp_path / name for name in ("a", "same", "b")}
+    for name, file in texts.items():
+        file.write_text("Answer with Rust." if name == "b" else "Be careful.")
+    folder = tmp_path / "run"
+
+    def resume(name):
+        return train.main(argv(folder, "--system_prompt", texts[name], "--resume_from_checkpoint", "last"))
+
+    assert train.main(argv(folder, "--system_prompt", texts["a"])) == 0
+    assert resume("same") == 0, "the text counts, not the name of its file"
+    assert resume("b") == 2
+    assert re.search(r"cannot go on with .*: it was another run: system_prompt \(\w{64} before, \w{64} now\)", capsys.readouterr().err)
+    run = json.loads((folder / "run.json").read_text())
+    del run["plan"]["system_prompt_hash"]
+    (folder / "run.json").write_text(json.dumps(run))
+    assert resume("b") == 0, "a run from before the hash was noted goes on"
 
 
 def test_resuming_what_never_ran_is_refused(refused):
@@ -307,6 +358,21 @@ def test_model_without_chat_template_is_refused(refused, tiny_coder, tmp_path):
     settings.pop("chat_template", None)
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     assert "has no chat template" in refused("--model_name_or_path", folder)
+
+
+def test_template_without_a_system_role_is_refused(refused, tiny_coder, tmp_path):
+    folder, system_prompt = tmp_path / "gemma", tmp_path / "system.txt"
+    shutil.copytree(tiny_coder, folder)
+    system_prompt.write_text("Be careful.")
+    refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    (folder / "chat_template.jinja").write_text(refusing + "{{ messages[0]['content'] }}")
+    said = refused("--model_name_or_path", folder, "--system_prompt", system_prompt)
+    assert "System role not supported" in said and "--system_prompt none" in said
+
+
+def test_prompt_that_is_not_unicode_is_refused_by_name(refused, tmp_path):
+    file = write_set(tmp_path / "set.jsonl", [f"Add {i}." for i in range(7)] + ["Add \ud83d."])
+    assert "the prompt of task 'set/7' holds half of a surrogate pair" in refused("--tasks", file)
 
 
 def test_missing_system_prompt_is_refused(refused):
@@ -410,8 +476,8 @@ def test_cargo_really_graded_the_run(finished_run):
     assert passed, "the model knows a program that passes"
     for record in passed:
         assert record["tests"] == {"tests::adds": "ok"}
-        # build 1, clippy 1 (that add is unused does not count), tests 2, not empty 1, blocks 0.5 each, 1 assert of 4
-        assert record["reward"] == pytest.approx(6.25)
+        # build 1, clippy 1 (that add is unused does not count), tests 4, not empty 1, blocks 0.5 each, 1 assert of 4 at 0.5
+        assert record["reward"] == pytest.approx(8.125)
     for record in finished_run.trace:
         if record["error_kind"] == "no_code":
             assert (record["reward"], record["program"]) == (0.0, None)
@@ -470,8 +536,9 @@ def test_run_json_holds_config_versions_commit_and_no_token(finished_run):
     run = json.loads((finished_run.folder / "run.json").read_text())
     assert run["config"]["training"]["max_steps"] == 2
     assert run["config"]["model"]["lora_r"] == 4
-    assert run["config"]["script"]["rewards"] == list(rewards.DEFAULT_REWARDS)
+    assert run["config"]["script"]["rewards"] == train.parse_arguments(["--config", TINY])[0].rewards
     assert run["plan"]["tasks"] == 8 and len(run["plan"]["tasks_hash"]) == 64
+    assert run["plan"]["system_prompt_hash"] == hashlib.sha256(b"").hexdigest()
     assert run["plan"]["judge"]["sandbox"]["tier"]
     assert run["plan"]["task_sets"][0]["hash"] == run["plan"]["tasks_hash"] and run["plan"]["heldout_prompts"] == 0
     assert {"python", "torch", "trl", "peft", "commit"} <= set(run["versions"])
