@@ -55,7 +55,7 @@ from generate import (
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text, weighted_sum
 from rust_tool import JUDGE_VERSION, Judge, ToolchainError
 from sandbox import SandboxUnavailable
-from traces import SCHEMA_VERSION, TraceError, TraceWriter, cut_torn_line, iter_trace, load_trace, trace_files
+from traces import SCHEMA_VERSION, TraceError, TraceWriter, cut_torn_line, iter_counted, iter_trace, load_trace, trace_files, why_left_out
 
 CONFIDENCE = 0.95
 BOOTSTRAP_SEED = 20_240_229  # fixed: the same results always print the same interval
@@ -913,16 +913,11 @@ def open_input(args: EvalArguments) -> Input:
     if args.tasks:
         columns = {name: getattr(args, f"{name}_column") for name in ("prompt", "tests", "task_id", "entry_point")}
         tasks = {task["task_id"]: task for task in task_sets.load_tasks(args.tasks, split=args.tasks_split, columns=columns)}
-    is_trace = path.is_dir() or (path.suffix != ".parquet" and _is_traced(next(iter_trace(path), {})))
+    is_trace = path.is_dir() or (path.suffix != ".parquet" and why_left_out(next(iter_trace(path), None)) is None)
     if not is_trace and (is_packed or args.reuse_verdicts):
         what = "--reuse_verdicts needs" if args.reuse_verdicts else "a .jsonl.gz file has to be"
         raise EvalError(f"--completions {path}: {what} the trace of a training run, and its first line is none")
     return Input(path, attempts_began(path) if is_trace else None, tasks)
-
-
-def _is_traced(record: dict) -> bool:
-    """Whether this is a line of a training trace: it belongs to a step and a group, and was paid."""
-    return isinstance(record.get("step"), int) and isinstance(record.get("rewards"), dict) and record.get("group_id") is not None
 
 
 def attempts_began(path: Path) -> dict[int, int]:
@@ -934,23 +929,12 @@ def attempts_began(path: Path) -> dict[int, int]:
     ):
         if count:
             print(f"note: {count} lines of {path} {what} and are left out", file=sys.stderr)
-    began: dict[int, int] = {}
-    for record in filter(_is_readable, iter_trace(path)):
-        attempt = record.get("attempt") or 0
-        began[attempt] = min(record["step"], began.get(attempt, record["step"]))
-    return began
-
-
-def _is_readable(record: dict) -> bool:
-    return _is_traced(record) and record.get("schema_version", SCHEMA_VERSION) == SCHEMA_VERSION
+    return skipped["attempts_began"]
 
 
 def iter_traced(path: Path, began: dict[int, int]) -> Iterator[tuple[str, dict]]:
     """Yield (place, row) of a trace, superseded lines left out; what was traced goes to the column `before`."""
-    for number, record in enumerate(filter(_is_readable, iter_trace(path)), start=1):
-        attempt = record.get("attempt") or 0
-        if any(other > attempt and first <= record["step"] for other, first in began.items()):
-            continue
+    for number, record in enumerate(iter_counted(path, began=began), start=1):
         columns = record["columns"] if isinstance(record.get("columns"), dict) else {}
         before = {name: record.get(name) for name in ("reward", "rewards", *VERDICT_FIELDS)}
         yield f"{path}, graded completion {number}", {"prompt": None} | columns | record | {"before": before}

@@ -20,7 +20,6 @@ Not guaranteed: that a kept task is right. Code and tests agree with each other,
 expected values of the Python tests where the source has some; nobody checked that they did.
 """
 
-import fcntl
 import hashlib
 import json
 import re
@@ -37,7 +36,7 @@ from pathlib import Path
 import doctor
 import rust_code
 import tasks as task_sets
-from eval import EvalError, InfraWatch, Timings, differing, judge_protocol, sampling_protocol
+from eval import EvalError, InfraWatch, Timings, differing, hold_folder, judge_protocol, sampling_protocol
 from generate import (
     BackendArguments,
     Completion,
@@ -236,15 +235,24 @@ def _hash(value: object) -> str:
 
 
 def iter_source(args: DatasetArguments, bad_rows: list[str]) -> Iterator[Source]:
-    """The first `limit` prompts of the source as they stand in it. Raises TaskError."""
+    """The first `limit` prompts of the source as they stand in it; what is wrong with a row is appended to `bad_rows`.
+
+    Raises TaskError.
+    """
     columns = {"prompt": args.prompt_column, "task_id": args.task_id_column}
     rows = task_sets.iter_tasks(args.tasks, split=args.tasks_split, columns=columns, bad_rows=bad_rows)
-    for count, row in enumerate(rows, start=1):
+    count = 0
+    for row in rows:
         exercise = row["prompt"] if args.prompt_column else next((row[c] for c in ("text", "question") if row.get(c)), row["prompt"])
         column = args.python_tests_column or next((c for c in ("test_list", "test_cases") if c in row), None)
         if args.python_tests_column and args.python_tests_column not in row:
             raise DatasetError(f"{args.tasks}: no column {args.python_tests_column}; found {', '.join(row)}")
-        tests = task_sets.as_test_list(row[column]) if column else None
+        try:
+            tests = task_sets.as_test_list(row[column]) if column else None
+        except TaskError as error:
+            bad_rows.append(f"{args.tasks}, task {row['task_id']!r}, column {column}: {error}")
+            continue
+        count += 1
         yield Source(row["task_id"], exercise.strip(), tuple(tests or ()), str(row["source"]))
         if count == args.limit:
             return
@@ -589,31 +597,29 @@ def make_settings(args: DatasetArguments, sampling: SamplingArguments, backend: 
     }
 
 
+def _require_settings(path: Path, settings: dict) -> None:
+    """A run.json of this program with the same settings. Raises DatasetError."""
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))["plan"]["settings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path} is not a run.json of this program ({error!r}): choose another --output_dir") from error
+    found = differing(saved, settings)
+    if found:
+        raise DatasetError(
+            f"{path.parent} was written under other settings ({'; '.join(found[:4])}): use those, or another --output_dir. "
+            "Nothing was changed."
+        )
+
+
 @contextmanager
 def open_folder(folder: Path, settings: dict, config: dict) -> Iterator[dict[str, Stage]]:
-    """The stages of an output folder, locked while open. Raises DatasetError, with nothing written, for a folder that is not ours."""
+    """The stages of an output folder, locked while open. Raises DatasetError, EvalError; then nothing is written."""
     path = folder / "run.json"
-    if folder.exists() and not folder.is_dir():
-        raise DatasetError(f"--output_dir {folder} is a file: choose another one")
-    if folder.is_dir() and not path.is_file() and any(entry.name not in (".lock", "run.tmp") for entry in folder.iterdir()):
-        raise DatasetError(f"--output_dir {folder} holds files but no run.json of this program: choose another one")
-    if path.is_file():
-        try:
-            saved = json.loads(path.read_text(encoding="utf-8"))["plan"]["settings"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DatasetError(f"{path} is not a run.json of this program ({error!r}): choose another --output_dir") from error
-        found = differing(saved, settings)
-        if found:
-            raise DatasetError(
-                f"{folder} was written under other settings ({'; '.join(found[:4])}): use those, or another --output_dir. "
-                "Nothing was changed."
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock, ExitStack() as opened:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DatasetError(f"{folder} is in use by another process: wait for it, or choose another --output_dir") from error
+    with hold_folder(folder), ExitStack() as opened:
+        if not path.is_file() and any(entry.name != "run.tmp" for entry in folder.iterdir()):
+            raise DatasetError(f"--output_dir {folder} holds files but no run.json of this program: choose another one")
+        if path.is_file():
+            _require_settings(path, settings)
         doctor.write_run_file(folder, config, {"settings": settings})
         stages = {}
         for name in STAGES:
@@ -916,7 +922,8 @@ def split_sizes(n_rows: int, wanted: Sequence[int]) -> list[int]:
 def make_splits(rows: Sequence[Row], wanted: Sequence[int], seed: int, max_overlap: float, counts: Counter) -> dict[str, list[Row]]:
     """Split by a hash of seed and task id, so that a row's place does not depend on the others.
 
-    A row that overlaps with any other goes to train only: no val or test task has a twin in another split.
+    A row that overlaps with any other goes to train only: no val or test task has a twin in another split. What val and test
+    cannot take goes to train, as far as `wanted` has room there.
     """
     order = sorted(rows, key=lambda row: _hash([seed, row.task["task_id"]]))
     sizes = split_sizes(len(order), wanted)
@@ -929,8 +936,9 @@ def make_splits(rows: Sequence[Row], wanted: Sequence[int], seed: int, max_overl
         if all(other == position for other, _ in index.matches(row.description, max_overlap)):
             alone.append(position)
     if len(alone) < held_out:
-        sizes = [sizes[0], *(len(alone) * size // held_out for size in sizes[1:])]
-        counts["held-out rows missing, because too many tasks resemble each other"] = held_out - sum(sizes[1:])
+        small = [len(alone) * size // held_out for size in sizes[1:]]
+        sizes = [min(wanted[0], len(order) - sum(small)), *small]
+        counts["held-out rows missing, because too many tasks resemble each other"] = held_out - sum(small)
     val, test = alone[: sizes[1]], alone[sizes[1] : sizes[1] + sizes[2]]
     rest = [position for position in range(len(order)) if position not in {*val, *test}]
     counts["left over beyond --split"] = max(0, len(rest) - sizes[0])

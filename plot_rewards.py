@@ -58,9 +58,12 @@ def with_hidden_share(frame):
 
 
 def without_signal(frame):
-    """Per step: share of groups whose completions all earned the same, so that nothing is learnt from them. In [0, 1]."""
-    spread = frame.groupby(["step", "group_id"], observed=True)["reward"].agg(lambda rewards: rewards.nunique(dropna=False) <= 1)
-    return spread.groupby("step").mean()
+    """Per step: share of groups whose graded completions all earned the same, so that nothing is learnt from them. In [0, 1].
+
+    What has no reward counts for neither side, as in TRL's advantages; of one graded completion, or none, nothing is learnt.
+    """
+    earned = frame.groupby(["step", "group_id"], observed=True)["reward"].nunique()
+    return (earned <= 1).groupby("step").mean()
 
 
 def shares(frame, column: str, names: list[str]):
@@ -276,6 +279,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f"--window {arguments.window}: expected at least 1")
     if arguments.output and arguments.output.suffix not in {".png", ".svg", ".pdf"}:
         parser.error(f"--output {arguments.output}: expected a name ending in .png, .svg or .pdf")
+    if arguments.follow and len(arguments.run_dirs) > 1:
+        parser.error(f"--follow shows one run, found {len(arguments.run_dirs)}: start it once for each")
+    if arguments.output and (arguments.html or arguments.follow):
+        other = "--html writes report.html into every run folder" if arguments.html else "--follow draws in the terminal"
+        parser.error(f"--output {arguments.output} is for pictures, and {other}: leave one of the two out")
+    if arguments.html and arguments.follow:
+        parser.error("--html writes a file, --follow draws in the terminal: leave one of the two out")
     return arguments
 
 

@@ -13,7 +13,6 @@ import gzip
 import hashlib
 import html
 import json
-import math
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +21,18 @@ from string import Template
 
 from report_overview import charts, config_sections, evaluation_tables, finite, first_and_last_step, logged_warnings
 from rust_code import RUST_TAGS, code_blocks, extract_program
-from traces import SCHEMA_VERSION, TraceError, line_chunks, load_trace, read_metrics, trace_files
+from traces import (
+    OTHER_VERSION,
+    UNREADABLE,
+    TraceError,
+    attempts_began,
+    iter_counted,
+    iter_parsed,
+    load_trace,
+    read_metrics,
+    trace_files,
+    why_left_out,
+)
 
 FOLDER = Path(__file__).resolve().parent
 MAX_COMPLETIONS = 50_000
@@ -45,34 +55,28 @@ def _text(value) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
-def read_graded(source: Path, counts: Counter) -> Iterator[dict]:
-    """Graded completions of a run folder or file in the order of writing; `counts` says how many lines were none, and why."""
-    for path in source_files(source):
-        for chunk in line_chunks(path):
-            for line in filter(bytes.strip, chunk.split(b"\n")):
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError):
-                    record = None
-                if not isinstance(record, dict) or not {"step", "completion", "reward"} & record.keys():
-                    counts["unreadable or no graded completions"] += 1
-                elif record.get("schema_version") not in (None, SCHEMA_VERSION):
-                    counts["of another schema version"] += 1
-                else:
-                    yield record
-
-
-def source_files(source: Path) -> list[Path]:
-    """Files with a run's completions: its trace, or else results.jsonl of an evaluation. Raises TraceError."""
+def completions_path(source: Path) -> Path | None:
+    """Where a run's completions are: its trace, or else results.jsonl of an evaluation; None for a run that has none. Raises TraceError."""
     try:
-        return trace_files(source)
+        trace_files(source)
+        return source
     except TraceError:
         results = [source / name for name in ("results.jsonl", "results.jsonl.gz") if (source / name).is_file()]
         if results:
-            return results[:1]
+            return results[0]
         if any((source / name).is_file() for name in ("metrics.jsonl", "run.json")):
-            return []
+            return None
         raise
+
+
+def iter_evaluated(path: Path, left_out: Counter) -> Iterator[dict]:
+    """Graded completions of an evaluation, which have no step; `left_out` counts the lines that are none, as in `iter_counted`."""
+    for record in iter_parsed(path):
+        why = why_left_out(record)
+        if why == OTHER_VERSION or record is None or not {"completion", "reward"} & record.keys():
+            left_out[why or UNREADABLE] += 1
+        else:
+            yield record
 
 
 def time_key(record: dict) -> tuple:
@@ -141,34 +145,23 @@ class Survey:
 
     def __init__(self, source: Path):
         self.counts, self.notes = Counter(), []
-        per_attempt: dict[tuple, int] = Counter()  # (attempt, step or row) -> completions
-        began: dict[int, int] = {}
+        self.path = completions_path(source)
+        self._began = attempts_began(self.path) if self.path else {}
+        self.steps: dict[tuple, int] = Counter()  # step or row -> completions that count
         lengths = Counter()  # texts by length, in units of MIN_TEXT
-        for record in read_graded(source, self.counts):
-            attempt, key = _attempt(record), time_key(record)
-            per_attempt[attempt, key] += 1
-            if key[0] == 0:
-                began[attempt] = min(key[1], began.get(attempt, key[1]))
+        for record in self.completions(self.counts):
+            self.steps[time_key(record)] += 1
             for name in ("prompt", "completion", "program"):
                 lengths[len(record[name] if isinstance(record.get(name), str) else "") // MIN_TEXT + 1] += 1
-        self._limits = {attempt: min((first for other, first in began.items() if other > attempt), default=math.inf) for attempt in began}
-        self.steps: dict[tuple, int] = Counter()  # step or row -> completions that count
-        for (attempt, key), count in per_attempt.items():
-            if self._counts(attempt, key):
-                self.steps[key] += count
-            else:
-                self.counts["superseded by a resumed run"] += count
         self.kept, self.per_step = self._evenly_spaced()
         self.longest = self._longest(lengths)
         self.notes += [f"Lines of the trace that are not shown: {count:,} {why}." for why, count in self.counts.items()]
 
-    def _counts(self, attempt: int, key: tuple) -> bool:
-        return key[0] == 1 or key[1] < self._limits.get(attempt, math.inf)
-
-    def takes(self, record: dict) -> bool:
-        """Whether the step of a completion goes into the report, and no later attempt did it again."""
-        key = time_key(record)
-        return key in self.kept and self._counts(_attempt(record), key)
+    def completions(self, left_out: Counter) -> Iterator[dict]:
+        """Completions that count, in the order of writing: of a training run, or of an evaluation where no line is of a training run."""
+        if self.path is None:
+            return iter(())
+        return iter_counted(self.path, left_out, self._began) if self._began else iter_evaluated(self.path, left_out)
 
     def _evenly_spaced(self) -> tuple[dict, int]:
         """Steps that go in -> 0, 1, ... in the order of time, and how many completions of each at most.
@@ -198,10 +191,6 @@ class Survey:
         return longest
 
 
-def _attempt(record: dict) -> int:
-    return record["attempt"] if isinstance(record.get("attempt"), int) else 0
-
-
 def _spaced(order: list, wanted: int) -> list:
     """`wanted` of the entries, evenly spaced, the first and the last among them."""
     return [order[round(place * (len(order) - 1) / max(1, wanted - 1))] for place in range(wanted)]
@@ -215,7 +204,7 @@ class Codes(dict):
         return self[key]
 
 
-def write_completions(source: Path, survey: Survey, write) -> dict:
+def write_completions(survey: Survey, write) -> dict:
     """Second pass: hand every block of completions to `write` and return the columns of the index (COLUMNS, one value a completion)."""
     times, taken = survey.kept, Counter()
     tasks, kinds, guards, groups = Codes(), Codes(), Codes(), Codes()
@@ -229,9 +218,9 @@ def write_completions(source: Path, survey: Survey, write) -> dict:
             starts.append(total - len(pending))
         pending, size = [], 0
 
-    for record in read_graded(source, Counter()):
+    for record in survey.completions(Counter()):
         key = time_key(record)
-        if not survey.takes(record) or taken[key] == survey.per_step:
+        if key not in survey.kept or taken[key] == survey.per_step:
             continue
         taken[key] += 1
         task = _text(record.get("task_id")) or "no task id"
@@ -309,7 +298,7 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
     try:
         with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(head)
-            index = write_completions(source, survey, lambda name, text: file.write(_block(name, text)))
+            index = write_completions(survey, lambda name, text: file.write(_block(name, text)))
             index |= {
                 "run": folder.resolve().name,
                 "summary": f"completions: {survey.steps.total():,}, {'steps' if index['is_training'] else 'rows'}: {len(survey.steps):,}",

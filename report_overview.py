@@ -91,17 +91,18 @@ def _charts_instead_of_trace(metrics: list[dict]) -> list[dict]:
 
 
 def first_and_last_step(drawn: list[dict]) -> dict | None:
-    """Table of the first and the last step, a row per series of the charts of rewards and rates, which come first."""
+    """Table of the first and the last step, a row per series of the charts of rewards and rates, which come first; "–": no value."""
     rows = []
     for chart in drawn[:3]:
         if chart["title"] not in ("reward", "what cargo said", "each reward function"):
             break
         is_percent = chart["unit"] == "%"
         for one in chart["series"]:
-            known = [value for value in one["values"] if value is not None]
-            if known:
-                first, last = (f"{value:.1f} %" if is_percent else f"{value:.3f}" for value in (known[0], known[-1]))
-                rows.append([one["name"], first, last, f"{known[-1] - known[0]:+.1f}" if is_percent else f"{known[-1] - known[0]:+.3f}"])
+            if any(value is not None for value in one["values"]):
+                first, last = one["values"][0], one["values"][-1]
+                cells = ["–" if value is None else f"{value:.1f} %" if is_percent else f"{value:.3f}" for value in (first, last)]
+                gain = "–" if first is None or last is None else f"{last - first:+.1f}" if is_percent else f"{last - first:+.3f}"
+                rows.append([one["name"], *cells, gain])
     steps = drawn[0]["steps"] if drawn else []
     if not rows or len(steps) < 2:
         return None

@@ -102,9 +102,14 @@ def as_test_list(tests: object) -> list[str] | None:
                 pass  # not a JSON list: one test text
         if isinstance(tests, str):
             return [tests] if tests.strip() else None
-    if not isinstance(tests, Iterable) or not all(isinstance(test, str) for test in tests):
+    if isinstance(tests, dict) or not isinstance(tests, Iterable) or not all(isinstance(test, str) for test in tests):
         raise TaskError(f"tests must be text or a list of texts, found {type(tests).__name__}")
     return [test for test in tests if test.strip()] or None
+
+
+def _hidden_tests(row: dict) -> object:
+    """The row's tests; of a graded completion (a trace, results.jsonl) `tests` are the outcomes of its own, `hidden_tests` the task's."""
+    return row["hidden_tests"] if isinstance(row.get("tests"), dict) and "hidden_tests" in row else row.get("tests")
 
 
 def _convert(layout: str, row: dict) -> dict:
@@ -132,7 +137,7 @@ def _convert(layout: str, row: dict) -> dict:
     return {
         "task_id": row.get("task_id"),
         "prompt": row[prompt_column],
-        "tests": as_test_list(row.get("tests")),
+        "tests": as_test_list(_hidden_tests(row)),
         "entry_point": row.get("entry_point"),
     }
 
@@ -259,7 +264,10 @@ def read_task_ids(spec: str) -> set[str]:
     if not path.is_file():
         raise TaskError(f"--task_ids {spec}: {name} is not a file (expected FILE.json:KEY or a list of ids)")
     if not key and path.suffix != ".json":
-        return {line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
+        try:
+            return {line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
+        except UnicodeDecodeError as error:
+            raise TaskError(f"--task_ids {spec}: not UTF-8 text (expected one id per line)") from error
     ids = _read_json(path)
     if key:
         if not isinstance(ids, dict):
@@ -346,7 +354,7 @@ def load_tasks(
     columns: dict[str, str] | None = None,
     task_ids: str | None = None,
     limit: int | None = None,
-    bad_rows: str = "stop",
+    bad_rows: str | None = None,
 ) -> list[dict]:
     """Load a prompt set as task rows, in file order.
 
@@ -356,7 +364,8 @@ def load_tasks(
         columns: Task field -> column name of the file, for files of no known layout (`{"prompt": "instruction"}`).
         task_ids: Keep only these ids: `FILE.json:KEY`, or a file with one id per line.
         limit: Keep the first `limit` rows, after `task_ids`.
-        bad_rows: Rows that cannot be read (not JSON, no prompt): "stop" refuses the set, "skip" leaves them out and says how many.
+        bad_rows: Rows that cannot be read (not JSON, no prompt): None and "stop" refuse the set, "skip" leaves them out and says
+            how many. "stop" recommends `--bad_rows skip`, None does not: for a caller that has no such flag.
 
     Raises:
         TaskError: Nothing to load, no prompt column, unreadable rows (how many, and the first one's line), duplicate ids, unknown ids.
@@ -371,12 +380,16 @@ def load_tasks(
     return kept[:limit]
 
 
-def report_bad_rows(source: str, found_bad: Sequence[str], n_good: int, bad_rows: str) -> None:
-    """Refuse ("stop") or count on stderr ("skip") rows that cannot be read; refuse a set without any other. Raises TaskError."""
-    if bad_rows not in ("stop", "skip"):
+def report_bad_rows(source: str, found_bad: Sequence[str], n_good: int, bad_rows: str | None) -> None:
+    """Refuse (None, "stop") or count on stderr ("skip") rows that cannot be read; refuse a set without any other. Raises TaskError.
+
+    "stop" comes from a flag `--bad_rows`, which the message then recommends.
+    """
+    if bad_rows not in (None, "stop", "skip"):
         raise TaskError(f"bad rows {bad_rows!r}: expected stop or skip")
-    if found_bad and (bad_rows == "stop" or not n_good):
-        others = f" ({len(found_bad)} of {len(found_bad) + n_good} rows cannot be read; `--bad_rows skip` leaves them out)"
+    if found_bad and (bad_rows != "skip" or not n_good):
+        advice = "; `--bad_rows skip` leaves them out" if bad_rows == "stop" else ""
+        others = f" ({len(found_bad)} of {len(found_bad) + n_good} rows cannot be read{advice})"
         raise TaskError(found_bad[0] + (others if n_good else f" (none of {len(found_bad)} rows can be read)"))
     if not n_good:
         raise TaskError(f"{source}: the prompt set is empty")
@@ -460,12 +473,6 @@ def ngrams(text: str, n: int = NGRAM_WORDS, words: Callable[[str], list[str]] = 
     """Every run of `n` consecutive words of a text, as `words` splits it; a shorter text is one run (none when it has no words)."""
     found = words(text)
     return {" ".join(found[i : i + n]) for i in range(max(1, len(found) - n + 1))} if found else set()
-
-
-def overlap_share(a: str, b: str, n: int = NGRAM_WORDS) -> float:
-    """Share in [0, 1] of the n-grams of the text with fewer that the other has too. For many texts use `NgramIndex`."""
-    grams_a, grams_b = ngrams(a, n), ngrams(b, n)
-    return len(grams_a & grams_b) / min(len(grams_a), len(grams_b)) if grams_a and grams_b else 0.0
 
 
 class NgramIndex:
@@ -604,9 +611,10 @@ def mix(sets: Sequence[Sequence[dict]], weights: Sequence[float], seed: int) -> 
     for number, (tasks, weight) in enumerate(zip(sets, weights, strict=True)):
         wanted = round(total * weight / sum(weights))
         copies, rest = divmod(wanted, len(tasks))
-        if copies >= MAX_REPEATS:
+        most = copies + bool(rest)
+        if most > MAX_REPEATS:
             raise TaskError(
-                f"the weights make the {len(tasks)} tasks of set {number + 1} repeat {copies} times an epoch (at most {MAX_REPEATS}): "
+                f"the weights make the {len(tasks)} tasks of set {number + 1} repeat {most} times an epoch (at most {MAX_REPEATS}): "
                 "give it a smaller weight or more tasks"
             )
         chosen = set(random.Random(f"{seed}/{number}").sample(range(len(tasks)), rest))
@@ -717,7 +725,9 @@ def require_no_leak(train: Sequence[dict], heldout: Sequence[str]) -> int:
     """
     n_prompts = 0
     for file in heldout:
-        source, _, ids = file.partition("@")
+        source, _, ids = file.rpartition("@")
+        if not source or Path(split_column(file)[0]).is_file():  # no IDS: the `@`, if any, is part of the path
+            source, ids = file, ""
         tasks = load_tasks(source, task_ids=ids or None)
         tasks += [task | {"prompt": task["signature_prompt"]} for task in tasks if isinstance(task.get("signature_prompt"), str)]
         leak = find_leak(train, tasks)

@@ -5,8 +5,9 @@
     frame = traces.load_trace("runs/mine", columns=("step", "reward", "completion"))
 
 A run folder holds `trace.jsonl` (`trace.rankN.jsonl` for process N), the part being written, and full parts before it as
-`trace.part0001.jsonl.gz`, ... Steps that a resumed run did again are superseded: every line carries its `attempt`, and
-readers leave out attempt a's step s when a later attempt began at or before s.
+`trace.part0001.jsonl.gz`, ... A line counts when it is a graded completion of a training run (`why_left_out`) and no resumed
+run did its step again: every line carries its `attempt`, and attempt a's step s is superseded when a later attempt began at
+or before s. `load_trace` (columns, fast) and `iter_counted` (whole records) give the same lines.
 Not guaranteed: that a reader sees the batch that is being written right now; two writers on one file.
 """
 
@@ -15,6 +16,7 @@ import json
 import os
 import shutil
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +24,7 @@ SCHEMA_VERSION = 1
 ROTATE_BYTES = 64 * 2**20  # about 60 steps of 512 completions; a part compresses in about a second, to a tenth
 CHUNK_BYTES = 32 * 2**20  # read at once: what bounds the memory of a reader, whatever the size of the trace
 BLOCK_BYTES = 2 * 2**20  # parsed by one core at a time; a chunk with a longer line is halved until it is read line by line
+NEVER = 2**63 - 1  # above every step; the largest integer of a column
 FEW_LINES = 64  # a chunk of so few lines that does not parse is read line by line
 
 # Column -> Arrow type, of what a trace line holds at its top level and tables and plots use. Texts (prompt, completion,
@@ -49,6 +52,9 @@ SCALARS = {
     "duration_s": "float64",
 }
 TEXTS = ("prompt", "completion", "program")
+UNREADABLE = "unreadable or no graded completions"  # why lines do not count
+OTHER_VERSION = "of another schema version"
+SUPERSEDED = "superseded by a resumed run"
 REPEATING = ("task_id", "group_id", "error_kind", "guard", "error_code")  # few distinct values: kept as categories
 
 
@@ -199,13 +205,69 @@ def _read_some(file, size: int) -> bytes:
 
 
 def iter_trace(run_dir: Path) -> Iterator[dict]:
-    """Whole graded completions of a run in the order of writing, superseded ones too; lines that are no JSON object are left out."""
+    """JSON objects of a trace in the order of writing, whether they count or not; for those that do see `iter_counted`."""
+    return (record for record in iter_parsed(run_dir) if record is not None)
+
+
+def iter_parsed(run_dir: Path) -> Iterator[dict | None]:
+    """What each line holds that is not blank: an object, or None when it is none."""
     for path in trace_files(run_dir):
         for chunk in line_chunks(path):
-            for line in chunk.splitlines():
-                record = _parsed(line)
-                if record is not None:
-                    yield record
+            yield from map(_parsed, filter(bytes.strip, chunk.split(b"\n")))
+
+
+def why_left_out(record: dict | None) -> str | None:
+    """Why a line does not count, whatever the others say (UNREADABLE or OTHER_VERSION), or None: it is a graded completion.
+
+    A graded completion of a training run belongs to a `step` (an integer) and a `group_id` (text), and was paid `rewards` (an object).
+    """
+    if record is None:
+        return UNREADABLE
+    if record.get("schema_version") not in (None, SCHEMA_VERSION):
+        return OTHER_VERSION
+    is_placed = _integer(record.get("step")) is not None and isinstance(record.get("group_id"), str)
+    return None if is_placed and isinstance(record.get("rewards"), dict) else UNREADABLE
+
+
+def attempts_began(run_dir: Path) -> dict[int, int]:
+    """First step of every attempt that a trace tells of, by reading all of it (`load_trace` has it as `attrs["attempts_began"]`)."""
+    began: dict[int, int] = {}
+    for record in iter_parsed(run_dir):
+        if why_left_out(record) is None:
+            attempt = _integer(record.get("attempt")) or 0
+            began[attempt] = min(record["step"], began.get(attempt, record["step"]))
+    return began
+
+
+def iter_counted(run_dir: Path, left_out: Counter | None = None, began: dict[int, int] | None = None) -> Iterator[dict]:
+    """Whole graded completions that count, one at a time, in the order of writing: the lines of which `load_trace` makes rows.
+
+    Args:
+        run_dir: Run folder of train.py, or one trace file (.jsonl, .jsonl.gz).
+        left_out: Gets how many lines do not count, by reason: UNREADABLE, OTHER_VERSION, SUPERSEDED.
+        began: What `attempts_began` says of this trace, for who reads it more than once; None: read the trace for it first.
+
+    A value may be of another type than SCALARS says, `step`, `group_id` and `rewards` excepted. Raises TraceError.
+    """
+    limits = _superseded_from(attempts_began(run_dir) if began is None else began)
+    for record in iter_parsed(run_dir):
+        why = why_left_out(record)
+        if why is None and record["step"] >= limits.get(_integer(record.get("attempt")) or 0, NEVER):
+            why = SUPERSEDED
+        if why is None:
+            yield record
+        elif left_out is not None:
+            left_out[why] += 1
+
+
+def _superseded_from(began: dict[int, int]) -> dict[int, int]:
+    """First step of every attempt -> the step from which on a later attempt did its work again (NEVER: none did)."""
+    return {attempt: min((first for other, first in began.items() if other > attempt), default=NEVER) for attempt in began}
+
+
+def _integer(value) -> int | None:
+    """The value if it is an integer that a column can hold."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < NEVER else None
 
 
 def _parsed(line: bytes) -> dict | None:
@@ -217,7 +279,7 @@ def _parsed(line: bytes) -> dict | None:
 
 
 def load_trace(run_dir: str | Path, columns: Sequence[str] | None = None):
-    """Trace of a run -> pandas.DataFrame, a row per graded completion, by step; superseded lines are left out.
+    """Trace of a run -> pandas.DataFrame, by step: a row per line that counts, the same lines as of `iter_counted`.
 
     Args:
         run_dir: Run folder of train.py, or one trace file (.jsonl, .jsonl.gz).
@@ -225,47 +287,46 @@ def load_trace(run_dir: str | Path, columns: Sequence[str] | None = None):
 
     Derived columns: `reward/NAME` (float, NaN where the function did not answer), `honest_pass` (bool: the own tests pass and
     are worth something), `error_code` (first rustc error code such as E0308, or None).
-    `attrs["unreadable_lines"]` counts lines that are no graded completion of a training run, `attrs["other_versions"]`
-    those of a schema that this reader does not know; both are left out.
+    A value of another type than its column's is null. What was left out is counted: `attrs["unreadable_lines"]` are no graded
+    completion of a training run, `attrs["other_versions"]` of a schema that this reader does not know,
+    `attrs["superseded_lines"]` of steps that a resumed run did again. `attrs["attempts_began"]`: attempt -> its first step.
     Memory: the columns asked for, and CHUNK_BYTES of text at a time.
 
     Raises:
         TraceError: No trace file, no readable line in it, or an unknown column.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     wanted_texts = tuple(name for name in TEXTS if columns is not None and name in columns)
-    tables, unreadable, other_versions = [], 0, 0
+    tables, left_out = [], Counter()
     for path in trace_files(Path(run_dir)):
         for chunk in line_chunks(path):
-            for table, n_bad in _tables(chunk, wanted_texts):
-                unreadable += n_bad
-                if table is not None:
-                    known = pc.fill_null(pc.equal(table["schema_version"], SCHEMA_VERSION), True)
-                    other_versions += table.num_rows - (pc.sum(known).as_py() or 0)
-                    tables.append(_derived(table.filter(known)))
+            tables += [_derived(table) for table in _tables(chunk, wanted_texts, left_out) if table.num_rows]
     table = pa.concat_tables(tables, promote_options="permissive") if tables else None
     if table is None or not table.num_rows:
-        of_others = f", {other_versions} are of another schema version than {SCHEMA_VERSION}" if other_versions else ""
-        what = f"({unreadable} lines could not be read{of_others})"
+        others = left_out[OTHER_VERSION]
+        of_others = f", {others} are of another schema version than {SCHEMA_VERSION}" if others else ""
+        what = f"({left_out[UNREADABLE]} lines could not be read{of_others})"
         raise TraceError(f"the trace of {run_dir} holds no complete line of a training run {what}")
     for name in REPEATING:
         table = table.set_column(table.column_names.index(name), name, table[name].dictionary_encode())
-    kept = _not_superseded(table).sort_by("step") if table.num_rows else table
+    kept, began = _not_superseded(table)
+    n_superseded, kept = table.num_rows - kept.num_rows, kept.sort_by("step")
     if columns is not None:
         absent = [name for name in columns if name not in kept.column_names]
         if absent:
             raise TraceError(f"the trace of {run_dir} has no column {', '.join(absent)}; it has {', '.join([*kept.column_names, *TEXTS])}")
         kept = kept.select(list(columns))
     frame = kept.unify_dictionaries().to_pandas()
-    frame.attrs |= {"unreadable_lines": unreadable, "other_versions": other_versions}
+    frame.attrs |= {"unreadable_lines": left_out[UNREADABLE], "other_versions": left_out[OTHER_VERSION],
+                    "superseded_lines": n_superseded, "attempts_began": began}  # fmt: skip
     return frame
 
 
-def _tables(chunk: bytes, texts: Sequence[str]) -> Iterator[tuple]:
-    """(Arrow table of the lines that parse, or None; how many did not) of a chunk; halves it where Arrow cannot read it."""
+def _tables(chunk: bytes, texts: Sequence[str], left_out: Counter) -> Iterator:
+    """Arrow tables of a chunk's graded completions; halves it where Arrow cannot read it. `left_out` counts the other lines."""
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.json
 
     schema = _schema(chunk, texts)
@@ -277,17 +338,24 @@ def _tables(chunk: bytes, texts: Sequence[str]) -> Iterator[tuple]:
             raise pa.ArrowInvalid("a line that is no object")
         reading = pyarrow.json.ReadOptions(block_size=min(len(chunk) + 1, BLOCK_BYTES))
         table = pyarrow.json.read_json(pa.BufferReader(chunk), read_options=reading, parse_options=options)
+        if table.num_rows != lines:
+            raise pa.ArrowInvalid("a line of two objects")
     except pa.ArrowInvalid:
         if lines > FEW_LINES:
             rows = chunk.splitlines(keepends=True)
-            yield from _tables(b"".join(rows[: len(rows) // 2]), texts)
-            yield from _tables(b"".join(rows[len(rows) // 2 :]), texts)
+            yield from _tables(b"".join(rows[: len(rows) // 2]), texts, left_out)
+            yield from _tables(b"".join(rows[len(rows) // 2 :]), texts, left_out)
             return
-        records = [_row(_parsed(line), schema) for line in chunk.splitlines() if line.strip()]
-        table = pa.Table.from_pylist([record for record in records if record], schema=schema)
-    table = table.filter(pa.compute.is_valid(table["step"]))  # other JSON objects: no step, so of no training run
-    blank = sum(not line.strip() for line in chunk.splitlines()) if b"\n\n" in chunk or chunk.startswith(b"\n") else 0
-    yield (table if table.num_rows else None), lines - blank - table.num_rows
+        records = [_parsed(line) for line in chunk.split(b"\n") if line.strip()]
+        left_out.update(filter(None, map(why_left_out, records)))
+        yield pa.Table.from_pylist([_row(record, schema) for record in records if why_left_out(record) is None], schema=schema)
+        return
+    # `why_left_out` on columns: Arrow has read no value of another type, so there is a value or null
+    known = table.filter(pc.fill_null(pc.equal(table["schema_version"], SCHEMA_VERSION), True))
+    is_graded = pc.and_(pc.and_(pc.is_valid(known["step"]), pc.is_valid(known["group_id"])), pc.is_valid(known["rewards"]))
+    graded = known.filter(is_graded)
+    left_out.update({OTHER_VERSION: lines - known.num_rows, UNREADABLE: known.num_rows - graded.num_rows})
+    yield graded
 
 
 def _schema(chunk: bytes, texts: Sequence[str]):
@@ -305,21 +373,26 @@ def _schema(chunk: bytes, texts: Sequence[str]):
     return pa.schema(fields)
 
 
-def _row(record: dict | None, schema) -> dict | None:
-    """One record as Arrow takes it, or None when a value has not the type it should have."""
-    import pyarrow as pa
+def _row(record: dict, schema) -> dict:
+    """One record as Arrow takes it: a value of another type than its column's is null."""
+    return {field.name: _value(record.get(field.name), field.type) for field in schema}
 
-    if record is None:
-        return None
-    row = {name: record.get(name) for name in schema.names}
-    for name in TEXTS:
-        if isinstance(row.get(name), str):  # lone surrogates cannot be UTF-8
-            row[name] = row[name].encode("utf-8", "replace").decode()
-    try:
-        pa.Table.from_pylist([row], schema=schema)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, AttributeError, UnicodeEncodeError):
-        return None
-    return row
+
+def _value(value, kind):
+    import pyarrow.types as is_kind
+
+    if is_kind.is_struct(kind):
+        return {field.name: _value(value.get(field.name), field.type) for field in kind} if isinstance(value, dict) else None
+    if is_kind.is_list(kind):
+        return [_value(one, kind.value_type) for one in value] if isinstance(value, list) else None
+    if is_kind.is_string(kind):  # lone surrogates cannot be UTF-8
+        return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
+    if is_kind.is_boolean(kind):
+        return value if isinstance(value, bool) else None
+    if is_kind.is_floating(kind):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+        return float(value) if is_number else None
+    return _integer(value)
 
 
 def _derived(table):
@@ -346,8 +419,8 @@ def _derived(table):
     return rows.drop_columns(["rewards", "diagnostics"])
 
 
-def _not_superseded(table):
-    """Rows that count: attempt a's step s is superseded when a later attempt began at or before s."""
+def _not_superseded(table) -> tuple:
+    """(rows that no later attempt did again, attempt -> its first step)"""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -355,11 +428,10 @@ def _not_superseded(table):
     began = pa.table({"attempt": attempts, "step": table["step"]}).group_by("attempt").aggregate([("step", "min")]).to_pydict()
     first_step = dict(zip(began["attempt"], began["step_min"], strict=True))
     keep = None
-    for attempt in first_step:
-        limit = min((first for other, first in first_step.items() if other > attempt), default=2**62)
+    for attempt, limit in _superseded_from(first_step).items():
         rows = pc.and_(pc.equal(attempts, attempt), pc.less(table["step"], limit))
         keep = rows if keep is None else pc.or_(keep, rows)
-    return table.filter(keep)
+    return table.filter(keep), first_step
 
 
 def read_metrics(run_dir: Path) -> list[dict]:

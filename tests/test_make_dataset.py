@@ -16,6 +16,7 @@ from test_generate import serve
 
 import make_dataset
 import tasks
+from eval import hold_folder
 from make_dataset import DatasetError, main, read_code, read_rewrite, read_tests, refuse_tests
 from rust_tool import Verdict
 
@@ -323,14 +324,11 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, judge, capsys):
 
 
 def test_a_folder_in_use_is_refused(tmp_path, judge, capsys):
-    import fcntl
-
     judge(pass_all)
     source, out = write_source(tmp_path), tmp_path / "out"
     with serve(Writer()) as endpoint:
         assert main(command(endpoint, source, out)) == 0
-        with (out / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with hold_folder(out):
             assert main(command(endpoint, source, out)) == 2
     assert "in use by another process" in capsys.readouterr().err
 
@@ -482,6 +480,19 @@ def test_too_many_twins_make_smaller_held_out_splits_and_say_so():
     assert counts["held-out rows missing, because too many tasks resemble each other"] == 2
 
 
+@pytest.mark.parametrize(
+    ("n_twins", "n_singles", "wanted", "expected"),
+    [(20, 0, (15_000, 1_000, 500), (20, 0, 0)), (18, 2, (150, 25, 25), (18, 1, 1)), (20, 0, (12, 4, 4), (12, 0, 0)), (14, 0, (10, 4, 4), (10, 0, 0))],
+)
+def test_what_held_out_splits_cannot_take_goes_to_train(n_twins, n_singles, wanted, expected):
+    twins = [row(f"t{i}", " ".join(f"t{i // 2}_{j}" for j in range(12)), "x") for i in range(n_twins)]
+    singles = [row(f"s{i}", " ".join(f"w{i}_{j}" for j in range(12)), "x") for i in range(n_singles)]
+    counts = Counter()
+    splits = make_dataset.make_splits([*twins, *singles], wanted, 0, 0.6, counts)
+    assert tuple(len(splits[name]) for name in make_dataset.SPLIT_NAMES) == expected
+    assert counts["left over beyond --split"] == n_twins + n_singles - sum(expected)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Reading answers
 # ---------------------------------------------------------------------------------------------------------------------
@@ -614,6 +625,33 @@ def test_acecode_prompts_and_their_tests_reach_the_writer(tmp_path, judge):
     assert len(ids_of(tmp_path / "out")) == len(EXERCISES)
     assert any("Python test: assert largest_gap([1, 5, 2]) == 4" in text for text in asked), "the original wording and its test"
     assert not any("x" * 1000 in text for text in asked), "a long test would fill the prompt"
+
+
+@pytest.mark.parametrize("tests", [[["a"]], {"tests::a": "ok"}, 3])
+def test_python_tests_that_cannot_be_read_are_a_bad_row(tmp_path, judge, capsys, tests):
+    judge(pass_all)
+    source, out = write_source(tmp_path), tmp_path / "out"
+    rows = read_lines(source)
+    rows[1]["test_list"] = tests
+    source.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    with serve(Writer()) as endpoint:
+        assert main(command(endpoint, source, out)) == 2
+        said = capsys.readouterr().err
+        assert "mbpp.jsonl, task 'm/vowel_count', column test_list: tests must be text or a list" in said
+        assert "1 of 6 rows cannot be read; `--bad_rows skip` leaves them out" in said and not out.exists()
+        assert main(command(endpoint, source, out, "--bad_rows", "skip")) == 0
+    assert "left out 1 of 6 rows" in capsys.readouterr().err
+    assert ids_of(out) == sorted(f"m/{name}" for name in EXERCISES if name != "vowel_count")
+
+
+def test_the_limit_counts_rows_that_can_be_read(tmp_path):
+    source = write_source(tmp_path)
+    rows = read_lines(source)
+    rows[0]["test_list"] = [["a"]]
+    source.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    args = make_dataset.DatasetArguments(tasks=str(source), model="m", output_dir="out", limit=2)
+    bad_rows = []
+    assert [one.task_id for one in make_dataset.iter_source(args, bad_rows)] == [row["task_id"] for row in rows[1:3]] and len(bad_rows) == 1
 
 
 def test_a_local_model_that_writes_nonsense_ends_with_a_reason(tmp_path, tiny_coder, judge, capsys):

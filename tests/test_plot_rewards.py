@@ -231,6 +231,12 @@ def test_group_whose_completions_earn_the_same_has_no_signal(run_dir):
     assert dict(plot_rewards.without_signal(frame)) == {1: 0.5, 2: 1.0}
 
 
+@pytest.mark.parametrize(("rewards", "share"), [([1, 1, 1, None], 1), ([1, None, None], 1), ([None] * 3, 1), ([1, 2, None], 0)])
+def test_what_has_no_reward_is_no_signal(run_dir, rewards, share):
+    frame = load_trace(run_dir("".join(line(1, reward=reward) for reward in rewards)))
+    assert dict(plot_rewards.without_signal(frame)) == {1: share}
+
+
 def test_shares_are_of_all_completions_of_the_step(run_dir):
     frame = load_trace(run_dir(line(1, error_kind="compile") + line(1) * 3 + line(2) * 2 + line(3, error_kind="panic")))
     kinds = plot_rewards.most_frequent(frame, "error_kind")
@@ -295,6 +301,23 @@ def test_unknown_kind_of_picture_is_refused(run_dir, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run_main(monkeypatch, run_dir(line(1)), "--output", "picture.docx")
     assert "expected a name ending in .png, .svg or .pdf" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["b", "--follow"], "--follow shows one run, found 2"),
+        (["--html", "--output", "X.png"], "--output X.png is for pictures, and --html writes report.html"),
+        (["--follow", "--output", "X.png"], "--output X.png is for pictures, and --follow draws in the terminal"),
+        (["--follow", "--html"], "leave one of the two out"),
+    ],
+)
+def test_flags_that_would_be_ignored_are_refused(run_dir, monkeypatch, capsys, flags, message):
+    folder = run_dir(line(1))
+    with pytest.raises(SystemExit) as stopped:
+        run_main(monkeypatch, folder, *flags)
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["trace.jsonl"]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import pytest
 
 import plot_rewards
 import report
+import report_overview
 from traces import TraceError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -191,8 +192,8 @@ def test_half_written_foreign_and_newer_lines_are_counted_and_the_rest_is_shown(
     "changes",
     [
         {"reward": float("nan"), "advantage": float("inf"), "n_tokens": "many"},
-        {"reward": "high", "step": 2**70, "task_id": {"a": float("nan")}, "group_id": None, "guard": [1], "error_kind": 3},
-        {"diagnostics": "none", "tests": [1], "rewards": None, "hidden_total": True, "completion": None, "program": 7},
+        {"reward": "high", "task_id": {"a": float("nan")}, "guard": [1], "error_kind": 3},
+        {"diagnostics": "none", "tests": [1], "hidden_total": True, "completion": None, "program": 7},
         {
             "diagnostics": [None, 1, {"line": "x", "message": 5, "code": []}],
             "tests": {"a": None},
@@ -207,6 +208,21 @@ def test_values_of_other_types_than_promised_do_not_stop_the_report(tmp_path, ch
     assert len(completions_of(blocks)) == 2
     text = json.dumps(blocks)
     assert "NaN" not in text.replace('\\"a\\": NaN', "") and "Infinity" not in text  # which JSON.parse refuses
+
+
+@pytest.mark.parametrize("changes", [{"group_id": None}, {"rewards": None}, {"step": 2**70}])
+def test_lines_that_the_curves_leave_out_are_left_out_and_counted(tmp_path, changes):
+    _, blocks = read_page(report.write_report(write_run(tmp_path / "mine", [record(1), record(2) | changes, record(3)])))
+    index = blocks["index"]
+    assert len(completions_of(blocks)) == 2 and index["steps"] == index["charts"][0]["steps"] == [1, 3]
+    assert "Lines of the trace that are not shown: 1 unreadable or no graded completions." in index["notes"]
+
+
+def test_odd_values_of_an_evaluation_are_shown(tmp_path):
+    odd = {"reward": "high", "group_id": None, "rewards": None, "tests": [1], "completion": 3, "task_id": None}
+    folder = write_run(tmp_path / "evaluation", [record(None, row="a"), record(None, row="a") | odd, {"x": 1}], name="results.jsonl")
+    _, blocks = read_page(report.write_report(folder))
+    assert len(completions_of(blocks)) == 2 and any("1 unreadable" in note for note in blocks["index"]["notes"])
 
 
 def test_program_is_taken_from_the_completion_where_the_trace_was_published_without(tmp_path):
@@ -262,6 +278,14 @@ def test_overview_holds_config_warnings_curves_and_first_against_last(run):
     assert table["columns"] == ["", "step 1", "step 3", "difference"] and ["weighted sum", "1.600", "1.800", "+0.200"] in table["rows"]
 
 
+def test_first_and_last_step_are_those_steps_or_a_dash():
+    values = {"a": [None, 20.0, 40.0, None], "b": [10.0, None, None, 30.0], "c": [None] * 4, "d": [5.0, None, None, None]}
+    chart = {"title": "what cargo said", "unit": "%", "steps": [1, 2, 3, 4]}
+    table = report_overview.first_and_last_step([chart | {"series": [{"name": name, "values": of} for name, of in values.items()]}])
+    assert table["columns"] == ["", "step 1", "step 4", "difference"]
+    assert table["rows"] == [["a", "–", "–", "–"], ["b", "10.0 %", "30.0 %", "+20.0"], ["d", "5.0 %", "–", "–"]]
+
+
 def test_band_is_the_interval_of_group_means(tmp_path):
     records = [record(1, place, reward=float(place // 4)) for place in range(16)]  # group means 0, 1, 2, 3
     chart = read_page(report.write_report(write_run(tmp_path / "mine", records)))[1]["index"]["charts"][0]
@@ -277,7 +301,9 @@ def test_evaluation_beside_the_run_is_the_result_table(run):
     tables = read_page(report.write_report(run))[1]["index"]["tables"]
     assert [table["title"] for table in tables] == ["Evaluation in ../result", "First and last step of training"]
     build = next(row for row in tables[0]["rows"] if row[0] == "build %")
-    assert [cell["text"] for cell in build[1:]] == ["63.3", "88.7", "+25.4"] and build[1]["range"] == "[57.4, 69.1]"
+    before, after, gain = (found["metrics"]["build"] for found in (*compared["rows"], *compared["differences"]))
+    assert [cell["text"] for cell in build[1:]] == [f"{100 * before['value']:.1f}", f"{100 * after['value']:.1f}", f"{100 * gain['value']:+.1f}"]
+    assert build[1]["range"] == f"[{100 * before['low']:.1f}, {100 * before['high']:.1f}]"
 
 
 def test_broken_summary_and_config_are_named_and_the_rest_is_shown(run):

@@ -207,6 +207,14 @@ def test_other_columns_pass_through(tmp_path):
     assert task["source"] == "mine"
 
 
+@pytest.mark.parametrize("hidden", [["assert_eq!(add(1, 2), 3);"], None])
+def test_a_graded_completion_is_read_with_the_hidden_tests_of_its_task(tmp_path, hidden):
+    row = {"task_id": "t", "prompt": "Add.", "entry_point": "add", "tests": {"tests::adds": "ok"}, "hidden_tests": hidden}
+    assert load_one(tmp_path, row)["tests"] == hidden
+    assert load_one(tmp_path, row | {"tests": {}})["tests"] == hidden
+    assert load_one(tmp_path, row | {"tests": ["assert!(add(0, 0) == 0);"]})["tests"] == ["assert!(add(0, 0) == 0);"]
+
+
 def test_source_is_the_file_when_the_row_names_none(tmp_path):
     assert load_one(tmp_path, {"prompt": "One."})["source"] == str(tmp_path / "set.jsonl")
 
@@ -306,6 +314,7 @@ GOOD_LINE = '{"prompt": "One."}\n'
         ),
         ("set.jsonl", '{"prompt": "x", "tests": [1]}\n', r"tests must be text or a list of texts, found list"),
         ("set.jsonl", '{"prompt": "x", "tests": 3}\n', r"tests must be text or a list of texts, found int"),
+        ("set.jsonl", '{"prompt": "x", "tests": {"tests::a": "ok"}}\n', r"tests must be text or a list of texts, found dict"),
         (
             "set.jsonl",
             '{"task_id": "a", "prompt": "x"}\n{"task_id": "a", "prompt": "y"}\n',
@@ -369,11 +378,28 @@ def test_task_ids_file_that_is_missing_is_refused(five):
         load_tasks(five, task_ids="nowhere.txt")
 
 
+def test_task_ids_file_that_is_no_text_is_refused(tmp_path, five):
+    (tmp_path / "ids.txt").write_bytes(b"t1\ncaf\xe9\n")
+    with pytest.raises(TaskError, match=r"--task_ids .*ids\.txt: not UTF-8 text"):
+        load_tasks(five, task_ids=str(tmp_path / "ids.txt"))
+
+
+@pytest.mark.parametrize("bad_rows", [None, "stop"])
+def test_the_flag_is_recommended_by_those_who_have_it(tmp_path, bad_rows):
+    file = tmp_path / "set.jsonl"
+    file.write_text('{"prompt": "One."}\n{"prompt": 3}\n')
+    with pytest.raises(TaskError, match="1 of 2 rows cannot be read") as refusal:
+        load_tasks(str(file), **({"bad_rows": bad_rows} if bad_rows else {}))
+    assert ("--bad_rows skip" in str(refusal.value)) is (bad_rows == "stop")
+    with pytest.raises(TaskError, match=r"1 of 2 rows cannot be read\)$"):
+        tasks.require_no_leak([], [str(file)])
+
+
 def test_rows_that_cannot_be_read_are_counted_and_left_out_when_asked(tmp_path, capsys):
     file = tmp_path / "set.jsonl"
     file.write_text('not json\n{"prompt": "One."}\n{"prompt": 3}\n\n{"prompt": "Two."}\n')
     with pytest.raises(TaskError, match=r"line 1: not JSON.*2 of 4 rows cannot be read; `--bad_rows skip` leaves them out"):
-        load_tasks(str(file))
+        load_tasks(str(file), bad_rows="stop")
     assert [task["prompt"] for task in load_tasks(str(file), bad_rows="skip")] == ["One.", "Two."]
     assert "left out 2 of 4 rows, the first:" in capsys.readouterr().err
     file.write_text('not json\n{"prompt": ""}\n')
@@ -468,6 +494,12 @@ def test_importing_tasks_costs_no_heavy_import():
 # Do two texts say the same?
 # ---------------------------------------------------------------------------------------------------------------------
 
+
+def share(a, b, n=tasks.NGRAM_WORDS):
+    """Share of n-grams that two texts have in common, as the scripts find it."""
+    return max((share for _, share in tasks.NgramIndex([a], n).matches(b, 1e-9)), default=0.0)
+
+
 REVERSE_WORDS = "Write a python function to reverse the order of the words in a given sentence, keeping punctuation with its word."
 
 
@@ -485,8 +517,8 @@ REVERSE_WORDS = "Write a python function to reverse the order of the words in a 
     ids=["language", "layout", "signature", "contained"],
 )
 def test_the_same_request_in_other_clothes_overlaps(other):
-    assert tasks.overlap_share(REVERSE_WORDS, other) >= tasks.OVERLAP_LIMIT
-    assert tasks.overlap_share(other, REVERSE_WORDS) == tasks.overlap_share(REVERSE_WORDS, other)
+    assert share(REVERSE_WORDS, other) >= tasks.OVERLAP_LIMIT
+    assert share(other, REVERSE_WORDS) == share(REVERSE_WORDS, other)
 
 
 @pytest.mark.parametrize(
@@ -501,7 +533,7 @@ def test_the_same_request_in_other_clothes_overlaps(other):
     ids=["short", "signatures alone", "types alone", "empty", "punctuation alone"],
 )
 def test_asking_alike_is_no_overlap(a, b):
-    assert tasks.overlap_share(a, b) < tasks.OVERLAP_LIMIT
+    assert share(a, b) < tasks.OVERLAP_LIMIT
 
 
 def test_a_list_and_a_vector_are_the_same_word():
@@ -514,12 +546,13 @@ def test_ngrams_of_a_short_text_are_the_whole_text():
     assert tasks.ngrams(" .. ", 3) == set()
 
 
-def test_index_finds_what_the_pairwise_function_finds():
+def test_index_finds_what_comparing_pairs_finds():
     texts = [f"count how many items of kind {i} are in box {i + 1} and write their number {i * 7} down" for i in range(30)]
     queries = [texts[4], "please " + texts[7] + " now", "something else entirely that no text has in it at all"]
     index = tasks.NgramIndex(texts, n=4)
     for query in queries:
-        expected = {i for i, text in enumerate(texts) if tasks.overlap_share(query, text, 4) >= 0.8}
+        pairs = [(tasks.ngrams(query, 4), tasks.ngrams(text, 4)) for text in texts]
+        expected = {i for i, (a, b) in enumerate(pairs) if len(a & b) / min(len(a), len(b)) >= 0.8}
         assert {i for i, _ in index.matches(query, 0.8)} == expected
     assert index.matches(texts[4])[0] == (4, 1.0)
 
@@ -527,7 +560,7 @@ def test_index_finds_what_the_pairwise_function_finds():
 def test_index_ignores_what_most_texts_say():
     opening = "you are given the following problem solve it with care and answer in one block"
     texts = [f"{opening} kind{i} of{i} job{i} that{i} only{i} this{i} asks{i}" for i in range(40)]
-    assert tasks.overlap_share(texts[0], texts[1]) > 0.3
+    assert share(texts[0], texts[1]) > 0.3
     assert [position for position, _ in tasks.NgramIndex(texts).matches(texts[0], 0.1)] == [0]
 
 
@@ -599,6 +632,17 @@ def test_weights_that_repeat_a_few_tasks_endlessly_are_refused(tmp_path):
     sets = [f"{write_set(tmp_path, 'a.jsonl', 50)}=1", f"{write_set(tmp_path, 'b.jsonl', 1)}=1"]
     with pytest.raises(TaskError, match="the 1 tasks of set 2 repeat 50 times an epoch"):
         tasks.load_task_sets(sets)
+
+
+@pytest.mark.parametrize(("size", "most"), [(20, None), (19.5, None), (20.5, 21), (21, 21)])
+def test_a_task_may_repeat_as_often_as_the_message_says(size, most):
+    small, large = as_tasks("One.", "Two."), as_tasks(*(f"Task {i}." for i in range(round(2 * size))))
+    if most:
+        with pytest.raises(TaskError, match=f"repeat {most} times an epoch \\(at most 20\\)"):
+            tasks.mix([large, small], [1, 1], seed=0)
+    else:
+        _, repeated = tasks.mix([large, small], [1, 1], seed=0)
+        assert len(repeated) == 2 * size and max(repeated.count(task) for task in small) == 20
 
 
 def test_weights_for_some_sets_only_are_refused(tmp_path):
@@ -722,6 +766,17 @@ def test_a_held_out_set_may_be_part_of_the_same_file(tmp_path):
     assert tasks.require_no_leak(train, [f"{source}@{tmp_path / 'splits.json'}:eval"]) == 1
     with pytest.raises(TaskError, match="task 't1' is in both; leave it out"):
         tasks.require_no_leak(train, [f"{source}@{tmp_path / 'splits.json'}:both"])
+
+
+def test_a_held_out_path_may_have_an_at_sign(tmp_path):
+    (tmp_path / "me@host").mkdir()
+    rows = [{"task_id": f"t{i}", "prompt": f"{word} it."} for i, word in enumerate(("Add", "Sort"))]
+    source = write_jsonl(tmp_path / "me@host" / "val.jsonl", rows)
+    (tmp_path / "ids.json").write_text('{"eval": ["t1"]}')
+    for spec, count in ((source, 2), (f"{source}:prompt", 2), (f"{source}@{tmp_path / 'ids.json'}:eval", 1)):
+        assert tasks.require_no_leak(as_tasks("Zip it."), [str(spec)]) == count
+    with pytest.raises(TaskError, match="task 't0' is in both"):
+        tasks.require_no_leak(as_tasks("Add it."), [str(source)])
 
 
 def test_a_held_out_signature_counts(tmp_path):

@@ -4,11 +4,12 @@ import errno
 import gzip
 import json
 import os
+from collections import Counter
 
 import pytest
 
 import traces
-from traces import TraceError, TraceWriter, cut_torn_line, iter_trace, load_trace, read_metrics
+from traces import TraceError, TraceWriter, attempts_began, cut_torn_line, iter_counted, iter_trace, load_trace, read_metrics
 
 
 def record(step, attempt=0, rank=0, reward=1.0, **changes):
@@ -198,6 +199,73 @@ def test_bad_line_among_good_ones_costs_that_line_only(tmp_path, bad):
     frame = load_trace(tmp_path)
     assert len(frame) == 400
     assert frame.attrs["unreadable_lines"] == 1
+
+
+ODD_LINES = {  # line -> why it does not count, or None
+    line(1): None,
+    line(2, schema_version=None, attempt=None): None,
+    line(3, rewards={}, reward="high", task_id=7, diagnostics="none", n_tokens=2.5, test_passed="yes"): None,
+    line(4, task_id="lone \ud800", guard="\udfff", diagnostics=[None, {"code": 3}], reward=10**400): None,
+    line(5, group_id=None): traces.UNREADABLE,
+    json.dumps({name: value for name, value in record(5).items() if name != "group_id"}) + "\n": traces.UNREADABLE,
+    line(5, group_id=7): traces.UNREADABLE,
+    line(5, rewards=None): traces.UNREADABLE,
+    line(5, rewards=[1.0]): traces.UNREADABLE,
+    line(5.0): traces.UNREADABLE,
+    line(True): traces.UNREADABLE,
+    line(2**70): traces.UNREADABLE,
+    line(None): traces.UNREADABLE,
+    line(5).rstrip() + line(5): traces.UNREADABLE,
+    "[1]\n": traces.UNREADABLE,
+    line(5, schema_version=2): traces.OTHER_VERSION,
+    line(5, schema_version=2, group_id=None, rewards=[]): traces.OTHER_VERSION,
+    line(5, schema_version="1"): traces.OTHER_VERSION,
+}
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 2**25])  # a chunk a line: Arrow reads all that it can; one chunk: it is read line by line
+def test_frame_and_records_are_of_the_same_lines(tmp_path, monkeypatch, chunk_bytes):
+    monkeypatch.setattr(traces, "CHUNK_BYTES", chunk_bytes)
+    write(tmp_path, "\n".join(ODD_LINES))  # a blank line after each
+    left_out = Counter()
+    counted = [entry["step"] for entry in iter_counted(tmp_path, left_out)]
+    frame = load_trace(tmp_path)
+    assert counted == list(frame["step"]) == [1, 2, 3, 4]
+    assert left_out == Counter(filter(None, ODD_LINES.values()))
+    assert (frame.attrs["unreadable_lines"], frame.attrs["other_versions"]) == (left_out[traces.UNREADABLE], left_out[traces.OTHER_VERSION])
+
+
+def test_line_without_a_group_among_three_counts_for_no_reader(tmp_path):
+    write(tmp_path, line(1) + line(2, group_id=None) + line(3))
+    assert list(load_trace(tmp_path)["step"]) == [entry["step"] for entry in iter_counted(tmp_path)] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        [(1, 0), (2, 0), (3, 0), (2, 1), (3, 1), (4, 1)],
+        [(1, 0), (2, 0), (3, 0), (3, 1), (4, 1), (2, 2), (3, 2)],
+        [(1, 0), (2, 0), (2, 1), (3, 1), (3, 2)],
+        [(1, 0), (2, 0), (1, 1)],
+        [(1, None), (2, "x"), (2, 1)],
+    ],
+)
+def test_frame_and_records_leave_out_the_same_superseded_lines(tmp_path, written):
+    write(tmp_path, "".join(line(step, attempt) for step, attempt in written))
+    left_out = Counter()
+    counted = [(entry["step"], entry["attempt"]) for entry in iter_counted(tmp_path, left_out)]
+    frame = load_trace(tmp_path)
+    numbers = [(step, attempt if isinstance(attempt, int) else 0) for step, attempt in counted]
+    assert sorted(numbers) == sorted(zip(frame["step"], frame["attempt"].fillna(0), strict=True))
+    assert left_out == {traces.SUPERSEDED: len(written) - len(counted)} and frame.attrs["superseded_lines"] == len(written) - len(counted)
+    assert frame.attrs["attempts_began"] == attempts_began(tmp_path)
+    assert [(e["step"], e["attempt"]) for e in iter_counted(tmp_path, began=frame.attrs["attempts_began"])] == counted
+
+
+def test_value_of_another_type_is_missing_and_the_line_counts(tmp_path):
+    write(tmp_path, line(1, reward="high", n_tokens="many", guard=3, rewards={"f": "x", "g": 2}))
+    (row,) = load_trace(tmp_path).astype(object).where(lambda frame: frame.notna(), None).to_dict("records")
+    assert (row["reward"], row["n_tokens"], row["guard"], row["reward/f"], row["reward/g"]) == (None, None, None, None, 2)
 
 
 def test_lines_of_another_schema_are_left_out_and_counted(tmp_path):
