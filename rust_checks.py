@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from rust_syntax import (
     ASSERT_MACROS,
     FAILING,
+    INTERIOR,
     Index,
     Item,
     Node,
@@ -55,6 +56,18 @@ CONVERSIONS = {"into": ("From", "Into"), "try_into": ("TryFrom", "TryInto"), "pa
 TYPE_ONLY = ("type_name_of_val", "size_of_val", "align_of_val", "type_id")  # these look at a type, not at a value
 ON_MAYBE = ("map", "map_err", "and_then", "is_some_and", "is_ok_and", "map_or", "map_or_else", "unwrap_or_else", "or_else",
             "ok_or_else", "filter")  # fmt: skip
+# Methods through which a cell or a lock is reached, and those that change one themselves.
+CELL_VIEWS = ("borrow_mut", "lock", "write", "get_mut", "try_lock", "try_borrow_mut")
+CELL_WRITES = ("set", "store", "fetch_add", "fetch_sub", "fetch_max", "fetch_min", "fetch_or", "fetch_and", "fetch_xor", "send")
+# Methods that hand out a place to be written, and those that hand on what they were given.
+MUT_VIEWS = ("iter_mut", "first_mut", "last_mut", "get_mut", "as_mut", "as_mut_slice", "split_at_mut", "split_first_mut", "chunks_mut",
+             "chunks_exact_mut", "values_mut", "entry", "peek_mut", "back_mut", "front_mut", "as_deref_mut", *CELL_VIEWS)  # fmt: skip
+HANDED_ON = ("unwrap", "expect", "or_insert", "or_insert_with", "or_default", "enumerate", "skip", "take", "rev", "zip", "next", "nth",
+             "by_ref", "into_iter", "step_by", "unwrap_or_else", "clone", "as_ref", "map_err")  # fmt: skip
+# What std answers by comparing or hashing.
+COMPARING = ("sort", "sort_unstable", "sort_by_key", "max", "min", "push", "pop", "peek", "insert", "contains", "contains_key", "remove",
+             "binary_search", "dedup", "into_sorted_vec", "pop_first", "pop_last", "entry", "get", "clamp")  # fmt: skip
+COMPARING_TYPES = ("HashSet", "BTreeSet", "HashMap", "BTreeMap", "BinaryHeap")
 OVERWRITING = ("clone_from", "clone_from_slice", "copy_from_slice")
 LIST_TYPES = ("Vec", "VecDeque", "LinkedList")
 MAP_TYPES = ("HashMap", "BTreeMap")
@@ -96,13 +109,15 @@ class TestRun:
         self.inlined: list[Node] = []
         self.returns: list[list[tuple[int, int]]] = []
         self.keeps_panics = False  # a value for branches that panic, to see what a function is asked
-        self.breaks: list[list[tuple[tuple[int, ...], dict[int, int]]]] = []
+        self.breaks: list[list[tuple[tuple[int, ...], dict[int, int], int]]] = []
         self.modules: tuple[str, ...] = ()
         self.checks: list[Check] = []
         self.site: tuple[int, int] | None = None  # of the outermost macro being followed
         self.in_file = True
         self.in_tests = False  # following a test, not reading a function of the program
         self.seen = self.asked = 0  # calls into the program, before the current assertion and so far
+        self.cells: set[int] = set()  # variables that hold a cell, a lock, an atomic, an end of a channel
+        self.alias: dict[int, int] = {}  # a variable that is a mutable reference -> the one it refers into
         self.leaked: set[int] = set()  # values that the test puts into the program's statics
 
     def follow(self, test: Item) -> list[Check]:
@@ -154,13 +169,77 @@ class TestRun:
             elif node.type in ("index_expression", "unary_expression", "parenthesized_expression"):
                 node = node.named_children[0] if node.named_children else None
             else:
-                return None
+                return self._viewed(node, CELL_VIEWS)
         return None
+
+    def _viewed(self, node: Node | None, views: Sequence[str]) -> int | None:
+        """The variable behind a chain of methods, one of which must be a view: `log.borrow_mut()`, `list.iter_mut().skip(1)`."""
+        is_view = False
+        while node is not None and node.type == "call_expression":
+            callee = child_of(node, "function")
+            if callee is None or callee.type != "field_expression" or text_of(child_of(callee, "field")) not in (*views, *HANDED_ON):
+                return None
+            is_view = is_view or text_of(child_of(callee, "field")) in views
+            node = child_of(callee, "value")
+        slot = self._root_slot(node) if node is not None and is_view else None
+        return self.alias.get(slot, slot) if slot is not None else None
+
+    def _written_root(self, node: Node | None) -> int | None:
+        """The variable that an expression is a mutable reference into."""
+        if node is None:
+            return None
+        if node.type == "reference_expression" and any(child.type == "mutable_specifier" for child in node.children):
+            slot = self._root_slot(node)
+            return self.alias.get(slot, slot) if slot is not None else None
+        if node.type in ("identifier", "self"):
+            slot = self._slot(text_of(node))
+            return self.alias.get(slot) if slot is not None else None
+        return self._viewed(node, MUT_VIEWS)
+
+    def _bind_references(self, pattern: Node | None, source: Node | None) -> None:
+        """After a pattern was bound: its variables are references into what its source borrows mutably, if it does."""
+        root = self._written_root(source)
+        for node in walk(pattern) if pattern is not None and root is not None else ():
+            slot = self.scopes[-1].get(text_of(node)) if node.type == "identifier" else None
+            if slot is not None and slot != root:
+                self.alias[slot] = root
+
+    def _bind_handles(self, pattern: Node | None, source: Node | None) -> None:
+        """After a `let`: which variables are cells that others may change, and which are handles on another's contents."""
+        text = text_of(source)
+        if pattern is None or source is None or not any(word in text for word in ("::new", "channel", "clone")):
+            return
+        bound = [self.scopes[-1].get(text_of(n)) for n in walk(pattern) if n.type == "identifier"]
+        slots = [slot for slot in bound if slot is not None]
+        words = words_of(source)
+        if len(slots) == 2 and "channel" in words:  # what is sent comes out at the other end
+            self.alias[min(slots)] = max(slots)
+            self.cells |= set(slots)
+        elif len(slots) == 1 and "new" in words and any(word.startswith(INTERIOR) for word in words):
+            self.cells |= set(slots)
+        elif len(slots) == 1 and "clone" in words and source.type == "call_expression":
+            shared = self._root_slot(_shared_place(source))
+            if shared in self.cells and shared not in slots:
+                self.alias[slots[0]] = self.alias.get(shared, shared)
+                self.cells |= set(slots)
+
+    def _share(self, nodes: Sequence[Node], value: int) -> None:
+        """A call into the program may have changed every cell that its arguments mention, unless only a closure does."""
+        stack = list(nodes) if self.t.own[value] and self.cells else []
+        while stack:
+            node = stack.pop()
+            slot = self._slot(text_of(node)) if node.type == "identifier" else None
+            if slot in self.cells:
+                self._touch(slot, value, "shared")
+            stack += node.children if node.type != "closure_expression" else ()
 
     def _touch(self, slot: int | None, by: int, how: str) -> None:
         """A variable was handed out for writing."""
-        if slot is not None and slot in self.store and not self.dead:
-            self.store[slot] = self.t.make("after", how, by, self.store[slot])
+        if self.dead:
+            return
+        for place in {slot, self.alias.get(slot, slot) if slot is not None else None}:
+            if place is not None and place in self.store:
+                self.store[place] = self.t.make("after", how, by, self.store[place])
 
     # -- expressions ----------------------------------------------------------------------------------------------
 
@@ -330,10 +409,19 @@ class TestRun:
         slot = self._root_slot(place)
         if slot is None or self.dead:
             return
-        if place is not None and place.type in ("identifier", "unary_expression"):
+        root = self.alias.get(slot)
+        if root is not None and self.t.own[value]:
+            self._touch(root, value, "through a reference")
+        if place is not None and place.type == "index_expression" and self._implements("IndexMut"):
+            self.store[slot] = self.t.make("own", "index_mut:", self.store[slot], value, own=True)
+        elif place is not None and place.type in ("identifier", "unary_expression"):
             self.store[slot] = value
         else:
             self.store[slot] = self._with_part(place, value)
+
+    def _implements(self, *traits: str) -> bool:
+        """Whether the program implements one of the traits for anything."""
+        return not self.index.implemented.isdisjoint(traits)
 
     def _with_part(self, place: Node | None, value: int) -> int:
         """The value of a place's variable after an assignment to the place."""
@@ -384,7 +472,10 @@ class TestRun:
         """A path that is not a variable: a constant, a function as a value, or a unit constructor."""
         constants = self.index.constants.get(name)
         if constants and name in self.index.statics:
-            return self.t.make("path", name)
+            place = self.t.make("path", name)
+            if constants[0].test_side or not self.asked:
+                return place
+            return self.t.make("own", f"{name}:", place, self.t.const(self.asked), own=True)  # what the calls so far left in it
         kind = child_of(constants[0].node, "type") if constants else None
         if constants and not constants[0].test_side and kind is not None and "fn" in words_of(kind):
             return self.t.make("fnref", f"{name}:", own=True)
@@ -559,10 +650,14 @@ class TestRun:
         if self.t.rows[value][:2] == ("method", "collect"):
             collected = self._collected(self.t.children(value)[0], kind)
             value = value if collected is None else collected
+        if kind in COMPARING_TYPES and self._is_compared(value):
+            value = self.t.make("own", f"{kind}:", value, own=True)
         if self.index.written(kind, "From", "FromStr", "TryFrom", "FromIterator", "Default", "Sum", "Into"):
             value = self.t.make("own", f"{kind}:", value, own=True)
         mutable = any(child.type == "mutable_specifier" for child in node.children)
         condition = self._bind(pattern, value, mutable)
+        self._bind_references(pattern, value_node)
+        self._bind_handles(pattern, value_node)
         alternative = child_of(node, "alternative")
         if alternative is not None:
             self._branches([(condition, lambda: self.t.unit),
@@ -600,7 +695,9 @@ class TestRun:
         if node is None:
             return self.t.true
         if node.type == "let_condition":
-            return self._bind(child_of(node, "pattern"), self._eval(child_of(node, "value")))
+            condition = self._bind(child_of(node, "pattern"), self._eval(child_of(node, "value")))
+            self._bind_references(child_of(node, "pattern"), child_of(node, "value"))
+            return condition
         if node.type == "let_chain":
             condition = self.t.true
             for child in node.named_children:
@@ -662,11 +759,12 @@ class TestRun:
     def _loop(self, rounds: Sequence[Callable[[], int]], certain: bool, own: int) -> int:
         """Run a loop body once per round. `own` is a term that the number of rounds depends on."""
         before, path = dict(self.store), self.path
-        ended = ""
+        ended, result = "", self.t.unit
         self.breaks.append([])
         for body in rounds:
             self.scopes.append({})
             condition = body()
+            own = condition if self.t.own[condition] else own
             self.scopes.pop()
             self.path = path
             if condition == self.t.false or self.dead in ("return", "panic"):
@@ -674,15 +772,17 @@ class TestRun:
                 break
             self.dead = ""
         self.dead = ended if certain else ""
-        for taken, store in self.breaks.pop():
+        for taken, store, value in self.breaks.pop():
             condition = self._all(taken[len(path) :])
+            own = condition if self.t.own[condition] else own
+            result = value if result == self.t.unit else self.t.chosen(condition, value, result)
             changed = {slot: self.store[slot] for slot in before if store.get(slot, 0) != self.store[slot]}
             self.store.update({s: self.t.chosen(condition, store[s], new) for s, new in changed.items() if s in store})
         for slot, old in before.items():
             new = self.store.get(slot, old)
             if new != old and not (certain and own == self.t.true):
                 self.store[slot] = self.t.make("loop", "certain" if certain else "", old, new, own)
-        return self.t.unit
+        return self.t.make("loop", "", result, result, own) if result != self.t.unit and self.t.own[own] else result
 
     def _on_for_expression(self, node: Node) -> int:
         source = self._eval(child_of(node, "value"))
@@ -695,6 +795,7 @@ class TestRun:
         def round_of(row: int) -> Callable[[], int]:
             def run() -> int:
                 self._bind(pattern, row)
+                self._bind_references(pattern, child_of(node, "value"))
                 self._eval(body)
                 return self.t.true
 
@@ -723,7 +824,7 @@ class TestRun:
     def _on_break_expression(self, node: Node) -> int:
         value = self._eval(node.named_children[-1]) if node.named_children else self.t.unit
         if self.breaks and not self.dead:
-            self.breaks[-1].append((self.path, dict(self.store)))
+            self.breaks[-1].append((self.path, dict(self.store), value))
         self.dead = self.dead or "loop"
         return value
 
@@ -855,16 +956,24 @@ class TestRun:
         args = [self._eval(argument) for argument in nodes]
         value = self._plain_call(callee, args, node)
         name = text_of(callee).rpartition("::")[2].removeprefix("r#")
+        emptied = self._written_root(nodes[0]) if nodes and name == "take" and self._implements("Default") else None
+        if emptied is not None and name not in self.index.own:  # `mem::take` leaves what the program calls a default
+            self.store[emptied] = self.t.make("own", "default:", own=True)
+            return value
         self._lend(nodes, value, [parameters_of(item.node) for item in self.index.own.get(name, [])])
         return value
 
     def _lend(self, nodes: Sequence[Node], value: int, signatures: Sequence[Sequence[Node]]) -> None:
         """A call may have changed the variables that it was given as `&mut`, or as cells and locks to share."""
+        self._share(nodes, value)
         for position, argument in enumerate(nodes):
             written = any(child.type == "mutable_specifier" for child in argument.children)
             shared = any(len(given) > position and self.index.is_shared(given[position]) for given in signatures)
             if (argument.type == "reference_expression" and written) or (shared and self.t.own[value]):
                 self._touch(self._root_slot(_shared_place(argument)), value, str(position))
+            root = self._written_root(argument) if self.t.own[value] else None
+            if root is not None:
+                self._touch(root, value, str(position))
 
     def _plain_call(self, callee: Node | None, args: list[int], node: Node) -> int:
         if callee is None:
@@ -918,7 +1027,9 @@ class TestRun:
         if name in ("catch_unwind", "forget", "drop", "spawn", "set_hook") and closures:
             joined = name == "spawn" and self._is_joined(node)
             self.muted += not joined
+            dead = self.dead
             inner = self._apply(closures[0], [])
+            self.dead = dead  # a panic in there ends the closure
             self.muted -= not joined
             return self.t.make("ctor", "Ok", inner) if joined else self.t.make("opaque", f"{name}{closures[0]}")
         if name in ("exit", "abort", "_exit") and self._function(name, ()) is None:
@@ -939,9 +1050,14 @@ class TestRun:
                 follow = text_of(child_of(outer, "field")) if outer is not None and outer.type == "field_expression" else ""
                 if follow in ("unwrap", "expect", "is_ok") or (outer is not None and outer.type == "try_expression"):
                     return True
+                if outer is not None and outer.type == "match_expression" and not {*FAILING}.isdisjoint(words_of(outer)):
+                    return True
             if found.type == "scoped_identifier" and text_of(found).endswith("thread::scope"):
                 return True
-        return False
+        words = words_of(function)  # inside of a macro there are only tokens
+        joins = [words[at + 1 : at + 5] for at, word in enumerate(words) if word == "join" and words[at - 1] == "."]
+        looked_at = ("unwrap", "expect", "is_ok")
+        return any(after[:2] == ["(", ")"] and (after[2:3] == ["?"] or "".join(after[3:4]) in looked_at) for after in joins)
 
     def _call_item(self, target: Item, args: list[int]) -> int:
         if target.test_side:
@@ -1024,7 +1140,12 @@ class TestRun:
                 return value
         own = self.index.own.get(name, [])
         reads = any("&mut" not in text_of(p) for item in own for p in parameters_of(item.node)[:1]) if own else name in READS
-        if slot in self.mutable and not reads and not self.dead:
+        has_cell = any(item.owner in self.index.interior for item in own)
+        is_cell = slot is not None and (has_cell or receiver_node.type == "call_expression" or (not own and name in CELL_WRITES))
+        root = self._written_root(receiver_node)
+        if root is not None and not (reads and own) and any(self.t.own[term] for term in (value, *args)):
+            self._touch(root, value, name)
+        if (slot in self.mutable or is_cell) and (has_cell or not reads) and not self.dead:
             before = self.t.rows[self.store[slot]]
             if name == "reverse" and before[:2] == ("after", "reverse"):
                 self.store[slot] = before[2][1]
@@ -1044,7 +1165,7 @@ class TestRun:
     def _method_value(self, node: Node, name: str, receiver: int, args: list[int]) -> int:
         fields = receiver if self.t.op(receiver) == "closure" else None
         helpers = [h for h in self.index.helpers.get(name, []) if h.owner]
-        if helpers and not self._standard(receiver):
+        if helpers and (not self._standard(receiver) or any(h.trait and h.owner not in self.index.test_types for h in helpers)):
             return self._apply(self._closure(helpers[0].node, [{}], helpers[0].modules), [receiver, *args])
         own = [item for item in self.index.own.get(name, []) if item.owner]
         if own and (not self._standard(receiver) or any(o.trait or o.owner in self.index.types for o in own)):
@@ -1082,8 +1203,17 @@ class TestRun:
         owner = self.index.variants.get(name, name)
         return owner in self.index.types and bool(self.index.traits.get(owner))
 
+    def _is_compared(self, term: int) -> bool:
+        """Whether std compares or hashes this, or something in it, with code of the program."""
+        if not self._implements("Ord", "PartialOrd", "Hash", "PartialEq"):
+            return False
+        names = [str(self.t.payload(t)) for t in self.t.reachable(term) if self.t.op(t) in ("ctor", "path")]
+        return any(self.index.written(name, "Ord", "PartialOrd", "Hash", "PartialEq") for name in names)
+
     def _plain_method(self, name: str, receiver: int, args: list[int]) -> int:
         if any(trait in traits for traits in self.index.traits.values() for trait in CONVERSIONS.get(name, ())):
+            return self.t.make("own", f"{name}:", receiver, *args, own=True)
+        if name in COMPARING and any(self._is_compared(term) for term in (receiver, *args)):
             return self.t.make("own", f"{name}:", receiver, *args, own=True)
         if name in ("unwrap_or", "unwrap_or_default", "ok_or", "ok") and self._is_maybe(receiver):
             return self._on_maybe(name, receiver, args)
@@ -1480,7 +1610,10 @@ class TestRun:
                 layout = layout.replace("{" + captured_name, "{", 1) if not captured_name.isdigit() else layout
             args[0] = self.t.const(layout)
         if shown and name in ("format", "write", "writeln", "format_args"):
-            return self.t.make("own", "fmt:", *args, *captured, own=True)
+            value = self.t.make("own", "fmt:", *args, *captured, own=True)
+            if name.startswith("write"):
+                self._touch(self._root_slot(_arguments(node)[0]), value, name)
+            return value
         return self.t.make("call", name + "!", *args, *captured)
 
     def _assertion(self, node: Node, name: str) -> int:

@@ -37,8 +37,7 @@ from rust_terms import NUMBER_TYPES, PLAIN_OPS, SAMPLE_NUMBERS, SAMPLES, UNSIGNE
 FORBIDDEN_WORDS = {
     "clippy": "cfg_clippy",
     "no_main": "no_main", "no_mangle": "exported_symbol", "export_name": "exported_symbol",
-    "link_section": "link_section", "link_args": "link_section", "init_array": "link_section",
-    "custom_test_frameworks": "custom_harness", "test_runner": "custom_harness",
+    "link_section": "link_section", "custom_test_frameworks": "custom_harness",
     "reexport_test_harness_main": "custom_harness", "asm": "inline_assembly", "global_asm": "inline_assembly",
     "from_raw_fd": "raw_descriptor", "borrow_raw": "raw_descriptor", "naked_asm": "inline_assembly",
     "include": "includes_file", "include_str": "includes_file",
@@ -86,7 +85,8 @@ def forbidden_construct(index: Index, allowed: Sequence[str] = ()) -> str | None
     words = index.words(index.root)
     for position, word in enumerate(words):
         found = _forbidden_word(word, words[position + 1 : position + 6])
-        if found is not None and found not in allowed:
+        is_own = word in index.macros and words[position - 1 : position] != ["::"]
+        if found is not None and found not in allowed and not is_own:
             return found
     return None
 
@@ -178,7 +178,8 @@ def _reached_word(word: str, head: str, heads: set[str], exits: set[str], after:
         return "process_exit"
     if word in HOOKS and word not in index.own:
         return "panic_hook"
-    if word in HARNESS_PROBES.get(head, ()) or (word in ("option_env", "env") and after == ["!"]):
+    reads_environment = word in ("option_env", "env") and after == ["!"] and word not in index.macros
+    if word in HARNESS_PROBES.get(head, ()) or reads_environment:
         return "detects_harness"
     return None
 
@@ -186,9 +187,11 @@ def _reached_word(word: str, head: str, heads: set[str], exits: set[str], after:
 def _reached(index: Index) -> list[Node]:
     """Bodies that the tests may run: by name from the tests; trait methods and constants run without being named."""
     named: dict[str, list[Node]] = {name: [node] for name, node in index.macros.items()}
+    methods: dict[str, list[Node]] = {}
     for items in [*index.own.values(), *index.helpers.values()]:
         for item in items:
             named.setdefault(item.name, []).append(item.node)
+            methods.setdefault(item.name, []).extend([item.node] if item.owner else [])
     mains = [item.node for item in index.items if item.is_main]
     named.setdefault("main", []).extend(mains)
     stack = [test.node for test in index.tests]
@@ -202,8 +205,14 @@ def _reached(index: Index) -> list[Node]:
             continue
         seen.add(node.id)
         reached.append(node)
-        words = {text_of(n) for n in walk(node) if n.type in ("identifier", "field_identifier")}
-        stack += [body for word in words for body in named.get(word, ())]
+        name = child_of(node, "name")
+        for word in walk(node):
+            if word == name:
+                continue
+            if word.type == "field_identifier" or (word.prev_sibling is not None and text_of(word.prev_sibling) == "."):
+                stack += methods.get(text_of(word), ())  # `game.run()` is no call of a function `run`
+            elif word.type == "identifier":
+                stack += named.get(text_of(word), ())
     return reached
 
 

@@ -477,6 +477,7 @@ class Index:
         self.traits: dict[str, set[str]] = {}  # type -> hand-written traits; "" for inherent methods
         for item in functions:
             self.traits.setdefault(item.owner, set()).add(item.trait)
+        self.implemented = {trait for traits in self.traits.values() for trait in traits}
         self.fixed: set[str] = set()  # signatures of functions that answer the same whatever they are asked
         self.projections: dict[str, int] = {}  # signatures of functions that hand back one of their arguments
         self.statics = _stateful_statics(self.nodes)
@@ -522,7 +523,7 @@ class Index:
 
 
 MIN_COPY_TOKENS = 3  # `a + b`: less is no formula
-INTERIOR = ("Atomic", "Mutex", "RwLock", "Cell", "RefCell", "OnceLock", "OnceCell")
+INTERIOR = ("Atomic", "Mutex", "RwLock", "Cell", "RefCell", "OnceLock", "OnceCell", "Sender", "SyncSender")
 
 
 def _interior_types(items: Sequence[Item]) -> set[str]:
