@@ -207,12 +207,11 @@ def _reached(index: Index) -> list[Node]:
         reached.append(node)
         name = child_of(node, "name")
         for word in walk(node):
-            if word == name:
+            text = text_of(word) if word.type in ("identifier", "field_identifier") else ""
+            if text not in named or word == name:
                 continue
-            if word.type == "field_identifier" or (word.prev_sibling is not None and text_of(word.prev_sibling) == "."):
-                stack += methods.get(text_of(word), ())  # `game.run()` is no call of a function `run`
-            elif word.type == "identifier":
-                stack += named.get(text_of(word), ())
+            is_method = word.type == "field_identifier" or (word.prev_sibling is not None and text_of(word.prev_sibling) == ".")
+            stack += methods.get(text, ()) if is_method else named[text]  # `game.run()` is no call of a function `run`
     return reached
 
 
