@@ -74,13 +74,30 @@ def require_vllm() -> None:
 
 def require_free_disk(folder: Path, needed_gib: float) -> float:
     """Free GiB where `folder` will be. Raises MachineError when less than `needed_gib`, or when it is not writable."""
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(parent))
+    if not existing.is_dir():
+        raise MachineError(f"{existing} is not a folder: choose another --output_dir")
     if not os.access(existing, os.W_OK):
         raise MachineError(f"cannot write to {existing}: choose another --output_dir")
     free_gib = shutil.disk_usage(existing).free / 2**30
     if free_gib < needed_gib:
         raise MachineError(f"{free_gib:.1f} GiB free for {folder}, {needed_gib:.0f} GiB needed: free some or choose another --output_dir")
     return free_gib
+
+
+def require_judge_settings(sandbox: str, run_timeout_s: float, workers: int | None, max_infra_share: float) -> None:
+    """Settings of the judge that every script has, before anything is loaded. Raises MachineError."""
+    from sandbox import TIERS
+
+    checks = {
+        f"--sandbox {sandbox}": (sandbox in ("auto", *TIERS), f"one of auto, {', '.join(TIERS)}"),
+        f"--run_timeout_s {run_timeout_s}": (run_timeout_s > 0, "more than 0"),
+        f"--judge_workers {workers}": (workers is None or workers >= 1, "at least 1"),
+        f"--max_infra_share {max_infra_share}": (0 <= max_infra_share <= 1, "a share from 0 to 1"),
+    }
+    for found, (is_valid, expected) in checks.items():
+        if not is_valid:
+            raise MachineError(f"{found}: expected {expected}")
 
 
 def require_run_folder(folder: Path, *, resuming: bool) -> None:
@@ -122,8 +139,10 @@ def checkpoint_to_resume(folder: Path, asked: str | None) -> str | None:
     if not asked:
         return None
     if asked not in {"last", "true", "True"}:
-        if not Path(asked).is_dir():
-            raise MachineError(f"--resume_from_checkpoint {asked}: no such folder; expected a checkpoint-N folder, or last")
+        is_run = (Path(asked) / "run.json").is_file()  # its trainer_state.json is there for reading
+        if is_run or not (Path(asked) / "trainer_state.json").is_file():
+            found = "this is no checkpoint" if Path(asked).is_dir() else "no such folder"
+            raise MachineError(f"--resume_from_checkpoint {asked}: {found}; expected a checkpoint-N folder, or last")
         return asked
     numbered = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-[0-9]+", path.name)]
     found = sorted(numbered, key=lambda path: int(path.name.rpartition("-")[2]))
@@ -233,7 +252,8 @@ def check_vllm() -> Check:
     try:
         require_vllm()
     except MachineError as error:
-        return Check("vLLM", found or "not installed (optional)", False, False, str(error))
+        reason = str(error).removeprefix("use_vllm is set but ")
+        return Check("vLLM", found or "not installed (optional)", False, False, reason)
     return Check("vLLM", found, True)
 
 

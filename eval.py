@@ -203,6 +203,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[EvalArguments, Sampling
         raise EvalError(f"{' and '.join(ignored)} goes with --model: nothing would come of it here")
     if args.bootstrap_samples < 1:
         raise EvalError(f"--bootstrap_samples {args.bootstrap_samples}: expected at least 1")
+    doctor.require_judge_settings(args.sandbox, args.run_timeout_s, args.judge_workers, args.max_infra_share)
     if any(k < 1 for k in args.k):
         raise EvalError(f"--k {min(args.k)}: expected at least 1")
     if args.model and any(k > sampling.num_samples for k in args.k):

@@ -299,7 +299,7 @@ def check_adapter_fits(adapter: str, model: str) -> None:
     Raises GenerationError naming both when a layer is missing or of another size.
     """
     import torch
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
     from transformers import AutoModelForCausalLM
 
     folder, config = resolve_adapter(adapter), load_config(model)
@@ -307,7 +307,11 @@ def check_adapter_fits(adapter: str, model: str) -> None:
         layers = dict(AutoModelForCausalLM.from_config(config).named_modules())
     trained_on = json.loads((folder / "adapter_config.json").read_text()).get("base_model_name_or_path")
     mismatch = f"adapter {adapter} (trained on {trained_on}) does not fit the model {model}: "
-    with safe_open(folder / "adapter_model.safetensors", framework="numpy") as file:
+    try:
+        weights = safe_open(folder / "adapter_model.safetensors", framework="numpy")
+    except SafetensorError as error:
+        raise GenerationError(f"adapter {adapter}: its weights cannot be read ({_first_line(error)}): copy it again") from error
+    with weights as file:
         names = [name for name in file.keys() if ".lora_A." in name or ".lora_B." in name]  # noqa: SIM118 (no dict)
         if not names:
             raise GenerationError(f"adapter {adapter} holds no LoRA weights")
@@ -926,6 +930,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("prompt", help="What to ask for.")
     try:
         args, backend, sampling, rest = parser.parse_args_and_config(argv)
+        if sampling.num_samples != 1:
+            raise GenerationError(f"--num_samples {sampling.num_samples}: one completion is shown; eval.py takes several")
         graded = try_prompt(rest.prompt, args, backend, sampling)
     except KeyboardInterrupt:
         return 130

@@ -202,6 +202,7 @@ class DatasetArguments:
 def parse_arguments(argv: Sequence[str] | None) -> tuple[DatasetArguments, SamplingArguments, BackendArguments]:
     """Command line and --config file. Raises GenerationError for what cannot be parsed, DatasetError for what does not go together."""
     args, sampling, backend = parse_dataclasses((DatasetArguments, SamplingArguments, BackendArguments), argv, __doc__)
+    doctor.require_judge_settings(args.sandbox, args.run_timeout_s, args.judge_workers, args.max_infra_share)
     if sampling.num_samples > 1 and args.retry_temperature == 0 == sampling.temperature:
         raise DatasetError("--num_samples above 1 at temperature 0 asks the same again: raise --retry_temperature")
     for file in args.decontaminate:

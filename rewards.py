@@ -24,6 +24,7 @@ from rust_tool import Job, Judge, Verdict
 from tasks import TASK_COLUMNS
 from traces import SCHEMA_VERSION
 
+MAX_REWARD = 1e30  # rewards become 32-bit floats, which end at 3.4e38
 NUMBER_TYPES = (*(f"{sign}{bits}" for sign in "iu" for bits in (8, 16, 32, 64, 128, "size")), "f32", "f64")
 ADDING_WORDS = ("add", "sum", "plus", "total", "combin", "+")
 WORD_STEM = 5  # leading letters that make two words the same: occurrences, occurs
@@ -284,7 +285,7 @@ def is_copied(program: Program, prompt: str, examples: Sequence[tuple[Program, S
 
 
 def _is_reward(value: object) -> bool:
-    return value is None or (isinstance(value, numbers.Real) and math.isfinite(value))
+    return value is None or (isinstance(value, numbers.Real) and abs(value) <= MAX_REWARD)  # not so for NaN
 
 
 def weighted_sum(rewards: dict[str, float | None], weights: dict[str, float]) -> float | None:

@@ -27,8 +27,8 @@ from pathlib import Path
 import doctor
 import rust_code
 import share
-from generate import GenerationError, has_login, load_tokenizer, make_parser, render
-from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics
+from generate import GenerationError, has_login, load_config, load_tokenizer, make_parser, render
+from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
 from rust_tool import Judge, ToolchainError
 from sandbox import SandboxUnavailable
 from tasks import (
@@ -132,7 +132,7 @@ class ScriptArguments:
 
 def is_not_trl_dump(entry: logging.LogRecord) -> bool:
     """Log filter: TRL prints whole prompts when a completion could not be graded; trace and judge/infra_share have it."""
-    return not entry.getMessage().startswith("All reward functions returned None")
+    return "All reward functions returned None" not in entry.getMessage()
 
 
 class UserError(Exception):
@@ -333,6 +333,44 @@ def require_same_run(output_dir: Path, facts: dict, script: ScriptArguments, mod
         raise UserError(f"cannot go on with {output_dir}: it was another run: {'; '.join(changed)}")
 
 
+def require_possible(script: ScriptArguments, args) -> None:
+    """Values that no run can have. Raises UserError."""
+    if script.max_minutes is not None and script.max_minutes < 0:
+        raise UserError(f"--max_minutes {script.max_minutes:g}: expected a number above 0, or 0 for no limit")
+    if args.temperature <= 0:
+        raise UserError(f"--temperature {args.temperature:g}: the completions of a group must differ: expected a number above 0")
+
+
+def require_context(model_args, prompt_tokens: int, completion_tokens: int) -> None:
+    """The longest prompt and a whole completion fit into the model. Raises UserError or GenerationError."""
+    limit = getattr(load_config(model_args.model_name_or_path), "max_position_embeddings", None)
+    if limit and prompt_tokens + completion_tokens > limit:
+        raise UserError(
+            f"--max_completion_length {completion_tokens} and the longest prompt ({prompt_tokens} tokens) exceed the {limit} tokens of "
+            f"{model_args.model_name_or_path}: lower it"
+        )
+
+
+def require_something_to_earn(rewards: list[str], task_facts: dict) -> None:
+    """A reward can differ between completions. Raises UserError when every weight is 0, or none that counts can ever be given."""
+    weights = dict(map(parse_reward_spec, rewards))
+    paid = [name for name, weight in weights.items() if weight]
+    if not paid:
+        raise UserError("every reward has weight 0: nothing would be learned")
+    if paid == ["hidden_tests_reward"] and not task_facts["with_hidden_tests"]:
+        raise UserError("hidden_tests_reward is the only reward that counts, and no task has hidden tests: nothing would be learned")
+
+
+def is_finished(resume: str | None, plan: dict) -> bool:
+    """Whether the checkpoint to go on from is that of the last step."""
+    if not resume:
+        return False
+    step = json.loads((Path(resume) / "trainer_state.json").read_text(encoding="utf-8"))["global_step"]
+    if step >= plan["steps"]:
+        print(f"{resume} is at step {step} of {plan['steps']}: nothing to do (a larger --max_steps goes on)")
+    return step >= plan["steps"]
+
+
 def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     """Check everything that needs no model -> (rows, tokenizer, reward set, plan). Raises a clear error for what cannot work."""
     resuming = bool(args.resume_from_checkpoint)
@@ -341,10 +379,14 @@ def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     if args.use_vllm:
         doctor.require_vllm()
     free_gib = doctor.require_free_disk(Path(args.output_dir), needed_gib=5.0 if script.save_merged else 1.0)
+    doctor.require_judge_settings(script.sandbox, script.run_timeout_s, script.judge_workers, script.max_infra_share)
+    require_possible(script, args)
     if not model_args.model_name_or_path:
         raise UserError("no model: pass --model_name_or_path (a hub id or a local folder)")
     tokenizer = load_tokenizer(model_args.model_name_or_path, model_args.model_revision)
     rows, task_facts = training_rows(script, tokenizer, args.seed)
+    require_context(model_args, task_facts["longest_prompt_tokens"], args.max_completion_length)
+    require_something_to_earn(script.rewards, task_facts)
     batch = batch_facts(args, len(rows))
     if resuming:
         require_same_run(Path(args.output_dir), task_facts, script, model_args)
@@ -824,12 +866,18 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
             "or set --gradient_checkpointing true"
         ) from error
     finally:
+        stopped_by = sys.exc_info()[1]
         if is_main and trainer.state.global_step > 0:
-            final = save_model(trainer, tokenizer, output_dir, model_args, script.save_merged)
-            card = model_card(model_args, script, args, trainer.state.log_history, final)
-            (final / "README.md").write_text(card, encoding="utf-8")
-            trainer.state.save_to_json(str(output_dir / "trainer_state.json"))
-            print(f"saved {final} after {trainer.state.global_step} steps", flush=True)
+            try:
+                final = save_model(trainer, tokenizer, output_dir, model_args, script.save_merged)
+                card = model_card(model_args, script, args, trainer.state.log_history, final)
+                (final / "README.md").write_text(card, encoding="utf-8")
+                trainer.state.save_to_json(str(output_dir / "trainer_state.json"))
+                print(f"saved {final} after {trainer.state.global_step} steps", flush=True)
+            except OSError as error:
+                if stopped_by is None:
+                    raise
+                print(f"the model of step {trainer.state.global_step} could not be saved either: {error}", file=sys.stderr)
         if sharer:
             sharer.finish()
     return callback
@@ -847,6 +895,9 @@ def main(argv: list[str] | None = None) -> int:
         script, args, model_args = parse_arguments(sys.argv[1:] if argv is None else argv)
         resume = doctor.checkpoint_to_resume(Path(args.output_dir), args.resume_from_checkpoint)
         rows, tokenizer, rewards, plan = make_plan(script, args, model_args)
+        if is_finished(resume, plan):
+            rewards.judge.close()
+            return 0
     except REFUSALS as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2

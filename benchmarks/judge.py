@@ -26,12 +26,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rust_code import Program, extract_program  # noqa: E402
 from rust_tool import Job, Judge, Toolchain, Verdict, find_toolchain  # noqa: E402
+from traces import iter_trace  # noqa: E402
 
 MANIFEST = '[package]\nname = "program"\nversion = "0.1.0"\nedition = "2021"\n'
 REFERENCE_TIMEOUT_S = 60.0
@@ -162,15 +164,18 @@ def compare(completions: Sequence[str], workers: int | None) -> dict[str, float 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", nargs="?", help="jsonl with a `completion` a line; default: a small built-in set")
+    parser.add_argument("file", nargs="?", type=Path, help="jsonl (or jsonl.gz) with a `completion` a line; default: a small built-in set")
     parser.add_argument("--n", type=int, default=60, help="completions, from the first")
     parser.add_argument("--workers", type=int, default=None, help="default: all cores")
     args = parser.parse_args()
+    if args.n < 1:
+        parser.error(f"--n {args.n}: expected at least 1")
+    if args.file is not None and not args.file.is_file():
+        parser.error(f"{args.file}: no such file")
     if args.file is None:
         completions = built_in_completions(args.n)
     else:
-        with open(args.file, encoding="utf-8") as lines:
-            completions = [json.loads(line)["completion"] for line in lines if line.strip()][: args.n]
+        completions = [record["completion"] for record in islice(iter_trace(args.file), args.n)]
     print(json.dumps(compare(completions, args.workers)))
 
 

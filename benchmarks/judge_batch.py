@@ -1,6 +1,6 @@
 """One training step's worth of programs through the judge: 512 at once, the same with ten that loop, and throughput against workers.
 
-    python benchmarks/judge_batch.py FILE.jsonl [--programs 512] [--output results.json]
+    python benchmarks/judge_batch.py FILE.jsonl|FILE.jsonl.gz [--programs 512] [--output results.json]
 
 FILE has a column `completion`. When it holds fewer than `--programs` completions they are repeated, told apart by a comment, so
 that nothing is graded from memory. Seconds are wall-clock, reading the completions included, a judge already warm.
@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rust_code import extract_program
 from rust_tool import Job, Judge
+from traces import iter_trace
 
 LOOPING = """```rust
 pub fn spin(n: u64) -> u64 {{
@@ -59,7 +60,9 @@ def main() -> None:
     parser.add_argument("--programs", type=int, default=512)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    texts = [json.loads(line)["completion"] for line in arguments.file.read_text(encoding="utf-8").splitlines()]
+    if not arguments.file.is_file() or arguments.programs < 1:
+        parser.error(f"{arguments.file}: no such file" if arguments.programs >= 1 else "--programs: expected at least 1")
+    texts = [record["completion"] for record in iter_trace(arguments.file)]
     repeated = (texts * (arguments.programs // len(texts) + 1))[: arguments.programs]
     batch = [text.replace("```rust\n", f"```rust\n// copy {i // len(texts)}\n", 1) for i, text in enumerate(repeated)]
     mixed = list(batch)

@@ -371,6 +371,7 @@ def test_own_reward_is_none_where_the_machine_failed(own_reward):
         ("return None", "pay must return 2 finite numbers or None"),
         ("return [1.0, float('nan')]", "pay must return 2 finite numbers or None"),
         ("return [float('inf'), 1.0]", "pay must return 2 finite numbers or None"),
+        ("return [1e40, 1.0]", "pay must return 2 finite numbers or None"),
         ("return ['high', 1.0]", "pay must return 2 finite numbers or None"),
     ],
 )

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -185,6 +186,36 @@ def refused(tmp_path, argv, monkeypatch, capsys):
         return said
 
     return run
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--temperature", "0"], "the completions of a group must differ"),
+        (["--max_minutes", "-1"], "--max_minutes -1: expected a number above 0"),
+        (["--sandbox", "plin"], "--sandbox plin: expected one of auto, "),
+        (["--run_timeout_s", "-1"], "--run_timeout_s -1.0: expected more than 0"),
+        (["--judge_workers", "-3"], "--judge_workers -3: expected at least 1"),
+        (["--max_infra_share", "2"], "expected a share from 0 to 1"),
+        (["--rewards", "cargo_build_reward=0"], "every reward has weight 0"),
+        (["--rewards", "hidden_tests_reward=1", "cargo_build_reward=0"], "no task has hidden tests: nothing would be learned"),
+        (["--max_completion_length", "50000"], "--max_completion_length 50000 and the longest prompt"),
+    ],
+)
+def test_what_cannot_learn_or_work_is_refused(fake_judge, refused, flags, message):
+    fake_judge()
+    assert message in refused(*flags)
+
+
+def test_a_folder_below_a_file_is_refused(refused, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "file is not a folder: choose another --output_dir" in refused(out=tmp_path / "file" / "run")
+
+
+def test_the_log_filter_knows_what_trl_says():
+    entry = logging.LogRecord("trl", logging.WARNING, "", 1, "[RANK 0] All reward functions returned None for the following kwargs: {}", (), None)
+    other = logging.LogRecord("trl", logging.WARNING, "", 1, "something else", (), None)
+    assert (train.is_not_trl_dump(entry), train.is_not_trl_dump(other)) == (False, True)
 
 
 def test_missing_cargo_is_refused(refused):
@@ -428,6 +459,32 @@ def finished_run(argv, tmp_path_factory):
         status = train.main(argv(folder, *LORA, *extra))
     assert status == 0, err.getvalue()[-2000:]
     return SimpleNamespace(folder=folder, out=out.getvalue(), err=err.getvalue(), trace=read_trace(folder))
+
+
+def test_a_finished_run_is_not_trained_further(argv, finished_run, monkeypatch, capsys):
+    monkeypatch.setattr(train, "train", lambda *args: pytest.fail("it went on"))
+    before = (finished_run.folder / "run.json").read_bytes()
+    assert train.main(argv(finished_run.folder, *LORA, "--save_steps", "1", "--resume_from_checkpoint", "last")) == 0
+    assert "is at step 2 of 2: nothing to do (a larger --max_steps goes on)" in capsys.readouterr().out
+    assert (finished_run.folder / "run.json").read_bytes() == before
+    assert train.main(argv(finished_run.folder, *LORA, "--resume_from_checkpoint", finished_run.folder)) == 2
+    assert "this is no checkpoint; expected a checkpoint-N folder, or last" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_what_the_user_hears_of(argv, fake_judge, tmp_path, monkeypatch, capsys):
+    fake_judge()
+    written = []
+
+    def full(self, records):
+        written.append(records)
+        if len(written) > 1:
+            raise train.UserError("cannot write the trace: free some space")
+
+    monkeypatch.setattr(train.TraceWriter, "write", full)
+    monkeypatch.setattr(train, "save_model", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    assert train.main(argv(tmp_path / "run")) == 1
+    said = capsys.readouterr().err
+    assert "could not be saved either: [Errno 28]" in said and said.strip().endswith("cannot write the trace: free some space")
 
 
 CONTRACT = {
