@@ -1469,6 +1469,8 @@ def test_a_folder_that_is_no_evaluation_is_not_touched(tmp_path, judge, tiny_mod
         (["--adapter", "./nowhere"], "--adapter ./nowhere: no such folder"),
         (["--row_names", "a", "b"], "expected 1 different names"),
         (["--limit", 0], "--limit 0"),
+        (["--sandbox", "plin"], "--sandbox plin: expected one of auto"),
+        (["--judge_workers", 0], "--judge_workers 0: expected at least 1"),
         (["--top_p", 2], "--top_p 2.0"),
         (["--no_such_flag", 1], "no_such_flag"),
         (["--max_new_tokens", 500], "tokens; with --max_new_tokens 500"),
