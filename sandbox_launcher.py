@@ -432,7 +432,8 @@ class Job:
         self.deadline = time.monotonic() + request["wall_s"]
         self.status = None  # wait status of the group's leader, once it is dead
         self.why_killed = None  # "deadline" | "tmp" | "cancelled"
-        self.cpu_s = 0.0
+        self.cpu_s = 0.0  # of those that were waited for
+        self.cpu_at_kill_s = 0.0  # of those that nobody may get to wait for
         self.said = None  # where bwrap reports on itself
         self.next_look = time.monotonic() + LOOK_EVERY_S if slot is None else self.deadline
         self.idle_looks = 0
@@ -554,8 +555,8 @@ class Launcher:
     def _kill(self, job, why):
         if why is not None and job.status is None and job.why_killed is None:
             job.why_killed = why
-            if self.tier == "bwrap":  # those inside die with their namespace, and nobody gets to see what they used
-                job.cpu_s += cpu_of_group(job.pid)
+            if self.tier == "bwrap":  # those inside die with their namespace, and mostly nobody gets to see what they used
+                job.cpu_at_kill_s = cpu_of_group(job.pid)
         try:
             os.killpg(job.pid, _signal.SIGKILL)
         except ProcessLookupError:
@@ -593,7 +594,7 @@ class Launcher:
         if job.slot:
             self._clear(job)
         self._answer(
-            job.reply, {"status": job.status, "cpu_s": job.cpu_s, "why_killed": job.why_killed, "error": error}
+            job.reply, {"status": job.status, "cpu_s": max(job.cpu_s, job.cpu_at_kill_s), "why_killed": job.why_killed, "error": error}
         )
 
     def _answer(self, reply, message):
