@@ -828,3 +828,10 @@ def test_reading_is_deterministic():
 )
 def test_what_follows_thinking_on_its_line_counts(before):
     assert extract_program(f"{before}```rust\nfn f() {{}}\n```").functions == ("f",)
+
+
+def test_a_program_that_holds_the_stub_itself_keeps_its_statement():
+    source = f"fn f(n: i32) -> i32 {{{STUB} n }}\n#[test]\nfn t() {{ assert_eq!(f(1), 1); }}\n"
+    stubbed = panic_stubbed(read_program(source))
+    assert stubbed.count(STUB) == 1, "ours, which the judge takes out again"
+    assert '::std::panic!["stubbed"]' in stubbed.replace(STUB, ""), "the program's own panics still"
