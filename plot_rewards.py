@@ -220,6 +220,7 @@ def sparkline(values: list[float], width: int = 40) -> str:
 def followed_table(run_dir: Path, metrics: list[dict]):
     """rich table of the latest step and a sparkline over steps, a row per metric that a person watches."""
     from rich.table import Table
+    from rich.text import Text
 
     rows = {
         "reward": ("reward", 1, "{:.2f}"),
@@ -237,7 +238,9 @@ def followed_table(run_dir: Path, metrics: list[dict]):
         "train": ("time/train_s", 1, "{:.1f} s"),
     }
     last = metrics[-1] if metrics else {}
-    table = Table(title=f"{run_dir}, step {last.get('step', '-')}", title_justify="left")
+    # the step first, in one line: a long path is cut off, and square brackets in it are no markup
+    title = Text(f"step {last.get('step', '-')} of {run_dir}", no_wrap=True, overflow="ellipsis")
+    table = Table(title=title, title_justify="left")
     for column, side in (("", "left"), ("now", "right"), ("first", "right"), ("over the steps", "left")):
         table.add_column(column, justify=side)
     for title, (key, scale, form) in rows.items():
@@ -245,7 +248,7 @@ def followed_table(run_dir: Path, metrics: list[dict]):
         if values:
             table.add_row(title, form.format(scale * values[-1]), form.format(scale * values[0]), sparkline(values))
     for warning in last.get("warnings") or []:
-        table.add_row("[bold red]warning", "", "", warning)
+        table.add_row("[bold red]warning", "", "", Text(warning))
     return table
 
 

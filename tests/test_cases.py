@@ -167,7 +167,8 @@ class Outside:
 @pytest.fixture
 def outside(monkeypatch) -> Iterator[Outside]:
     secret, variable = "file-" + os.urandom(12).hex(), "variable-" + os.urandom(12).hex()
-    with tempfile.TemporaryDirectory() as name, socket.socket() as tcp, socket.socket(socket.AF_UNIX) as unix:
+    # not below TMPDIR: the name of a Unix socket has at most 107 bytes
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name, socket.socket() as tcp, socket.socket(socket.AF_UNIX) as unix:
         folder = Path(name)
         (folder / "secret.txt").write_text(f"top {secret} end\n")
         (folder / "evil.rs").write_text("pub fn loaded() -> bool { true }\n")

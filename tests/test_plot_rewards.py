@@ -325,10 +325,10 @@ def test_flags_that_would_be_ignored_are_refused(run_dir, monkeypatch, capsys, f
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def shown(renderable):
+def shown(renderable, width=120):
     from rich.console import Console
 
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(renderable)
     return console.export_text()
 
@@ -344,6 +344,14 @@ def test_follow_shows_the_latest_step_and_its_warnings(run_dir):
 
 def test_follow_of_a_run_that_has_not_begun_shows_an_empty_table(run_dir):
     assert "step -" in shown(plot_rewards.followed_table(run_dir(""), []))
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize("name", ["x", "a-long-name" * 15, "[bold]"])
+def test_follow_names_the_step_in_one_line_whatever_the_width_and_the_path(tmp_path, width, name):
+    lines = shown(plot_rewards.followed_table(tmp_path / name, [{"step": 14, **METRICS}]), width).splitlines()
+    assert lines[0].strip().startswith("step 14 of") and not lines[1][:1].isalnum()
+    assert max(map(len, lines)) <= width
 
 
 def test_follow_redraws_while_the_run_goes_on(run_dir, monkeypatch):

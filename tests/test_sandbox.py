@@ -804,10 +804,12 @@ def _interpret(code: bytes, arch: int, number: int, arguments: tuple[int, ...]) 
 @pytest.mark.parametrize("tier", ["bwrap", "landlock"])
 def test_works_for_an_ordinary_user(tier, toolchain):
     python = next((p for p in ("/usr/bin/python3", "/usr/local/bin/python3") if os.access(p, os.X_OK)), None)
-    reachable = [path for path in (toolchain, *map(Path, ("/opt/rust", "/usr/local", "/usr"))) if _is_reachable(path)]
-    reachable = [path for path in reachable if (path / "bin/rustc").exists() and (path / "lib/rustlib").exists()]
-    if python is None or not reachable:
-        pytest.skip("no Python, or no toolchain, that other users can reach")
+    places = [toolchain, *(Path(place) for place in ("/opt/rust", "/usr/local", "/usr"))]
+    reachable = [path for path in places if _has_toolchain(path) and _is_reachable(path)]
+    if python is None:
+        pytest.skip("needs /usr/bin/python3 or /usr/local/bin/python3: the one of this test may be out of another user's reach")
+    if not reachable:
+        pytest.skip(f"needs a Rust toolchain that another user can reach: {' '.join(map(str, places))} are closed or hold none")
     folder = Path("/var/tmp") / f"user-{os.getpid()}-{tier}"
     folder.mkdir()
     script = "import sys, sandbox, pathlib; print(sandbox.open_sandbox(sys.argv[1], pathlib.Path(sys.argv[2])).report)"
@@ -825,5 +827,14 @@ def test_works_for_an_ordinary_user(tier, toolchain):
     assert "RLIMIT_NPROC over all of the user's" in done.stdout, done.stderr
 
 
+def _has_toolchain(path: Path) -> bool:
+    return (path / "bin/rustc").exists() and (path / "lib/rustlib").exists()
+
+
 def _is_reachable(path: Path) -> bool:
-    return all(part.stat().st_mode & 0o005 == 0o005 for part in [path, *path.parents])
+    """Whether every user may list and enter it; not so for what is not there."""
+    return path.exists() and all(part.stat().st_mode & 0o005 == 0o005 for part in [path, *path.parents])
+
+
+def test_a_place_that_is_not_there_is_no_toolchain(tmp_path):
+    assert not _has_toolchain(tmp_path / "nowhere") and not _is_reachable(tmp_path / "nowhere")
