@@ -22,6 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PYTHON_RANGE = ((3, 11), (3, 13))  # first and last minor version the pinned packages have wheels for
 VLLM_RANGE = ((0, 22), (0, 31))  # what TRL 1.16 supports
+LOCK_NAME = "train.lock"  # in a run folder while train.py works there (run_lock.py)
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "vllm", "tree-sitter", "tree-sitter-rust")
 
 
@@ -111,7 +112,7 @@ def require_run_folder(folder: Path, *, resuming: bool) -> None:
         return
     if folder.exists() and not folder.is_dir():
         raise MachineError(f"{folder} is a file: choose another --output_dir")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or not any(path.name != LOCK_NAME for path in folder.iterdir()):
         return
     if not (folder / "run.json").is_file():
         raise MachineError(f"{folder} is not empty and holds no run: choose another --output_dir")

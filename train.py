@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import doctor
+import run_lock
 import rust_code
 import share
 from generate import GenerationError, has_login, load_config, load_tokenizer, make_parser, render
@@ -893,14 +894,20 @@ def main(argv: list[str] | None = None) -> int:
     """-> exit status: 0 done (or stopped cleanly), 1 stopped by an error or a limit, 2 cannot work as asked."""
     try:
         script, args, model_args = parse_arguments(sys.argv[1:] if argv is None else argv)
-        resume = doctor.checkpoint_to_resume(Path(args.output_dir), args.resume_from_checkpoint)
-        rows, tokenizer, rewards, plan = make_plan(script, args, model_args)
-        if is_finished(resume, plan):
-            rewards.judge.close()
-            return 0
+        with run_lock.hold(Path(args.output_dir)):
+            return run(script, args, model_args)
     except REFUSALS as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
+
+
+def run(script: ScriptArguments, args, model_args) -> int:
+    """Plan, train -> exit status, in a run folder that is ours. Raises one of REFUSALS before anything is written."""
+    resume = doctor.checkpoint_to_resume(Path(args.output_dir), args.resume_from_checkpoint)
+    rows, tokenizer, rewards, plan = make_plan(script, args, model_args)
+    if is_finished(resume, plan):
+        rewards.judge.close()
+        return 0
     try:
         if args.process_index == 0:
             print_plan(plan, script, args, model_args)

@@ -1004,11 +1004,14 @@ def test_ctrl_c_stops_cleanly_with_the_adapter_saved(argv, tmp_path):
     assert (folder / f"checkpoint-{last}" / "trainer_state.json").is_file(), "the step under way was finished and saved"
 
 
-def test_killed_run_goes_on_where_its_last_checkpoint_was(argv, fake_judge, tmp_path):
+def test_killed_run_goes_on_where_its_last_checkpoint_was(argv, fake_judge, tmp_path, capsys):
     log, folder = tmp_path / "log", tmp_path / "run"
     process = start([sys.executable, "train.py", *argv(folder, *LORA, "--max_steps", "2000", "--save_steps", "3")], log)
     try:
         wait_until(lambda: "step 5/2000" in log.read_text(), process, log)
+        for flags in ((), ("--resume_from_checkpoint", "last")):
+            assert train.main(argv(folder, *LORA, *flags)) == 2, "it is alive"
+            assert f"is being trained by process {process.pid} on" in capsys.readouterr().err
         process.kill()
         process.wait()
     finally:
