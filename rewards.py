@@ -13,6 +13,8 @@ import importlib.util
 import json
 import math
 import numbers
+import sys
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +30,9 @@ MAX_REWARD = 1e30  # rewards become 32-bit floats, which end at 3.4e38
 NUMBER_TYPES = (*(f"{sign}{bits}" for sign in "iu" for bits in (8, 16, 32, 64, 128, "size")), "f32", "f64")
 ADDING_WORDS = ("add", "sum", "plus", "total", "combin", "+")
 WORD_STEM = 5  # leading letters that make two words the same: occurrences, occurs
+MAX_INFRA_OF_BATCH = 0.5  # of a training batch's programs: when the machine failed more, the rest says nothing about the model
+MIN_INFRA_OF_BATCH = 4  # programs; fewer may be the programs' own doing
+INFRA_WAITS_S = (5.0, 20.0, 60.0)  # before each further try: another job's disk or memory may be free again
 ASSERTS_FOR_FULL_REWARD = 4  # distinct assertions after which writing more pays nothing
 
 DEFAULT_REWARDS = (
@@ -214,6 +219,7 @@ class RewardSet:
 
         `columns` are the dataset columns TRL hands to reward functions: `user_prompt` is the row's text prompt,
         `other_columns` the JSON text of what else the task row held. Both may be missing.
+        Raises RewardError when the machine failed most of the programs, INFRA_WAITS_S and as many tries later too.
         """
         if self._batch is not None and self._batch[0] is completions:
             return self._batch[1]
@@ -223,8 +229,29 @@ class RewardSet:
             asked = prompts[i][-1:] if isinstance(prompts[i], list) else prompts[i]
             task["prompt"] = columns["user_prompt"][i] if "user_prompt" in columns else completion_text(asked)
             task |= json.loads(columns["other_columns"][i]) if "other_columns" in columns else {}
-        graded = self.grade(tasks, [completion_text(completion) for completion in completions])
+        graded = self._grade_mostly(tasks, [completion_text(completion) for completion in completions])
         self._batch = (completions, graded)
+        return graded
+
+    def _grade_mostly(self, tasks: list[dict], completions: list[str]) -> list[dict]:
+        """`grade`; where the machine failed most programs, those again after a while. Raises RewardError with its reason."""
+        graded = self.grade(tasks, completions)
+        for wait_s in (*INFRA_WAITS_S, None):
+            programs = sum(record["program"] is not None for record in graded)
+            failed = [i for i, record in enumerate(graded) if record["error_kind"] == "infra" and record["program"] is not None]
+            if len(failed) < MIN_INFRA_OF_BATCH or len(failed) <= MAX_INFRA_OF_BATCH * programs:
+                return graded
+            what = f"{len(failed)} of {programs} programs of a batch could not be graded ({infra_reason(graded)})"
+            if wait_s is None:
+                raise RewardError(
+                    f"{what}, also not {sum(INFRA_WAITS_S):.0f} s later: the batch is not trained on; free what is missing "
+                    "(python doctor.py looks at this machine) and go on with --resume_from_checkpoint last"
+                )
+            print(f"warning: {what}: trying again in {wait_s:.0f} s", file=sys.stderr, flush=True)
+            time.sleep(wait_s)
+            again = self.grade([tasks[i] for i in failed], [completions[i] for i in failed])
+            for i, record in zip(failed, again, strict=True):
+                graded[i] = record
         return graded
 
     def _built_in(self, pay: Callable) -> Callable[..., list[float | None]]:
@@ -256,6 +283,13 @@ class RewardSet:
             return [record["rewards"][function.__name__] for record in graded]
 
         return reward_function
+
+
+def infra_reason(graded: Sequence[dict]) -> str:
+    """What the machine said most often about completions that it failed to grade."""
+    said = (record["diagnostics"][0]["message"] for record in graded if record["error_kind"] == "infra" and record["diagnostics"])
+    (reason, _), *_ = Counter(said).most_common(1) or [("no reason given", 0)]
+    return " ".join(reason.split())[:300]
 
 
 def adding_examples() -> list[Program]:

@@ -363,6 +363,53 @@ def test_own_reward_is_none_where_the_machine_failed(own_reward):
     assert [record["reward"] for record in reward_set.grade_batch([], completions, {})] == [None, 2.0]
 
 
+FULL = Verdict(error_kind="infra", diagnostics=(Diagnostic(None, "note", "[Errno 28] No space left on device", None),))
+
+
+class FailingJudge(FakeJudge):
+    """The machine fails every program from `first` on of the first `bad` batches."""
+
+    def __init__(self, bad, first=0):
+        super().__init__()
+        self.bad, self.first = bad, first
+
+    def grade(self, jobs):
+        verdicts = super().grade(jobs)
+        if len(self.batches) > self.bad:
+            return verdicts
+        return [FULL if job.program and i >= self.first else v for i, (job, v) in enumerate(zip(self.batches[-1], verdicts, strict=True))]
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Seconds slept, without sleeping."""
+    slept = []
+    monkeypatch.setattr(rewards.time, "sleep", slept.append)
+    return slept
+
+
+def test_a_batch_that_is_mostly_infra_is_graded_again_after_a_while(waits, capsys):
+    judge = FailingJudge(bad=2)
+    graded = RewardSet(judge).grade_batch(["Add."] * 6, conversations(PROSE, *[GOOD] * 4, PROSE), {})
+    assert [record["error_kind"] for record in graded] == ["no_code", *[None] * 4, "no_code"]
+    assert [len(batch) for batch in judge.batches] == [6, 4, 4], "only what failed"
+    assert waits == list(rewards.INFRA_WAITS_S[:2])
+    assert "4 of 4 programs of a batch could not be graded ([Errno 28] No space left on device): trying" in capsys.readouterr().err
+
+
+def test_a_batch_that_stays_mostly_infra_stops_with_the_reason(waits):
+    with pytest.raises(RewardError, match=r"No space left on device\), also not 85 s later: .*--resume_from_checkpoint last"):
+        RewardSet(FailingJudge(bad=99)).grade_batch(["Add."] * 13, conversations(*[PROSE] * 9, *[GOOD] * 4), {})
+    assert waits == list(rewards.INFRA_WAITS_S)
+
+
+@pytest.mark.parametrize("completions", [[GOOD] * 3, [GOOD] * 8 + [PROSE] * 8])
+def test_a_few_infra_verdicts_are_no_reason_to_wait(waits, completions):
+    judge = FailingJudge(bad=99, first=0 if len(completions) < 4 else 4)
+    graded = RewardSet(judge).grade_batch(["Add."] * len(completions), conversations(*completions), {})
+    assert {record["error_kind"] for record in graded} >= {"infra"} and waits == [] and len(judge.batches) == 1
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

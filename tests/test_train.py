@@ -731,11 +731,22 @@ def test_completions_the_machine_failed_move_nothing(argv, fake_judge, tmp_path)
 
 def test_run_stops_in_error_when_the_machine_fails_too_often(argv, fake_judge, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(train, "MIN_TRACED_FOR_INFRA_STOP", 16)
-    made = fake_judge(infra_verdict)
+    made = fake_judge(infra_verdict)  # 8 tokens are no program, so no batch is graded again
     assert train.main(argv(tmp_path / "run", *LORA, "--max_steps", "9", "--max_completion_length", "8")) == 1
     assert "100.0% of 16 completions could not be graded" in capsys.readouterr().err
     assert max(record["step"] for record in read_trace(tmp_path / "run")) == 2, "after the first 16, not before"
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
+    assert made[0].is_closed
+
+
+def test_a_machine_that_fails_a_whole_batch_stops_the_run_before_it_is_trained_on(argv, fake_judge, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(rewards, "INFRA_WAITS_S", (0.0,))
+    monkeypatch.setattr(rewards, "MIN_INFRA_OF_BATCH", 1)
+    made = fake_judge(lambda job: infra_verdict(job) if job.program and len(made[0].batches) > 1 else passing_verdict(job))
+    assert train.main(argv(tmp_path / "run", *LORA, "--max_steps", "5", "--save_steps", "1")) == 1
+    assert "programs of a batch could not be graded (no reason given), also not 0 s later" in capsys.readouterr().err
+    assert {record["step"] for record in read_trace(tmp_path / "run")} == {1}
+    assert (tmp_path / "run" / "checkpoint-1" / "trainer_state.json").is_file()
     assert made[0].is_closed
 
 
