@@ -12,8 +12,10 @@ import os
 import platform
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -136,7 +138,11 @@ def require_training_run(folder: Path) -> None:
 
 
 def checkpoint_to_resume(folder: Path, asked: str | None) -> str | None:
-    """Checkpoint folder for `--resume_from_checkpoint last|PATH`, None to start. Raises MachineError."""
+    """Checkpoint folder for `--resume_from_checkpoint last|PATH`, None to start. Raises MachineError.
+
+    With `last`, a checkpoint that cannot be read is named on stderr and the one before it taken; one without a trainer_state.json,
+    which is written last, was cut off by a kill and is passed over.
+    """
     if not asked:
         return None
     if asked not in {"last", "true", "True"}:
@@ -144,11 +150,57 @@ def checkpoint_to_resume(folder: Path, asked: str | None) -> str | None:
         if is_run or not (Path(asked) / "trainer_state.json").is_file():
             found = "this is no checkpoint" if Path(asked).is_dir() else "no such folder"
             raise MachineError(f"--resume_from_checkpoint {asked}: {found}; expected a checkpoint-N folder, or last")
+        damage = damaged_file(Path(asked))
+        if damage:
+            raise MachineError(f"--resume_from_checkpoint {asked}: {damage}; take another checkpoint-N folder, or last")
         return asked
     numbered = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-[0-9]+", path.name)]
-    found = sorted(numbered, key=lambda path: int(path.name.rpartition("-")[2]))
-    whole = [path for path in found if (path / "trainer_state.json").is_file()]  # written last: a torn one lacks it
-    return str(whole[-1]) if whole else None
+    found = sorted(numbered, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    damages = []
+    for path in (path for path in found if (path / "trainer_state.json").is_file()):
+        damage = damaged_file(path)
+        if damage is None:
+            if damages and os.environ.get("RANK", "0") == "0":
+                print(f"{'; '.join(damages)}: going on from {path.name}, the one before", file=sys.stderr, flush=True)
+            return str(path)
+        damages.append(f"{path.name} is damaged ({damage})")
+    if damages:
+        raise MachineError(f"{folder}: {'; '.join(damages)}, and there is none before: delete it to begin the run anew")
+    return None
+
+
+def damaged_file(checkpoint: Path) -> str | None:
+    """First file of a checkpoint that cannot be what was saved, with why; None when all can be read.
+
+    JSON is parsed, torch's zip files are read through (they hold checksums), of safetensors the header and the length are looked at.
+    """
+    for path in sorted(checkpoint.iterdir()):
+        try:
+            if path.suffix == ".json":
+                json.loads(path.read_text(encoding="utf-8"))
+            elif path.suffix == ".safetensors":
+                _require_whole_safetensors(path)
+            elif path.suffix in {".pt", ".pth", ".bin"}:
+                with zipfile.ZipFile(path) as packed:
+                    member = packed.testzip()
+                if member is not None:
+                    raise ValueError(f"its part {member} has another checksum")
+        except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile, struct.error) as error:
+            return f"{path.name}: {error or type(error).__name__}"
+    return None
+
+
+def _require_whole_safetensors(path: Path) -> None:
+    """Raises ValueError, KeyError, TypeError or struct.error. Source: https://huggingface.co/docs/safetensors (format)."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        found = os.fstat(file.fileno()).st_size
+        if length > found:
+            raise ValueError(f"{found} bytes, shorter than its header")
+        header = json.loads(file.read(length))
+    end = max((tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"), default=0)
+    if found != 8 + length + end:
+        raise ValueError(f"{found} bytes, expected {8 + length + end}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -216,6 +216,58 @@ def test_no_checkpoint_is_looked_for_unasked(tmp_path, asked):
     assert doctor.checkpoint_to_resume(checkpoints(tmp_path, "checkpoint-3"), asked) is None
 
 
+@pytest.fixture
+def saved(tmp_path):
+    """checkpoint-4 and checkpoint-8 with the files of every kind that Trainer writes."""
+    import torch
+    from safetensors.torch import save_file
+
+    for step in (4, 8):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        save_file({"weight": torch.ones(64), "empty": torch.ones(0)}, folder / "model.safetensors", metadata={"format": "pt"})
+        for name in ("optimizer.pt", "rng_state.pth", "training_args.bin"):
+            torch.save({"state": torch.ones(64)}, folder / name)
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    return tmp_path
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def empty(file):
+    file.write_bytes(b"")
+
+
+def flip(file):
+    data = bytearray(file.read_bytes())
+    at = data.index(b"\x00\x00\x80\x3f" * 8) + 16  # a tensor of ones
+    data[at] ^= 255
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        *((name, harm) for name in ("model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json") for harm in (cut, empty)),
+        ("optimizer.pt", flip),
+    ],
+)
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_taken(saved, capsys, name, harm):
+    assert doctor.checkpoint_to_resume(saved, "last") == str(saved / "checkpoint-8")
+    assert capsys.readouterr().err == ""
+    harm(saved / "checkpoint-8" / name)
+    assert doctor.checkpoint_to_resume(saved, "last") == str(saved / "checkpoint-4")
+    said = capsys.readouterr().err
+    assert f"checkpoint-8 is damaged ({name}: " in said and "going on from checkpoint-4" in said and said.count("\n") == 1
+    with pytest.raises(MachineError, match=f"checkpoint-8: {name}: .*; take another checkpoint-N folder, or last"):
+        doctor.checkpoint_to_resume(saved, str(saved / "checkpoint-8"))
+    shutil.rmtree(saved / "checkpoint-4")
+    with pytest.raises(MachineError, match=f"checkpoint-8 is damaged .{name}: .*there is none before"):
+        doctor.checkpoint_to_resume(saved, "last")
+
+
 def test_checkpoint_by_path_must_exist(tmp_path):
     checkpoints(tmp_path, "checkpoint-3")
     asked = str(tmp_path / "checkpoint-3")

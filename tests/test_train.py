@@ -471,6 +471,20 @@ def test_a_finished_run_is_not_trained_further(argv, finished_run, monkeypatch, 
     assert "this is no checkpoint; expected a checkpoint-N folder, or last" in capsys.readouterr().err
 
 
+def test_a_damaged_newest_checkpoint_is_said_and_the_run_goes_on_from_the_one_before(argv, finished_run, fake_judge, tmp_path, capsys):
+    fake_judge()
+    folder = shutil.copytree(finished_run.folder, tmp_path / "run")
+    damaged = folder / "checkpoint-2" / "adapter_model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    assert train.main(argv(folder, *LORA, "--save_steps", "1", "--resume_from_checkpoint", "last")) == 0
+    said = capsys.readouterr()
+    assert "checkpoint-2 is damaged (adapter_model.safetensors: " in said.err and "going on from checkpoint-1" in said.err
+    assert re.findall(r"^step (\d)/2 ", said.out, re.M) == ["2"]
+    assert Counter(traces.load_trace(folder)["step"]) == {1: 8, 2: 8}
+    assert [line["step"] for line in traces.read_metrics(folder)] == [1, 2]
+    assert doctor.damaged_file(folder / "checkpoint-2") is None, "saved anew"
+
+
 def test_a_full_disk_is_what_the_user_hears_of(argv, fake_judge, tmp_path, monkeypatch, capsys):
     fake_judge()
     written = []
