@@ -42,7 +42,7 @@ from tasks import (
     tasks_hash,
     write_trained_tasks,
 )
-from traces import ROTATE_BYTES, TraceWriter
+from traces import ROTATE_BYTES, TraceWriter, cut_torn_line
 
 HERE = Path(__file__).resolve().parent
 DEFAULT_CONFIG = HERE / "configs" / "qwen2.5-coder-1.5b-qlora.yaml"
@@ -656,6 +656,8 @@ def make_callback_class():
         def on_train_begin(self, args, state, control, **kwargs):
             self._started, self._first_step = time.monotonic(), state.global_step
             self._last_logged_step = state.global_step
+            if state.is_world_process_zero:
+                cut_torn_line(self.metrics_path)  # of a run that was killed: the next line must not go on in it
 
         def on_log(self, args, state, control, logs=None, **kwargs):
             if not logs or "reward" not in logs:  # the closing summary of a run is no step

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+import traces
 import train
 
 STEPS = 8
@@ -29,9 +30,8 @@ def arguments(folder: Path, *more: str) -> list[str]:
 
 
 def rewards_of(folder: Path) -> dict[int, float]:
-    """Step -> mean reward; of a step that was done twice, the later line counts."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return {line["step"]: line["reward"] for line in lines}
+    """Step -> mean reward."""
+    return {line["step"]: line["reward"] for line in traces.read_metrics(folder)}
 
 
 def run_here(folder: Path, *more: str) -> int:
@@ -58,7 +58,7 @@ def test_a_short_run_raises_the_mean_reward(whole_run):
 
 def test_the_tiny_coder_starts_as_a_base_model_does(whole_run):
     """Some of its programs build and some do not, some pass honest tests: there is something to learn and to learn from."""
-    first = [json.loads(line) for line in (whole_run / "metrics.jsonl").read_text().splitlines()][:2]
+    first = traces.read_metrics(whole_run)[:2]
     share = lambda key: sum(line[key] for line in first) / len(first)  # noqa: E731
     assert 0.25 <= share("judge/build_rate") <= 0.8
     assert 0.05 <= share("judge/honest_test_rate") <= 0.5

@@ -794,6 +794,15 @@ def test_infra_share_is_judged_over_the_whole_run_and_not_before_64(tmp_path, sh
     assert control.should_training_stop is stops
 
 
+def test_a_torn_metrics_line_and_a_step_done_again_cost_no_step(tmp_path):
+    whole = [json.dumps({"step": step, "reward": 0.0}) + "\n" for step in (1, 2, 3)]
+    (tmp_path / "metrics.jsonl").write_text("".join(whole) + '{"step": 4, "rew')
+    callback, state, control = callback_for(tmp_path)
+    for state.global_step in (3, 4):
+        callback.on_log(None, state, control, logs={"reward": 1.0})
+    assert [(line["step"], line["reward"]) for line in traces.read_metrics(tmp_path)] == [(1, 0), (2, 0), (3, 1), (4, 1)]
+
+
 def test_closing_summary_is_no_step(tmp_path):
     callback, state, control = callback_for(tmp_path)
     callback.on_log(None, state, control, logs={"train_runtime": 3.0})
@@ -1052,6 +1061,7 @@ def test_killed_run_goes_on_where_its_last_checkpoint_was(argv, fake_judge, tmp_
     assert train.main(argv(folder, *LORA, *flags)) == 0
     frame = traces.load_trace(folder)
     assert Counter(frame["step"]) == dict.fromkeys(range(1, last + 1), 8), "every step once"
+    assert [line["step"] for line in traces.read_metrics(folder)] == list(range(1, last + 1)), "as in the trace"
     assert min(frame[frame["attempt"] == 1]["step"]) in {resumed_at, resumed_at - 3}, "a torn checkpoint is passed over"
     run = json.loads((folder / "run.json").read_text())
     assert len(run["attempts"]) == 2
