@@ -443,6 +443,44 @@ def test_prompt_length_counts_the_rendered_conversation(tiny_coder):
     assert train.prompt_lengths([messages[1:]], tokenizer)[0] < len(rendered)
 
 
+@pytest.mark.parametrize(
+    ("environment", "device", "width", "threads"),
+    [({}, "cpu", 64, 1), ({}, "cpu", 2048, 3), ({}, "cuda", 64, 3), ({"OMP_NUM_THREADS": "3"}, "cpu", 64, 3)],
+)
+def test_a_tiny_model_on_a_cpu_computes_on_one_thread(tmp_path, tiny_coder, monkeypatch, environment, device, width, threads):
+    import torch
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    config = json.loads((tiny_coder / "config.json").read_text()) | {"hidden_size": width}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        args, model_args = SimpleNamespace(device=torch.device(device)), SimpleNamespace(model_name_or_path=str(tmp_path))
+        assert train.use_one_thread_for_a_tiny_model(args, model_args) == (threads == 1)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_run_itself_has_one_thread_by_the_time_it_trains(argv, fake_judge, tmp_path, monkeypatch):
+    import torch
+
+    fake_judge()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before, seen = torch.get_num_threads(), []
+    ended = SimpleNamespace(stop_reason=None, failed=False)
+    monkeypatch.setattr(train, "train", lambda *args: seen.append(torch.get_num_threads()) or ended)
+    torch.set_num_threads(3)
+    try:
+        assert train.main(argv(tmp_path / "run")) == 0
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # A real run: tiny model, real cargo, LoRA, two steps
 # ---------------------------------------------------------------------------------------------------------------------
