@@ -156,13 +156,15 @@ class RewardSet:
         specs: `name=weight` items; a name is one of BUILT_IN_REWARDS, or `FILE.py:FUNCTION` for a user's own.
         system_prompt: Its example program earns no test reward when it comes back as the answer to something else;
             nor does the addition of two numbers, the example of most published prompts (Oxen.ai's among them).
+        waits_for_machine: Whether `grade_batch` grades a batch again that the machine failed mostly: for training, which must not
+            go on with the rest of it. (eval.py stops by itself and grades what is missing when it is started again.)
 
     Raises:
         RewardError: Unknown name, weight that is no number, a name given twice, a file or function that is not there.
     """
 
-    def __init__(self, judge: Judge, specs: Sequence[str] = DEFAULT_REWARDS, system_prompt: str = ""):
-        self.judge = judge
+    def __init__(self, judge: Judge, specs: Sequence[str] = DEFAULT_REWARDS, system_prompt: str = "", waits_for_machine: bool = False):
+        self.judge, self.waits_for_machine = judge, waits_for_machine
         own_example = extract_program(system_prompt)
         self.examples = [(example, ADDING_WORDS) for example in adding_examples()]
         self.examples += [(own_example, name_words(own_example))] if own_example else []
@@ -219,7 +221,7 @@ class RewardSet:
 
         `columns` are the dataset columns TRL hands to reward functions: `user_prompt` is the row's text prompt,
         `other_columns` the JSON text of what else the task row held. Both may be missing.
-        Raises RewardError when the machine failed most of the programs, INFRA_WAITS_S and as many tries later too.
+        With `waits_for_machine`, raises RewardError when the machine failed most programs, INFRA_WAITS_S and as many tries later too.
         """
         if self._batch is not None and self._batch[0] is completions:
             return self._batch[1]
@@ -229,7 +231,8 @@ class RewardSet:
             asked = prompts[i][-1:] if isinstance(prompts[i], list) else prompts[i]
             task["prompt"] = columns["user_prompt"][i] if "user_prompt" in columns else completion_text(asked)
             task |= json.loads(columns["other_columns"][i]) if "other_columns" in columns else {}
-        graded = self._grade_mostly(tasks, [completion_text(completion) for completion in completions])
+        grade = self._grade_mostly if self.waits_for_machine else self.grade
+        graded = grade(tasks, [completion_text(completion) for completion in completions])
         self._batch = (completions, graded)
         return graded
 

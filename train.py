@@ -414,7 +414,7 @@ def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     if script.share_to:
         share.check(script.share_to, script.share_every)
     judge = Judge(workers=workers, run_timeout_s=script.run_timeout_s, sandbox=script.sandbox, cargo_path=script.cargo_path)
-    rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt))
+    rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), waits_for_machine=True)
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
     return rows, tokenizer, rewards, plan
 

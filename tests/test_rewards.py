@@ -390,7 +390,7 @@ def waits(monkeypatch):
 
 def test_a_batch_that_is_mostly_infra_is_graded_again_after_a_while(waits, capsys):
     judge = FailingJudge(bad=2)
-    graded = RewardSet(judge).grade_batch(["Add."] * 6, conversations(PROSE, *[GOOD] * 4, PROSE), {})
+    graded = RewardSet(judge, waits_for_machine=True).grade_batch(["Add."] * 6, conversations(PROSE, *[GOOD] * 4, PROSE), {})
     assert [record["error_kind"] for record in graded] == ["no_code", *[None] * 4, "no_code"]
     assert [len(batch) for batch in judge.batches] == [6, 4, 4], "only what failed"
     assert waits == list(rewards.INFRA_WAITS_S[:2])
@@ -399,14 +399,20 @@ def test_a_batch_that_is_mostly_infra_is_graded_again_after_a_while(waits, capsy
 
 def test_a_batch_that_stays_mostly_infra_stops_with_the_reason(waits):
     with pytest.raises(RewardError, match=r"No space left on device\), also not 85 s later: .*--resume_from_checkpoint last"):
-        RewardSet(FailingJudge(bad=99)).grade_batch(["Add."] * 13, conversations(*[PROSE] * 9, *[GOOD] * 4), {})
+        RewardSet(FailingJudge(bad=99), waits_for_machine=True).grade_batch(["Add."] * 13, conversations(*[PROSE] * 9, *[GOOD] * 4), {})
     assert waits == list(rewards.INFRA_WAITS_S)
+
+
+def test_only_training_waits_for_the_machine(waits):
+    judge = FailingJudge(bad=1)
+    graded = RewardSet(judge).grade_batch(["Add."] * 8, conversations(*[GOOD] * 8), {})
+    assert {record["error_kind"] for record in graded} == {"infra"} and waits == [] and len(judge.batches) == 1
 
 
 @pytest.mark.parametrize("completions", [[GOOD] * 3, [GOOD] * 8 + [PROSE] * 8])
 def test_a_few_infra_verdicts_are_no_reason_to_wait(waits, completions):
     judge = FailingJudge(bad=99, first=0 if len(completions) < 4 else 4)
-    graded = RewardSet(judge).grade_batch(["Add."] * len(completions), conversations(*completions), {})
+    graded = RewardSet(judge, waits_for_machine=True).grade_batch(["Add."] * len(completions), conversations(*completions), {})
     assert {record["error_kind"] for record in graded} >= {"infra"} and waits == [] and len(judge.batches) == 1
 
 
