@@ -19,6 +19,7 @@ Not guaranteed: intervals say nothing about other tasks than these, and a rate o
 """
 
 import fcntl
+import gzip
 import hashlib
 import json
 import math
@@ -600,8 +601,9 @@ def _key(record: dict) -> Key:
 
 
 def read_jsonl(path: Path) -> Iterator[dict]:
-    """Records of a file that we wrote."""
-    with path.open(encoding="utf-8") as lines:
+    """Records of a file that we wrote, packed (.gz) or not."""
+    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+    with opened as lines:
         yield from map(json.loads, lines)
 
 
@@ -1578,8 +1580,8 @@ def compare(args: EvalArguments) -> dict:
         raise EvalError("--compare needs at least two results folders")
     protocols = []
     for folder in folders:
-        for name in ("run.json", "results.jsonl"):
-            if not (folder / name).is_file():
+        for name, file in (("run.json", folder / "run.json"), ("results.jsonl or results.jsonl.gz", saved_results(folder))):
+            if not file.is_file():
                 raise EvalError(f"--compare {folder}: no {name} in it; expected the --output_dir of a finished evaluation")
         protocols.append(_read_json(folder / "run.json")["protocol"])
     for folder, protocol in zip(folders[1:], protocols[1:], strict=True):
@@ -1588,12 +1590,12 @@ def compare(args: EvalArguments) -> dict:
             raise EvalError(
                 f"{folder} and {folders[0]} were not measured under one protocol ({'; '.join(differences)}): measure again"
             )
-    stats = [row for folder in folders for row in row_stats(folder / "results.jsonl")]
+    stats = [row for folder in folders for row in row_stats(saved_results(folder))]
     if len({row.row for row in stats}) < len(stats):  # the same model twice: say which folder
         names = [folder.name for folder in folders]
         names = names if len(set(names)) == len(names) else args.compare
         pairs = zip(names, folders, strict=True)
-        stats = [row for name, folder in pairs for row in row_stats(folder / "results.jsonl", f"{name}: ")]
+        stats = [row for name, folder in pairs for row in row_stats(saved_results(folder), f"{name}: ")]
     fewest = min((int(count) for row in stats for count in row.samples() if count), default=0)
     if args.k and max(args.k) > fewest:
         raise EvalError(f"pass@{max(args.k)} needs at least {max(args.k)} graded samples per task with hidden tests, found {fewest}")
@@ -1611,6 +1613,12 @@ def compare(args: EvalArguments) -> dict:
         draw_chart(summary, out / "chart.png")
     print(tables)
     return summary
+
+
+def saved_results(folder: Path) -> Path:
+    """results.jsonl of an evaluation's folder, or results.jsonl.gz where only that is there (as in `results/`)."""
+    packed = folder / "results.jsonl.gz"
+    return packed if packed.is_file() and not (folder / "results.jsonl").is_file() else folder / "results.jsonl"
 
 
 def _saved_metrics(folder: Path) -> set[str]:

@@ -129,7 +129,7 @@ class BackendArguments:
     batch_size: int = field(default=64, metadata={"help": "Completions per batch (transformers)."})
     gpu_memory_utilization: float = field(default=0.85, metadata={"help": "Share of the GPU's memory that vLLM may take."})
     api_base: str | None = field(
-        default=None, metadata={"help": f"OpenAI-compatible endpoint, ending in /v1; its key is read from {API_KEY_VARIABLE}."}
+        default=None, metadata={"help": f"OpenAI-compatible endpoint, ending in /v1; a key it wants is read from {API_KEY_VARIABLE}."}
     )
     api_concurrency: int = field(default=16, metadata={"help": "Requests in flight at once."})
     api_timeout_s: float = field(
@@ -664,6 +664,12 @@ def _from_vllm(output: Any) -> Completion:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def api_key() -> str:
+    """Key of the endpoint. Without one any text will do: the client insists, a local server does not look at it."""
+    return os.environ.get(API_KEY_VARIABLE) or "none"
+
+
+
 class ApiGenerator:
     """A model behind an OpenAI-compatible endpoint; the key comes from the environment and is kept by the client only.
 
@@ -672,7 +678,7 @@ class ApiGenerator:
         args: The api_* fields are read.
 
     Raises:
-        GenerationError: No key, nobody answers, or the key is refused.
+        GenerationError: Nobody answers, or the key is refused or missing where one is wanted.
     """
 
     def __init__(self, model: str, args: BackendArguments):
@@ -680,18 +686,16 @@ class ApiGenerator:
             import openai
         except ImportError as error:
             raise GenerationError("--api_base needs the openai package: pip install openai") from error
-        if not os.environ.get(API_KEY_VARIABLE):
-            raise GenerationError(
-                f"no key for {args.api_base}: set {API_KEY_VARIABLE} (to any text for a server that wants none)"
-            )
         self.model, self.args = model, args
-        with openai.OpenAI(base_url=args.api_base, timeout=args.api_timeout_s, max_retries=1) as client:
+        with openai.OpenAI(api_key=api_key(), base_url=args.api_base, timeout=args.api_timeout_s, max_retries=1) as client:
             try:
                 client.models.list()
             except openai.APIConnectionError as error:
                 raise GenerationError(f"nobody answers at {args.api_base} ({_first_line(error)}): check --api_base") from error
             except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-                raise GenerationError(f"{args.api_base} refuses the key in {API_KEY_VARIABLE} ({error.status_code})") from error
+                is_set = bool(os.environ.get(API_KEY_VARIABLE))
+                what = f"refuses the key in {API_KEY_VARIABLE}" if is_set else f"wants a key: set {API_KEY_VARIABLE}"
+                raise GenerationError(f"{args.api_base} {what} ({error.status_code})") from error
             except openai.APIStatusError:
                 pass  # it lives; not every endpoint lists its models
 
@@ -729,7 +733,8 @@ class ApiGenerator:
         import openai
 
         todo, arrived, failures = iter(indices), asyncio.Queue(), []
-        settings = dict(base_url=self.args.api_base, timeout=self.args.api_timeout_s, max_retries=self.args.api_max_retries)
+        settings = dict(api_key=api_key(), base_url=self.args.api_base)
+        settings |= dict(timeout=self.args.api_timeout_s, max_retries=self.args.api_max_retries)
         client = openai.AsyncOpenAI(**settings)  # here, because its connections belong to this event loop
 
         async def worker() -> None:
@@ -800,7 +805,7 @@ class ApiGenerator:
         import openai
 
         request = self._request(conversation, sampling, sampling.seed)
-        with openai.OpenAI(base_url=self.args.api_base, timeout=self.args.api_timeout_s) as client:
+        with openai.OpenAI(api_key=api_key(), base_url=self.args.api_base, timeout=self.args.api_timeout_s) as client:
             try:
                 for chunk in client.chat.completions.create(**request, stream=True):
                     if chunk.choices:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BROKEN, FAILING, GOOD, PROSE, FakeJudge, infra_verdict
+from conftest import BROKEN, FAILING, GOOD, PROSE, ROOT, FakeJudge, infra_verdict
 from test_generate import build_adapter, build_tiny_model, serve
 
 import eval as evaluation
@@ -1380,6 +1380,26 @@ def test_saved_results_are_compared_without_a_model(two_runs, tmp_path, monkeypa
     assert "after: m" in (tmp_path / "both" / "table.md").read_text()
 
 
+def test_packed_results_are_compared_too(two_runs, tmp_path, capsys):
+    assert run("--compare", *two_runs) == 0
+    expected = capsys.readouterr().out
+    plain = two_runs[0] / "results.jsonl"
+    with gzip.open(two_runs[0] / "results.jsonl.gz", "wb") as packed:
+        packed.write(plain.read_bytes())
+    plain.unlink()
+    assert run("--compare", *two_runs) == 0
+    assert capsys.readouterr().out == expected
+    (two_runs[0] / "results.jsonl.gz").unlink()
+    assert "no results.jsonl or results.jsonl.gz in it" in refused(capsys, "--compare", *two_runs)
+
+
+SHIPPED = sorted(path.parent for path in (ROOT / "results").glob("*/results.jsonl.gz"))
+
+
+def test_shipped_results_can_be_compared(capsys):
+    assert SHIPPED and run("--compare", SHIPPED[0], SHIPPED[0]) == 0
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [
@@ -1524,9 +1544,9 @@ def test_pass_at_k_of_a_file_needs_k_completions_per_task(tmp_path, judge, capsy
 
 def test_endpoint_trouble_is_one_sentence(tmp_path, judge, monkeypatch, tested_prompts, capsys):
     judge()
-    with serve(some_right) as endpoint:
-        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-        assert "OPENAI_API_KEY" in refused(capsys, *api_arguments(endpoint, tested_prompts, tmp_path / "out"))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with serve(lambda request, attempt: (401, "no key")) as endpoint:
+        assert "wants a key: set OPENAI_API_KEY" in refused(capsys, *api_arguments(endpoint, tested_prompts, tmp_path / "out"))
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     assert "nobody answers" in refused(capsys, *api_arguments(endpoint, tested_prompts, tmp_path / "out"))
 

@@ -611,10 +611,29 @@ def test_an_endpoint_that_is_down_is_named(api_key):
         api(endpoint)
 
 
-def test_a_missing_key_is_named(monkeypatch):
+@pytest.mark.parametrize("key", [None, ""])
+def test_a_server_that_wants_no_key_needs_none(monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+    if key is None:
+        monkeypatch.delenv("OPENAI_API_KEY")
+    with serve(echo) as endpoint:
+        generator = api(endpoint)
+        assert len(by_index(generator.generate(CONVERSATIONS[:1], GREEDY))) == 1
+        assert "".join(generator.stream(CONVERSATIONS[0], GREEDY))
+
+
+def test_a_failure_without_a_key_is_explained_too(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with pytest.raises(GenerationError, match="OPENAI_API_KEY"):
-        generate.ApiGenerator("m", BackendArguments(api_base="http://127.0.0.1:1/v1"))
+    plan = lambda request, attempt: (400, "none of this") if "messages" in request else (200, "")  # noqa: E731
+    with serve(plan) as endpoint, pytest.raises(GenerationError, match="failed: .*none of this"):
+        by_index(api(endpoint).generate(CONVERSATIONS[:1], GREEDY))
+
+
+def test_a_server_that_wants_a_key_says_where_to_put_it(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with serve(lambda request, attempt: (401, "no key")) as endpoint:
+        with pytest.raises(GenerationError, match=r"wants a key: set OPENAI_API_KEY \(401\)"):
+            api(endpoint)
 
 
 def test_a_refused_key_is_not_shown(api_key):
