@@ -17,6 +17,7 @@ import asyncio
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import sys
 import threading
@@ -903,8 +904,19 @@ def _is_list(hint: Any) -> bool:
     return get_origin(hint) is list
 
 
+def quiet_libraries() -> None:
+    """Leave out what libraries say on import that frightens and is not true: nothing here computes in 4 bits on a CPU."""
+    logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(is_not_kernel_hint)  # adding it twice adds it once
+
+
+def is_not_kernel_hint(entry: logging.LogRecord) -> bool:
+    """Log filter: bitsandbytes advises a package for 4-bit models on a CPU."""
+    return "Failed to load CPU gemm_4bit_forward" not in entry.getMessage()
+
+
 def make_parser(classes: Sequence[type], **options: Any) -> Any:
     """TrlParser of these dataclasses that takes one value of a config file, where a list is due, for a list of it."""
+    quiet_libraries()
     from trl import TrlParser
 
     lists = {name for one in classes for name, hint in get_type_hints(one).items() if _is_list(hint)}

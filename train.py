@@ -28,7 +28,7 @@ import doctor
 import run_lock
 import rust_code
 import share
-from generate import GenerationError, has_login, load_config, load_tokenizer, make_parser, render
+from generate import GenerationError, has_login, load_config, load_tokenizer, make_parser, quiet_libraries, render
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
 from rust_tool import Judge, ToolchainError
 from sandbox import SandboxUnavailable
@@ -137,6 +137,11 @@ def is_not_trl_dump(entry: logging.LogRecord) -> bool:
     return "All reward functions returned None" not in entry.getMessage()
 
 
+def is_not_tied_head(entry: logging.LogRecord) -> bool:
+    """Log filter, for a model whose output layer is its input embedding: a checkpoint holds the weights once, under the other name."""
+    return not re.search(r"missing keys in the checkpoint model loaded: \['lm_head\.weight'\]\.$", entry.getMessage())
+
+
 class UserError(Exception):
     """What was asked for cannot work; the message is one clear sentence."""
 
@@ -149,6 +154,8 @@ class UserError(Exception):
 def parse_arguments(argv: list[str]) -> tuple:
     """-> (ScriptArguments, GRPOConfig, ModelConfig). Raises UserError for what TRL or YAML would refuse with a traceback."""
     import yaml
+
+    quiet_libraries()
     from trl import GRPOConfig, ModelConfig
 
     if argv and argv[-1] == "--config":
@@ -845,8 +852,10 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
     import torch
     from datasets import Dataset
     from transformers import PrinterCallback, ProgressCallback
+    from transformers.utils import logging as transformers_logging
     from trl import get_peft_config, get_quantization_config
 
+    transformers_logging.disable_progress_bar()  # a bar for each save, of one file
     output_dir, is_main = Path(args.output_dir), args.process_index == 0
     if script.gpu_memory_limit_gib and torch.cuda.is_available():
         total = torch.cuda.mem_get_info()[1] / 2**30
@@ -875,6 +884,10 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
             attempt=doctor.attempts_so_far(output_dir),
         )
     logging.getLogger("trl.trainer.grpo_trainer").addFilter(is_not_trl_dump)  # adding it twice adds it once
+    if getattr(trainer.model.config.get_text_config(), "tie_word_embeddings", False):
+        logging.getLogger("transformers.trainer").addFilter(is_not_tied_head)
+    if not args.push_to_hub:  # TRL's card beside the run says "fine-tuned version of None"; ours is with the weights
+        trainer.create_model_card = lambda **names: None
     trainer.remove_callback(ProgressCallback)  # our line per step says more than a bar that moves once a step
     trainer.remove_callback(PrinterCallback)
     try:
@@ -931,6 +944,8 @@ def run(script: ScriptArguments, args, model_args) -> int:
     try:
         if args.process_index == 0:
             print_plan(plan, script, args, model_args)
+            if resume:
+                print(f"{'going on':>10}  from {resume}", flush=True)
             doctor.write_run_file(Path(args.output_dir), resolved_config(script, args, model_args), plan)
             write_trained_tasks(Path(args.output_dir), [{**row, "prompt": row["user_prompt"]} for row in rows])
         if args.distributed_state is not None:

@@ -24,6 +24,7 @@ import pytest
 from conftest import GOOD, PROMPTS, PROSE, ROOT, infra_verdict, passing_verdict
 
 import doctor
+import generate
 import plot_rewards
 import rewards
 import traces
@@ -216,6 +217,34 @@ def test_the_log_filter_knows_what_trl_says():
     entry = logging.LogRecord("trl", logging.WARNING, "", 1, "[RANK 0] All reward functions returned None for the following kwargs: {}", (), None)
     other = logging.LogRecord("trl", logging.WARNING, "", 1, "something else", (), None)
     assert (train.is_not_trl_dump(entry), train.is_not_trl_dump(other)) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("passes", "text", "is_kept"),
+    [
+        (train.is_not_tied_head, "There were missing keys in the checkpoint model loaded: ['lm_head.weight'].", False),
+        (train.is_not_tied_head, "There were missing keys in the checkpoint model loaded: ['lm_head.weight', 'norm.weight'].", True),
+        (generate.is_not_kernel_hint, "Failed to load CPU gemm_4bit_forward from kernels-community: No module", False),
+        (generate.is_not_kernel_hint, "Failed to load libbitsandbytes", True),
+    ],
+)
+def test_the_log_filters_leave_out_one_message_each(passes, text, is_kept):
+    assert passes(logging.LogRecord("x", logging.WARNING, "", 1, text, (), None)) is is_kept
+
+
+def test_a_resumed_run_says_where_it_goes_on_and_nothing_frightening(argv, tmp_path):
+    """All weights, tied: what a user of configs/tiny.yaml sees."""
+    flags = ("--max_completion_length", "8", "--save_steps", "1")
+    for more in (("--max_steps", "1"), ("--max_steps", "2", "--resume_from_checkpoint", "last")):
+        done = subprocess.run(
+            [sys.executable, "train.py", *argv(tmp_path / "run", *flags, *more)], cwd=ROOT, capture_output=True, text=True, timeout=200
+        )
+        assert done.returncode == 0, done.stderr
+        for noise in ("kernels-community", "lm_head", "model shards", "Loading weights"):
+            assert noise not in done.stderr
+    assert f"going on  from {tmp_path / 'run' / 'checkpoint-1'}" in done.stdout
+    assert not (tmp_path / "run" / "README.md").exists(), "TRL's card knows no base model that is a folder"
+    assert "None" not in (tmp_path / "run" / "model" / "README.md").read_text()
 
 
 def test_missing_cargo_is_refused(refused):
