@@ -84,7 +84,7 @@ def require_free_disk(folder: Path, needed_gib: float) -> float:
         raise MachineError(f"cannot write to {existing}: choose another --output_dir")
     free_gib = shutil.disk_usage(existing).free / 2**30
     if free_gib < needed_gib:
-        raise MachineError(f"{free_gib:.1f} GiB free for {folder}, {needed_gib:.0f} GiB needed: free some or choose another --output_dir")
+        raise MachineError(f"{free_gib:.3g} GiB free for {folder}, {needed_gib:g} GiB needed: free some or choose another --output_dir")
     return free_gib
 
 

@@ -116,6 +116,13 @@ def test_vllm_range_is_what_the_installed_trl_says():
 DiskUsage = namedtuple("DiskUsage", "total used free")
 
 
+@pytest.mark.parametrize(("free", "needed", "said"), [(0.19, 0.2, "0.19 GiB free for .*, 0.2 GiB needed"), (0.498, 0.5, "0.498 GiB .*, 0.5 GiB")])
+def test_a_little_less_than_needed_does_not_read_as_enough(tmp_path, monkeypatch, free, needed, said):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: DiskUsage(2**40, 0, int(free * 2**30)))
+    with pytest.raises(MachineError, match=said):
+        doctor.require_free_disk(tmp_path, needed)
+
+
 def test_too_little_disk_is_refused_with_both_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: DiskUsage(2**40, 0, int(1.5 * 2**30)))
     with pytest.raises(MachineError, match=r"1\.5 GiB free for .*new, 5 GiB needed.*--output_dir"):
