@@ -18,6 +18,7 @@ Not guaranteed: intervals say nothing about other tasks than these, and a rate o
 `duration_s` differs between runs; everything else in results.jsonl is byte-equal when decoding is greedy on one machine.
 """
 
+import errno
 import fcntl
 import gzip
 import hashlib
@@ -53,7 +54,7 @@ from generate import (
     resolve_adapter,
     weights_hash,
 )
-from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text, weighted_sum
+from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text, infra_reason, weighted_sum
 from rust_tool import JUDGE_VERSION, Judge, ToolchainError
 from sandbox import SandboxUnavailable
 from traces import SCHEMA_VERSION, TraceError, TraceWriter, cut_torn_line, iter_counted, iter_trace, load_trace, trace_files, why_left_out
@@ -727,6 +728,7 @@ class InfraWatch:
 
     def __init__(self, max_share: float):
         self.max_share, self.infra, self.total = max_share, 0, 0
+        self.reason = ""  # of the last failures
 
     def check(self, graded: Sequence[dict]) -> None:
         """Count a batch; called before it is saved, so that a run that goes on grades it again."""
@@ -736,7 +738,9 @@ class InfraWatch:
 
     def count(self, graded: Sequence[dict]) -> None:
         """Count a batch and stop nothing."""
-        self.infra += sum(record["error_kind"] == "infra" for record in graded)
+        failed = [record for record in graded if record["error_kind"] == "infra"]
+        self.reason = infra_reason(failed) if failed else self.reason
+        self.infra += len(failed)
         self.total += len(graded)
 
     def finish(self) -> None:
@@ -746,7 +750,7 @@ class InfraWatch:
     def _require_few(self, limit: float) -> None:
         if self.infra > limit:
             raise EvalError(
-                f"the machine failed to grade {self.infra} of {self.total} completions (limit: {self.max_share:.0%}): "
+                f"the machine failed to grade {self.infra} of {self.total} completions (limit: {self.max_share:.0%}; {self.reason}): "
                 "look at disk, memory and `python doctor.py`, then run the same command again to go on"
             )
 
@@ -1644,7 +1648,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("\nstopped; run the same command again to go on", file=sys.stderr)
             return 130
         except USER_ERRORS as error:
-            print(f"eval.py: {error}", file=sys.stderr)
+            is_full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+            hint = ": free some space and run the same command again; what was done is kept" if is_full else ""
+            print(f"eval.py: {error}{hint}", file=sys.stderr)
             return 2
     return 0
 

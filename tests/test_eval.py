@@ -1,6 +1,7 @@
 """Evaluation: honest numbers, nothing done twice, nothing lost, wrong uses refused with nothing overwritten."""
 
 import contextlib
+import errno
 import gzip
 import importlib.util
 import itertools
@@ -806,6 +807,22 @@ def test_a_short_run_that_the_machine_failed_is_not_finished(tmp_path, judge, na
     judge()
     assert run(*arguments) == 0
     assert [r["error_kind"] for r in read_jsonl(tmp_path / "out" / "results.jsonl")] == [None] * 4
+
+
+def test_the_reason_of_the_machine_is_said(tmp_path, judge, named_completions, capsys):
+    full = Diagnostic(None, "note", "[Errno 28] No space left on device", None)
+    judge(lambda job: Verdict(error_kind="infra", diagnostics=(full,)))
+    said = refused(capsys, "--completions", named_completions, "--output_dir", tmp_path / "out")
+    assert "failed to grade 4 of 4 completions (limit: " in said and "[Errno 28] No space left on device): look at disk" in said
+
+
+@pytest.mark.parametrize(("number", "is_full"), [(errno.ENOSPC, True), (errno.EACCES, False)])
+def test_a_full_disk_is_said_with_what_to_do_next(tmp_path, judge, named_completions, capsys, monkeypatch, number, is_full):
+    judge()
+    fail = lambda *args, **options: (_ for _ in ()).throw(OSError(number, os.strerror(number)))  # noqa: E731
+    monkeypatch.setattr(evaluation.TraceWriter, "write", fail)
+    said = refused(capsys, "--completions", named_completions, "--output_dir", tmp_path / "out")
+    assert os.strerror(number) in said and ("free some space and run the same command again" in said) == is_full
 
 
 def one_failure():
