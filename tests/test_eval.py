@@ -144,6 +144,10 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     assert 0.88 <= covered / 200 <= 0.995
 
 
+def test_an_interval_leaves_two_and_a_half_percent_on_either_side():
+    assert evaluation._interval(np.arange(1001.0)) == (25.0, 975.0)
+
+
 def test_samples_of_a_task_are_no_new_tasks():
     passed = np.array([[4.0 * (i % 2)] for i in range(40)])  # all four samples of a task agree
     grouped = np.std(bootstrap(passed, np.full((40, 1), 4.0), 2000))
@@ -178,6 +182,13 @@ def test_differences_are_paired_by_task():
 def test_a_row_differs_from_itself_by_exactly_nothing():
     values = {f"t{i}": [i % 3 == 0, i % 2 == 0] for i in range(20)}
     _, (difference,) = evaluation.estimates([stats_of("a", values), stats_of("b", values)], [2], 500)
+    assert all(m == {"value": 0, "low": 0, "high": 0} for m in difference["metrics"].values())
+
+
+def test_the_order_of_completions_changes_no_difference():
+    values = {f"t{i}": [i % 3 == 0, i % 2 == 0] for i in range(20)}
+    reordered = {task: values[task] for task in sorted(values, reverse=True)}
+    _, (difference,) = evaluation.estimates([stats_of("a", values), stats_of("b", reordered)], [2], 500)
     assert all(m == {"value": 0, "low": 0, "high": 0} for m in difference["metrics"].values())
 
 

@@ -493,6 +493,14 @@ def test_batch_metrics_leave_the_machines_failures_out_of_the_rates():
     )
 
 
+def test_top_guard_share_is_that_of_the_one_guard_that_refused_most():
+    guards = {"a": "no_asserts", "b": "no_asserts", "c": "any_value_passes", "d": None}
+    verdicts = {name: verdict_with(honest_tests=guard is None, guard=guard) for name, guard in guards.items()}
+    judge = FakeJudge(lambda job: verdicts[job.prompt])
+    metrics = batch_metrics(RewardSet(judge).grade([{"prompt": name} for name in guards], [GOOD] * 4))
+    assert (metrics["judge/guard_share"], metrics["judge/top_guard_share"]) == (0.75, 0.5)
+
+
 def test_batch_metrics_of_nothing_but_failures_claim_no_rates():
     graded = RewardSet(FakeJudge(infra_verdict)).grade([{"prompt": "a"}] * 3, [GOOD] * 3)
     assert batch_metrics(graded) == {"judge/infra_share": 1.0}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import rust_tool
 from rust_code import Program, extract_program, read_program
 from rust_tool import Diagnostic, InfraError, Job, Judge, RustTool, ToolchainError, Verdict, find_toolchain
-from sandbox import SandboxUnavailable
+from sandbox import Completed, SandboxUnavailable
 
 RUN_TIMEOUT_S = 1.0  # CPU seconds; nothing here needs more than milliseconds, except what loops
 
@@ -453,12 +453,37 @@ def test_the_kernels_files_are_no_part_of_a_program(judge):
     assert [(v.build_passed, v.error_kind) for v in verdicts] == [(True, None), (False, "compile")]
 
 
+@pytest.mark.parametrize(("was_done", "exit_code"), [(True, 0), (True, 101), (False, 0), (False, 1)])
+def test_tests_pass_only_when_the_harness_came_to_its_end(was_done, exit_code):
+    """Every test said ok; what ended the process afterwards still counts (a thread that aborts, a destructor)."""
+    ends = {0: rust_tool._TestEnd("ok")}
+    done = Completed(exit_code, None, False, b"", b"", False, 0.1, 0.1, None)
+    outcome = rust_tool._Outcome(["tests::works"], set(), ends, set())
+    outcome.take(rust_tool._HarnessRun(["tests::works"], set(), set(), ends, [*ends.values()], None, was_done, done))
+    is_well = was_done and exit_code == 0
+    assert outcome.statuses() == {"tests::works": "ok"}
+    assert (outcome.passed, outcome.error_kind("")) == ((True, None) if is_well else (False, "panic"))
+    assert outcome.has_exited == (not was_done and exit_code == 0)
+
+
 def test_a_struct_with_any_fields_is_as_good_as_another(judge):
     solution = "#[derive(Debug, Clone, Copy)]\nstruct Span {\n    low: i64,\n    high: i64,\n}\n\nfn span(v: &[i64]) -> Span {\n    Span {\n        low: v[0],\n        high: v[1],\n    }\n}"
     weak = with_test(solution, "let s = span(&[1, 2]);\nlet mut both = [s.low, s.high];\nboth.sort();\nassert!(both[0] <= both[1]);")
     real = with_test(solution, "let s = span(&[1, 2]);\nassert!(s.low < s.high);")
     verdicts = grade(judge, weak, real)
     assert [v.guard for v in verdicts] == ["any_value_passes", None]
+
+
+def test_a_type_that_equals_everything_passes_no_hidden_test(judge):
+    solution = """#[derive(Debug)]
+struct Any;
+impl PartialEq<i32> for Any {
+    fn eq(&self, _: &i32) -> bool { true }
+}
+fn f(_: i32) -> Any { Any }"""
+    (verdict,) = judge.grade([Job(program(solution), hidden_tests=("assert_eq!(f(1), 1);", "assert_eq!(f(-1), 1);"), entry_point="f")])
+    assert verdict.build_passed and (verdict.hidden_passed, verdict.hidden_total) == (0, 2)
+    assert verdict.guard == "constant_comparison"
 
 
 def test_hidden_tests_that_do_not_compile_are_all_failed(judge):
