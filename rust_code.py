@@ -36,6 +36,7 @@ from rust_syntax import (
     ASSERT_MACROS,
     MAX_DEPTH,
     MAX_SOURCE_BYTES,
+    TYPE_ITEMS,
     Index,
     Item,
     Node,
@@ -43,7 +44,9 @@ from rust_syntax import (
     base_name,
     body_of,
     child_of,
+    harness_name,
     is_too_long,
+    item_name,
     merge_key,
     parse_rust,
     text_of,
@@ -86,8 +89,13 @@ class HiddenSuite:
     """A program with a task's tests appended as a module of its own."""
 
     source: str
-    test_names: tuple[str, ...]  # one per assert, e.g. "hidden_1f0c::tests::t0", in the task's order
+    test_names: tuple[str, ...]  # as far as the texts show: "hidden_1f0c::text0::tests::adds", "hidden_1f0c::tests::t0"
     guard: str | None = None  # a construct in the program that could make them pass: they are worth nothing then
+    module: str = ""  # that holds them all
+
+    def names_among(self, listed: Sequence[str]) -> tuple[str, ...]:
+        """The tests that were compiled, as the binary lists them; what the texts show where it lists none."""
+        return tuple(name for name in listed if name.startswith(f"{self.module}::")) or self.test_names
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -371,38 +379,86 @@ def _fingerprint(program: Program) -> list[str]:
 
 @dataclass
 class _HiddenParts:
-    helpers: list[str] = field(default_factory=list)  # items that the tests bring along
-    bodies: list[tuple[str, bool, str]] = field(default_factory=list)  # (statements, should panic, return type)
+    modules: list[str] = field(default_factory=list)  # texts with `#[test]` functions, as they stand
+    module_tests: list[str] = field(default_factory=list)  # their tests, below the hidden module
+    crate_names: set[str] = field(default_factory=set)  # by which they call the program, as files in `tests/` do
+    helpers: list[str] = field(default_factory=list)  # items that a `main` brings along
+    bodies: list[str] = field(default_factory=list)  # statements, one test each
 
 
 def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str | None) -> HiddenSuite:
     """Return the program with a task's tests as a module of their own, in place of its own tests and `main`.
 
-    tests: assert statements, each string one test; or one text with a test module, `#[test]` functions, or a `main`
-    over `candidate`, whose every assert is one test (what precedes it in its function is shared). entry_point: what
-    `candidate` stands for when the tests do not say.
+    tests: each a text with `#[test]` functions (a test module, a test file), which is compiled as it stands in a module
+    of its own, or assert statements, one test, or a `main` over `candidate`, whose every assert is one test (what
+    precedes it is shared). entry_point: what `candidate` stands for when the tests do not say.
     Raises ValueError when the tests cannot be understood.
     """
     parts = _hidden_parts(tests)
-    if not parts.bodies:
-        raise ValueError("hidden tests: no assert found; expected assert statements, a test module or a main")
+    if not parts.bodies and not parts.module_tests:
+        raise ValueError("hidden tests: no test found; expected assert statements, #[test] functions or a main with asserts")
     digest = hashlib.sha256("\0".join([program.source, *tests]).encode("utf-8", "replace")).hexdigest()[:12]
-    module, width = f"hidden_{digest}", len(str(len(parts.bodies) - 1))
-    names, functions = [], []
-    for number, (body, should_panic, returns) in enumerate(parts.bodies):
-        name = f"t{number:0{width}}"
-        names.append(f"{module}::tests::{name}")
-        attribute = "#[test] #[should_panic]" if should_panic else "#[test]"
-        functions.append(f"    {attribute}\n    fn {name}(){returns} {{\n{_candidate(body, entry_point)}{body}\n    }}")
-    head = f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {STD_NAMES}\n    mod tests {{"
-    lines = [solution_source(program).rstrip("\n"), "", head, "    use super::*;", *parts.helpers, *functions]
-    text = "\n".join([*lines, "    }", "}", "fn main() {}"])
-    return HiddenSuite(source=text + "\n", test_names=tuple(names), guard=_hidden_guard(solution_source(program)))
+    module, solution = f"hidden_{digest}", solution_source(program)
+    root = parse_rust(solution)
+    written = [f"mod {_module_name(n)} {{\n{text}\nuse super::*;\n}}" for n, text in enumerate(parts.modules)]
+    asked = "".join(_candidate(text, entry_point) for text in parts.modules) and str(entry_point).isidentifier()
+    lines = [
+        f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {STD_NAMES}",
+        *([f"    use {entry_point} as candidate;"] if asked else []),
+        *written,
+        *_body_tests(parts, entry_point),
+        "}",
+        *(f"#[allow(warnings)]\nextern crate self as {name};" for name in sorted(parts.crate_names - _paths_of(Index(root)))),
+    ]
+    names = [
+        *(f"{module}::{name}" for name in parts.module_tests),
+        *(f"{module}::tests::{_test_name(parts, n)}" for n in range(len(parts.bodies))),
+    ]
+    source = _with_module(solution, root, "\n".join(lines))
+    return HiddenSuite(source=f"{source}\nfn main() {{}}\n", test_names=tuple(names), guard=_hidden_guard(solution), module=module)
+
+
+def _module_name(number: int) -> str:
+    return f"text{number}"
+
+
+def _test_name(parts: _HiddenParts, number: int) -> str:
+    return f"t{number:0{len(str(len(parts.bodies) - 1))}}"
+
+
+def _body_tests(parts: _HiddenParts, entry_point: str | None) -> list[str]:
+    """The module of the tests that came as statements."""
+    functions = [
+        f"    #[test]\n    fn {_test_name(parts, n)}() {{\n{_candidate(body, entry_point)}{body}\n    }}"
+        for n, body in enumerate(parts.bodies)
+    ]
+    return ["    mod tests {", "    use super::*;", *parts.helpers, *functions, "    }"] if functions else []
+
+
+def _with_module(solution: str, root: Node, text: str) -> str:
+    """The solution and the tests' module: behind it, or above its items where a macro of its own has the name of one of std's."""
+    if not any(node.type == "macro_definition" and item_name(node) in STD_MACROS for node in walk(root)):
+        return "\n".join([solution.rstrip("\n"), "", text])
+    inner = [node for node in root.named_children if node.type == "inner_attribute_item" or text_of(node).startswith(("//!", "/*!"))]
+    at = inner[-1].end_byte if inner else 0
+    return _edited(solution, [(at, at, f"\n{text}\n")])
+
+
+def _paths_of(index: Index) -> set[str]:
+    """Names that a path may start with because the file itself has such a module or type, or imports it."""
+    items = {item.name for item in index.items if item.node.type in ("mod_item", "type_item", "trait_item", *TYPE_ITEMS)}
+    return items | {found.name for found in index.imports if found.path[:1] != (found.name,)}
 
 
 def check_hidden_tests(tests: Sequence[str], entry_point: str | None) -> None:
     """Whether a task's tests can be understood at all, asked before anything is graded. Raises ValueError when not."""
     with_hidden_tests(read_program("fn probe() {}"), tests, entry_point)
+
+
+def count_hidden_tests(tests: Sequence[str]) -> int:
+    """How many tests a task's texts show. Raises ValueError when they cannot be understood."""
+    parts = _hidden_parts(tests)
+    return len(parts.module_tests) + len(parts.bodies)
 
 
 def _hidden_guard(source: str) -> str | None:
@@ -421,6 +477,7 @@ STD_NAMES = (
     "convert::{From, Into}, clone::Clone, default::Default, ops::Drop, mem::drop, "
     "collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque}};"
 )
+STD_CRATES = ("std", "core", "alloc", "proc_macro", "test", "crate", "self", "super")
 STD_MACROS = (*ASSERT_MACROS, "vec", "format", "matches", "panic", "println", "print", "eprintln", "unreachable",
               "todo", "unimplemented", "write", "writeln", "concat", "stringify")  # fmt: skip
 
@@ -442,48 +499,52 @@ def _hidden_parts(tests: Sequence[str]) -> _HiddenParts:
         where = f"hidden test {number}"
         if is_too_long(_well_formed(text)) or "\0" in text or text != _well_formed(text):
             raise ValueError(f"{where}: over {MAX_SOURCE_BYTES} bytes or not text")
-        items = all_items(parse_rust(text))
-        if any(item.is_test or item.is_main for item in items):
-            _read_hidden_items(text, where, parts)
+        root = parse_rust(text)
+        index = Index(root)
+        if index.tests:
+            _read_hidden_module(text, index, parts)
+        elif any(item.is_main for item in index.items):
+            _read_hidden_main(text, all_items(root), root, where, parts)
         else:
             _read_hidden_statements(text, where, parts)
     return parts
 
 
 def _read_hidden_statements(text: str, where: str, parts: _HiddenParts) -> None:
-    """One string of statements: one test."""
+    """One string of statements: one test. Where the grammar does not know what it reads, rustc will say what it is."""
     root = parse_rust(f"fn body() {{\n{text}\n}}")
-    body = body_of(root.named_children[0]) if root.named_child_count == 1 else None
-    if body is None or root.has_error:
+    body = body_of(root.named_children[0]) if root.named_child_count == 1 and root.named_children[0].type == "function_item" else None
+    if body is None or any(node.is_missing for node in walk(root)):
         raise ValueError(f"{where}: not Rust statements: {text[:80]!r}")
     if not _holds_assert(body):
         raise ValueError(f"{where}: no assert in it: {text[:80]!r}")
-    parts.bodies.append((_statements_text(_qualified(body)), False, ""))
+    parts.bodies.append(_statements_text(_qualified(body)))
 
 
-def _read_hidden_items(text: str, where: str, parts: _HiddenParts) -> None:
-    """A test module, `#[test]` functions or a `main`: every assert one test, everything else their helpers."""
-    root = parse_rust(text)
+def _read_hidden_module(text: str, index: Index, parts: _HiddenParts) -> None:
+    """A text with `#[test]` functions: nothing of it is changed."""
+    name = _module_name(len(parts.modules))
+    parts.module_tests += [f"{name}::{harness_name(item)}" for item in index.tests]
+    parts.modules.append(text)
+    parts.crate_names |= {found.path[0] for found in index.imports if found.path} - {*STD_CRATES, *_paths_of(index)}
+
+
+def _read_hidden_main(text: str, items: Sequence[Item], root: Node, where: str, parts: _HiddenParts) -> None:
+    """A `main`: every assert one test, everything else their helpers."""
     if root.has_error:
         raise ValueError(f"{where}: not Rust: {text[:80]!r}")
-    items = all_items(root)
-    if not _holds_assert(root) and not any(item.has("should_panic") for item in items):
+    if not _holds_assert(root):
         raise ValueError(f"{where}: no assert in it: {text[:80]!r}")
-    holders = [item for item in items if item.is_test or item.is_main]
     for item in items:
-        if item in holders or item.owner or item.node.type == "mod_item":
+        if item.is_main or item.owner or item.modules or item.node.type == "mod_item":
             continue
         if item.node.type == "use_declaration" and item.name.split("::")[0] == "super" and item.name.endswith("*"):
             continue
         attributes = text.encode()[item.start_byte : item.node.start_byte].decode()
         parts.helpers.append(f"    {attributes}{_qualified(item.node)}")
-    for item in holders:
-        returns = child_of(item.node, "return_type")
-        suffix = f" -> {text_of(returns)}" if returns is not None else ""
-        bodies = _per_assert(item.node) if not suffix else None
-        should_panic = item.has("should_panic")
-        for body in bodies if bodies and not should_panic else [_statements_text(_qualified(body_of(item.node)))]:
-            parts.bodies.append((body, should_panic, suffix))
+    for item in items:
+        if item.is_main:
+            parts.bodies += _per_assert(item.node) or [_statements_text(_qualified(body_of(item.node)))]
 
 
 def _per_assert(function: Node) -> list[str]:

@@ -676,7 +676,8 @@ class _Workshop:
     def run_tests(self, binary: Path, mode: str = "run", only: Sequence[int] | None = None, is_short: bool = False) -> _HarnessRun:
         """One process of the test binary: all tests, or those whose index is in `only` (ascending).
 
-        `mode`: "run"; "stub" (gates panic); "wrong" (every test three times, gates return wrong values).
+        `mode`: "run"; "ignored_too" (those marked `#[ignore]` are run like the others); "stub" (gates panic); "wrong"
+        (every test three times, gates return wrong values).
         `is_short`: with SHORT_SHARE of the time limit.
         """
         nonce = secrets.token_hex(16)
@@ -921,7 +922,6 @@ def _read_end(words: Sequence[str]) -> _TestEnd:
         return _TestEnd("ok", is_reached=reached > 0, is_missing=reached > 1)
     is_assertion = status == "asserted" or text.startswith("assertion ")
     return _TestEnd("failed", is_assertion, text, line or None, reached > 0, reached > 1)
-
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1357,19 +1357,20 @@ class Judge:
     def _run(self, work: _Work) -> None:
         hidden = None
         if work.hidden_binary is not None and work.suite is not None:  # beside its own tests: one that loops in both waits once
-            hidden = self._hidden_pool.submit(self._run_all, work.hidden_binary, n_tests=len(work.suite.test_names))
+            hidden = self._hidden_pool.submit(self._run_all, work.hidden_binary, "ignored_too", n_tests=len(work.suite.test_names))
         try:
             if work.binary is not None:
                 self._run_own_tests(work)
         finally:
             outcome = hidden.result() if hidden else None
         if outcome is not None and work.suite is not None:
-            passed = sum(outcome.status(name) == "ok" for name in work.suite.test_names)
+            names, statuses = work.suite.names_among(outcome.names), outcome.statuses()
+            passed = sum(statuses.get(name) == "ok" for name in names)
             if work.suite.guard is not None:  # a program that could fool the task's tests gets nothing for them
                 passed = 0
                 work.verdict = replace(work.verdict, guard=work.verdict.guard or work.suite.guard)
-            kind = work.verdict.error_kind or (outcome.error_kind(work.suite.source) if passed < len(work.suite.test_names) else None)
-            work.verdict = replace(work.verdict, hidden_passed=passed, error_kind=kind)
+            kind = work.verdict.error_kind or (outcome.error_kind(work.suite.source) if passed < len(names) else None)
+            work.verdict = replace(work.verdict, hidden_passed=passed, hidden_total=len(names), error_kind=kind)
 
     def _run_own_tests(self, work: _Work) -> None:
         program = work.job.program
@@ -1667,8 +1668,10 @@ def _hidden_suite(job: Job) -> rust_code.HiddenSuite | None:
 
 
 def _no_code(job: Job) -> Verdict:
-    """No program: nothing passes, hidden tests neither (their number is what the task has as strings)."""
-    return replace(NO_CODE, hidden_passed=0, hidden_total=len(job.hidden_tests)) if job.hidden_tests else NO_CODE
+    """No program: nothing passes, hidden tests neither."""
+    if not job.hidden_tests:
+        return NO_CODE
+    return replace(NO_CODE, hidden_passed=0, hidden_total=rust_code.count_hidden_tests(job.hidden_tests))
 
 
 def _nothing_passed(job: Job, suite: rust_code.HiddenSuite | None) -> Verdict:

@@ -684,7 +684,14 @@ HIDDEN_FORMS = {
     "candidate": (["assert_eq!(candidate(2), 4);", "assert!(candidate(2) == 3)"], ["ok", "FAILED"]),
     "MultiPL-E": ([MULTIPLE], ["ok", "FAILED"]),
     "main over several asserts with lets": (["fn main() { let c = double; let x = 2; assert_eq!(c(x), 4); let y = 3; assert_eq!(c(y), 6); }"], ["ok", "ok"]),
-    "module": ([MODULE], ["ok", "FAILED", "ok", "ok"]),
+    "module": ([MODULE], ["FAILED", "ok"]),
+    "two files": (["use std::fmt;\n#[test] fn a() { assert_eq!(double(1), 2) }", "use std::fmt;\n#[test] fn a() { assert_eq!(double(1), 3) }"], ["ok", "FAILED"]),
+    "file and statement": (["#[test] fn a() { assert_eq!(candidate(1), 2) }", "assert_eq!(candidate(2), 5);"], ["ok", "FAILED"]),
+    "empty main": (["fn main() {}\n" + MODULE], ["FAILED", "ok"]),
+    "doubling crate": (["//! Doubles.\n#![allow(dead_code)]\nuse doubling::*;\nuse ::doubling::double as twice;\n#[test] fn a() { assert_eq!(double(1), twice(1)) }"], ["ok"]),
+    "crate called like its function": (["use double::double;\n#[test] fn a() { assert_eq!(double(1), 2) }"], ["ok"]),
+    "what is configured away": (["#[test] fn a() { assert_eq!(double(1), 2) }\n#[cfg(windows)] #[test] fn b() { nothing() }"], ["ok"]),
+    "a type that the grammar does not know": (["let f: Box<dyn 'static + Fn(i32) -> i32> = Box::new(double);\nassert_eq!(f(2), 4);"], ["ok"]),
     "state between asserts": (["fn main() { let mut v = vec![4, 2]; assert_eq!(v.pop(), Some(double(1))); assert_eq!(v.pop(), Some(double(2))); }"], ["ok", "ok"]),
     "macros inside asserts": (['assert!(matches!(double(2), 4), "{}", format!("{:?}", vec![1]))'], ["ok"]),
     "HashMap": (["assert_eq!(HashMap::from([(1, double(1))])[&1], 2);"], ["ok"]),
@@ -719,6 +726,17 @@ def test_hidden_tests_do_not_see_the_programs_macros_and_names(tmp_path):
     suite = with_hidden_tests(program, ["assert_eq!(Some(double(2)), None, \"{:?}\", vec![1]);", "assert_eq!(double(2), 4);"], None)
     results = run_tests(suite.source, tmp_path)
     assert [results[name] for name in suite.test_names] == ["FAILED", "ok"]
+
+
+@needs_rustc
+def test_hidden_modules_do_not_see_the_programs_macros(tmp_path):
+    text = "#[test] fn a() { assert_eq!(double(2), 5, \"{:?}\", vec![1]) }\n#[test] fn b() { assert_eq!(double(2), 4) }"
+    suite = with_hidden_tests(read_program(HOSTILE_TO_HIDDEN + GOOD), [text], None)
+    assert list(run_tests(suite.source, tmp_path).values()) == ["FAILED", "ok"]
+
+
+def test_hidden_modules_are_compiled_as_they_stand():
+    assert MODULE.strip() in with_hidden_tests(read_program(GOOD), [MODULE], "double").source
 
 
 def test_hidden_tests_replace_the_programs_own_tests_and_main():
