@@ -33,7 +33,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import doctor
 import rust_code
@@ -170,6 +170,7 @@ class EvalArguments:
         metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."},
     )
     cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
+    edition: Literal["2021", "2024"] = field(default="2021", metadata={"help": "Rust edition that programs are compiled as."})
     max_infra_share: float = field(
         default=0.03, metadata={"help": "Stop when more than this share of completions could not be graded."}
     )
@@ -815,7 +816,8 @@ def build_conversations(tasks: list[dict], args: EvalArguments) -> list[list[dic
 
 def open_judge(args: EvalArguments) -> Judge:
     """The judge as configured. Raises ToolchainError or SandboxUnavailable."""
-    return Judge(workers=args.judge_workers, run_timeout_s=args.run_timeout_s, sandbox=args.sandbox, cargo_path=args.cargo_path)
+    limits = {"workers": args.judge_workers, "run_timeout_s": args.run_timeout_s}
+    return Judge(**limits, sandbox=args.sandbox, cargo_path=args.cargo_path, edition=args.edition)
 
 
 def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments) -> dict:

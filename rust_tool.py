@@ -53,7 +53,8 @@ from rust_code import Program
 from rust_syntax import Node, parse_any_length, walk
 from sandbox import Completed, Limits
 
-JUDGE_VERSION = 3  # raise it when a rule changes what a program gets
+JUDGE_VERSION = 4  # raise it when a rule changes what a program gets
+EDITIONS = ("2021", "2024")
 OLDEST_RUSTC = (1, 85)  # the first whose standard library and harness were tried
 HARNESS_SOURCE = Path(__file__).with_name("judge_harness.rs")
 GATE_SOURCE = Path(__file__).with_name("judge_gate.rs")
@@ -448,7 +449,6 @@ def _json_object(line: str) -> dict | None:
 
 # What cargo passes for a debug build; debug information and incremental files change no verdict and cost time.
 DEV_PROFILE = (
-    "--edition=2021",
     "--crate-name=program",
     "--error-format=json",
     "--check-cfg=cfg(docsrs,test)",
@@ -542,8 +542,17 @@ class _HarnessRun:
 class _Workshop:
     """Compiles and runs single sources, each in a folder of its own that is gone afterwards."""
 
-    def __init__(self, toolchain: Toolchain, box: sandboxes.Sandbox, scratch: Path, build_timeout_s: float, run_timeout_s: float):
+    def __init__(
+        self,
+        toolchain: Toolchain,
+        box: sandboxes.Sandbox,
+        scratch: Path,
+        build_timeout_s: float,
+        run_timeout_s: float,
+        edition: str = EDITIONS[0],
+    ):
         self.toolchain = toolchain
+        self.edition = edition
         self.box = box
         self.jobs_dir = scratch / "jobs"
         self.jobs_dir.mkdir()
@@ -618,7 +627,8 @@ class _Workshop:
 
     def _compile(self, folder: Path, compiler: Path, flags: Sequence[str]) -> _Compiled:
         may_include = INCLUDING.search((folder / SOURCE_NAME).read_text("utf-8")) is not None
-        argv = [str(compiler), SOURCE_NAME, *DEV_PROFILE, *flags, *([f"--emit=dep-info={READ_FILES}"] if may_include else [])]
+        argv = [str(compiler), SOURCE_NAME, f"--edition={self.edition}", *DEV_PROFILE, *flags]
+        argv += [f"--emit=dep-info={READ_FILES}"] if may_include else []
         done = self.box.build(argv, folder, self.build_limits, read_only=(self.sysroot,), env=CARGO_ENVIRONMENT)
         self._account(done)
         messages = _messages(done.stderr)
@@ -1036,15 +1046,19 @@ class Judge:
         scratch_dir: str | Path | None = None,
         cache_size: int = 20_000,
         cargo_path: str = "cargo",
+        edition: str = EDITIONS[0],
     ):
         """`workers` default: all cores. `run_timeout_s` and `build_timeout_s` are CPU seconds, for one test and one
         compilation. `sandbox` as in open_sandbox. `scratch_dir` default: /dev/shm, else /var/tmp. `cache_size` verdicts
-        are remembered.
+        are remembered. `edition` of Rust: one of EDITIONS.
 
         Raises:
-            ToolchainError: the toolchain, or a known program, does not do what it should.
+            ToolchainError: another edition; the toolchain, or a known program, does not do what it should.
             SandboxUnavailable: programs could not be sealed and `sandbox` is not "plain".
         """
+        if str(edition) not in EDITIONS:
+            raise ToolchainError(f"edition {edition}: expected {' or '.join(EDITIONS)}")
+        self.edition = str(edition)
         self.workers = workers or len(os.sched_getaffinity(0))
         self.run_timeout_s, self.build_timeout_s = run_timeout_s, build_timeout_s
         self.toolchain = find_toolchain(cargo_path)
@@ -1064,7 +1078,7 @@ class Judge:
         self._solo_pool = ThreadPoolExecutor(2 * self.workers, "judge-solo")
         try:
             self._box = sandboxes.open_sandbox(sandbox, self.toolchain, self._scratch.path)
-            self._workshop = _Workshop(self.toolchain, self._box, self._scratch.path, build_timeout_s, run_timeout_s)
+            self._workshop = _Workshop(self.toolchain, self._box, self._scratch.path, build_timeout_s, run_timeout_s, self.edition)
             wrong = self._wrong_canary()
             if wrong is not None:
                 raise ToolchainError(f"a known program is graded wrongly on this machine: {wrong}")
@@ -1095,6 +1109,7 @@ class Judge:
         """What verdicts depend on: for run folders and protocol hashes."""
         return {
             "judge_version": JUDGE_VERSION,
+            "edition": self.edition,
             "rustc": self.toolchain.rustc_version,
             "cargo": self.toolchain.cargo_version,
             "clippy": self.toolchain.clippy_version,

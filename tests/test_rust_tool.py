@@ -684,6 +684,17 @@ def test_a_wrong_canary_turns_the_batch_into_infra(monkeypatch):
         assert verdict.error_kind == "infra" and judge.infra_total == 1
 
 
+def test_programs_are_of_the_edition_asked_for(judge):
+    newer = program("fn f(a: Option<i32>) -> i32 {\n    if let Some(n) = a\n        && n > 1\n    {\n        n\n    } else {\n        0\n    }\n}")
+    older = program("fn f(gen: i32) -> i32 {\n    gen\n}")
+    with Judge(workers=1, edition="2024") as modern:
+        assert [v.build_passed for v in modern.grade([Job(newer), Job(older)])] == [True, False]
+        assert modern.describe()["edition"] == "2024"
+    assert [v.build_passed for v in judge.grade([Job(newer), Job(older)])] == [False, True]
+    with pytest.raises(rust_tool.ToolchainError, match="edition 2019: expected 2021 or 2024"):
+        Judge(edition="2019")
+
+
 def test_describe_holds_what_verdicts_depend_on(judge):
     facts = json.loads(json.dumps(judge.describe()))
     assert facts["judge_version"] == rust_tool.JUDGE_VERSION and facts["rustc"].startswith("rustc")
