@@ -35,7 +35,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import doctor
 import rust_code
@@ -172,6 +172,7 @@ class EvalArguments:
         metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."},
     )
     cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
+    edition: Literal["2021", "2024"] = field(default="2021", metadata={"help": "Rust edition that programs are compiled as."})
     max_infra_share: float = field(
         default=0.03, metadata={"help": "Stop when more than this share of completions could not be graded."}
     )
@@ -821,7 +822,8 @@ def build_conversations(tasks: list[dict], args: EvalArguments) -> list[list[dic
 
 def open_judge(args: EvalArguments) -> Judge:
     """The judge as configured. Raises ToolchainError or SandboxUnavailable."""
-    return Judge(workers=args.judge_workers, run_timeout_s=args.run_timeout_s, sandbox=args.sandbox, cargo_path=args.cargo_path)
+    limits = {"workers": args.judge_workers, "run_timeout_s": args.run_timeout_s}
+    return Judge(**limits, sandbox=args.sandbox, cargo_path=args.cargo_path, edition=args.edition)
 
 
 def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments) -> dict:
@@ -979,7 +981,7 @@ def _text(value: Any, what: str, where: str) -> str:
     try:
         if isinstance(value, str | list):
             return completion_text(value)
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         pass
     raise EvalError(f"{where}: {what} must be text or a list of messages, found {type(value).__name__}")
 
@@ -996,7 +998,12 @@ def read_completion(where: str, row: dict, args: EvalArguments, known: dict[str,
                 f"{where}: no column {names[name]!r}; found {', '.join(map(str, row)) or 'none'} (see --{name}_column)"
             )
     prompt = row[names["prompt"]]
-    prompt = _text(prompt[-1:] if isinstance(prompt, list) else prompt, names["prompt"], where)
+    try:
+        if not known and not args.tests_column and "tests" not in row and "hidden_tests" not in row:
+            names["tests"] = task_sets.found_tests_column(row) or "tests"
+        prompt = _text(task_sets.prompt_text(prompt) if prompt else prompt, names["prompt"], where)
+    except task_sets.TaskError as error:
+        raise EvalError(f"{where}: {error}") from error
     # in a graded completion `tests` are the outcomes of its own tests, and `hidden_tests` what the task asked
     tests = (
         row.get("hidden_tests") if "hidden_tests" in row or isinstance(row.get(names["tests"]), dict) else row.get(names["tests"])
@@ -1056,11 +1063,12 @@ def survey(source: Input, args: EvalArguments) -> tuple[int, TasksHash]:
     from tqdm import tqdm
 
     path = source.path
-    count, tasks_hash, samples, tested, without_prompt = 0, TasksHash(), Counter(), 0, 0
+    count, tasks_hash, samples, tested, without_prompt, n_known = 0, TasksHash(), Counter(), 0, 0, 0
     for where, row in tqdm(islice(source.rows(), args.limit), desc="reading", unit="", delay=2, leave=False):
         task, _, passed_through = read_completion(where, row, args, source.tasks)
         count += 1
         without_prompt += not task["prompt"]
+        n_known += task["task_id"] in source.tasks
         if source.began is not None:
             _check_traced_tests(where, task, row, args)
         is_new = tasks_hash.add(task)
@@ -1073,6 +1081,9 @@ def survey(source: Input, args: EvalArguments) -> tuple[int, TasksHash]:
         tested += bool(task["tests"])
     if not count:
         raise EvalError(f"--completions {path}: no rows in it")
+    if source.tasks and n_known < count:
+        first = next(iter(source.tasks))
+        print(f"warning: {n_known} of {count} completions belong to a task of {args.tasks} (its first id is {first!r})", file=sys.stderr)
     if source.began is not None and _asks_hidden(args) and not tested and not args.reuse_verdicts:
         where = f"{args.tasks} has none for its tasks" if args.tasks else "pass the file they are in as --tasks"
         raise EvalError(f"{path}: {HIDDEN_REWARD} needs hidden tests, and the trace holds none (column hidden_tests): {where}")

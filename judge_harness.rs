@@ -51,6 +51,7 @@ thread_local! {
 struct Order {
     nonce: String,
     modes: Vec<u8>, // of the gates: every test runs in each
+    runs_ignored: bool,
     wanted: Option<Vec<usize>>,
 }
 
@@ -59,8 +60,9 @@ fn read_order(order_fd: i32) -> Order {
     unsafe { File::from_raw_fd(order_fd) }.read_to_string(&mut text).expect("order");
     let mut lines = text.lines();
     let nonce = lines.next().expect("nonce").to_string();
-    let modes = match lines.next().expect("mode") {
-        "run" => vec![0],
+    let mode = lines.next().expect("mode");
+    let modes = match mode {
+        "run" | "ignored_too" => vec![0],
         "stub" => vec![1],
         _ => (FIRST_WRONG..FIRST_WRONG + WRONG_VALUES).collect(),
     };
@@ -68,7 +70,7 @@ fn read_order(order_fd: i32) -> Order {
         "all" => None,
         some => Some(some.split_whitespace().map(|index| index.parse().expect("index")).collect()),
     };
-    Order { nonce, modes, wanted }
+    Order { nonce, modes, runs_ignored: mode == "ignored_too", wanted }
 }
 
 /// How one test ended, in the words of an `end` line.
@@ -133,16 +135,17 @@ pub fn test_main_static(tests: &[&TestDescAndFn]) {
         unsafe { dup2(fds[2], stream) }; // what programs print is theirs: as much as they like, and nobody reads it
     }
     let mut report = unsafe { File::from_raw_fd(fds[1]) };
-    let Order { nonce, modes, wanted } = read_order(fds[0]);
+    let Order { nonce, modes, runs_ignored, wanted } = read_order(fds[0]);
     remember_panics();
     let mut lines = String::new(); // what is to be said before the next test runs
     let is_wanted = |index: usize| wanted.as_ref().is_none_or(|wanted| wanted.binary_search(&index).is_ok());
+    let is_ignored = |test: &TestDescAndFn| test.desc.ignore && !runs_ignored;
     for (index, test) in tests.iter().enumerate() {
-        let ignored = if test.desc.ignore { "ignored" } else { "run" };
+        let ignored = if is_ignored(test) { "ignored" } else { "run" };
         let panics = if test.desc.should_panic == ShouldPanic::No { "plain" } else { "should_panic" };
         lines += &format!("{nonce} test {index} {ignored} {panics} {}\n", test.desc.name);
     }
-    let chosen = tests.iter().enumerate().filter(|(index, test)| !test.desc.ignore && is_wanted(*index));
+    let chosen = tests.iter().enumerate().filter(|(index, test)| !is_ignored(test) && is_wanted(*index));
     for (mode, (index, test)) in modes.iter().flat_map(|mode| chosen.clone().map(move |test| (*mode, test))) {
         lines += &format!("{nonce} start {index}\n");
         report.write_all(lines.as_bytes()).expect("report");

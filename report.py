@@ -20,7 +20,7 @@ from pathlib import Path
 from string import Template
 
 from report_overview import charts, config_sections, evaluation_tables, finite, first_and_last_step, logged_warnings
-from rust_code import RUST_TAGS, code_blocks, extract_program
+from rust_code import code_blocks, extract_program
 from traces import (
     OTHER_VERSION,
     UNREADABLE,
@@ -92,7 +92,7 @@ def shown_program(record: dict) -> str | None:
     completion = record.get("completion")
     if "program" in record or not isinstance(completion, str):
         return _text(record.get("program"))
-    tagged = [block.text for block in code_blocks(completion) if block.closed and block.tag in RUST_TAGS]
+    tagged = [block.text for block in code_blocks(completion) if block.closed and block.tag == "rust"]
     if len(tagged) == 1:
         return tagged[0]  # lines are those of the program, which has a `fn main` below at most
     program = extract_program(completion)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from rust_code import Program, extract_program, same_program
 from rust_tool import Job, Judge, Verdict
-from tasks import TASK_COLUMNS
+from tasks import TASK_COLUMNS, content_text
 from traces import SCHEMA_VERSION
 
 MAX_REWARD = 1e30  # rewards become 32-bit floats, which end at 3.4e38
@@ -118,8 +118,16 @@ BUILT_IN_REWARDS: tuple[Callable[[Program | None, Verdict], float | None], ...] 
 
 
 def completion_text(completion: str | list[dict]) -> str:
-    """Text of a completion in either of TRL's forms: a string, or a conversation of assistant messages."""
-    return completion if isinstance(completion, str) else "".join(message["content"] or "" for message in completion)
+    """Text of a completion in either of TRL's forms: a string, or a conversation, of which the last assistant turn is the answer."""
+    if isinstance(completion, str):
+        return completion
+    answer: list[dict] = []
+    for message in reversed(completion):  # a user's or tool's turn ends what the assistant said last
+        if message.get("role", "assistant") == "assistant":
+            answer.insert(0, message)
+        elif answer:
+            break
+    return "".join(content_text(message.get("content")) for message in answer)
 
 
 def graded_completion(task: dict, completion: str, program: Program | None, verdict: Verdict) -> dict:
@@ -229,7 +237,13 @@ class RewardSet:
         tasks = [{field: columns[field][i] for field in fields if field in columns} for i in range(len(completions))]
         for i, task in enumerate(tasks):
             asked = prompts[i][-1:] if isinstance(prompts[i], list) else prompts[i]
-            task["prompt"] = columns["user_prompt"][i] if "user_prompt" in columns else completion_text(asked)
+            task["prompt"] = (
+                columns["user_prompt"][i]
+                if "user_prompt" in columns
+                else asked
+                if isinstance(asked, str)
+                else "".join(content_text(message["content"]) for message in asked)
+            )
             task |= json.loads(columns["other_columns"][i]) if "other_columns" in columns else {}
         grade = self._grade_mostly if self.waits_for_machine else self.grade
         graded = grade(tasks, [completion_text(completion) for completion in completions])

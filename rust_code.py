@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 from rust_guards import TestFn, forbidden_construct, has_constant_comparison, has_silenced_lints, program_guard, worth_of
@@ -36,6 +36,7 @@ from rust_syntax import (
     ASSERT_MACROS,
     MAX_DEPTH,
     MAX_SOURCE_BYTES,
+    TYPE_ITEMS,
     Index,
     Item,
     Node,
@@ -43,7 +44,9 @@ from rust_syntax import (
     base_name,
     body_of,
     child_of,
+    harness_name,
     is_too_long,
+    item_name,
     merge_key,
     parse_rust,
     text_of,
@@ -52,7 +55,6 @@ from rust_syntax import (
 )
 
 MAX_HIDDEN_TESTS = 2000
-RUST_TAGS = ("rust", "rs")
 # Method names whose panic would abort the process instead of failing the test.
 UNSTUBBABLE = {"Drop": ("drop",), "GlobalAlloc": ("alloc", "dealloc", "realloc", "alloc_zeroed"), "Debug": ("fmt",)}
 STUB = ' if true { ::std::panic!("stubbed") }'
@@ -86,8 +88,13 @@ class HiddenSuite:
     """A program with a task's tests appended as a module of its own."""
 
     source: str
-    test_names: tuple[str, ...]  # one per assert, e.g. "hidden_1f0c::tests::t0", in the task's order
+    test_names: tuple[str, ...]  # as far as the texts show: "hidden_1f0c::text0::tests::adds", "hidden_1f0c::tests::t0"
     guard: str | None = None  # a construct in the program that could make them pass: they are worth nothing then
+    module: str = ""  # that holds them all
+
+    def names_among(self, listed: Sequence[str]) -> tuple[str, ...]:
+        """The tests that were compiled, as the binary lists them; what the texts show where it lists none."""
+        return tuple(name for name in listed if name.startswith(f"{self.module}::")) or self.test_names
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -102,45 +109,106 @@ class CodeBlock:
     closed: bool
 
 
+# How models mark what they think: `<think>`, `<reasoning>`, `[THINK]`, `<|begin_of_thought|>`, `\u25c1think\u25b7`. In brackets only
+# upper case: Rust has `[name]` itself.
+_THINKING = r"(?:think|thought|reason|reflect|deliberat|scratch|analy[sz])\w*"
+_SHOUTED = r"(?-i:(?:THINK|THOUGHT|REASON|REFLECT|DELIBERAT|SCRATCH|ANALY[SZ])\w*)"
+_OPENS = re.compile(rf"<\|?(?:(?:begin|start)[_-]of[_-])?(?P<a>{_THINKING})\|?>|\u25c1(?P<b>{_THINKING})\u25b7|\[(?P<c>{_SHOUTED})\]", re.I)
+_CLOSES = re.compile(rf"<\|?(?:/|end[_-]of[_-])(?P<a>{_THINKING})\|?>|\u25c1/(?P<b>{_THINKING})\u25b7|\[/(?P<c>{_SHOUTED})\]", re.I)
+_CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]*<\|message\|>")  # an answer in parts, of which `final` is for the user
+_CONTROL = r"(?:<\|[\w-]{1,40}\|>|</?s>|<eos>|<end_of_turn>)"  # what ends a turn, glued to the fence beside it
+_ITEM_START = re.compile(r"(?:#!?\[|//|(?:pub|fn|use|struct|enum|impl|mod|const|static|trait|type|async|unsafe|extern|macro_rules!)(?!\w))")
+
+
 def code_blocks(text: str) -> list[CodeBlock]:
-    """Return the fenced code blocks outside `<think>` sections, by CommonMark's rules at any indentation.
+    """Return the fenced code blocks outside thinking sections, by CommonMark's rules at any indentation, and as models bend them.
 
     Indentation is free on the opening fence because list items indent theirs; a closing fence may be indented
-    three columns more than its opening one.
+    three columns more than its opening one. Beyond CommonMark: a closing fence may stand behind the last brace, an opening one
+    behind prose or in front of code; one that opens Rust begins anew in a block without tag or content; and Rust before a
+    lone closing fence is a block whose opening fence was in the prompt.
     """
     blocks: list[CodeBlock] = []
     fence: re.Match[str] | None = None
     lines: list[str] = []
-    thinking = False
-    for line in text.lstrip("\ufeff\u200b").replace("\r\n", "\n").split("\n"):
-        mark = line.strip().lower()
-        end = line.lower().rfind("</think>")
-        if end >= 0 and (thinking or mark.startswith("</think>") or (fence is None and mark.startswith("<think>"))):
-            # Some chat templates put the opening tag into the prompt: everything so far was thinking.
-            blocks, fence, thinking = [], None, False
-            line = line[end + len("</think>") :]
-            mark = ""
+    thinking = ""  # the name of the mark that opened it
+    rows = _final_channel(text.lstrip("\ufeff\u200b").replace("\r\n", "\n")).split("\n")
+    closings = [(number, _name_of(found)) for number, row in enumerate(rows) for found in _CLOSES.finditer(row)]
+    for number, line in enumerate(rows):
+        rest = _after_thinking(line, thinking, fence is not None)
+        if rest is not None:  # some chat templates put the opening mark into the prompt: everything so far was thinking
+            blocks, fence, thinking, line, lines = [], None, "", rest, []
         if thinking:
             continue
-        if fence is None:
-            thinking = mark.startswith("<think>")
-            fence = _opening_fence(line)
-            lines = []
-        elif _closes(line, fence):
+        line = _without_control(line)
+        if fence is not None and _closes(line, fence):
             blocks.append(CodeBlock(_tag(fence["info"]), "\n".join(lines), closed=True))
-            fence = None
-        else:
-            lines.append(_dedent(line, len(fence["indent"])))
+            fence, lines = None, []
+            continue
+        opening = _opening_fence(line)
+        if fence is not None and not (opening and _tag(opening["info"]) == "rust" and _is_void(fence, lines)):
+            code = _before_glued_fence(line, fence)
+            lines.append(_dedent(line if code is None else code, len(fence["indent"])))
+            if code is not None:
+                blocks.append(CodeBlock(_tag(fence["info"]), "\n".join(lines), closed=True))
+                fence, lines = None, []
+            continue
+        opened = _OPENS.search(line)
+        if opened and (not line[: opened.start()].strip() or any(at > number and name == _name_of(opened) for at, name in closings)):
+            thinking = _name_of(opened)
+            continue
+        if opening is None:
+            lines.append(line)
+            continue
+        if not blocks and fence is None and not opening["info"].strip() and _is_rust("\n".join(lines)):
+            blocks.append(CodeBlock("rust", "\n".join(lines), closed=True))
+            lines = []
+            continue
+        fence, lines = opening, _code_behind(opening["info"])
     if fence is not None:
         blocks.append(CodeBlock(_tag(fence["info"]), "\n".join(lines), closed=False))
     return blocks
 
 
+def _final_channel(text: str) -> str:
+    """What an answer in channels shows to the user; nothing when it never gets there."""
+    channels = list(_CHANNEL.finditer(text))
+    finals = [found for found in channels if found[1] == "final"]
+    return text[finals[-1].end() :] if finals else "" if any(found[1] == "analysis" for found in channels) else text
+
+
+def _name_of(mark: re.Match[str]) -> str:
+    return (mark["a"] or mark["b"] or mark["c"]).lower()
+
+
+def _after_thinking(line: str, thinking: str, is_code: bool) -> str | None:
+    """What follows the thinking that ends in this line; None where none ends."""
+    closing = next((c for c in reversed(list(_CLOSES.finditer(line))) if not thinking or _name_of(c) == thinking), None)
+    if closing is None:
+        return None
+    starts_line = not line[: closing.start()].strip()
+    opened = None if is_code else _OPENS.search(line)
+    return line[closing.end() :] if thinking or starts_line or (opened and _name_of(opened) == _name_of(closing)) else None
+
+
+def _without_control(line: str) -> str:
+    """The line without control tokens of the chat template that are glued to a fence."""
+    return re.sub(rf"^\s*{_CONTROL}+\s*(?=`{{3}}|~{{3}})|(?<=```){_CONTROL}+\s*$|(?<=~~~){_CONTROL}+\s*$", "", line)
+
+
 def _opening_fence(line: str) -> re.Match[str] | None:
     match = re.match(r"(?P<indent>[ \t]*)(?P<mark>`{3,}|~{3,})(?P<info>.*)$", line)
-    if match and match["mark"][0] == "`" and "`" in match["info"]:
+    if match is None:  # behind prose, where it says that Rust follows
+        match = re.match(r"(?P<indent>)[^`]*[^`\s/*!][ \t]*(?P<mark>`{3,})(?P<info>[^`]+)$", line)
+        return match if match and _tag(match["info"]) == "rust" else None
+    if match["mark"][0] == "`" and "`" in match["info"]:
         return None  # an inline code span
     return match
+
+
+def _is_void(fence: re.Match[str], lines: Sequence[str]) -> bool:
+    """Whether an open block says nothing so far: no tag (a closing fence too many), or no line of code."""
+    return not fence["info"].strip() or not "".join(lines).strip()
 
 
 def _closes(line: str, fence: re.Match[str]) -> bool:
@@ -149,8 +217,25 @@ def _closes(line: str, fence: re.Match[str]) -> bool:
     return len(body) >= len(fence["mark"]) and not body.strip(fence["mark"][0]) and indent <= len(fence["indent"]) + 3
 
 
+def _before_glued_fence(line: str, fence: re.Match[str]) -> str | None:
+    """The code in front of a closing fence that stands behind a brace or semicolon; None where there is none."""
+    mark = re.escape(fence["mark"])
+    match = re.match(rf"(?P<code>(?:(?!//|/\*).)*[}};])[ \t]*{mark}[ \t\r]*$", line)
+    return match["code"] if match else None
+
+
 def _tag(info: str) -> str:
-    return re.split(r"[\s,{}:]", info.strip().lstrip("{").lstrip("."), maxsplit=1)[0].lower()
+    """The language that an info string names: "rust" for all that means Rust, `rs`, `rust2021`, `rust=`, `src/lib.rs`."""
+    word = re.split(r"[\s,{}:]", info.strip().lstrip("{").lstrip("."), maxsplit=1)[0].lower()
+    is_file = re.search(r"\.(\w+)$", word)
+    parts = re.split(r"[^a-z0-9]+", word) if not is_file else [is_file[1]]
+    return "rust" if any(re.fullmatch(r"(rust|rs)\d*", part) for part in parts) else word
+
+
+def _code_behind(info: str) -> list[str]:
+    """The first line of code where it stands in the line of the fence: "```rust fn f() {"."""
+    rest = re.sub(r"^\s*\S+\s*", "", info)
+    return [rest] if _ITEM_START.match(rest) and _tag(info) == "rust" else []
 
 
 def _dedent(line: str, columns: int) -> str:
@@ -165,15 +250,17 @@ def _dedent(line: str, columns: int) -> str:
 def extract_program(completion: str) -> Program | None:
     """Return the program of a completion, or None when it has no closed block of Rust. Never raises.
 
-    Blocks tagged `rust` or `rs` count. Several are joined, later definitions replacing earlier ones of the same name;
-    one that repeats everything defined before stands alone. A completion without tagged blocks may still give a
-    program (with `code_block` False) when an untagged block parses as Rust and holds a function.
+    Blocks tagged as Rust count. Several are joined, later definitions replacing earlier ones of the same name, while inherent
+    impls and imports add up; one that repeats everything defined before stands alone. A completion without tagged blocks may
+    still give a program (with `code_block` False) when an untagged block is Rust and holds a function.
     """
     blocks = code_blocks(_well_formed(completion))
-    texts = [block.text for block in blocks if block.closed and block.tag in RUST_TAGS]
+    texts = [block.text for block in blocks if block.closed and block.tag == "rust"]
     tagged = bool(texts)
     if not tagged:
         texts = [block.text for block in blocks if block.closed and not block.tag and _is_rust(block.text)]
+    if not texts:  # what the grammar does not know, rustc may: a function in it says that Rust is meant
+        texts = [block.text for block in blocks if block.closed and not block.tag and _is_rust(block.text, strict=False)]
     if not texts:
         return None
     return read_program(_with_main(_joined(texts)), code_block=tagged)
@@ -213,9 +300,9 @@ def _well_formed(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _is_rust(text: str) -> bool:
+def _is_rust(text: str, strict: bool = True) -> bool:
     root = parse_rust(text)
-    return not root.has_error and any(node.type == "function_item" for node in root.named_children)
+    return not (strict and root.has_error) and any(node.type == "function_item" for node in root.named_children)
 
 
 def _with_main(source: str) -> str:
@@ -238,17 +325,63 @@ def _merged(earlier: str, later: str) -> str:
         return earlier  # a usage snippet: statements, no items
     old_top = [item for item in old if not item.modules and not item.owner]
     new_keys = {merge_key(item) for item in new}
+    methods = {(item.owner, item.name) for item in new if item.owner and not item.trait}
+    imported = {found.name for found in Index(parse_rust(later)).imports if not found.modules}
+
+    def is_replaced(item: Item) -> bool:
+        inherent = [o for o in old if _is_inside(o, item)] if item.node.type == "impl_item" and child_of(item.node, "trait") is None else []
+        return all((o.owner, o.name) in methods for o in inherent) if inherent else merge_key(item) in new_keys
+
     defined = [item for item in old_top if not item.test_side and item.node.type != "use_declaration"]
-    if defined and all(merge_key(item) in new_keys for item in defined if not item.is_main):
+    if defined and all(is_replaced(item) for item in defined if not item.is_main):
         has_tests = any(item.is_test for item in new)
         kept = [] if has_tests else [item for item in old_top if item.test_side and merge_key(item) not in new_keys]
     else:
-        kept = [item for item in old_top if merge_key(item) not in new_keys]
+        kept = [item for item in old_top if item.node.type == "use_declaration" or not is_replaced(item)]
     data = earlier.encode()
-    if len(kept) == len(old_top):
+    pieces = []
+    for item in kept:
+        text = data[item.start_byte : item.node.end_byte]
+        gone = [o for o in old if _is_inside(o, item) and (o.owner, o.name) in methods and not o.trait]
+        cuts = [(o.start_byte - item.start_byte, o.node.end_byte - item.start_byte, "") for o in gone]
+        is_import = item.node.type == "use_declaration"
+        pieces.append(
+            _imports_left(item, text.decode("utf-8", "replace"), imported) if is_import else _edited(text.decode("utf-8", "replace"), cuts)
+        )
+    inner = _inner_lines(earlier) + _inner_lines(later)
+    if (
+        len(kept) == len(old_top)
+        and not inner
+        and pieces == [data[i.start_byte : i.node.end_byte].decode("utf-8", "replace") for i in kept]
+    ):
         return f"{earlier}\n\n{later}"
-    pieces = [data[item.start_byte : item.node.end_byte].decode("utf-8", "replace") for item in kept]
-    return "\n\n".join([*pieces, later])
+    for line in _inner_lines(later):
+        later = later.replace(line, "", 1)
+    return "\n\n".join([*(["\n".join(dict.fromkeys(inner))] if inner else []), *filter(None, pieces), later])
+
+
+def _is_inside(item: Item, outer: Item) -> bool:
+    return bool(item.owner) and outer.node.start_byte < item.node.start_byte < outer.node.end_byte
+
+
+def _inner_lines(text: str) -> list[str]:
+    """Inner attributes and doc comments of the file itself, which must stand at its top."""
+    return [
+        text_of(n).rstrip() for n in parse_rust(text).children if n.type == "inner_attribute_item" or text_of(n).startswith(("//!", "/*!"))
+    ]
+
+
+def _imports_left(item: Item, text: str, imported: Set[str]) -> str:
+    """An import without the names that another one brings in, too."""
+    leaves = Index(parse_rust(text)).imports
+    left = [leaf for leaf in leaves if leaf.name in ("*", "_") or leaf.name not in imported]
+    if len(left) == len(leaves):
+        return text
+    head = text[: text.find("use")]
+    paths = (
+        "::".join(leaf.path) + ("::*" if leaf.name == "*" else "" if leaf.name == leaf.path[-1] else f" as {leaf.name}") for leaf in left
+    )
+    return "\n".join(f"{head}use {path};" for path in paths)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -371,38 +504,86 @@ def _fingerprint(program: Program) -> list[str]:
 
 @dataclass
 class _HiddenParts:
-    helpers: list[str] = field(default_factory=list)  # items that the tests bring along
-    bodies: list[tuple[str, bool, str]] = field(default_factory=list)  # (statements, should panic, return type)
+    modules: list[str] = field(default_factory=list)  # texts with `#[test]` functions, as they stand
+    module_tests: list[str] = field(default_factory=list)  # their tests, below the hidden module
+    crate_names: set[str] = field(default_factory=set)  # by which they call the program, as files in `tests/` do
+    helpers: list[str] = field(default_factory=list)  # items that a `main` brings along
+    bodies: list[str] = field(default_factory=list)  # statements, one test each
 
 
 def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str | None) -> HiddenSuite:
     """Return the program with a task's tests as a module of their own, in place of its own tests and `main`.
 
-    tests: assert statements, each string one test; or one text with a test module, `#[test]` functions, or a `main`
-    over `candidate`, whose every assert is one test (what precedes it in its function is shared). entry_point: what
-    `candidate` stands for when the tests do not say.
+    tests: each a text with `#[test]` functions (a test module, a test file), which is compiled as it stands in a module
+    of its own, or assert statements, one test, or a `main` over `candidate`, whose every assert is one test (what
+    precedes it is shared). entry_point: what `candidate` stands for when the tests do not say.
     Raises ValueError when the tests cannot be understood.
     """
     parts = _hidden_parts(tests)
-    if not parts.bodies:
-        raise ValueError("hidden tests: no assert found; expected assert statements, a test module or a main")
+    if not parts.bodies and not parts.module_tests:
+        raise ValueError("hidden tests: no test found; expected assert statements, #[test] functions or a main with asserts")
     digest = hashlib.sha256("\0".join([program.source, *tests]).encode("utf-8", "replace")).hexdigest()[:12]
-    module, width = f"hidden_{digest}", len(str(len(parts.bodies) - 1))
-    names, functions = [], []
-    for number, (body, should_panic, returns) in enumerate(parts.bodies):
-        name = f"t{number:0{width}}"
-        names.append(f"{module}::tests::{name}")
-        attribute = "#[test] #[should_panic]" if should_panic else "#[test]"
-        functions.append(f"    {attribute}\n    fn {name}(){returns} {{\n{_candidate(body, entry_point)}{body}\n    }}")
-    head = f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {STD_NAMES}\n    mod tests {{"
-    lines = [solution_source(program).rstrip("\n"), "", head, "    use super::*;", *parts.helpers, *functions]
-    text = "\n".join([*lines, "    }", "}", "fn main() {}"])
-    return HiddenSuite(source=text + "\n", test_names=tuple(names), guard=_hidden_guard(solution_source(program)))
+    module, solution = f"hidden_{digest}", solution_source(program)
+    root = parse_rust(solution)
+    written = [f"mod {_module_name(n)} {{\n{text}\nuse super::*;\n}}" for n, text in enumerate(parts.modules)]
+    asked = "".join(_candidate(text, entry_point) for text in parts.modules) and str(entry_point).isidentifier()
+    lines = [
+        f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {STD_NAMES}",
+        *([f"    use {entry_point} as candidate;"] if asked else []),
+        *written,
+        *_body_tests(parts, entry_point),
+        "}",
+        *(f"#[allow(warnings)]\nextern crate self as {name};" for name in sorted(parts.crate_names - _paths_of(Index(root)))),
+    ]
+    names = [
+        *(f"{module}::{name}" for name in parts.module_tests),
+        *(f"{module}::tests::{_test_name(parts, n)}" for n in range(len(parts.bodies))),
+    ]
+    source = _with_module(solution, root, "\n".join(lines))
+    return HiddenSuite(source=f"{source}\nfn main() {{}}\n", test_names=tuple(names), guard=_hidden_guard(solution), module=module)
+
+
+def _module_name(number: int) -> str:
+    return f"text{number}"
+
+
+def _test_name(parts: _HiddenParts, number: int) -> str:
+    return f"t{number:0{len(str(len(parts.bodies) - 1))}}"
+
+
+def _body_tests(parts: _HiddenParts, entry_point: str | None) -> list[str]:
+    """The module of the tests that came as statements."""
+    functions = [
+        f"    #[test]\n    fn {_test_name(parts, n)}() {{\n{_candidate(body, entry_point)}{body}\n    }}"
+        for n, body in enumerate(parts.bodies)
+    ]
+    return ["    mod tests {", "    use super::*;", *parts.helpers, *functions, "    }"] if functions else []
+
+
+def _with_module(solution: str, root: Node, text: str) -> str:
+    """The solution and the tests' module: behind it, or above its items where a macro of its own has the name of one of std's."""
+    if not any(node.type == "macro_definition" and item_name(node) in STD_MACROS for node in walk(root)):
+        return "\n".join([solution.rstrip("\n"), "", text])
+    inner = [node for node in root.named_children if node.type == "inner_attribute_item" or text_of(node).startswith(("//!", "/*!"))]
+    at = inner[-1].end_byte if inner else 0
+    return _edited(solution, [(at, at, f"\n{text}\n")])
+
+
+def _paths_of(index: Index) -> set[str]:
+    """Names that a path may start with because the file itself has such a module or type, or imports it."""
+    items = {item.name for item in index.items if item.node.type in ("mod_item", "type_item", "trait_item", *TYPE_ITEMS)}
+    return items | {found.name for found in index.imports if found.path[:1] != (found.name,)}
 
 
 def check_hidden_tests(tests: Sequence[str], entry_point: str | None) -> None:
     """Whether a task's tests can be understood at all, asked before anything is graded. Raises ValueError when not."""
     with_hidden_tests(read_program("fn probe() {}"), tests, entry_point)
+
+
+def count_hidden_tests(tests: Sequence[str]) -> int:
+    """How many tests a task's texts show. Raises ValueError when they cannot be understood."""
+    parts = _hidden_parts(tests)
+    return len(parts.module_tests) + len(parts.bodies)
 
 
 def _hidden_guard(source: str) -> str | None:
@@ -421,6 +602,7 @@ STD_NAMES = (
     "convert::{From, Into}, clone::Clone, default::Default, ops::Drop, mem::drop, "
     "collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque}};"
 )
+STD_CRATES = ("std", "core", "alloc", "proc_macro", "test", "crate", "self", "super")
 STD_MACROS = (*ASSERT_MACROS, "vec", "format", "matches", "panic", "println", "print", "eprintln", "unreachable",
               "todo", "unimplemented", "write", "writeln", "concat", "stringify")  # fmt: skip
 
@@ -442,48 +624,52 @@ def _hidden_parts(tests: Sequence[str]) -> _HiddenParts:
         where = f"hidden test {number}"
         if is_too_long(_well_formed(text)) or "\0" in text or text != _well_formed(text):
             raise ValueError(f"{where}: over {MAX_SOURCE_BYTES} bytes or not text")
-        items = all_items(parse_rust(text))
-        if any(item.is_test or item.is_main for item in items):
-            _read_hidden_items(text, where, parts)
+        root = parse_rust(text)
+        index = Index(root)
+        if index.tests:
+            _read_hidden_module(text, index, parts)
+        elif any(item.is_main for item in index.items):
+            _read_hidden_main(text, all_items(root), root, where, parts)
         else:
             _read_hidden_statements(text, where, parts)
     return parts
 
 
 def _read_hidden_statements(text: str, where: str, parts: _HiddenParts) -> None:
-    """One string of statements: one test."""
+    """One string of statements: one test. Where the grammar does not know what it reads, rustc will say what it is."""
     root = parse_rust(f"fn body() {{\n{text}\n}}")
-    body = body_of(root.named_children[0]) if root.named_child_count == 1 else None
-    if body is None or root.has_error:
+    body = body_of(root.named_children[0]) if root.named_child_count == 1 and root.named_children[0].type == "function_item" else None
+    if body is None or any(node.is_missing for node in walk(root)):
         raise ValueError(f"{where}: not Rust statements: {text[:80]!r}")
     if not _holds_assert(body):
         raise ValueError(f"{where}: no assert in it: {text[:80]!r}")
-    parts.bodies.append((_statements_text(_qualified(body)), False, ""))
+    parts.bodies.append(_statements_text(_qualified(body)))
 
 
-def _read_hidden_items(text: str, where: str, parts: _HiddenParts) -> None:
-    """A test module, `#[test]` functions or a `main`: every assert one test, everything else their helpers."""
-    root = parse_rust(text)
+def _read_hidden_module(text: str, index: Index, parts: _HiddenParts) -> None:
+    """A text with `#[test]` functions: nothing of it is changed."""
+    name = _module_name(len(parts.modules))
+    parts.module_tests += [f"{name}::{harness_name(item)}" for item in index.tests]
+    parts.modules.append(text)
+    parts.crate_names |= {found.path[0] for found in index.imports if found.path} - {*STD_CRATES, *_paths_of(index)}
+
+
+def _read_hidden_main(text: str, items: Sequence[Item], root: Node, where: str, parts: _HiddenParts) -> None:
+    """A `main`: every assert one test, everything else their helpers."""
     if root.has_error:
         raise ValueError(f"{where}: not Rust: {text[:80]!r}")
-    items = all_items(root)
-    if not _holds_assert(root) and not any(item.has("should_panic") for item in items):
+    if not _holds_assert(root):
         raise ValueError(f"{where}: no assert in it: {text[:80]!r}")
-    holders = [item for item in items if item.is_test or item.is_main]
     for item in items:
-        if item in holders or item.owner or item.node.type == "mod_item":
+        if item.is_main or item.owner or item.modules or item.node.type == "mod_item":
             continue
         if item.node.type == "use_declaration" and item.name.split("::")[0] == "super" and item.name.endswith("*"):
             continue
         attributes = text.encode()[item.start_byte : item.node.start_byte].decode()
         parts.helpers.append(f"    {attributes}{_qualified(item.node)}")
-    for item in holders:
-        returns = child_of(item.node, "return_type")
-        suffix = f" -> {text_of(returns)}" if returns is not None else ""
-        bodies = _per_assert(item.node) if not suffix else None
-        should_panic = item.has("should_panic")
-        for body in bodies if bodies and not should_panic else [_statements_text(_qualified(body_of(item.node)))]:
-            parts.bodies.append((body, should_panic, suffix))
+    for item in items:
+        if item.is_main:
+            parts.bodies += _per_assert(item.node) or [_statements_text(_qualified(body_of(item.node)))]
 
 
 def _per_assert(function: Node) -> list[str]:

@@ -53,7 +53,8 @@ from rust_code import Program
 from rust_syntax import Node, parse_any_length, walk
 from sandbox import Completed, Limits
 
-JUDGE_VERSION = 3  # raise it when a rule changes what a program gets
+JUDGE_VERSION = 4  # raise it when a rule changes what a program gets
+EDITIONS = ("2021", "2024")
 OLDEST_RUSTC = (1, 85)  # the first whose standard library and harness were tried
 HARNESS_SOURCE = Path(__file__).with_name("judge_harness.rs")
 GATE_SOURCE = Path(__file__).with_name("judge_gate.rs")
@@ -448,7 +449,6 @@ def _json_object(line: str) -> dict | None:
 
 # What cargo passes for a debug build; debug information and incremental files change no verdict and cost time.
 DEV_PROFILE = (
-    "--edition=2021",
     "--crate-name=program",
     "--error-format=json",
     "--check-cfg=cfg(docsrs,test)",
@@ -542,8 +542,17 @@ class _HarnessRun:
 class _Workshop:
     """Compiles and runs single sources, each in a folder of its own that is gone afterwards."""
 
-    def __init__(self, toolchain: Toolchain, box: sandboxes.Sandbox, scratch: Path, build_timeout_s: float, run_timeout_s: float):
+    def __init__(
+        self,
+        toolchain: Toolchain,
+        box: sandboxes.Sandbox,
+        scratch: Path,
+        build_timeout_s: float,
+        run_timeout_s: float,
+        edition: str = EDITIONS[0],
+    ):
         self.toolchain = toolchain
+        self.edition = edition
         self.box = box
         self.jobs_dir = scratch / "jobs"
         self.jobs_dir.mkdir()
@@ -618,7 +627,8 @@ class _Workshop:
 
     def _compile(self, folder: Path, compiler: Path, flags: Sequence[str]) -> _Compiled:
         may_include = INCLUDING.search((folder / SOURCE_NAME).read_text("utf-8")) is not None
-        argv = [str(compiler), SOURCE_NAME, *DEV_PROFILE, *flags, *([f"--emit=dep-info={READ_FILES}"] if may_include else [])]
+        argv = [str(compiler), SOURCE_NAME, f"--edition={self.edition}", *DEV_PROFILE, *flags]
+        argv += [f"--emit=dep-info={READ_FILES}"] if may_include else []
         done = self.box.build(argv, folder, self.build_limits, read_only=(self.sysroot,), env=CARGO_ENVIRONMENT)
         self._account(done)
         messages = _messages(done.stderr)
@@ -676,7 +686,8 @@ class _Workshop:
     def run_tests(self, binary: Path, mode: str = "run", only: Sequence[int] | None = None, is_short: bool = False) -> _HarnessRun:
         """One process of the test binary: all tests, or those whose index is in `only` (ascending).
 
-        `mode`: "run"; "stub" (gates panic); "wrong" (every test three times, gates return wrong values).
+        `mode`: "run"; "ignored_too" (those marked `#[ignore]` are run like the others); "stub" (gates panic); "wrong"
+        (every test three times, gates return wrong values).
         `is_short`: with SHORT_SHARE of the time limit.
         """
         nonce = secrets.token_hex(16)
@@ -923,7 +934,6 @@ def _read_end(words: Sequence[str]) -> _TestEnd:
     return _TestEnd("failed", is_assertion, text, line or None, reached > 0, reached > 1)
 
 
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Scratch: one folder per judge, on a tmpfs, gone with it
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1036,15 +1046,19 @@ class Judge:
         scratch_dir: str | Path | None = None,
         cache_size: int = 20_000,
         cargo_path: str = "cargo",
+        edition: str = EDITIONS[0],
     ):
         """`workers` default: all cores. `run_timeout_s` and `build_timeout_s` are CPU seconds, for one test and one
         compilation. `sandbox` as in open_sandbox. `scratch_dir` default: /dev/shm, else /var/tmp. `cache_size` verdicts
-        are remembered.
+        are remembered. `edition` of Rust: one of EDITIONS.
 
         Raises:
-            ToolchainError: the toolchain, or a known program, does not do what it should.
+            ToolchainError: another edition; the toolchain, or a known program, does not do what it should.
             SandboxUnavailable: programs could not be sealed and `sandbox` is not "plain".
         """
+        if str(edition) not in EDITIONS:
+            raise ToolchainError(f"edition {edition}: expected {' or '.join(EDITIONS)}")
+        self.edition = str(edition)
         self.workers = workers or len(os.sched_getaffinity(0))
         self.run_timeout_s, self.build_timeout_s = run_timeout_s, build_timeout_s
         self.toolchain = find_toolchain(cargo_path)
@@ -1064,7 +1078,7 @@ class Judge:
         self._solo_pool = ThreadPoolExecutor(2 * self.workers, "judge-solo")
         try:
             self._box = sandboxes.open_sandbox(sandbox, self.toolchain, self._scratch.path)
-            self._workshop = _Workshop(self.toolchain, self._box, self._scratch.path, build_timeout_s, run_timeout_s)
+            self._workshop = _Workshop(self.toolchain, self._box, self._scratch.path, build_timeout_s, run_timeout_s, self.edition)
             wrong = self._wrong_canary()
             if wrong is not None:
                 raise ToolchainError(f"a known program is graded wrongly on this machine: {wrong}")
@@ -1095,6 +1109,7 @@ class Judge:
         """What verdicts depend on: for run folders and protocol hashes."""
         return {
             "judge_version": JUDGE_VERSION,
+            "edition": self.edition,
             "rustc": self.toolchain.rustc_version,
             "cargo": self.toolchain.cargo_version,
             "clippy": self.toolchain.clippy_version,
@@ -1357,19 +1372,20 @@ class Judge:
     def _run(self, work: _Work) -> None:
         hidden = None
         if work.hidden_binary is not None and work.suite is not None:  # beside its own tests: one that loops in both waits once
-            hidden = self._hidden_pool.submit(self._run_all, work.hidden_binary, n_tests=len(work.suite.test_names))
+            hidden = self._hidden_pool.submit(self._run_all, work.hidden_binary, "ignored_too", n_tests=len(work.suite.test_names))
         try:
             if work.binary is not None:
                 self._run_own_tests(work)
         finally:
             outcome = hidden.result() if hidden else None
         if outcome is not None and work.suite is not None:
-            passed = sum(outcome.status(name) == "ok" for name in work.suite.test_names)
+            names, statuses = work.suite.names_among(outcome.names), outcome.statuses()
+            passed = sum(statuses.get(name) == "ok" for name in names)
             if work.suite.guard is not None:  # a program that could fool the task's tests gets nothing for them
                 passed = 0
                 work.verdict = replace(work.verdict, guard=work.verdict.guard or work.suite.guard)
-            kind = work.verdict.error_kind or (outcome.error_kind(work.suite.source) if passed < len(work.suite.test_names) else None)
-            work.verdict = replace(work.verdict, hidden_passed=passed, error_kind=kind)
+            kind = work.verdict.error_kind or (outcome.error_kind(work.suite.source) if passed < len(names) else None)
+            work.verdict = replace(work.verdict, hidden_passed=passed, hidden_total=len(names), error_kind=kind)
 
     def _run_own_tests(self, work: _Work) -> None:
         program = work.job.program
@@ -1667,8 +1683,10 @@ def _hidden_suite(job: Job) -> rust_code.HiddenSuite | None:
 
 
 def _no_code(job: Job) -> Verdict:
-    """No program: nothing passes, hidden tests neither (their number is what the task has as strings)."""
-    return replace(NO_CODE, hidden_passed=0, hidden_total=len(job.hidden_tests)) if job.hidden_tests else NO_CODE
+    """No program: nothing passes, hidden tests neither."""
+    if not job.hidden_tests:
+        return NO_CODE
+    return replace(NO_CODE, hidden_passed=0, hidden_total=rust_code.count_hidden_tests(job.hidden_tests))
 
 
 def _nothing_passed(job: Job, suite: rust_code.HiddenSuite | None) -> Verdict:

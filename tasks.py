@@ -6,15 +6,18 @@ Layouts are recognised by their columns, so a file needs no flag that says what 
 Not done here: judging whether tests make sense (`rust_code.with_hidden_tests` refuses what it cannot read).
 """
 
+import gzip
 import hashlib
 import json
 import random
 import re
 import sys
+import zlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 SIGNATURE_REQUEST = (
     "Complete this Rust function. Keep its name and signature, and answer with the whole function in one ```rust block."
@@ -62,6 +65,28 @@ def build_messages(prompt: str, system_prompt: str) -> list[dict]:
     return [{"role": "system", "content": system_prompt}, user] if system_prompt.strip() else [user]
 
 
+def content_text(content: object) -> str:
+    """Text of a message's `content`: a text, a list of parts (those that are text), or nothing (a tool call). Raises TypeError."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, Iterable) or isinstance(content, dict):
+        raise TypeError(f"content is {type(content).__name__}, expected text or a list of parts")
+    return "".join(part if isinstance(part, str) else part.get("text") or "" for part in content)
+
+
+def prompt_text(prompt: object) -> object:
+    """What the user asks last where the prompt is a list of chat messages; anything else as it is. Raises TaskError."""
+    if isinstance(prompt, str) or not isinstance(prompt, Sequence) or not all(isinstance(turn, dict) for turn in prompt):
+        return prompt
+    asked = [turn for turn in prompt if turn.get("role", "user") == "user"]
+    if not asked:
+        raise TaskError(f"the prompt is {len(prompt)} chat messages, none of them with the role user")
+    try:
+        return content_text(asked[-1].get("content"))
+    except (TypeError, AttributeError) as error:
+        raise TaskError(f"the content of the prompt's message is no text ({error})") from error
+
+
 def signature_prompt(declaration: str) -> str:
     """User prompt for a task given as doc comment + signature: the function to complete is shown verbatim, types before it too."""
     stub = declaration.rstrip()
@@ -107,9 +132,27 @@ def as_test_list(tests: object) -> list[str] | None:
     return [test for test in tests if test.strip()] or None
 
 
+_RUST_TEST = re.compile(r"\bassert(_eq|_ne)?!\s*[(\[{]|#\[test\]")
+
+
 def _hidden_tests(row: dict) -> object:
     """The row's tests; of a graded completion (a trace, results.jsonl) `tests` are the outcomes of its own, `hidden_tests` the task's."""
+    if "tests" not in row and "hidden_tests" not in row:
+        return row.get(column) if (column := found_tests_column(row)) else None
     return row["hidden_tests"] if isinstance(row.get("tests"), dict) and "hidden_tests" in row else row.get("tests")
+
+
+def found_tests_column(row: dict) -> str | None:
+    """The column that holds Rust tests by its name and contents, in a row without `tests`. Raises TaskError when several do."""
+
+    def holds_tests(value: object) -> bool:
+        texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+        return any(isinstance(text, str) and _RUST_TEST.search(text) for text in texts)
+
+    found = [name for name, value in row.items() if "test" in str(name).lower() and holds_tests(value)]
+    if len(found) > 1 and any(row[name] != row[found[0]] for name in found):
+        raise TaskError(f"the columns {', '.join(found)} hold Rust tests: name one of them with --tests_column")
+    return found[0] if found else None
 
 
 def _convert(layout: str, row: dict) -> dict:
@@ -137,7 +180,7 @@ def _convert(layout: str, row: dict) -> dict:
     return {
         "task_id": row.get("task_id"),
         "prompt": row[prompt_column],
-        "tests": as_test_list(_hidden_tests(row)),
+        "tests": as_test_list(row.get("tests") if layout == "oxen" else _hidden_tests(row)),  # oxen's others are a model's own
         "entry_point": row.get("entry_point"),
     }
 
@@ -163,7 +206,7 @@ Place = str  # where a row stands, for messages: "FILE, line 7" or "SOURCE, row 
 
 
 def read_rows(path: Path) -> list[dict]:
-    """All rows of a local jsonl, json (a list) or parquet file. Raises TaskError, for jsonl with the line number."""
+    """All rows of a local jsonl (.gz, too), json (a list) or parquet file. Raises TaskError, for jsonl with the line number."""
     return [_no_error(row) for _, row in _iter_file(path)]
 
 
@@ -179,21 +222,32 @@ def _no_error(row: dict | TaskError) -> dict:
     return row
 
 
+BOM = b"\xef\xbb\xbf"
+
+
+def _open_lines(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+
+
 def _iter_lines(path: Path) -> Iterator[tuple[int, dict | TaskError]]:
-    """(line number, object or what is wrong with the line) of every line that is not blank."""
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except UnicodeDecodeError:
-                row = TaskError(f"{path}, line {number}: not JSON (not UTF-8 text)")
-            except (ValueError, RecursionError) as error:  # RecursionError: brackets without end
-                row = TaskError(f"{path}, line {number}: not JSON ({_first_line(error)})")
-            if not isinstance(row, dict | TaskError):
-                row = TaskError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
-            yield number, row
+    """(line number, object or what is wrong with the line) of every line that is not blank. Raises TaskError for a broken .gz."""
+    with _open_lines(path) as lines:
+        try:
+            for number, line in enumerate(lines, start=1):
+                if line := line.removeprefix(BOM).strip():
+                    yield number, _read_line(line, f"{path}, line {number}")
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise TaskError(f"{path}: not a gzip file that can be read ({_first_line(error)})") from error
+
+
+def _read_line(line: bytes, where: str) -> dict | TaskError:
+    try:
+        row = json.loads(line)
+    except UnicodeDecodeError:
+        return TaskError(f"{where}: not JSON (not UTF-8 text)")
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets without end
+        return TaskError(f"{where}: not JSON ({_first_line(error)})")
+    return row if isinstance(row, dict) else TaskError(f"{where}: expected a JSON object, found {type(row).__name__}")
 
 
 def iter_parquet(path: Path, batch_rows: int = 512) -> Iterator[tuple[str, dict]]:
@@ -213,7 +267,7 @@ def _iter_file(path: Path) -> Iterator[tuple[Place, dict | TaskError]]:
     """(place, row or what is wrong with it) of a local file. Raises TaskError."""
     if path.suffix == ".parquet":
         yield from iter_parquet(path)
-    elif path.suffix == ".json":
+    elif path.suffix == ".json" and not _holds_lines(path):
         rows = _read_json(path)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise TaskError(f"{path}: a .json file of tasks must hold a list of objects")
@@ -224,13 +278,23 @@ def _iter_file(path: Path) -> Iterator[tuple[Place, dict | TaskError]]:
             yield f"{path}, line {number}", row
 
 
+def _holds_lines(path: Path) -> bool:
+    """Whether a file's first line is a JSON object of its own, and more follows."""
+    with path.open("rb") as lines:
+        first = lines.readline().removeprefix(BOM)
+        try:
+            return isinstance(json.loads(first), dict) and bool(lines.read(1))
+        except (ValueError, RecursionError):
+            return False
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _read_json(path: Path) -> object:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes().removeprefix(BOM))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise TaskError(f"{path}: not JSON ({_first_line(error)})") from error
 
@@ -241,8 +305,8 @@ def _iter_source(source: str, split: str) -> Iterator[tuple[Place, dict | TaskEr
     if path.is_file():
         yield from _iter_file(path)
         return
-    if path.is_dir() or source.startswith((".", "/", "~")) or path.suffix in {".jsonl", ".json", ".parquet"}:
-        raise TaskError(f"{source}: no such file (expected a .jsonl, .json or .parquet file, or a hub dataset id)")
+    if path.is_dir() or source.startswith((".", "/", "~")) or path.suffix in {".jsonl", ".json", ".parquet", ".gz"}:
+        raise TaskError(f"{source}: no such file (expected a .jsonl, .jsonl.gz, .json or .parquet file, or a hub dataset id)")
     import datasets
 
     name, _, config = source.partition(":")
@@ -293,11 +357,12 @@ def _to_task(row: dict, index: int, layout: str, columns: dict[str, str], source
         task = _convert(layout, row | named) | named  # what the user named wins over what the layout says
     except KeyError as error:
         raise TaskError(f"it lacks the column {error} that the first row has (mixed layouts?)") from error
+    task["prompt"] = prompt_text(task["prompt"])
     if not isinstance(task["prompt"], str):
         raise TaskError(f"the prompt is not text but {type(task['prompt']).__name__}")
     if not task["prompt"].strip():
         raise TaskError("the prompt is empty")
-    task["task_id"] = f"{Path(source).stem}/{index}" if task["task_id"] is None else str(task["task_id"])
+    task["task_id"] = f"{Path(source.removesuffix('.gz')).stem}/{index}" if task["task_id"] is None else str(task["task_id"])
     task["source"] = row.get("source") or source
     passed_through = {key: value for key, value in row.items() if key not in TASK_COLUMNS}
     # traces hold JSON: dates and the like become text, what is no number (a missing cell) becomes null
@@ -359,7 +424,7 @@ def load_tasks(
     """Load a prompt set as task rows, in file order.
 
     Args:
-        source: Path of a .jsonl, .json or .parquet file, FILE:COLUMN for the prompts of that column, or a hub dataset as ID or ID:CONFIG.
+        source: Path of a .jsonl(.gz), .json or .parquet file, FILE:COLUMN for prompts of that column, or a hub dataset: ID or ID:CONFIG.
         split: Split of a hub dataset (ignored for files).
         columns: Task field -> column name of the file, for files of no known layout (`{"prompt": "instruction"}`).
         task_ids: Keep only these ids: `FILE.json:KEY`, or a file with one id per line.
@@ -539,9 +604,7 @@ DERIVED_COLUMNS = {"prompt_chars": lambda task: len(task["prompt"]), "prompt_wor
 
 
 def parse_task_set(spec: str) -> tuple[str, str | None, float | None]:
-    """`SOURCE[:COLUMN][=WEIGHT]` -> (source, prompt column, weight). Raises TaskError.
-
-    """
+    """`SOURCE[:COLUMN][=WEIGHT]` -> (source, prompt column, weight). Raises TaskError."""
     source, separator, weight = spec.rpartition("=")
     if not separator or Path(spec).exists():
         source, weight = spec, ""

@@ -23,6 +23,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import doctor
 import run_lock
@@ -109,6 +110,7 @@ class ScriptArguments:
         metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."},
     )
     cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
+    edition: Literal["2021", "2024"] = field(default="2021", metadata={"help": "Rust edition that programs are compiled as."})
     max_minutes: float | None = field(
         default=None, metadata={"help": "Stop cleanly, adapter saved, before training takes longer than this."}
     )
@@ -337,6 +339,7 @@ def require_same_run(output_dir: Path, facts: dict, script: ScriptArguments, mod
     now = {"tasks": facts["tasks_hash"], "rewards": script.rewards} | {key: getattr(model_args, key) for key in model_keys}
     if "system_prompt_hash" in had["plan"]:  # a run from before it was noted is taken at its word
         before["system_prompt"], now["system_prompt"] = had["plan"]["system_prompt_hash"], facts["system_prompt_hash"]
+    before["edition"], now["edition"] = str(had["config"]["script"].get("edition", "2021")), str(script.edition)
     changed = [f"{key} ({before[key]} before, {now[key]} now)" for key in now if before[key] != now[key]]
     if changed:
         raise UserError(f"cannot go on with {output_dir}: it was another run: {'; '.join(changed)}")
@@ -420,7 +423,8 @@ def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     RewardSet(None, script.rewards)  # a misspelt reward stops before a judge is started
     if script.share_to:
         share.check(script.share_to, script.share_every)
-    judge = Judge(workers=workers, run_timeout_s=script.run_timeout_s, sandbox=script.sandbox, cargo_path=script.cargo_path)
+    limits = {"workers": workers, "run_timeout_s": script.run_timeout_s}
+    judge = Judge(**limits, sandbox=script.sandbox, cargo_path=script.cargo_path, edition=script.edition)
     rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), waits_for_machine=True)
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
     return rows, tokenizer, rewards, plan

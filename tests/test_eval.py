@@ -610,6 +610,24 @@ def test_only_the_most_frequent_compiler_errors_are_listed():
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def test_completions_of_no_task_are_counted_aloud(tmp_path, judge, capsys):
+    judge()
+    tasks = write_jsonl(tmp_path / "tasks.jsonl", [{"task_id": "a", "prompt": "Add.", "tests": HIDDEN}])
+    source = write_jsonl(tmp_path / "done.jsonl", [{"task_id": name, "prompt": "p", "completion": GOOD} for name in "xya"])
+    assert run("--completions", source, "--tasks", tasks, "--output_dir", tmp_path / "out") == 0
+    assert "1 of 3 completions belong to a task of" in capsys.readouterr().err
+
+
+def test_messages_and_rust_tests_in_another_column_are_read(tmp_path, judge):
+    fake = judge()
+    turns = [{"role": "user", "content": [{"type": "text", "text": "Add."}]}, {"role": "assistant", "content": "Sure:"}]
+    answer = [{"role": "assistant", "content": "no"}, {"role": "user", "content": "try"}, {"role": "assistant", "content": GOOD}]
+    source = write_jsonl(tmp_path / "done.jsonl", [{"prompt": turns, "completion": answer, "test_list": HIDDEN}])
+    assert run("--completions", source, "--output_dir", tmp_path / "out") == 0
+    assert (fake.batches[0][0].hidden_tests, fake.batches[0][0].prompt) == (tuple(HIDDEN), "Add.")
+    assert read_jsonl(tmp_path / "out" / "results.jsonl")[0]["completion"] == GOOD
+
+
 def model_arguments(model, prompts, out, *more) -> list:
     return ["--model", model, "--tasks", prompts, "--output_dir", out, "--system_prompt", "none", "--temperature", 0,
             "--max_new_tokens", 8, "--num_samples", 2, "--batch_size", 3, "--bootstrap_samples", 200, *more]  # fmt: skip

@@ -209,6 +209,10 @@ def test_a_task_too_few_is_an_error_not_a_shift():
         ([{"role": "assistant", "content": "plain"}], "plain"),
         ([{"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}], "ab"),
         ([{"role": "assistant", "content": None}], ""),
+        ([{"role": "assistant"}, {"role": "tool", "content": "t"}, {"role": "assistant", "content": "b"}], "b"),
+        ([{"role": "assistant", "content": "a"}, {"role": "user", "content": "u"}, {"role": "assistant", "content": "b"}], "b"),
+        ([{"role": "assistant", "content": "a"}, {"role": "user", "content": "u"}], "a"),
+        ([{"role": "assistant", "content": [{"type": "text", "text": "a"}, {"type": "image"}, {"text": "b"}]}], "ab"),
         ([], ""),
     ],
 )

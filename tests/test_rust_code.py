@@ -70,6 +70,24 @@ FOUND = {
     "unclosed fence inside thinking": f"<think>\n```rust\nfn wrong()\n</think>\n{fenced(GOOD)}",
     "fence in a doc comment": fenced("/// ```\n/// assert!(true)\n/// ```\n" + GOOD),
     "other languages too": fenced('[package]\nname = "x"', "toml") + fenced(GOOD) + fenced("print()", "python"),
+    "closed behind a brace": fenced(GOOD).replace("}\n```", "}```") + "\nThat is all.",
+    "opened in the prompt": GOOD + "```\nIt doubles.",
+    "opened in the prompt, and once more": GOOD + "```\n\nUse:\n" + fenced("let y = double(2);"),
+    "opened twice": "```rust\n" + fenced(GOOD),
+    "closed twice": fenced("fn double(x: i32) -> i32 { todo!() }") + "```\n\nBetter:\n" + fenced(GOOD),
+    "opened behind prose": "Here it is: " + fenced(GOOD),
+    "code behind the tag": "```rust " + GOOD + "```",
+    "control tokens": "<|im_start|>" + fenced(GOOD).rstrip() + "<|im_end|>",
+    "edition": fenced(GOOD, "rust2024"),
+    "a file": fenced(GOOD, "src/bin/double.rs"),
+    "a name": fenced(GOOD, "rust-lang title=x"),
+    "equals sign": fenced(GOOD, "rust="),
+    "reasons": f"<Reasons>\n{fenced('fn wrong() {')}</Reasons>\n{fenced(GOOD)}",
+    "thought in the middle": f"Hm. <thought>\n{fenced('fn wrong() {')} bad</thought> Now:\n{fenced(GOOD)}",
+    "thinking in brackets": f"[THINKING]{fenced('fn wrong() {')}[/THINKING]{fenced(GOOD)}",
+    "thinking in tokens": f"<|start_of_reasoning|>{fenced('fn wrong() {')}<|end_of_reasoning|>\n{fenced(GOOD)}",
+    "channels": f"<|channel|>analysis<|message|>{fenced('fn wrong() {')}<|end|><|start|>assistant<|channel|>final<|message|>{fenced(GOOD)}",
+    "a type that is called like a mark": f"An `Option<Reason>` is not needed.\n{fenced(GOOD)}",
     "longer fence holds a shorter one": fenced("/*\n```\n*/\n" + GOOD, fence="````"),
 }
 
@@ -87,6 +105,9 @@ NOT_FOUND = {
     "empty": "",
     "prose": "fn double(x: i32) -> i32 { x * 2 }",
     "truncated": "```rust\n" + GOOD,
+    "only an analysis": f"<|channel|>analysis<|message|>{fenced(GOOD)}",
+    "a rust toolchain": fenced("[toolchain]", "rust-toolchain.toml"),
+    "behind a comment no fence closes": "```rust\n" + GOOD + "fn f() {} // ```",
     "truncated after a closed block of another language": fenced("x = 1", "toml") + "```rust\n" + GOOD,
     "only thinking": f"<think>\n{fenced(GOOD)}",
     "thinking that closes": f"<think>\n{fenced(GOOD)}</think>\nNo code.",
@@ -136,6 +157,32 @@ def test_a_later_definition_replaces_an_earlier_one_and_the_tests_stay():
     program = extract_program(fenced(GOOD) + "Or shorter:\n" + fenced(better))
     assert program.source.count("fn double(") == 1 and "x + x" in program.source
     assert program.test_names == ("tests::doubles",)
+
+
+PAIR = "struct Pair(i32, i32);\nimpl Pair {\n    fn low(&self) -> i32 { self.0 }\n    fn sum(&self) -> i32 { 0 }\n}\n"
+MORE = "impl Pair {\n    fn sum(&self) -> i32 { self.0 + self.1 }\n    fn high(&self) -> i32 { self.1 }\n}\n"
+JOINED = {  # blocks and what the whole must pass
+    "methods add up, later ones count": ([PAIR, MORE], "let p = Pair(1, 2); assert_eq!((p.low(), p.high(), p.sum()), (1, 2, 3));"),
+    "imports overlap": (
+        ["use std::collections::{BTreeMap, HashMap as Map};\nfn a() -> BTreeMap<i32, i32> { BTreeMap::new() }\nfn b() -> Map<i32, i32> { Map::new() }",
+         "use std::collections::{BTreeMap, BTreeSet};\nfn c() -> (BTreeMap<i32, i32>, BTreeSet<i32>) { Default::default() }"],
+        "assert_eq!(a().len() + b().len() + c().1.len(), 0);"),
+    "attributes of the file": (["#![allow(dead_code)]\nfn a() -> i32 { 1 }", "//! More.\n#![allow(unused)]\nfn b() -> i32 { 2 }"], "assert_eq!(a() + b(), 3);"),
+    "attributes of the file and a new version": (["#![allow(dead_code)]\nfn z() {}\nfn a() -> i32 { 1 }", "#![allow(dead_code)]\nfn a() -> i32 { 2 }"], "z(); assert_eq!(a(), 2);"),
+}  # fmt: skip
+
+
+@needs_rustc
+@pytest.mark.parametrize("blocks, body", JOINED.values(), ids=JOINED.keys())
+def test_blocks_that_belong_together_build(blocks, body, tmp_path):
+    program = extract_program("\nand\n".join(map(fenced, blocks)))
+    suite = with_hidden_tests(program, [f"#[test] fn whole() {{ {body} }}"], None)
+    assert list(run_tests(suite.source, tmp_path).values()) == ["ok"], suite.source
+
+
+def test_rust_that_the_grammar_does_not_know_is_for_rustc_to_judge():
+    program = extract_program(fenced("type Job = Box<dyn 'static + Fn() -> i32>;\nfn run(job: Job) -> i32 { job() }", ""))
+    assert program is not None and program.functions == ("run",)
 
 
 def test_a_usage_snippet_is_not_joined():
@@ -684,7 +731,14 @@ HIDDEN_FORMS = {
     "candidate": (["assert_eq!(candidate(2), 4);", "assert!(candidate(2) == 3)"], ["ok", "FAILED"]),
     "MultiPL-E": ([MULTIPLE], ["ok", "FAILED"]),
     "main over several asserts with lets": (["fn main() { let c = double; let x = 2; assert_eq!(c(x), 4); let y = 3; assert_eq!(c(y), 6); }"], ["ok", "ok"]),
-    "module": ([MODULE], ["ok", "FAILED", "ok", "ok"]),
+    "module": ([MODULE], ["FAILED", "ok"]),
+    "two files": (["use std::fmt;\n#[test] fn a() { assert_eq!(double(1), 2) }", "use std::fmt;\n#[test] fn a() { assert_eq!(double(1), 3) }"], ["ok", "FAILED"]),
+    "file and statement": (["#[test] fn a() { assert_eq!(candidate(1), 2) }", "assert_eq!(candidate(2), 5);"], ["ok", "FAILED"]),
+    "empty main": (["fn main() {}\n" + MODULE], ["FAILED", "ok"]),
+    "doubling crate": (["//! Doubles.\n#![allow(dead_code)]\nuse doubling::*;\nuse ::doubling::double as twice;\n#[test] fn a() { assert_eq!(double(1), twice(1)) }"], ["ok"]),
+    "crate called like its function": (["use double::double;\n#[test] fn a() { assert_eq!(double(1), 2) }"], ["ok"]),
+    "what is configured away": (["#[test] fn a() { assert_eq!(double(1), 2) }\n#[cfg(windows)] #[test] fn b() { nothing() }"], ["ok"]),
+    "a type that the grammar does not know": (["let f: Box<dyn 'static + Fn(i32) -> i32> = Box::new(double);\nassert_eq!(f(2), 4);"], ["ok"]),
     "state between asserts": (["fn main() { let mut v = vec![4, 2]; assert_eq!(v.pop(), Some(double(1))); assert_eq!(v.pop(), Some(double(2))); }"], ["ok", "ok"]),
     "macros inside asserts": (['assert!(matches!(double(2), 4), "{}", format!("{:?}", vec![1]))'], ["ok"]),
     "HashMap": (["assert_eq!(HashMap::from([(1, double(1))])[&1], 2);"], ["ok"]),
@@ -719,6 +773,17 @@ def test_hidden_tests_do_not_see_the_programs_macros_and_names(tmp_path):
     suite = with_hidden_tests(program, ["assert_eq!(Some(double(2)), None, \"{:?}\", vec![1]);", "assert_eq!(double(2), 4);"], None)
     results = run_tests(suite.source, tmp_path)
     assert [results[name] for name in suite.test_names] == ["FAILED", "ok"]
+
+
+@needs_rustc
+def test_hidden_modules_do_not_see_the_programs_macros(tmp_path):
+    text = "#[test] fn a() { assert_eq!(double(2), 5, \"{:?}\", vec![1]) }\n#[test] fn b() { assert_eq!(double(2), 4) }"
+    suite = with_hidden_tests(read_program(HOSTILE_TO_HIDDEN + GOOD), [text], None)
+    assert list(run_tests(suite.source, tmp_path).values()) == ["FAILED", "ok"]
+
+
+def test_hidden_modules_are_compiled_as_they_stand():
+    assert MODULE.strip() in with_hidden_tests(read_program(GOOD), [MODULE], "double").source
 
 
 def test_hidden_tests_replace_the_programs_own_tests_and_main():

@@ -423,6 +423,37 @@ def test_hidden_tests_are_counted_one_by_one(judge):
     assert hidden(judge, "fn f(a: i32) -> i32 {\n    a.abs()\n}", "assert_eq!(f(1), 1);", "assert_eq!(f(-1), 1);", "assert_eq!(f(-2), -2);") == (2, 3)
 
 
+POSITIVE = "fn f(n: i32) -> i32 {\n    assert!(n > 0, \"{n} is not positive\");\n    n\n}"
+# name -> hidden tests, a right program, a wrong one and how many tests each passes
+WRITTEN = {
+    "a panic with the words expected": (
+        '#[test]\n#[should_panic(expected = "not positive")]\nfn refuses() {\n    f(-1);\n}',
+        (POSITIVE, "fn f(_n: i32) -> i32 {\n    unimplemented!()\n}"), (1, 0)),
+    "ignored": ("#[test]\n#[ignore]\nfn same() {\n    assert_eq!(f(3), 3);\n}", (POSITIVE, "fn f(n: i32) -> i32 {\n    n + 1\n}"), (1, 0)),
+    "a function of the test asserts": (
+        "#[test]\nfn all() {\n    let check = |n| assert_eq!(f(n), n);\n    fn other(n: i32) { if super::f(n) != n { panic!() } }\n    check(1);\n    other(2);\n}",
+        (POSITIVE, "fn f(_n: i32) -> i32 {\n    1\n}"), (1, 0)),
+    "asserts change what follows": (
+        "#[test]\nfn drains() {\n    let next = std::cell::Cell::new(0);\n    let draw = || { next.set(f(next.get() + 1)); next.get() };\n"
+        "    assert_eq!(draw(), 1);\n    { assert_eq!(draw(), 2); }\n    assert_eq!(draw(), 3);\n}",
+        (POSITIVE, "fn f(_n: i32) -> i32 {\n    1\n}"), (1, 0)),
+    "tests of a macro": (
+        "macro_rules! same { ($($name:ident: $n:expr),*) => { $(#[test] fn $name() { assert_eq!(f($n), $n) })* } }\nsame! { one: 1, two: 2, three: 3 }",
+        (POSITIVE, "fn f(_n: i32) -> i32 {\n    1\n}"), (3, 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tests, solutions, passed", WRITTEN.values(), ids=WRITTEN.keys())
+def test_hidden_tests_run_as_they_are_written(judge, tests, solutions, passed):
+    assert tuple(hidden(judge, solution, tests) for solution in solutions) == tuple((n, passed[0]) for n in passed)
+
+
+def test_without_a_program_every_hidden_test_counts(judge):
+    tests = ("#[test] fn a() { f(1); }\n#[test] fn b() { f(2); }", "assert_eq!(f(1), 1);")
+    (verdict,) = judge.grade([Job(None, hidden_tests=tests)])
+    assert (verdict.hidden_passed, verdict.hidden_total) == (0, 3)
+
+
 def test_a_loop_a_panic_or_an_exit_takes_no_other_hidden_test_with_it(judge):
     solution = "fn f(a: i32) -> i32 {\n    match a {\n        1 => loop {},\n        2 => std::process::exit(0),\n        3 => panic!(),\n        4 => f(a) + 1,\n        _ => a,\n    }\n}"
     tests = [f"assert_eq!(f({a}), {a});" for a in range(7)]
@@ -676,6 +707,17 @@ def test_a_wrong_canary_turns_the_batch_into_infra(monkeypatch):
         monkeypatch.setattr(rust_tool, "BAD_CANARY", rust_tool.GOOD_CANARY)
         (verdict,) = grade(judge, GOOD)
         assert verdict.error_kind == "infra" and judge.infra_total == 1
+
+
+def test_programs_are_of_the_edition_asked_for(judge):
+    newer = program("fn f(a: Option<i32>) -> i32 {\n    if let Some(n) = a\n        && n > 1\n    {\n        n\n    } else {\n        0\n    }\n}")
+    older = program("fn f(gen: i32) -> i32 {\n    gen\n}")
+    with Judge(workers=1, edition="2024") as modern:
+        assert [v.build_passed for v in modern.grade([Job(newer), Job(older)])] == [True, False]
+        assert modern.describe()["edition"] == "2024"
+    assert [v.build_passed for v in judge.grade([Job(newer), Job(older)])] == [False, True]
+    with pytest.raises(rust_tool.ToolchainError, match="edition 2019: expected 2021 or 2024"):
+        Judge(edition="2019")
 
 
 def test_describe_holds_what_verdicts_depend_on(judge):

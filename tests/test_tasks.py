@@ -1,5 +1,6 @@
 """tasks.py: every layout becomes the same rows; what cannot be used is refused in one sentence."""
 
+import gzip
 import json
 
 import pytest
@@ -797,3 +798,42 @@ def test_a_model_remembers_what_it_was_trained_on(tmp_path):
     assert tasks.trained_on(str(run / "adapter"), asked) == ["t1"]
     assert tasks.trained_on(str(run), asked) == ["t1"]
     assert tasks.trained_on(str(tmp_path), asked) == [] == tasks.trained_on("Qwen/some-hub-id", asked)
+
+
+def test_a_packed_file_and_one_with_a_byte_order_mark_are_read(tmp_path):
+    line = json.dumps({"prompt": "Add."}).encode() + b"\n"
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(line * 2))
+    (tmp_path / "b.jsonl").write_bytes(b"\xef\xbb\xbf" + line)
+    (tmp_path / "c.json").write_bytes(line * 2)
+    (tmp_path / "d.json").write_bytes(b"\xef\xbb\xbf[" + line + b"]")
+    assert [len(load_tasks(str(tmp_path / name))) for name in ("a.jsonl.gz", "b.jsonl", "c.json", "d.json")] == [2, 1, 2, 1]
+    assert load_tasks(str(tmp_path / "a.jsonl.gz"))[0]["task_id"] == "a/0"
+
+
+def test_a_packed_file_that_is_cut_off_is_refused(tmp_path):
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"prompt": "Add."}\n' * 500)[:-12])
+    with pytest.raises(TaskError, match="not a gzip file that can be read"):
+        load_tasks(str(tmp_path / "a.jsonl.gz"))
+
+
+@pytest.mark.parametrize("column", ["test", "test_list", "full_test_func", "unit_tests"])
+def test_rust_tests_are_found_in_columns_of_other_names(tmp_path, column):
+    row = {"prompt": "Add.", column: "assert_eq!(add(1, 1), 2);", "test_setup": "", "python_test": "assert add(1, 1) == 2"}
+    (task,) = load_tasks(str(write_jsonl(tmp_path / "t.jsonl", [row])))
+    assert task["tests"] == [row[column]]
+
+
+def test_two_columns_of_different_rust_tests_are_for_the_user_to_choose_from(tmp_path):
+    file = str(tmp_path / "t.jsonl")
+    write_jsonl(tmp_path / "t.jsonl", [{"prompt": "Add.", "test": "assert!(add(1, 1) == 2);", "base_tests": ["assert!(true);"]}])
+    with pytest.raises(TaskError, match="test, base_tests hold Rust tests"):
+        load_tasks(file)
+    assert load_tasks(file, columns={"tests": "test"})[0]["tests"] == ["assert!(add(1, 1) == 2);"]
+
+
+def test_what_the_user_asks_last_is_the_prompt(tmp_path):
+    turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
+             {"role": "user", "content": [{"type": "text", "text": "Add."}]}]  # fmt: skip
+    assert load_tasks(str(write_jsonl(tmp_path / "t.jsonl", [{"prompt": turns}])))[0]["prompt"] == "Add."
+    with pytest.raises(TaskError, match="none of them with the role user"):
+        load_tasks(str(write_jsonl(tmp_path / "u.jsonl", [{"prompt": turns[:1]}])))
