@@ -596,12 +596,6 @@ def check_hidden_tests(tests: Sequence[str], entry_point: str | None) -> None:
     with_hidden_tests(read_program("fn probe() {}"), tests, entry_point)
 
 
-def count_hidden_tests(tests: Sequence[str]) -> int:
-    """How many tests a task's texts show. Raises ValueError when they cannot be understood."""
-    parts = _hidden_parts(tests)
-    return len(parts.module_tests) + len(parts.bodies)
-
-
 def _hidden_guard(source: str) -> str | None:
     """Constructs that reach tests which the program has not seen: another harness, their source, a lying `==`."""
     if is_too_long(source) or tree_depth(parse_rust(source)) > MAX_DEPTH:
