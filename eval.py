@@ -1058,15 +1058,20 @@ def _check_traced_tests(where: str, task: dict, row: dict, args: EvalArguments) 
         )
 
 
-def survey(source: Input, args: EvalArguments) -> tuple[int, TasksHash]:
-    """Read the whole input once, before anything is graded -> (rows, their tasks). Raises EvalError for the first bad row."""
+def survey(source: Input, args: EvalArguments) -> tuple[int, TasksHash, bool]:
+    """Read the whole input once, before anything is graded -> (rows, their tasks, whether it is a file of plain Rust).
+
+    Plain Rust: no completion has a fence, and most are Rust as they stand. Raises EvalError for the first bad row.
+    """
     from tqdm import tqdm
 
     path = source.path
-    count, tasks_hash, samples, tested, without_prompt, n_known = 0, TasksHash(), Counter(), 0, 0, 0
+    count, tasks_hash, samples, tested, without_prompt, n_known, unfenced = 0, TasksHash(), Counter(), 0, 0, 0, Counter()
     for where, row in tqdm(islice(source.rows(), args.limit), desc="reading", unit="", delay=2, leave=False):
-        task, _, passed_through = read_completion(where, row, args, source.tasks)
+        task, completion, passed_through = read_completion(where, row, args, source.tasks)
         count += 1
+        if not unfenced["fenced"]:
+            unfenced["fenced" if rust_code.holds_fence(completion) else "plain" if rust_code.is_plain_rust(completion) else "other"] += 1
         without_prompt += not task["prompt"]
         n_known += task["task_id"] in source.tasks
         if source.began is not None:
@@ -1100,7 +1105,11 @@ def survey(source: Input, args: EvalArguments) -> tuple[int, TasksHash]:
     if args.k and max(args.k) > min(samples.values()):
         (_, task_id), fewest = min(samples.items(), key=lambda item: item[1])
         raise EvalError(f"pass@{max(args.k)} needs at least {max(args.k)} completions per task; task {task_id!r} has {fewest}")
-    return count, tasks_hash
+    is_plain = not unfenced["fenced"] and 2 * unfenced["plain"] > count
+    if is_plain:
+        found = f"{unfenced['plain']} of {count} completions are Rust and none is fenced"
+        print(f"note: {found}: they are graded as they stand", file=sys.stderr)
+    return count, tasks_hash, is_plain
 
 
 def input_row(row: dict, source: Input) -> str:
@@ -1120,11 +1129,12 @@ def grade_file(args: EvalArguments) -> dict:
     doctor.require_free_disk(folder, MIN_FREE_GIB)
     RewardSet(None, args.rewards)  # a misspelt reward stops before anything is read
     recorded = recorded_judge(source) if args.reuse_verdicts else None
-    count, tasks_hash = survey(source, args)
+    count, tasks_hash, is_plain = survey(source, args)
     system_prompt = task_sets.read_system_prompt(args.system_prompt)
     with ExitStack() as cleanup:
         judge = None if recorded else cleanup.enter_context(open_judge(args))
         rewards = RewardSet(judge, args.rewards, system_prompt)
+        rewards.plain_rust = is_plain
         made_by = source.path.parent / "run.json"  # of the evaluation whose results are graded again
         made = _read_json(made_by).get("protocol", {}) if source.path.name == "results.jsonl" and made_by.is_file() else {}
         protocol = {
@@ -1137,6 +1147,7 @@ def grade_file(args: EvalArguments) -> dict:
         }
         run = {"completions": source.path.name, "sha256": source.sha256(), "limit": args.limit, "rewards": rewards.weights}
         run |= {"completion_column": args.column("completion")}
+        run |= {"plain_rust": True} if is_plain else {}
         run |= {} if source.began is None else {"trace": True, "reuse_verdicts": args.reuse_verdicts}
         cleanup.enter_context(open_folder(folder, protocol, run, [], asdict(args)))
         timings, results, partial = Timings(folder), folder / "results.jsonl", folder / "results.partial.jsonl"

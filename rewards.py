@@ -178,6 +178,7 @@ class RewardSet:
         self.examples += [(own_example, name_words(own_example))] if own_example else []
         self.weights: dict[str, float] = {}
         self.functions: list[Callable[..., list[float | None]]] = []
+        self.plain_rust = False  # completions without a fence are programs as they stand
         self._batch: tuple[object, list[dict]] | None = None
         built_in = {function.__name__: function for function in BUILT_IN_REWARDS}
         for spec in specs:
@@ -204,7 +205,7 @@ class RewardSet:
 
         def jobs() -> Iterator[Job]:  # read one by one: the judge compiles the first while the next is read
             for task, completion in zip(tasks, completions, strict=True):
-                programs.append(extract_program(completion))
+                programs.append(extract_program(completion, self.plain_rust))
                 tests = tuple(task["tests"]) if task.get("tests") else None
                 yield Job(programs[-1], tests, task.get("entry_point"), task.get("prompt") or "")
 

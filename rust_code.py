@@ -247,13 +247,29 @@ def _dedent(line: str, columns: int) -> str:
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def extract_program(completion: str) -> Program | None:
+def is_plain_rust(text: str) -> bool:
+    """Whether a text without any fence is a Rust file as it stands, with a function in it. Never raises."""
+    return not holds_fence(text) and _is_rust(_well_formed(text))
+
+
+def holds_fence(text: str) -> bool:
+    """Whether a line of the text starts with a code fence."""
+    return re.search(r"^[ \t]*(```|~~~)", text, re.MULTILINE) is not None
+
+
+def extract_program(completion: str, plain: bool = False) -> Program | None:
     """Return the program of a completion, or None when it has no closed block of Rust. Never raises.
+
+    plain: a completion without any fence is a program as it stands; for files of which the caller knows that.
 
     Blocks tagged as Rust count. Several are joined, later definitions replacing earlier ones of the same name, while inherent
     impls and imports add up; one that repeats everything defined before stands alone. A completion without tagged blocks may
     still give a program (with `code_block` False) when an untagged block is Rust and holds a function.
     """
+    if plain and not holds_fence(completion):
+        if not _is_rust(_well_formed(completion), strict=False):
+            return None
+        return read_program(_with_main(_well_formed(completion).replace("\r\n", "\n")), code_block=False)
     blocks = code_blocks(_well_formed(completion))
     texts = [block.text for block in blocks if block.closed and block.tag == "rust"]
     tagged = bool(texts)
@@ -578,12 +594,6 @@ def _paths_of(index: Index) -> set[str]:
 def check_hidden_tests(tests: Sequence[str], entry_point: str | None) -> None:
     """Whether a task's tests can be understood at all, asked before anything is graded. Raises ValueError when not."""
     with_hidden_tests(read_program("fn probe() {}"), tests, entry_point)
-
-
-def count_hidden_tests(tests: Sequence[str]) -> int:
-    """How many tests a task's texts show. Raises ValueError when they cannot be understood."""
-    parts = _hidden_parts(tests)
-    return len(parts.module_tests) + len(parts.bodies)
 
 
 def _hidden_guard(source: str) -> str | None:

@@ -1683,10 +1683,8 @@ def _hidden_suite(job: Job) -> rust_code.HiddenSuite | None:
 
 
 def _no_code(job: Job) -> Verdict:
-    """No program: nothing passes, hidden tests neither."""
-    if not job.hidden_tests:
-        return NO_CODE
-    return replace(NO_CODE, hidden_passed=0, hidden_total=rust_code.count_hidden_tests(job.hidden_tests))
+    """No program: nothing passes, hidden tests neither (their number is what the task has as strings)."""
+    return replace(NO_CODE, hidden_passed=0, hidden_total=len(job.hidden_tests)) if job.hidden_tests else NO_CODE
 
 
 def _nothing_passed(job: Job, suite: rust_code.HiddenSuite | None) -> Verdict:

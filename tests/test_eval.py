@@ -610,6 +610,18 @@ def test_only_the_most_frequent_compiler_errors_are_listed():
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def test_a_file_of_plain_rust_is_graded_as_it_stands_and_prose_is_not(tmp_path, judge, capsys):
+    fake = judge()
+    codes = ["fn add(a: i32, b: i32) -> i32 {\n    a + b\n}", "/// Adds.\npub fn add(a: i32, b: i32) -> i32 { b + a }", "I cannot."]
+    rows = [{"prompt": "Add.", "completion": code} for code in codes]
+    assert run("--completions", write_jsonl(tmp_path / "a.jsonl", rows), "--output_dir", tmp_path / "a") == 0
+    assert [job.program and job.program.functions for job in fake.batches[0]] == [("add",), ("add",), None]
+    assert "2 of 3 completions are Rust and none is fenced" in capsys.readouterr().err
+    fenced_too = [*rows, {"prompt": "Add.", "completion": GOOD}]
+    assert run("--completions", write_jsonl(tmp_path / "b.jsonl", fenced_too), "--output_dir", tmp_path / "b") == 0
+    assert [job.program is None for job in fake.batches[1]] == [True, True, True, False]
+
+
 def test_completions_of_no_task_are_counted_aloud(tmp_path, judge, capsys):
     judge()
     tasks = write_jsonl(tmp_path / "tasks.jsonl", [{"task_id": "a", "prompt": "Add.", "tests": HIDDEN}])
