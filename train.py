@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Literal
 
 import doctor
+import micro_batches
 import run_lock
 import rust_code
 import share
@@ -51,6 +52,7 @@ MIN_TRACED_FOR_INFRA_STOP = 64  # graded completions before the infra share can 
 SECRET_KEY = re.compile(r"(^|[_-])(token|(api|access|secret|private)?[_-]?key|secret|password|passwd|credentials?|authorization)$", re.I)
 TOKENIZER_TOKENS = re.compile(r"(bos|eos|pad|unk|sep|cls|mask|image|audio|video)_token", re.I)  # settings like any other
 ONE_THREAD_PARAMETERS = 20e6  # a model of fewer computes a layer faster on one core than several agree on who does what
+TOKEN_MEAN_LOSSES = ("dapo", "cispo", "vespo")  # TRL's losses that divide by the tokens of the whole batch: no division by rows
 SMELL_STEPS = 5  # a warning is about the mean of so many steps, not about one noisy batch
 SMELL_CHANGE = 0.05  # own tests up and hidden tests down by this much between two such windows: the tests are being gamed
 SMELL_LIMITS = {  # metric -> (largest share that is ordinary, what it means when it is more)
@@ -111,6 +113,13 @@ class ScriptArguments:
     )
     cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
     edition: Literal["2021", "2024"] = field(default="2021", metadata={"help": "Rust edition that programs are compiled as."})
+    tokens_per_micro_batch: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tokens (padding included) of one forward and backward pass; rows of one length share it. Default: what fits beside "
+            "the model on a GPU, 16384 on a CPU; 0: TRL's own, per_device_train_batch_size rows padded to the longest of the step."
+        },
+    )
     max_minutes: float | None = field(
         default=None, metadata={"help": "Stop cleanly, adapter saved, before training takes longer than this."}
     )
@@ -349,6 +358,8 @@ def require_possible(script: ScriptArguments, args) -> None:
     """Values that no run can have. Raises UserError."""
     if script.max_minutes is not None and script.max_minutes < 0:
         raise UserError(f"--max_minutes {script.max_minutes:g}: expected a number above 0, or 0 for no limit")
+    if script.tokens_per_micro_batch is not None and script.tokens_per_micro_batch < 0:
+        raise UserError(f"--tokens_per_micro_batch {script.tokens_per_micro_batch}: expected a number above 0, or 0 for TRL's own batches")
     if args.temperature <= 0:
         raise UserError(f"--temperature {args.temperature:g}: the completions of a group must differ: expected a number above 0")
 
@@ -546,11 +557,13 @@ def make_trainer_class():
     class TracedGRPOTrainer(GRPOTrainer):
         """GRPOTrainer that writes graded completions with their advantages and logs seconds per phase.
 
-        Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume).
+        Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume),
+        `tokens_per_micro_batch` as in ScriptArguments.
         """
 
-        def __init__(self, *args, reward_set: RewardSet, trace: TraceWriter, attempt: int, **kwargs):
+        def __init__(self, *args, reward_set: RewardSet, trace: TraceWriter, attempt: int, tokens_per_micro_batch: int | None, **kwargs):
             self.reward_set, self.trace, self.attempt = reward_set, trace, attempt
+            self.token_budget, self._waiting = tokens_per_micro_batch, []
             self._seconds = {"generate": 0.0, "grade": 0.0}  # since the last log
             super().__init__(*args, **kwargs)
 
@@ -559,6 +572,74 @@ def make_trainer_class():
             result = super()._generate(prompts)
             self._seconds["generate"] += time.perf_counter() - started
             return result
+
+        # Training on the tokens there are. The Trainer asks for gradient_accumulation_steps micro-batches a step, each padded as
+        # the whole generation batch is: all but the last are kept back, and the last trains on the rows of all of them.
+
+        def _slots(self, batch: dict) -> int:
+            """Micro-batches of TRL's that are cut anew together; 0 where TRL's own division into them is part of the loss."""
+            divides_by_tokens = self.loss_type in TOKEN_MEAN_LOSSES and self.top_entropy_quantile == 1.0
+            is_text = not any(key.startswith(("pixel", "num_", "image")) for key in batch if key != "num_items_in_batch")
+            one, other = sorted((self.args.steps_per_generation, self.args.gradient_accumulation_steps))
+            has_other_terms = self._entropy_bonus_enabled or self.aux_loss_enabled or self.off_policy_mask_threshold is not None
+            whole = self.token_budget != 0 and divides_by_tokens and is_text and not has_other_terms and other % one == 0
+            return one if whole else 0
+
+        def _budget(self) -> int:
+            if self.token_budget is None:
+                self.token_budget = 16_384
+                if torch.cuda.is_available():
+                    free, total = torch.cuda.mem_get_info()
+                    unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+                    limit = torch.cuda.get_per_process_memory_fraction() * total - torch.cuda.memory_allocated()
+                    config = self.accelerator.unwrap_model(self.model).config
+                    fits = micro_batches.token_budget(config, min(free + unused, limit), self.args.gradient_checkpointing)
+                    self.token_budget = int(self._over_processes(fits, "MIN"))
+            return self.token_budget
+
+        def _over_processes(self, value: int, how: str) -> int:
+            if self.accelerator.num_processes == 1:
+                return value
+            tensor = torch.tensor(value, device=self.accelerator.device)
+            torch.distributed.all_reduce(tensor, op=getattr(torch.distributed.ReduceOp, how))
+            return int(tensor)
+
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            n_slots = self._slots(inputs) if self.model.training else 0
+            if not n_slots:
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            self._waiting.append(inputs)
+            if (self._step + 1) % n_slots:
+                return torch.zeros((), device=self.accelerator.device, requires_grad=True)  # its rows are trained on with the last
+            batch = micro_batches.joined(self._waiting)
+            self._waiting = []
+            return self._train_on(model, batch).requires_grad_()  # what backward had to do is done
+
+        def _train_on(self, model, batch: dict):
+            """Forward and backward of every row, in micro-batches of one length -> the detached loss.
+
+            One process that runs out of memory starts over with half the budget, down to a row at a time.
+            """
+            lengths = [batch[mask].sum(dim=1).tolist() for mask in ("prompt_mask", "completion_mask")]
+            while True:
+                parts = micro_batches.cut(*lengths, self._budget())
+                parts = micro_batches.split_to(parts, self._over_processes(len(parts), "MAX"))
+                try:
+                    return sum(self._forward_backward(model, batch, rows, rows is parts[-1]) for rows in parts)
+                except torch.OutOfMemoryError:
+                    is_whole_step = self.args.steps_per_generation >= self.args.gradient_accumulation_steps
+                    if self.accelerator.num_processes > 1 or not is_whole_step or len(parts) == len(lengths[0]):
+                        raise
+                model.zero_grad()  # of the parts that went well
+                torch.cuda.empty_cache()
+                self.token_budget //= 2
+                print(f"out of GPU memory: --tokens_per_micro_batch is {self.token_budget} from here on", file=sys.stderr, flush=True)
+
+        def _forward_backward(self, model, batch: dict, rows: list[int], is_last: bool):
+            with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
+                loss = super().compute_loss(model, micro_batches.trimmed(batch, rows))
+                self.accelerator.backward(loss)
+            return loss.detach()
 
         def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
             started = time.perf_counter()
@@ -886,6 +967,7 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
             reward_set=rewards,
             trace=TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl"), ROTATE_BYTES),
             attempt=doctor.attempts_so_far(output_dir),
+            tokens_per_micro_batch=script.tokens_per_micro_batch,
         )
     logging.getLogger("trl.trainer.grpo_trainer").addFilter(is_not_trl_dump)  # adding it twice adds it once
     if getattr(trainer.model.config.get_text_config(), "tie_word_embeddings", False):
@@ -899,8 +981,9 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
             trainer.train(resume_from_checkpoint=resume)
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f"out of GPU memory in step {trainer.state.global_step + 1} ({str(error).splitlines()[0][:200]}): halve "
-            f"--per_device_train_batch_size (now {args.per_device_train_batch_size}) and double --gradient_accumulation_steps, "
+            f"out of GPU memory in step {trainer.state.global_step + 1} ({str(error).splitlines()[0][:200]}): lower "
+            f"--tokens_per_micro_batch, or halve --per_device_train_batch_size (now {args.per_device_train_batch_size}) and double "
+            "--gradient_accumulation_steps, "
             "or set --gradient_checkpointing true"
         ) from error
     finally:

@@ -1,0 +1,83 @@
+"""Micro-batches filled by tokens: the rows of a training batch sorted by length and cut where a token budget is full.
+
+TRL 1.16 pads every micro-batch to the longest prompt and the longest completion of the whole generation batch, and fills it by a
+count of rows. Its default loss (dapo) divides by the tokens of the whole batch, so which rows share a micro-batch does not change
+the gradient: they may as well be those of one length.
+"""
+
+from collections.abc import Sequence
+
+BYTES_PER_TOKEN_OF_LAYER = (48, 16)  # activations that backward needs, per unit of hidden and of intermediate size, bf16 with LoRA
+CHECKPOINTED_SHARE = 0.15  # of those, with gradient checkpointing: the inputs of the layers, and one layer at a time
+MEMORY_SHARE = 0.7  # of the free memory is planned for activations; the rest is for the head's chunks and fragmentation
+TOKEN_RANGE = (2_048, 32_768)  # below it the card is not filled, above it nothing gets faster
+
+
+def token_budget(config, free_bytes: float, checkpointing: bool) -> int:
+    """Padded tokens of one micro-batch that fit into `free_bytes` of GPU memory, for a model of this transformers config."""
+    hidden, layers = config.hidden_size, config.num_hidden_layers
+    per_token = layers * (BYTES_PER_TOKEN_OF_LAYER[0] * hidden + BYTES_PER_TOKEN_OF_LAYER[1] * config.intermediate_size)
+    fitting = MEMORY_SHARE * free_bytes / (per_token * (CHECKPOINTED_SHARE if checkpointing else 1.0))
+    return int(min(max(fitting, TOKEN_RANGE[0]), TOKEN_RANGE[1]))
+
+
+def cut(prompt_lengths: Sequence[int], completion_lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Row numbers of each micro-batch, the longest rows first; rows x (longest prompt + longest completion) stays within `budget`.
+
+    A row longer than the budget is a micro-batch of its own.
+    """
+    order = sorted(range(len(prompt_lengths)), key=lambda row: (-prompt_lengths[row] - completion_lengths[row], row))
+    parts: list[list[int]] = []
+    longest = (0, 0)
+    for row in order:
+        wider = max(longest[0], prompt_lengths[row]), max(longest[1], completion_lengths[row])
+        if parts and (len(parts[-1]) + 1) * sum(wider) <= budget:
+            parts[-1].append(row)
+            longest = wider
+        else:
+            parts.append([row])
+            longest = prompt_lengths[row], completion_lengths[row]
+    return parts
+
+
+def split_to(parts: list[list[int]], n: int) -> list[list[int]]:
+    """The same rows in exactly `n` micro-batches, by halving the fullest; `n` is at least len(parts), at most the number of rows."""
+    parts = [list(part) for part in parts]
+    while len(parts) < n:
+        fullest = max(range(len(parts)), key=lambda i: len(parts[i]))
+        rows = parts[fullest]
+        parts[fullest : fullest + 1] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+    return parts
+
+
+def joined(batches: Sequence[dict]) -> dict:
+    """Batches of one generation (dicts of tensors, rows first, equal widths) as one; scalars are those of the first."""
+    import torch
+
+    return {
+        key: torch.cat([batch[key] for batch in batches]) if getattr(value, "ndim", 0) else value for key, value in batches[0].items()
+    }
+
+
+def trimmed(batch: dict, rows: Sequence[int]) -> dict:
+    """These rows of a TRL batch without the columns that only other rows fill.
+
+    Prompts, shape (B, P), are padded on the left; completions, (B, C), on the right, and so is every tensor as wide as they.
+    """
+    import torch
+
+    rows = torch.as_tensor(rows, device=batch["prompt_mask"].device)
+    n_prompt = max(1, int(batch["prompt_mask"][rows].sum(dim=1).max()))
+    n_completion = max(1, int(batch["completion_mask"][rows].sum(dim=1).max()))
+    width = batch["completion_ids"].shape[1]
+    taken = {}
+    for key, value in batch.items():
+        if not getattr(value, "ndim", 0):
+            taken[key] = value
+        elif key.startswith("prompt_"):
+            taken[key] = value[rows][:, value.shape[1] - n_prompt :]
+        elif value.ndim == 2 and value.shape[1] == width:
+            taken[key] = value[rows][:, :n_completion]
+        else:
+            taken[key] = value[rows]
+    return taken

@@ -1,0 +1,150 @@
+"""Micro-batches filled by tokens: every row once, within the budget, and the same gradient as TRL's own division."""
+
+import contextlib
+import json
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import micro_batches
+
+lengths = st.lists(st.tuples(st.integers(1, 300), st.integers(0, 512)), min_size=1, max_size=40)
+
+
+@given(lengths, st.integers(1, 4_000))
+def test_every_row_is_in_one_micro_batch_within_the_budget(rows, budget):
+    prompts, completions = zip(*rows, strict=True)
+    parts = micro_batches.cut(prompts, completions, budget)
+    assert sorted(row for part in parts for row in part) == list(range(len(rows)))
+    for part in parts:
+        padded = len(part) * (max(prompts[row] for row in part) + max(completions[row] for row in part))
+        assert padded <= budget or len(part) == 1
+
+
+@given(lengths, st.data())
+def test_more_micro_batches_hold_the_same_rows(rows, data):
+    parts = micro_batches.cut(*zip(*rows, strict=True), 1_000)
+    n = data.draw(st.integers(len(parts), len(rows)))
+    more = micro_batches.split_to(parts, n)
+    assert len(more) == n and all(more)
+    assert [row for part in more for row in part] == [row for part in parts for row in part]
+
+
+def test_rows_of_one_length_share_a_micro_batch():
+    parts = micro_batches.cut([10] * 6, [100, 5, 100, 5, 5, 100], 330)
+    assert [sorted(part) for part in parts] == [[0, 2, 5], [1, 3, 4]]
+
+
+def a_batch():
+    import torch
+
+    prompts, completions = torch.tensor([[0, 0, 11], [0, 12, 13], [14, 15, 16]]), torch.tensor([[1, 2, 0, 0], [3, 0, 0, 0], [4, 5, 6, 7]])
+    return {
+        "prompt_ids": prompts, "prompt_mask": (prompts > 0).long(), "completion_ids": completions,
+        "completion_mask": (completions > 0).long(), "sampling_per_token_logps": -completions.float(),
+        "importance_sampling_ratio": torch.tensor([[0.1], [0.2], [0.3]]), "advantages": torch.tensor([1.0, 2.0, 3.0]),
+        "num_items_in_batch": torch.tensor(7),
+    }  # fmt: skip
+
+
+def test_trimmed_rows_keep_their_tokens_and_lose_the_padding_of_others():
+    taken = {key: value.tolist() for key, value in micro_batches.trimmed(a_batch(), [1, 0]).items()}
+    assert taken["prompt_ids"] == [[12, 13], [0, 11]] and taken["prompt_mask"] == [[1, 1], [0, 1]]
+    assert taken["completion_ids"] == [[3, 0], [1, 2]] and taken["completion_mask"] == [[1, 0], [1, 1]]
+    assert taken["sampling_per_token_logps"] == [[-3.0, 0.0], [-1.0, -2.0]]
+    assert taken["importance_sampling_ratio"] == [[pytest.approx(0.2)], [pytest.approx(0.1)]]
+    assert taken["advantages"] == [2.0, 1.0] and taken["num_items_in_batch"] == 7
+
+
+def test_batches_of_one_generation_are_joined_in_order():
+    batch = a_batch()
+    whole = micro_batches.joined([micro_batches.trimmed(batch, [2]), micro_batches.trimmed(batch, [2])])
+    assert whole["completion_ids"].tolist() == [[4, 5, 6, 7]] * 2 and whole["num_items_in_batch"].item() == 7
+
+
+def test_larger_models_and_less_memory_get_smaller_budgets():
+    small = SimpleNamespace(hidden_size=1536, intermediate_size=8960, num_hidden_layers=28)
+    large = SimpleNamespace(hidden_size=3584, intermediate_size=18944, num_hidden_layers=28)
+    budget = lambda config, gib, checkpointing: micro_batches.token_budget(config, gib * 2**30, checkpointing)  # noqa: E731
+    assert budget(small, 60, False) > budget(small, 40, False) > budget(large, 40, False)
+    assert budget(small, 40, True) > budget(small, 40, False)
+    assert budget(large, 0, False) == micro_batches.TOKEN_RANGE[0] and budget(small, 10_000, True) == micro_batches.TOKEN_RANGE[1]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# In the trainer: plain gradient descent, so that the adapter's change is the gradient
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def step(tiny_coder, tmp_path, monkeypatch):
+    """A function: flags -> (adapter tensors after one step of gradient descent, metrics of the step)."""
+    from conftest import FakeJudge
+    from safetensors.torch import load_file
+
+    import train
+
+    own = tmp_path / "own.py"  # rewards that differ within a group
+    own.write_text("def by_length(completions, **kwargs):\n    return [len(completion[-1]['content']) / 100 for completion in completions]\n")
+    monkeypatch.setattr(train, "Judge", lambda **options: FakeJudge(**options))
+    runs = iter(range(99))
+
+    def run(*flags):
+        out = tmp_path / f"run{next(runs)}"
+        argv = ["--config", "configs/tiny.yaml", "--model_name_or_path", tiny_coder, "--output_dir", out, "--max_steps", 1,
+                "--per_device_train_batch_size", 8, "--gradient_accumulation_steps", 4, "--num_generations", 8, "--max_completion_length", 48,
+                "--max_prompt_length", 256, "--optim", "sgd", "--learning_rate", 1.0, "--max_grad_norm", 0, "--use_peft", "true", "--lora_dropout", 0.0, "--save_strategy", "no",
+                "--rewards", f"{own}:by_length=1", *flags]  # fmt: skip
+        assert train.main([str(part) for part in argv]) == 0
+        return load_file(out / "adapter" / "adapter_model.safetensors"), json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+
+    return run
+
+
+def furthest(one, other):
+    """Largest difference of two adapters, relative to the largest value of the first."""
+    return max(((one[name] - other[name]).abs().max() / one[name].abs().max()).item() for name in one if "lora_B" in name)
+
+
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo"])  # grpo's loss depends on the division: TRL's own is kept
+def test_the_gradient_is_that_of_trls_own_batches(step, loss_type):
+    expected, before = step("--tokens_per_micro_batch", 0, "--loss_type", loss_type)
+    packed, after = step("--tokens_per_micro_batch", 500, "--loss_type", loss_type)
+    assert any(tensor.abs().max() > 0 for name, tensor in expected.items() if "lora_B" in name)
+    assert furthest(expected, packed) < 1e-3
+    assert after["loss"] == pytest.approx(before["loss"], rel=1e-3, abs=1e-6) and after["grad_norm"] == pytest.approx(before["grad_norm"], rel=1e-3)
+
+
+def test_a_step_that_runs_out_of_memory_is_done_again_in_smaller_parts(step, monkeypatch, capsys):
+    import torch
+    import trl
+
+    whole, _ = step("--tokens_per_micro_batch", 100_000)
+    real, sizes = trl.GRPOTrainer.compute_loss, []
+
+    def on_a_small_card(self, model, inputs, *args, **kwargs):
+        sizes.append(len(inputs["prompt_ids"]))
+        if sizes[-1] > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(trl.GRPOTrainer, "compute_loss", on_a_small_card)
+    halved, _ = step("--tokens_per_micro_batch", 100_000)
+    assert sizes[0] == 32 and max(sizes[-3:]) <= 8
+    assert furthest(whole, halved) < 1e-3
+    assert "out of GPU memory: --tokens_per_micro_batch is 50000 from here on" in capsys.readouterr().err
+
+
+def test_a_single_row_that_does_not_fit_is_an_error_with_a_way_out(step, monkeypatch, capsys):
+    import torch
+    import trl
+
+    def no_memory(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trl.GRPOTrainer, "compute_loss", no_memory)
+    with contextlib.suppress(AssertionError):
+        step("--tokens_per_micro_batch", 1_000)
+    assert "lower --tokens_per_micro_batch" in capsys.readouterr().err
