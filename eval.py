@@ -1133,8 +1133,7 @@ def grade_file(args: EvalArguments) -> dict:
     system_prompt = task_sets.read_system_prompt(args.system_prompt)
     with ExitStack() as cleanup:
         judge = None if recorded else cleanup.enter_context(open_judge(args))
-        rewards = RewardSet(judge, args.rewards, system_prompt)
-        rewards.plain_rust = is_plain
+        rewards = RewardSet(judge, args.rewards, system_prompt, plain_rust=is_plain)
         made_by = source.path.parent / "run.json"  # of the evaluation whose results are graded again
         made = _read_json(made_by).get("protocol", {}) if source.path.name == "results.jsonl" and made_by.is_file() else {}
         protocol = {

@@ -670,7 +670,6 @@ def api_key() -> str:
     return os.environ.get(API_KEY_VARIABLE) or "none"
 
 
-
 class ApiGenerator:
     """A model behind an OpenAI-compatible endpoint; the key comes from the environment and is kept by the client only.
 

@@ -166,19 +166,20 @@ class RewardSet:
             nor does the addition of two numbers, the example of most published prompts (Oxen.ai's among them).
         waits_for_machine: Whether `grade_batch` grades a batch again that the machine failed mostly: for training, which must not
             go on with the rest of it. (eval.py stops by itself and grades what is missing when it is started again.)
+        plain_rust: Whether completions without a fence are programs as they stand.
 
     Raises:
         RewardError: Unknown name, weight that is no number, a name given twice, a file or function that is not there.
     """
 
-    def __init__(self, judge: Judge, specs: Sequence[str] = DEFAULT_REWARDS, system_prompt: str = "", waits_for_machine: bool = False):
-        self.judge, self.waits_for_machine = judge, waits_for_machine
+    def __init__(self, judge: Judge, specs: Sequence[str] = DEFAULT_REWARDS, system_prompt: str = "", *,
+                 waits_for_machine: bool = False, plain_rust: bool = False):  # fmt: skip
+        self.judge, self.waits_for_machine, self.plain_rust = judge, waits_for_machine, plain_rust
         own_example = extract_program(system_prompt)
         self.examples = [(example, ADDING_WORDS) for example in adding_examples()]
         self.examples += [(own_example, name_words(own_example))] if own_example else []
         self.weights: dict[str, float] = {}
         self.functions: list[Callable[..., list[float | None]]] = []
-        self.plain_rust = False  # completions without a fence are programs as they stand
         self._batch: tuple[object, list[dict]] | None = None
         built_in = {function.__name__: function for function in BUILT_IN_REWARDS}
         for spec in specs:
@@ -237,14 +238,10 @@ class RewardSet:
         fields = ("task_id", "tests", "entry_point")
         tasks = [{field: columns[field][i] for field in fields if field in columns} for i in range(len(completions))]
         for i, task in enumerate(tasks):
-            asked = prompts[i][-1:] if isinstance(prompts[i], list) else prompts[i]
-            task["prompt"] = (
-                columns["user_prompt"][i]
-                if "user_prompt" in columns
-                else asked
-                if isinstance(asked, str)
-                else "".join(content_text(message["content"]) for message in asked)
-            )
+            if "user_prompt" in columns:
+                task["prompt"] = columns["user_prompt"][i]
+            else:
+                task["prompt"] = prompts[i] if isinstance(prompts[i], str) else content_text(prompts[i][-1]["content"])
             task |= json.loads(columns["other_columns"][i]) if "other_columns" in columns else {}
         grade = self._grade_mostly if self.waits_for_machine else self.grade
         graded = grade(tasks, [completion_text(completion) for completion in completions])

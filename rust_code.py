@@ -364,14 +364,15 @@ def _merged(earlier: str, later: str) -> str:
         pieces.append(
             _imports_left(item, text.decode("utf-8", "replace"), imported) if is_import else _edited(text.decode("utf-8", "replace"), cuts)
         )
-    inner = _inner_lines(earlier) + _inner_lines(later)
+    later_inner = _inner_lines(later)
+    inner = _inner_lines(earlier) + later_inner
     if (
         len(kept) == len(old_top)
         and not inner
         and pieces == [data[i.start_byte : i.node.end_byte].decode("utf-8", "replace") for i in kept]
     ):
         return f"{earlier}\n\n{later}"
-    for line in _inner_lines(later):
+    for line in later_inner:
         later = later.replace(line, "", 1)
     return "\n\n".join([*(["\n".join(dict.fromkeys(inner))] if inner else []), *filter(None, pieces), later])
 

@@ -377,7 +377,7 @@ def require_context(model_args, prompt_tokens: int, completion_tokens: int) -> N
 def use_one_thread_for_a_tiny_model(args, model_args) -> bool:
     """On a CPU a tiny model computes on one thread, unless OMP_NUM_THREADS says otherwise -> whether that was set.
 
-    Beside other load, where threads wait for each other at every layer, a step of configs/tiny.yaml takes an eighth of the time.
+    Beside other load threads wait for each other at every layer, which costs more than they save.
     """
     import torch
 
@@ -580,21 +580,21 @@ def make_trainer_class():
             """Micro-batches of TRL's that are cut anew together; 0 where TRL's own division into them is part of the loss."""
             divides_by_tokens = self.loss_type in TOKEN_MEAN_LOSSES and self.top_entropy_quantile == 1.0
             is_text = not any(key.startswith(("pixel", "num_", "image")) for key in batch if key != "num_items_in_batch")
-            one, other = sorted((self.args.steps_per_generation, self.args.gradient_accumulation_steps))
+            fewer, more = sorted((self.args.steps_per_generation, self.args.gradient_accumulation_steps))
             has_other_terms = self._entropy_bonus_enabled or self.aux_loss_enabled or self.off_policy_mask_threshold is not None
-            whole = self.token_budget != 0 and divides_by_tokens and is_text and not has_other_terms and other % one == 0
-            return one if whole else 0
+            whole = self.token_budget != 0 and divides_by_tokens and is_text and not has_other_terms and more % fewer == 0
+            return fewer if whole else 0
 
         def _budget(self) -> int:
             if self.token_budget is None:
-                self.token_budget = 16_384
-                if torch.cuda.is_available():
+                self.token_budget = micro_batches.CPU_TOKENS
+                if self.accelerator.device.type == "cuda":
                     free, total = torch.cuda.mem_get_info()
                     unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
                     limit = torch.cuda.get_per_process_memory_fraction() * total - torch.cuda.memory_allocated()
                     config = self.accelerator.unwrap_model(self.model).config
                     fits = micro_batches.token_budget(config, min(free + unused, limit), self.args.gradient_checkpointing)
-                    self.token_budget = int(self._over_processes(fits, "MIN"))
+                    self.token_budget = self._over_processes(fits, "MIN")
             return self.token_budget
 
         def _over_processes(self, value: int, how: str) -> int:
