@@ -3,7 +3,7 @@
     python train.py                                                    # configs/qwen2.5-coder-1.5b-qlora.yaml
     python train.py --config configs/tiny.yaml                         # a few minutes on a CPU, nothing to download
     python train.py --tasks my_prompts.jsonl --use_vllm true           # any field of any config is a flag
-    accelerate launch train.py --config configs/...yaml                # any number of GPUs
+    accelerate launch train.py --config configs/...yaml                # several GPUs of one host
 
 The run folder (`--output_dir`) gets run.json (resolved config, versions, commit, plan), trace.jsonl (one graded completion
 per line), metrics.jsonl (one line per step), checkpoint-*/, and adapter/ (merged/ too with `--save_merged`).
