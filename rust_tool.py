@@ -1071,6 +1071,7 @@ class Judge:
         self._cache: OrderedDict[tuple, Verdict] = OrderedDict()
         self._cache_size = cache_size
         self._cache_lock = threading.Lock()
+        self._ahead: dict[tuple, Future[Verdict]] = {}
         self._since_canaries = 0
         self._compile_pool = ThreadPoolExecutor(self.workers, "judge-compile")
         self._run_pool = ThreadPoolExecutor(2 * self.workers, "judge-run")
@@ -1126,6 +1127,17 @@ class Judge:
 
     # -- batches ------------------------------------------------------------------------------------------------------
 
+    def start(self, job: Job) -> None:
+        """Begin to grade a job that the next `grade` will ask for, from any thread. What no `grade` asks for is dropped by it.
+
+        Raises:
+            ValueError: its hidden tests cannot be understood.
+        """
+        key = _key(job)
+        with self._cache_lock:
+            if job.program is not None and key not in self._cache and key not in self._ahead:
+                self._ahead[key] = self._start(job, _hidden_suite(job))
+
     def grade(self, jobs: Iterable[Job]) -> list[Verdict]:
         """One verdict per job, in order. Identical jobs are graded once, and remembered.
 
@@ -1140,7 +1152,7 @@ class Judge:
         pending: dict[tuple, Future[Verdict]] = {}
         try:
             for job in jobs:
-                key = (job.program, job.hidden_tests, job.entry_point)
+                key = _key(job)
                 asked.append((job, key))
                 if job.program is None or key in known or key in fresh:
                     continue
@@ -1149,17 +1161,22 @@ class Judge:
                     known[key] = remembered
                 else:
                     fresh[key] = job, _hidden_suite(job)
-                    pending[key] = self._start(*fresh[key])
+                    pending[key] = self._started(key) or self._start(*fresh[key])
             known |= self._finish(fresh, pending)
         finally:
-            for future in pending.values():
+            for future in (*pending.values(), *self._ahead.values()):
                 future.cancel()
+            self._ahead.clear()
         for key in fresh:
             self._remember(key, known[key])
         verdicts = [known[key] if job.program is not None else _no_code(job) for job, key in asked]
         self.graded_total += len(verdicts)
         self.infra_total += sum(verdict.error_kind == "infra" for verdict in verdicts)
         return verdicts
+
+    def _started(self, key: tuple) -> Future[Verdict] | None:
+        with self._cache_lock:
+            return self._ahead.pop(key, None)
 
     def _finish(self, fresh: Mapping[tuple, tuple], pending: dict[tuple, Future[Verdict]]) -> dict[tuple, Verdict]:
         """Verdicts of what was started; those that the machine failed get one more try, which is put into `pending`."""
@@ -1674,6 +1691,11 @@ def _canary(source: str) -> Program:
     """A known program; its test counts whatever the static opinion is, because canaries try the machine."""
     test = rust_code.TestFn("tests::adds", ignored=False, should_panic=False, counted=True, guard=None)
     return replace(rust_code.read_program(source), guard=None, tests=(test,))
+
+
+def _key(job: Job) -> tuple:
+    """What a verdict is remembered by."""
+    return job.program, job.hidden_tests, job.entry_point
 
 
 def _hidden_suite(job: Job) -> rust_code.HiddenSuite | None:
