@@ -34,8 +34,8 @@ from generate import GenerationError, has_login, load_config, load_tokenizer, ma
 from grading_ahead import finished_requests
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
 from rust_tool import Judge, ToolchainError
-from sandbox import SandboxUnavailable
 from sampling_mismatch import Mismatch, importance_ratio
+from sandbox import SandboxUnavailable
 from tasks import (
     TASK_COLUMNS,
     TaskError,
@@ -122,6 +122,9 @@ class ScriptArguments:
             "the model on a GPU, 16384 on a CPU; 0: TRL's own, per_device_train_batch_size rows padded to the longest of the step."
         },
     )
+    grade_ahead: bool = field(
+        default=True, metadata={"help": "vLLM only: completions reach the judge when each is finished, not when all are sampled."}
+    )
     max_minutes: float | None = field(
         default=None, metadata={"help": "Stop cleanly, adapter saved, before training takes longer than this."}
     )
@@ -140,6 +143,7 @@ class ScriptArguments:
         metadata={"help": "Push trace, metrics and plots here while training: hf://datasets/ORG/NAME or oxen://NAMESPACE/NAME."},
     )
     share_every: int = field(default=20, metadata={"help": "Steps between pushes to --share_to; what is left is pushed at the end."})
+    chooses_checkpointing: bool = field(init=False, default=False)  # neither config nor flags say gradient_checkpointing
     gpu_memory_limit_gib: float | None = field(
         default=None, metadata={"help": "Never take more GPU memory than this (to prove that a config fits a smaller card)."}
     )
@@ -191,6 +195,9 @@ def parse_arguments(argv: list[str]) -> tuple:
         raise UserError(f"the configuration does not work: {error}") from error
     except yaml.YAMLError as error:
         raise UserError(f"the config file is not YAML: {' '.join(str(error).split())}") from error
+    in_file = yaml.safe_load(Path(argv[argv.index("--config") + 1]).read_text(encoding="utf-8")) if "--config" in argv else {}
+    settings = {*in_file, *(part.lstrip("-").partition("=")[0] for part in argv)}
+    parsed[0].chooses_checkpointing = "gradient_checkpointing" not in settings
     unknown = [name for name in (*unknown_keys, *unknown_flags) if name.startswith("--")]
     if unknown or unknown_flags:
         known = [option for action in parser._actions for option in action.option_strings]
@@ -564,17 +571,27 @@ def make_trainer_class():
     class TracedGRPOTrainer(GRPOTrainer):
         """GRPOTrainer that writes graded completions with their advantages and logs seconds per phase.
 
-        Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume),
-        `tokens_per_micro_batch` as in ScriptArguments.
+        Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume), `script`.
         """
 
-        def __init__(self, *args, reward_set: RewardSet, trace: TraceWriter, attempt: int, tokens_per_micro_batch: int | None, **kwargs):
-            self.reward_set, self.trace, self.attempt = reward_set, trace, attempt
-            self.token_budget, self._waiting = tokens_per_micro_batch, []
+        def __init__(self, *args, reward_set: RewardSet, trace: TraceWriter, attempt: int, script: ScriptArguments, **kwargs):
+            self.reward_set, self.trace, self.attempt, self.grade_ahead = reward_set, trace, attempt, script.grade_ahead
+            self.token_budget, self._waiting = script.tokens_per_micro_batch, []
             self._corrected, self._mismatch = None, Mismatch()  # the micro-batch whose ratio the training forward gives
             self._seconds = {"generate": 0.0, "grade": 0.0, "wait": 0.0}  # since the last log
             self._tasks, self._first_finished = [], None  # of the batch being sampled; when its first completion was
             super().__init__(*args, **kwargs)
+            if script.chooses_checkpointing and self.accelerator.device.type == "cuda":
+                self._choose_checkpointing(script.max_prompt_length + self.max_completion_length)
+
+        def _choose_checkpointing(self, longest_row: int) -> None:
+            """Without gradient checkpointing, a third less to compute, where the memory holds ROWS_WITHOUT_CHECKPOINTING such rows."""
+            fits = self._fitting_tokens(checkpointing=False) >= micro_batches.ROWS_WITHOUT_CHECKPOINTING * longest_row
+            self.args.gradient_checkpointing = not fits
+            if fits:
+                self.accelerator.unwrap_model(self.model).gradient_checkpointing_disable()
+            if self.accelerator.is_main_process:
+                print(f" micro-batch  up to {self._budget()} tokens, gradient checkpointing {'off' if fits else 'on'}", flush=True)
 
         def _generate(self, prompts):
             started, self._first_finished = time.perf_counter(), None
@@ -583,7 +600,7 @@ def make_trainer_class():
             return result
 
         def _generate_single_turn(self, prompt_ids, *args, **kwargs):
-            if not (self.use_vllm and self.vllm_mode == "colocate" and self.model.training):
+            if not (self.grade_ahead and self.use_vllm and self.vllm_mode == "colocate" and self.model.training):
                 return super()._generate_single_turn(prompt_ids, *args, **kwargs)
             tasks = {tuple(ids): task for ids, task in zip(prompt_ids, self._tasks, strict=True)}
 
@@ -611,15 +628,16 @@ def make_trainer_class():
 
         def _budget(self) -> int:
             if self.token_budget is None:
-                self.token_budget = micro_batches.CPU_TOKENS
-                if self.accelerator.device.type == "cuda":
-                    free, total = torch.cuda.mem_get_info()
-                    unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-                    limit = torch.cuda.get_per_process_memory_fraction() * total - torch.cuda.memory_allocated()
-                    config = self.accelerator.unwrap_model(self.model).config
-                    fits = micro_batches.token_budget(config, min(free + unused, limit), self.args.gradient_checkpointing)
-                    self.token_budget = self._over_processes(fits, "MIN")
+                is_cuda = self.accelerator.device.type == "cuda"
+                self.token_budget = self._fitting_tokens(self.args.gradient_checkpointing) if is_cuda else micro_batches.CPU_TOKENS
             return self.token_budget
+
+        def _fitting_tokens(self, checkpointing: bool) -> int:
+            free, total = torch.cuda.mem_get_info()
+            unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+            limit = torch.cuda.get_per_process_memory_fraction() * total - torch.cuda.memory_allocated()
+            config = self.accelerator.unwrap_model(self.model).config
+            return self._over_processes(micro_batches.token_budget(config, min(free + unused, limit), checkpointing), "MIN")
 
         def _over_processes(self, value: int, how: str) -> int:
             if self.accelerator.num_processes == 1:
@@ -1032,7 +1050,7 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
             reward_set=rewards,
             trace=TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl"), ROTATE_BYTES),
             attempt=doctor.attempts_so_far(output_dir),
-            tokens_per_micro_batch=script.tokens_per_micro_batch,
+            script=script,
         )
     logging.getLogger("trl.trainer.grpo_trainer").addFilter(is_not_trl_dump)  # adding it twice adds it once
     if getattr(trainer.model.config.get_text_config(), "tie_word_embeddings", False):
