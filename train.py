@@ -32,7 +32,7 @@ import rust_code
 import share
 import shared_prompts
 from generate import GenerationError, has_login, load_config, load_tokenizer, make_parser, quiet_libraries, render
-from grading_ahead import finished_requests
+from grading_ahead import GradingProcess, finished_requests
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
 from rust_tool import Judge, ToolchainError
 from sampling_mismatch import Mismatch, importance_ratio
@@ -448,8 +448,10 @@ def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     if script.share_to:
         share.check(script.share_to, script.share_every)
     limits = {"workers": workers, "run_timeout_s": script.run_timeout_s}
-    judge = Judge(**limits, sandbox=script.sandbox, cargo_path=script.cargo_path, edition=script.edition)
-    rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), waits_for_machine=True)
+    limits |= {"sandbox": script.sandbox, "cargo_path": script.cargo_path, "edition": script.edition}
+    elsewhere = GradingProcess(**limits) if args.use_vllm and args.vllm_mode == "colocate" and script.grade_ahead else None
+    judge = elsewhere or Judge(**limits)
+    rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), waits_for_machine=True, reader=elsewhere)
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
     return rows, tokenizer, rewards, plan
 
