@@ -781,21 +781,26 @@ def find_leak(train: Sequence[dict], heldout: Sequence[dict]) -> str | None:
     return None
 
 
-def require_no_leak(train: Sequence[dict], heldout: Sequence[str]) -> int:
-    """Load held-out sets (`FILE`, or `FILE@IDS` with IDS as for `task_ids`; any layout) -> how many prompts they hold.
+def load_heldout(spec: str) -> list[dict]:
+    """Task rows of an evaluation set: `FILE`, or `FILE@IDS` with IDS as for `task_ids`; any layout. Raises TaskError."""
+    source, _, ids = spec.rpartition("@")
+    if not source or Path(split_column(spec)[0]).is_file():  # no IDS: the `@`, if any, is part of the path
+        source, ids = spec, ""
+    return load_tasks(source, task_ids=ids or None)
+
+
+def require_no_leak(train: Sequence[dict], heldout: Sequence[str], flag: str = "--heldout") -> int:
+    """Load held-out sets (as `load_heldout`; `flag` names them in messages) -> how many prompts they hold.
 
     A `signature_prompt` column is a prompt too. Raises TaskError naming the first training task that is among them.
     """
     n_prompts = 0
-    for file in heldout:
-        source, _, ids = file.rpartition("@")
-        if not source or Path(split_column(file)[0]).is_file():  # no IDS: the `@`, if any, is part of the path
-            source, ids = file, ""
-        tasks = load_tasks(source, task_ids=ids or None)
+    for spec in heldout:
+        tasks = load_heldout(spec)
         tasks += [task | {"prompt": task["signature_prompt"]} for task in tasks if isinstance(task.get("signature_prompt"), str)]
         leak = find_leak(train, tasks)
         if leak:
-            raise TaskError(f"--heldout {file}: {leak}; leave it out of the training set (--task_ids), or evaluate on something else")
+            raise TaskError(f"{flag} {spec}: {leak}; leave it out of the training set (--task_ids), or evaluate on something else")
         n_prompts += len(tasks)
     return n_prompts
 
