@@ -144,12 +144,12 @@ class Iterations:
         prompt_ids, _, _ = trainer._tokenize_prompts([task["messages"] for task in mine])
         with _as_evaluated(trainer, self.sampling):
             completion_ids = _sample(trainer, prompt_ids)
+            kl = mean_kl(trainer, prompt_ids[:: self.sampling.samples], completion_ids[:: self.sampling.samples])
         texts = trainer.processing_class.batch_decode(completion_ids, skip_special_tokens=True)
         tasks = [{key: value for key, value in task.items() if key != "messages"} for task in mine]
         graded = trainer.reward_set.grade(tasks, texts)
         for number, (record, ids) in enumerate(zip(graded, completion_ids, strict=True)):
             record |= {"sample": number % self.sampling.samples, "n_tokens": len(ids)}
-        kl = mean_kl(trainer, prompt_ids[:: self.sampling.samples], completion_ids[:: self.sampling.samples])
         if world > 1:
             from accelerate.utils import gather_object
 
@@ -176,7 +176,7 @@ class Iterations:
             f"These are the weights of step {best['step']}: of {n} evaluations inside the run the best by pass@1 on {self.set_name} "
             f"({best['pass@1']:.1%}). Chosen on that set, so no result on it counts as one: measure another with `eval.py`."
         )
-        if untrained is not None and _quality(best) <= _quality(untrained):
+        if untrained is not None and best["pass@1"] <= untrained["pass@1"]:
             text += f" It is **not better there than the untrained model** ({untrained['pass@1']:.1%})."
         return text
 
@@ -212,7 +212,7 @@ def rates(graded: Sequence[dict], samples: int) -> dict:
 
 
 def _quality(row: dict) -> tuple[float, float]:
-    return row["pass@1"] or 0.0, row["pass@5"] or 0.0
+    return row["pass@1"], row["pass@5"] or 0.0
 
 
 def _mean_since(log_history: Sequence[dict], step: int) -> float | None:
@@ -227,7 +227,7 @@ def _mean_since(log_history: Sequence[dict], step: int) -> float | None:
 
 @contextlib.contextmanager
 def _as_evaluated(trainer, sampling: EvalSampling) -> Iterator[None]:
-    """While open, the trainer's engine samples as an evaluation does. Random numbers of training stay as they were."""
+    """While open, the trainer's engine samples as an evaluation does, without dropout. Random numbers of training stay as they were."""
     import torch
 
     fields = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0, "min_p": None, "repetition_penalty": 1.0}
@@ -242,13 +242,16 @@ def _as_evaluated(trainer, sampling: EvalSampling) -> Iterator[None]:
         config.update(**fields)
         fields = {"generation_config": config, "generation_kwargs": (trainer.generation_kwargs or {}) | fields}
         set_to = lambda values: [setattr(trainer, key, value) for key, value in values.items()]  # noqa: E731
+    is_training = trainer.model.training
     set_to(fields)
+    trainer.model.eval()
     try:
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(sampling.seed)
             yield
     finally:
         set_to(before)
+        trainer.model.train(is_training)
 
 
 def _sample(trainer, prompt_ids: list[list[int]]) -> list[list[int]]:
