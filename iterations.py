@@ -147,7 +147,7 @@ class Iterations:
             kl = mean_kl(trainer, prompt_ids[:: self.sampling.samples], completion_ids[:: self.sampling.samples])
         texts = trainer.processing_class.batch_decode(completion_ids, skip_special_tokens=True)
         tasks = [{key: value for key, value in task.items() if key != "messages"} for task in mine]
-        graded = trainer.reward_set.grade(tasks, texts)
+        graded = trainer.reward_set.grade_mostly(tasks, texts)
         for number, (record, ids) in enumerate(zip(graded, completion_ids, strict=True)):
             record |= {"sample": number % self.sampling.samples, "n_tokens": len(ids)}
         if world > 1:
@@ -212,7 +212,7 @@ def rates(graded: Sequence[dict], samples: int) -> dict:
 
 
 def _quality(row: dict) -> tuple[float, float]:
-    return row["pass@1"], row["pass@5"] or 0.0
+    return row["pass@1"] or 0.0, row["pass@5"] or 0.0
 
 
 def _mean_since(log_history: Sequence[dict], step: int) -> float | None:

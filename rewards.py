@@ -307,12 +307,12 @@ class RewardSet:
             else:
                 task["prompt"] = prompts[i] if isinstance(prompts[i], str) else content_text(prompts[i][-1]["content"])
             task |= json.loads(columns["other_columns"][i]) if "other_columns" in columns else {}
-        grade = self._grade_mostly if self.waits_for_machine else self.grade
+        grade = self.grade_mostly if self.waits_for_machine else self.grade
         graded = grade(tasks, [completion_text(completion) for completion in completions])
         self._batch = (completions, graded)
         return graded
 
-    def _grade_mostly(self, tasks: list[dict], completions: list[str]) -> list[dict]:
+    def grade_mostly(self, tasks: list[dict], completions: list[str]) -> list[dict]:
         """`grade`; where the machine failed most programs, those again after a while. Raises RewardError with its reason."""
         graded = self.grade(tasks, completions)
         for wait_s in (*INFRA_WAITS_S, None):

@@ -49,6 +49,7 @@ from tasks import (
     read_system_prompt,
     require_no_leak,
     tasks_hash,
+    without_leaks,
     write_trained_tasks,
 )
 from traces import ROTATE_BYTES, TraceWriter, cut_torn_line
@@ -98,6 +99,9 @@ class ScriptArguments:
     )
     heldout: list[str] = field(
         default_factory=list, metadata={"help": "Evaluation sets, FILE or FILE@IDS.json:KEY: refuse to train on any of their tasks."}
+    )
+    drop_leaks: bool = field(
+        default=False, metadata={"help": "Leave out training tasks that --heldout or --eval_tasks hold too instead of stopping."}
     )
     max_tasks: int | None = field(default=None, metadata={"help": "Use only the first so many tasks (of each set)."})
     system_prompt: str = field(
@@ -296,6 +300,9 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
         script.tasks, seed=seed, filters=script.task_filter, columns=columns, split=script.tasks_split, task_ids=script.task_ids,
         limit=script.max_tasks, bad_rows=script.bad_rows,
     )  # fmt: skip
+    n_loaded = len(tasks)
+    if script.drop_leaks:
+        tasks = without_leaks(tasks, [*script.heldout, *([script.eval_tasks] if script.eval_tasks else [])])
     n_heldout = require_no_leak(tasks, script.heldout)
     check_hidden_tests(tasks)
     system_prompt = read_system_prompt(script.system_prompt)
@@ -308,6 +315,8 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
             f"(the longest has {max(lengths)}, the first is task {too_long[0]!r}): raise the budget or pass --drop_long_prompts"
         )
     kept = [i for i, length in enumerate(lengths) if length <= script.max_prompt_length]
+    if not tasks:
+        raise UserError("--drop_leaks leaves no task: --heldout or --eval_tasks hold all of them")
     if not kept:
         raise UserError(f"every prompt is longer than --max_prompt_length {script.max_prompt_length} tokens")
     rows = [
@@ -323,7 +332,7 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
     ]
     facts = {
         "tasks": len(rows),
-        "tasks_left_out": len(tasks) - len(rows),
+        "tasks_left_out": n_loaded - len(rows),
         "tasks_hash": tasks_hash([tasks[i] for i in kept]),
         "system_prompt_hash": hashlib.sha256(system_prompt.encode()).hexdigest(),
         "tasks_seed": seed,
@@ -340,8 +349,7 @@ def evaluation_tasks(script: ScriptArguments, rows: list[dict], tokenizer) -> li
     """Tasks of --eval_tasks with their `messages`; [] without. Raises UserError or TaskError for a set that proves nothing."""
     if script.eval_tasks is None:
         return []
-    trained = [{"task_id": row["task_id"], "prompt": row["user_prompt"]} for row in rows]
-    require_no_leak(trained, [script.eval_tasks], flag="--eval_tasks")
+    require_no_leak([{**row, "prompt": row["user_prompt"]} for row in rows], [script.eval_tasks], flag="--eval_tasks")
     tasks = load_heldout(script.eval_tasks)
     without = next((task["task_id"] for task in tasks if not task["tests"]), None)
     if without is not None:
@@ -894,15 +902,17 @@ def make_callback_class():
                 cut_torn_line(self.metrics_path)  # of a run that was killed: the next line must not go on in it
 
         def on_log(self, args, state, control, logs=None, **kwargs):
-            if not logs or "reward" not in logs:  # the closing summary of a run is no step
+            if not logs or not {"reward", "loss"} & logs.keys():  # the closing summary of a run is no step
                 return
+            has_sampled = "reward" in logs  # an update may use completions that an earlier one sampled
             elapsed = time.monotonic() - self._started
             eta_s = elapsed / max(1, state.global_step - self._first_step) * (state.max_steps - state.global_step)
             if self.script.max_minutes:
                 eta_s = min(eta_s, max(0.0, self.script.max_minutes * 60 - elapsed))
             if state.is_world_process_zero:
-                print(step_line(state.global_step, state.max_steps, logs, eta_s), flush=True)
-                self._history = [*self._history, dict(logs)][-2 * SMELL_STEPS :]
+                if has_sampled:
+                    print(step_line(state.global_step, state.max_steps, logs, eta_s), flush=True)
+                    self._history = [*self._history, dict(logs)][-2 * SMELL_STEPS :]
                 warnings = smells(self._history)
                 for kind in warnings.keys() - self._warned:  # said once, until it is over
                     print(f"warning: {warnings[kind]}", file=sys.stderr, flush=True)
@@ -917,9 +927,10 @@ def make_callback_class():
         def _check_limits(self, logs: dict, state, control) -> None:
             completions = self.completions_per_step * (state.global_step - self._last_logged_step)
             self._last_logged_step = state.global_step
-            self._graded += completions
-            self._infra += completions * (logs.get("judge/infra_share") or 0.0)
-            share = self._infra / self._graded
+            if "judge/infra_share" in logs:  # not of an update that uses what an earlier one sampled
+                self._graded += completions
+                self._infra += completions * (logs["judge/infra_share"] or 0.0)
+            share = self._infra / max(1.0, self._graded)
             if self._graded >= MIN_TRACED_FOR_INFRA_STOP and share > self.script.max_infra_share:
                 self._stop(control, f"{share:.1%} of {self._graded:.0f} completions could not be graded (limit "
                            f"--max_infra_share {self.script.max_infra_share:.1%}): see error_kind infra in the trace")  # fmt: skip
@@ -1104,7 +1115,8 @@ def train(
     if eval_tasks:
         sampling = EvalSampling(script.eval_samples, script.eval_temperature, script.eval_top_p, args.seed)
         weights_name = "adapter" if model_args.use_peft else "model"
-        iterations = Iterations(output_dir, eval_tasks, script.eval_tasks, sampling, attempt, weights_name, is_main)
+        with args.main_process_first(local=False, desc="the evaluations so far"):  # it mends what a kill left behind
+            iterations = Iterations(output_dir, eval_tasks, script.eval_tasks, sampling, attempt, weights_name, is_main)
         args.eval_on_start = resume is None and iterations.is_due(0)
     if rewards.task_record is not None and is_main:
         rewards.task_record.write_to(output_dir / RECORD_FILE)

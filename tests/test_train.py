@@ -102,9 +102,7 @@ def test_config_may_be_given_with_an_equals_sign():
     assert (args.max_steps, model.model_name_or_path) == (7, "models/tiny-coder")
 
 
-TRAINING_CONFIGS = [
-    path for path in sorted((ROOT / "configs").glob("*.yaml")) if "lora" in path.stem or path.stem == "tiny"
-]
+TRAINING_CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("config", TRAINING_CONFIGS, ids=lambda path: path.stem)
@@ -118,6 +116,7 @@ def test_shipped_configs_have_no_unknown_key_and_only_known_rewards(config):
     assert (args.temperature, args.top_p, args.top_k, args.repetition_penalty) == (1.0, 1.0, 0, 1.0), (
         "sampled is what is trained"
     )
+    train.require_recipe(script, args)
 
 
 @pytest.mark.parametrize(
