@@ -232,25 +232,24 @@ def _as_evaluated(trainer, sampling: EvalSampling) -> Iterator[None]:
 
     fields = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0, "min_p": None, "repetition_penalty": 1.0}
     devices = [trainer.accelerator.device] if trainer.accelerator.device.type == "cuda" else []
+    owner, values = trainer, fields
     if trainer.use_vllm:
-        engine = trainer.vllm_generation
-        before = {key: getattr(engine, key) for key in fields}
-        set_to = lambda values: [setattr(engine, key, value) for key, value in values.items()]  # noqa: E731
+        owner = trainer.vllm_generation
     else:
-        before = {"generation_config": trainer.generation_config, "generation_kwargs": trainer.generation_kwargs}
         config = copy.deepcopy(trainer.generation_config)
         config.update(**fields)
-        fields = {"generation_config": config, "generation_kwargs": (trainer.generation_kwargs or {}) | fields}
-        set_to = lambda values: [setattr(trainer, key, value) for key, value in values.items()]  # noqa: E731
-    is_training = trainer.model.training
-    set_to(fields)
+        values = {"generation_config": config, "generation_kwargs": (trainer.generation_kwargs or {}) | fields}
+    before, is_training = {key: getattr(owner, key) for key in values}, trainer.model.training
     trainer.model.eval()
     try:
+        for key, value in values.items():
+            setattr(owner, key, value)
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(sampling.seed)
+            torch.manual_seed(sampling.seed + trainer.accelerator.process_index)
             yield
     finally:
-        set_to(before)
+        for key, value in before.items():
+            setattr(owner, key, value)
         trainer.model.train(is_training)
 
 

@@ -2,11 +2,12 @@
 
 import json
 import shutil
+import sys
 from collections import Counter
 
 import pytest
 from conftest import PROMPTS, passing_verdict
-from test_train import LORA, argv, assert_advantages_follow_from_rewards, groups_of, read_trace  # noqa: F401
+from test_train import LORA, argv, assert_advantages_follow_from_rewards, groups_of, kill_tree, read_trace, start  # noqa: F401
 
 import traces
 import train
@@ -71,13 +72,13 @@ def test_groups_without_signal_move_nothing(run):
     assert not any(record["is_trained"] for record in read_trace(folder))
 
 
-@pytest.mark.parametrize("own_batches", [(), ("--tokens_per_micro_batch", "0")], ids=["tokens", "trl"])
+@pytest.mark.parametrize("own_batches", [("--tokens_per_micro_batch", "600"), ()], ids=["tokens", "trl"])
 def test_training_on_groups_with_signal_is_training_on_all_but_for_the_divisor(run, own_batches):
     """Without KL, groups without signal add nothing but tokens to divide by: one SGD step without clipping moves by that factor more."""
     from safetensors.torch import load_file
 
     fixed = ("--max_steps", 1, "--optim", "sgd", "--max_grad_norm", 0, "--weight_decay", 0, "--lr_scheduler_type", "constant",
-             "--frontier", "false", *own_batches)  # fmt: skip
+             "--lora_dropout", 0, *own_batches)  # fmt: skip
     moved, tokens = {}, {}
     for name, flags in {"all": (), "signal": ("--groups_per_update", 4)}.items():
         folder = run(name, solves("one", "two", "three", "four"), *fixed, *flags)
@@ -151,6 +152,33 @@ def test_a_first_record_steers_the_first_step(run, tmp_path):
     assert {"adding/6", "adding/7"} <= {record["task_id"] for record in read_trace(folder)}
     first = json.loads((folder / "task_record.jsonl").read_text().splitlines()[0])
     assert first["step"] == 0 and first["outcomes"]["adding/0"] == [40, 40]
+
+
+@pytest.mark.timeout(300)
+def test_two_processes_sample_train_record_and_evaluate_as_one(argv, tmp_path, prompts_file):  # noqa: F811
+    """Groups grow on either process, updates take groups of both, one record and one table come of it."""
+    log, folder, val = tmp_path / "log", tmp_path / "run", tmp_path / "val.jsonl"
+    tasks = [{"task_id": f"v/{word}", "prompt": f"Add two numbers, {word}.", "tests": ["assert_eq!(add(1, 2), 3);"]} for word in ("nine", "ten", "none")]
+    val.write_text("".join(json.dumps(task) + "\n" for task in tasks))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "train.py"]
+    flags = ("--min_generations", FIRST, "--groups_per_update", 3, "--frontier", "true", "--tokens_per_micro_batch", 600,
+             "--eval_tasks", val, "--eval_samples", 2, "--eval_every", 2, "--max_completion_length", 48)  # fmt: skip
+    process = start([*launch, *argv(folder, *LORA, *flags)], log)
+    try:
+        assert process.wait(240) == 0, log.read_text()[-3000:]
+    finally:
+        kill_tree(process)
+    records = read_trace(folder) + read_trace(folder, "trace.rank1.jsonl")
+    groups = groups_of(records)
+    assert len(groups) == 2 * 4 and {len(group) for group in groups.values()} <= {FIRST, SIZE}
+    assert_advantages_follow_from_rewards(records)
+    for step, (metrics, line) in enumerate(zip(traces.read_metrics(folder), open(folder / "task_record.jsonl"), strict=True), start=1):
+        mine = [record for record in records if record["step"] == step]
+        assert {task: graded for task, (_, graded) in json.loads(line)["outcomes"].items()} == Counter(r["task_id"] for r in mine)
+        trained = {record["group_id"] for record in mine if record["is_trained"]}
+        assert len(trained) == metrics["groups/trained"] == min(3, metrics["groups/with_signal"])
+    kept = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text().splitlines()]
+    assert Counter((record["iteration"], record["task_id"]) for record in kept) == {(i, t["task_id"]): 2 for i in (0, 1) for t in tasks}
 
 
 @pytest.mark.parametrize(

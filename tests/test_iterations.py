@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from conftest import FakeJudge, passing_verdict
@@ -191,6 +192,21 @@ def test_rates_leave_the_machines_failures_out():
         "tasks": 2, "samples": 2, "infra": 1, "pass@1": 0.75, "pass@5": None, "build_rate": 1.0,
         "hidden_test_share": pytest.approx(5 / 6), "mean_tokens": 10,
     }  # fmt: skip
+
+
+def test_vllm_samples_as_asked_while_it_evaluates_and_as_before_afterwards():
+    """Its engine reads these attributes at every call; an evaluation that fails leaves them as they were, too."""
+    import torch
+
+    usual = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.1, "max_completion_length": 9}
+    engine, model = SimpleNamespace(**usual), torch.nn.Linear(1, 1)
+    accelerator = SimpleNamespace(device=torch.device("cpu"), process_index=0)
+    trainer = SimpleNamespace(use_vllm=True, vllm_generation=engine, accelerator=accelerator, model=model)
+    with pytest.raises(KeyError), iterations._as_evaluated(trainer, iterations.EvalSampling(5, 0.2, 0.95, 0)):
+        assert vars(engine) == usual | {"temperature": 0.2, "top_p": 0.95, "repetition_penalty": 1.0}
+        assert not model.training
+        raise KeyError
+    assert vars(engine) == usual and model.training
 
 
 def test_full_training_keeps_the_best_model_too(argv, fake_judge, eval_file, tmp_path, monkeypatch):  # noqa: F811
