@@ -24,14 +24,16 @@ SAME_REWARD = 1e-6  # rewards closer than this are the same
 
 
 class GroupSampling:
-    """Mixin before GRPOTrainer. Needs `reward_set`, `_graded` and `_seconds` of train.py's trainer.
+    """Mixin before GRPOTrainer. Needs what train.py's trainer has: `reward_set`, `_graded`, `_tasks`, `_seconds`, `_over_processes`.
 
     Args: `frontier`, `min_generations`, `groups_per_update` as in train.py's ScriptArguments.
     """
 
+    frontier, min_generations, groups_per_update = False, None, None
+    _is_sampled: list[bool] | None = None  # of the rows of the batch under way; None: all
+
     def __init__(self, *args, frontier: bool = False, min_generations: int | None = None, groups_per_update: int | None = None, **kwargs):
         self.frontier, self.min_generations, self.groups_per_update = frontier, min_generations, groups_per_update
-        self._is_sampled: list[bool] | None = None  # of the rows of the batch under way; None: all
         super().__init__(*args, **kwargs)
 
     # -- what is sampled ------------------------------------------------------------------------------------------------
@@ -50,11 +52,15 @@ class GroupSampling:
         rows = [position for position in drawn for _ in range(size)][rank * n_rows : (rank + 1) * n_rows]
         return [self.train_dataset[position] for position in rows]
 
+    def next_rows(self, rows: list[dict]) -> list[dict]:
+        """What is sampled instead of the rows that TRL's sampler would have next: with `frontier`, rows that the record draws."""
+        return self._drawn(len(rows)) if self.frontier and self.model.training else rows
+
     def _generate_and_score_completions(self, inputs):
+        self._inputs = inputs
+        output = super()._generate_and_score_completions(inputs)
         if not self.model.training:
-            return super()._generate_and_score_completions(inputs)
-        self._inputs = self._drawn(len(inputs)) if self.frontier else inputs
-        output = super()._generate_and_score_completions(self._inputs)
+            return output
         if self.reward_set.task_record is not None:
             outcomes = self._of_all_processes(outcomes_of(record for record in self._graded if record is not None))
             self.reward_set.task_record.add(self.state.global_step + 1, outcomes)
@@ -73,17 +79,25 @@ class GroupSampling:
             return super()._generate(prompts)
         size = self.num_generations
         first = [row for row in range(len(prompts)) if row % size < self.min_generations]
-        begun = super()._generate([prompts[row] for row in first])
+        begun = self._generate_rows(prompts, first)
         alike = self._groups_alike([prompts[row] for row in first], first, begun)
         wanted = self._as_many_everywhere(alike, len(prompts) // size)
         rest = [group * size + place for group in wanted for place in range(self.min_generations, size)]
-        more = super()._generate([prompts[row] for row in rest]) if rest else None
+        more = self._generate_rows(prompts, rest) if rest else None
         self._is_sampled = [False] * len(prompts)
         for row in (*first, *rest):
             self._is_sampled[row] = True
         self._metrics["train"]["groups/extended_share"].append(len(wanted) * size / len(prompts))
         self._metrics["train"]["groups/mean_size"].append((len(first) + len(rest)) * size / len(prompts))
         return self._in_rows(len(prompts), [(first, begun), (rest, more)])
+
+    def _generate_rows(self, prompts: list, rows: Sequence[int]) -> tuple:
+        tasks = self._tasks
+        self._tasks = [tasks[row] for row in rows] if tasks else tasks
+        try:
+            return super()._generate([prompts[row] for row in rows])
+        finally:
+            self._tasks = tasks
 
     def _groups_alike(self, prompts: list, rows: Sequence[int], begun: tuple) -> list[int]:
         """Groups whose first completions all earned the same, as TRL would sum it (those that the machine failed aside)."""
@@ -94,8 +108,10 @@ class GroupSampling:
         rewards = rewards[self.accelerator.process_index * n : (self.accelerator.process_index + 1) * n]
         totals = _totals(rewards, self.reward_weights)
         seconds = time.perf_counter() - started
-        self._seconds["grade"] += seconds
         self._seconds["generate"] -= seconds  # it happens inside `_generate`
+        self._seconds["wait"] += seconds
+        if self._first_finished is None:  # else grading is counted from there on, all of it
+            self._seconds["grade"] += seconds
         return [
             group
             for group in range(n // self.min_generations)
@@ -175,11 +191,7 @@ class GroupSampling:
             return batch
         n = max(1, self._over_processes(int(is_trained.sum()), "MAX"))
         rows = is_trained.int().argsort(descending=True, stable=True)[:n]
-        kept = {key: value[rows] if getattr(value, "ndim", 0) else value for key, value in batch.items()}
-        for key, value in kept.items():  # log-probs of rows that were never sampled are NaN, and NaN times a mask of 0 is NaN
-            if getattr(value, "ndim", 0) and value.is_floating_point():
-                kept[key] = value.nan_to_num(nan=0.0)
-        return kept
+        return {key: value[rows] if getattr(value, "ndim", 0) else value for key, value in batch.items()}
 
 
 def _totals(rewards, weights) -> list[float | None]:

@@ -11,6 +11,7 @@ BYTES_PER_TOKEN_OF_LAYER = (48, 16)  # activations that backward needs, per unit
 CHECKPOINTED_SHARE = 0.15  # of those, with gradient checkpointing: the inputs of the layers, and one layer at a time
 MEMORY_SHARE = 0.7  # of the free memory is planned for activations; the rest is for the head's chunks and fragmentation
 CPU_TOKENS = 16_384
+ROWS_WITHOUT_CHECKPOINTING = 2  # of the longest possible; with fewer in memory, checkpointing's larger micro-batches are worth their price
 TOKEN_RANGE = (2_048, 32_768)  # below it the card is not filled, above it nothing gets faster
 
 

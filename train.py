@@ -32,12 +32,14 @@ import run_lock
 import rust_code
 import share
 from generate import GenerationError, has_login, load_config, load_tokenizer, make_parser, quiet_libraries, render
+from grading_ahead import finished_requests
 from group_sampling import GroupSampling
 from iterations import EvalSampling, Iterations
 from iterations import line as evaluation_line
 from iterations import make_callback_class as make_evaluation_callback_class
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
 from rust_tool import Judge, ToolchainError
+from sampling_mismatch import Mismatch, importance_ratio
 from sandbox import SandboxUnavailable
 from task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record, tallied
 from tasks import (
@@ -118,7 +120,7 @@ class ScriptArguments:
         metadata={"help": "Reward functions as name=weight; your own as FILE.py:FUNCTION=weight."},
     )
     judge_workers: int | None = field(default=None, metadata={"help": "Programs graded at once (default: cores / processes)."})
-    run_timeout_s: float = field(default=5.0, metadata={"help": "CPU seconds each test may take."})
+    run_timeout_s: float = field(default=2.0, metadata={"help": "CPU seconds that all tests of a program may take together."})
     sandbox: str = field(
         default="auto",
         metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."},
@@ -131,6 +133,9 @@ class ScriptArguments:
             "help": "Tokens (padding included) of one forward and backward pass; rows of one length share it. Default: what fits beside "
             "the model on a GPU, 16384 on a CPU; 0: TRL's own, per_device_train_batch_size rows padded to the longest of the step."
         },
+    )
+    grade_ahead: bool = field(
+        default=True, metadata={"help": "vLLM only: completions reach the judge when each is finished, not when all are sampled."}
     )
     max_minutes: float | None = field(
         default=None, metadata={"help": "Stop cleanly, adapter saved, before training takes longer than this."}
@@ -176,6 +181,7 @@ class ScriptArguments:
     eval_samples: int = field(default=5, metadata={"help": "Completions of each task of --eval_tasks."})
     eval_temperature: float = field(default=0.2, metadata={"help": "Sampling temperature of evaluations."})
     eval_top_p: float = field(default=0.95, metadata={"help": "Nucleus of evaluations."})
+    chooses_checkpointing: bool = field(init=False, default=False)  # neither config nor flags say gradient_checkpointing
     gpu_memory_limit_gib: float | None = field(
         default=None, metadata={"help": "Never take more GPU memory than this (to prove that a config fits a smaller card)."}
     )
@@ -227,6 +233,9 @@ def parse_arguments(argv: list[str]) -> tuple:
         raise UserError(f"the configuration does not work: {error}") from error
     except yaml.YAMLError as error:
         raise UserError(f"the config file is not YAML: {' '.join(str(error).split())}") from error
+    in_file = yaml.safe_load(Path(argv[argv.index("--config") + 1]).read_text(encoding="utf-8")) if "--config" in argv else {}
+    settings = {*in_file, *(part.lstrip("-").partition("=")[0] for part in argv)}
+    parsed[0].chooses_checkpointing = "gradient_checkpointing" not in settings
     unknown = [name for name in (*unknown_keys, *unknown_flags) if name.startswith("--")]
     if unknown or unknown_flags:
         known = [option for action in parser._actions for option in action.option_strings]
@@ -665,6 +674,11 @@ def lossless_vllm_sync():
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def columns_of(rows: list[dict]) -> dict[str, list]:
+    """The dataset columns of a batch's rows, as TRL hands them to reward functions."""
+    return {key: [row[key] for row in rows] for key in rows[0] if key != "prompt"}
+
+
 def make_trainer_class():
     """GRPOTrainer that traces. A function, so that importing this file does not import torch."""
     import torch
@@ -673,46 +687,76 @@ def make_trainer_class():
     class TracedGRPOTrainer(GroupSampling, GRPOTrainer):
         """GRPOTrainer that writes graded completions with their advantages and logs seconds per phase.
 
-        Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume),
-        `tokens_per_micro_batch` as in ScriptArguments, `iterations` for evaluations while it trains, and GroupSampling's.
+        Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume), `script`,
+        `iterations` for evaluations while it trains, and GroupSampling's.
         """
 
-        def __init__(self, *args, reward_set: RewardSet, trace: TraceWriter, attempt: int, tokens_per_micro_batch: int | None,
+        def __init__(self, *args, reward_set: RewardSet, trace: TraceWriter, attempt: int, script: ScriptArguments,
                      iterations: Iterations | None = None, **kwargs):  # fmt: skip
-            self.reward_set, self.trace, self.attempt, self.iterations = reward_set, trace, attempt, iterations
-            self.token_budget, self._waiting = tokens_per_micro_batch, []
-            self._seconds = {"generate": 0.0, "grade": 0.0}  # since the last log
+            self.reward_set, self.trace, self.attempt, self.grade_ahead = reward_set, trace, attempt, script.grade_ahead
+            self.iterations = iterations
+            self.token_budget, self._waiting = script.tokens_per_micro_batch, []
+            self._corrected, self._mismatch = None, Mismatch()  # the micro-batch whose ratio the training forward gives
+            self._seconds = {"generate": 0.0, "grade": 0.0, "wait": 0.0}  # since the last log
+            self._tasks, self._first_finished = [], None  # of the batch being sampled; when its first completion was
             super().__init__(*args, **kwargs)
+            if script.chooses_checkpointing and self.accelerator.device.type == "cuda":
+                self._choose_checkpointing(script.max_prompt_length + self.max_completion_length)
+
+        def _choose_checkpointing(self, longest_row: int) -> None:
+            """Without gradient checkpointing, a third less to compute, where the memory holds ROWS_WITHOUT_CHECKPOINTING such rows."""
+            fits = self._fitting_tokens(checkpointing=False) >= micro_batches.ROWS_WITHOUT_CHECKPOINTING * longest_row
+            self.args.gradient_checkpointing = not fits
+            if fits:
+                self.accelerator.unwrap_model(self.model).gradient_checkpointing_disable()
+            if self.accelerator.is_main_process:
+                print(f" micro-batch  up to {self._budget()} tokens, gradient checkpointing {'off' if fits else 'on'}", flush=True)
 
         def _generate(self, prompts):
-            started = time.perf_counter()
+            started, self._first_finished = time.perf_counter(), None
             result = super()._generate(prompts)
             self._seconds["generate"] += time.perf_counter() - started
             return result
 
+        def _generate_single_turn(self, prompt_ids, *args, **kwargs):
+            if not (self.grade_ahead and self.use_vllm and self.vllm_mode == "colocate" and self.model.training):
+                return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+            tasks = {tuple(ids): task for ids, task in zip(prompt_ids, self._tasks, strict=True)}
+
+            def start_grading(prompt: list[int], completion: list[int]) -> None:
+                self._first_finished = self._first_finished or time.perf_counter()
+                text = self.processing_class.decode(completion, skip_special_tokens=True)
+                self.reward_set.start(tasks[tuple(prompt)], text)
+
+            with finished_requests(self.vllm_generation.llm.llm_engine, start_grading):
+                return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+
         # Training on the tokens there are. The Trainer asks for gradient_accumulation_steps micro-batches a step, each padded as
         # the whole generation batch is: all but the last are kept back, and the last trains on the rows of all of them.
 
-        def _slots(self, batch: dict) -> int:
-            """Micro-batches of TRL's that are cut anew together; 0 where TRL's own division into them is part of the loss."""
+        def _cuts_anew(self) -> bool:
+            """Whether rows may share a micro-batch as their lengths suggest; not where TRL's division is part of the loss."""
             divides_by_tokens = self.loss_type in TOKEN_MEAN_LOSSES and self.top_entropy_quantile == 1.0
-            is_text = not any(key.startswith(("pixel", "num_", "image")) for key in batch if key != "num_items_in_batch")
             fewer, more = sorted((self.args.steps_per_generation, self.args.gradient_accumulation_steps))
             has_other_terms = self._entropy_bonus_enabled or self.aux_loss_enabled or self.off_policy_mask_threshold is not None
-            whole = self.token_budget != 0 and divides_by_tokens and is_text and not has_other_terms and more % fewer == 0
-            return fewer if whole else 0
+            return self.token_budget != 0 and divides_by_tokens and not has_other_terms and not self._is_vlm and more % fewer == 0
+
+        def _slots(self) -> int:
+            """Micro-batches of TRL's that are cut anew together, 0 for none."""
+            return min(self.args.steps_per_generation, self.args.gradient_accumulation_steps) if self._cuts_anew() else 0
 
         def _budget(self) -> int:
             if self.token_budget is None:
-                self.token_budget = micro_batches.CPU_TOKENS
-                if self.accelerator.device.type == "cuda":
-                    free, total = torch.cuda.mem_get_info()
-                    unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-                    limit = torch.cuda.get_per_process_memory_fraction() * total - torch.cuda.memory_allocated()
-                    config = self.accelerator.unwrap_model(self.model).config
-                    fits = micro_batches.token_budget(config, min(free + unused, limit), self.args.gradient_checkpointing)
-                    self.token_budget = self._over_processes(fits, "MIN")
+                is_cuda = self.accelerator.device.type == "cuda"
+                self.token_budget = self._fitting_tokens(self.args.gradient_checkpointing) if is_cuda else micro_batches.CPU_TOKENS
             return self.token_budget
+
+        def _fitting_tokens(self, checkpointing: bool) -> int:
+            free, total = torch.cuda.mem_get_info()
+            unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+            limit = torch.cuda.get_per_process_memory_fraction() * total - torch.cuda.memory_allocated()
+            config = self.accelerator.unwrap_model(self.model).config
+            return self._over_processes(micro_batches.token_budget(config, min(free + unused, limit), checkpointing), "MIN")
 
         def _over_processes(self, value: int, how: str) -> int:
             if self.accelerator.num_processes == 1:
@@ -722,7 +766,7 @@ def make_trainer_class():
             return int(tensor)
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            n_slots = self._slots(inputs) if self.model.training else 0
+            n_slots = self._slots() if self.model.training else 0
             if not n_slots:
                 return super().compute_loss(model, self.only_trained(inputs, may_shrink=False), return_outputs, num_items_in_batch)
             self._waiting.append(inputs)
@@ -739,10 +783,13 @@ def make_trainer_class():
             """
             lengths = [batch[mask].sum(dim=1).tolist() for mask in ("prompt_mask", "completion_mask")]
             while True:
+                self._mismatch = Mismatch()
                 parts = micro_batches.cut(*lengths, self._budget())
                 parts = micro_batches.split_to(parts, self._over_processes(len(parts), "MAX"))
                 try:
-                    return sum(self._forward_backward(model, batch, rows, rows is parts[-1]) for rows in parts)
+                    loss = sum(self._forward_backward(model, batch, rows, rows is parts[-1]) for rows in parts)
+                    self._log_mismatch()
+                    return loss
                 except torch.OutOfMemoryError:
                     is_whole_step = self.args.steps_per_generation >= self.args.gradient_accumulation_steps
                     if self.accelerator.num_processes > 1 or not is_whole_step or len(parts) == len(lengths[0]):
@@ -753,25 +800,64 @@ def make_trainer_class():
                 print(f"out of GPU memory: --tokens_per_micro_batch is {self.token_budget} from here on", file=sys.stderr, flush=True)
 
         def _forward_backward(self, model, batch: dict, rows: list[int], is_last: bool):
+            part = micro_batches.trimmed(batch, rows)
+            self._corrected = part if self._needs_ratio(part) else None
             with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
-                loss = super().compute_loss(model, micro_batches.trimmed(batch, rows))
+                loss = super().compute_loss(model, part)
                 self.accelerator.backward(loss)
+            self._corrected = None
             return loss.detach()
+
+        # One forward pass: TRL's correction of vLLM's log-probs needs the trained model's, and the training forward has them.
+
+        def _learns_from_one_policy(self) -> bool:
+            """Whether nothing is learned between sampling and the last training forward on what was sampled."""
+            generate_every = self.args.steps_per_generation * self.num_iterations
+            return self.model.training and self.token_budget != 0 and self.args.gradient_accumulation_steps % generate_every == 0
+
+        def _needs_ratio(self, part: dict) -> bool:
+            return self.use_vllm and self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in part
+
+        def _get_per_token_logps_and_entropies(self, *args, **kwargs):
+            logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+            if self._corrected is not None:  # called by TRL's _compute_loss, which multiplies by the ratio afterwards
+                part, clips = self._corrected, (self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max)
+                mask = part["completion_mask"] * part.get("tool_mask", 1)
+                known = logps.detach(), part["sampling_per_token_logps"], mask
+                part["importance_sampling_ratio"] = ratio = importance_ratio(*known, self.vllm_importance_sampling_mode, *clips)
+                self._mismatch.add(*known, ratio)
+            return logps, entropies, aux_loss
+
+        def _log_mismatch(self) -> None:
+            if self._mismatch.ratios:
+                is_masked = self.vllm_importance_sampling_mode.endswith("_mask")
+                for name, value in self._mismatch.summary(self.accelerator.gather, is_masked).items():
+                    self._metrics["train"][name].append(value)
 
         def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
             started = time.perf_counter()
             rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-            columns = {key: [row[key] for row in inputs] for key in inputs[0] if key != "prompt"}
-            graded = self.reward_set.grade_batch(prompts, completions, columns)
+            graded = self.reward_set.grade_batch(prompts, completions, columns_of(inputs))
             sampled = self._is_sampled or [True] * len(graded)
             self._graded = [record if one else None for record, one in zip(graded, sampled, strict=True)]
             for name, value in batch_metrics([record for record in self._graded if record is not None]).items():
                 self._log_metric(name, value)
-            self._seconds["grade"] += time.perf_counter() - started
+            ended = time.perf_counter()
+            self._seconds["wait"] += ended - started
+            self._seconds["grade"] += ended - (self._first_finished or started)
             return rewards
 
         def _generate_and_score_completions(self, inputs):
-            output = super()._generate_and_score_completions(inputs)
+            inputs = self.next_rows(inputs)
+            if self.use_vllm:
+                self._tasks = self.reward_set.batch_tasks([row["prompt"] for row in inputs], columns_of(inputs))
+            is_corrected = self.vllm_importance_sampling_correction
+            # without it TRL makes no forward pass of its own; _compute_loss asks again
+            self.vllm_importance_sampling_correction = is_corrected and not (self._learns_from_one_policy() and self._cuts_anew())
+            try:
+                output = super()._generate_and_score_completions(inputs)
+            finally:
+                self.vllm_importance_sampling_correction = is_corrected
             ratio = output.get("importance_sampling_ratio")
             mode = "train" if self.model.training else "eval"
             if ratio is not None and self.vllm_importance_sampling_mode.endswith("_mask"):
@@ -816,10 +902,10 @@ def make_trainer_class():
         def log(self, logs, start_time=None):
             step_times = self._metrics["train"]["step_time"]
             if self.model.training and step_times:
-                # TRL's step_time holds all three phases: preparing the inputs is part of its training_step
-                generate, grade = (self._seconds[phase] / len(step_times) for phase in ("generate", "grade"))
+                # TRL's step_time holds all phases: preparing the inputs is part of its training_step
+                generate, grade, wait = (self._seconds[phase] / len(step_times) for phase in ("generate", "grade", "wait"))
                 step = sum(step_times) / len(step_times)
-                logs |= {"time/generate_s": generate, "time/grade_s": grade, "time/train_s": step - generate - grade}
+                logs |= {"time/generate_s": generate, "time/grade_s": grade, "time/wait_s": wait, "time/train_s": step - generate - wait}
                 self._seconds = dict.fromkeys(self._seconds, 0.0)
                 if torch.cuda.is_available():
                     free, total = torch.cuda.mem_get_info()
@@ -846,7 +932,7 @@ def step_line(step: int, steps: int, logs: dict, eta_s: float) -> str:
         f"step {step}/{steps} | reward {number('reward')} | build {percent('judge/build_rate')} "
         f"clippy {percent('judge/clippy_rate')} tests {percent('judge/test_rate')} honest {percent('judge/honest_test_rate')}"
         f"{hidden} | {logs.get('completions/mean_length') or 0:.0f} tokens | generate {seconds('time/generate_s')} "
-        f"grade {seconds('time/grade_s')} train {seconds('time/train_s')} s | ETA {minutes} min {rest:02d} s"
+        f"wait {seconds('time/wait_s')} train {seconds('time/train_s')} s | ETA {minutes} min {rest:02d} s"
     )
 
 
@@ -1136,7 +1222,7 @@ def train(
             reward_set=rewards,
             trace=TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl"), ROTATE_BYTES),
             attempt=attempt,
-            tokens_per_micro_batch=script.tokens_per_micro_batch,
+            script=script,
             iterations=iterations,
             frontier=script.frontier,
             min_generations=script.min_generations,
