@@ -6,8 +6,9 @@ import sys
 from collections import Counter
 
 import pytest
-from conftest import PROMPTS, passing_verdict
+from conftest import PROMPTS, FakeJudge, passing_verdict
 from test_train import LORA, argv, assert_advantages_follow_from_rewards, groups_of, kill_tree, read_trace, start  # noqa: F401
+from test_training_step import other_engine, step  # noqa: F401
 
 import traces
 import train
@@ -53,12 +54,12 @@ def test_a_group_grows_only_where_its_first_completions_earn_the_same(run):
         assert len({record["task_id"] for record in group}) == 1
     assert {len(group) for group in groups.values()} == {FIRST, SIZE}, "the tiny coder's answers give both"
     assert_advantages_follow_from_rewards(records)
-    for step in (1, 2):
-        sizes = [len(group) for name, group in groups.items() if name.startswith(f"{step}-")]
-        assert metrics[step - 1]["groups/mean_size"] == pytest.approx(sum(sizes) / 4)
-        assert metrics[step - 1]["groups/extended_share"] == pytest.approx(sizes.count(SIZE) / 4)
-        mine = [record for record in records if record["step"] == step]
-        assert metrics[step - 1]["reward"] == pytest.approx(sum(record["reward"] for record in mine) / len(mine), abs=1e-6)
+    for number in (1, 2):
+        sizes = [len(group) for name, group in groups.items() if name.startswith(f"{number}-")]
+        assert metrics[number - 1]["groups/mean_size"] == pytest.approx(sum(sizes) / 4)
+        assert metrics[number - 1]["groups/extended_share"] == pytest.approx(sizes.count(SIZE) / 4)
+        mine = [record for record in records if record["step"] == number]
+        assert metrics[number - 1]["reward"] == pytest.approx(sum(record["reward"] for record in mine) / len(mine), abs=1e-6)
 
 
 def test_groups_without_signal_move_nothing(run):
@@ -96,8 +97,8 @@ def test_training_on_groups_with_signal_is_training_on_all_but_for_the_divisor(r
 
 def test_at_most_so_many_groups_are_trained_on_and_the_trace_says_which(run):
     folder = run("bound", passing_verdict, "--groups_per_update", 1, "--num_generations", 4)
-    for step, line in enumerate(traces.read_metrics(folder), start=1):
-        mine = groups_of(record for record in read_trace(folder) if record["step"] == step)
+    for number, line in enumerate(traces.read_metrics(folder), start=1):
+        mine = groups_of(record for record in read_trace(folder) if record["step"] == number)
         with_signal = {name for name, group in mine.items() if len({record["reward"] for record in group}) > 1}
         trained = {name for name, group in mine.items() if any(record["is_trained"] for record in group)}
         assert trained <= with_signal and len(trained) == min(1, len(with_signal))
@@ -154,6 +155,38 @@ def test_a_first_record_steers_the_first_step(run, tmp_path):
     assert first["step"] == 0 and first["outcomes"]["adding/0"] == [40, 40]
 
 
+def test_with_vllm_rows_that_were_never_sampled_are_not_graded_nor_in_any_mean(step, other_engine, monkeypatch, tmp_path):  # noqa: F811
+    """Completions are graded ahead in both halves of a group; log-prob differences are those of tokens that vLLM sampled."""
+    import trl
+
+    started, forwards = [], []
+
+    class Counting(FakeJudge):
+        def start(self, job):
+            started.append(job.prompt)
+
+    real = trl.GRPOTrainer._get_per_token_logps_and_entropies
+    monkeypatch.setattr(
+        trl.GRPOTrainer, "_get_per_token_logps_and_entropies", lambda self, *a, **k: forwards.append(len(a[1])) or real(self, *a, **k)
+    )
+    monkeypatch.setattr(train, "Judge", lambda **options: Counting(passing_verdict, **options))
+    coarse = tmp_path / "coarse.py"  # groups of random texts: some agree in their first four, some do not
+    coarse.write_text("def long(completions, **kwargs):\n    return [float(len(c[-1]['content']) > 55) for c in completions]\n")
+    flags = ("--use_vllm", "true", "--min_generations", 4, "--groups_per_update", 8, "--frontier", "true",
+             "--gradient_accumulation_steps", 8, "--tokens_per_micro_batch", 500)  # fmt: skip
+    _, metrics = step(*flags, "--rewards", f"{coarse}:long=1")
+    records = read_trace(tmp_path / "run0")
+    groups = groups_of(records)
+    assert {len(group) for group in groups.values()} == {4, 8}
+    assert Counter(started) == Counter(record["prompt"] for record in records)
+    assert sum(forwards) == sum(record["is_trained"] for record in records) > 0
+    assert metrics["sampling/sampling_logp_difference/mean"] == pytest.approx(0.24, abs=0.04)  # of the stand-in's noise
+    assert metrics["sampling/sampling_logp_difference/max"] < 2
+    unmoved, metrics = step(*flags, "--rewards", "non_empty_reward=0.5", "code_block_reward=1")  # random texts hold no program
+    assert metrics["groups/with_signal"] == 0 and not any(tensor.any() for name, tensor in unmoved.items() if "lora_B" in name)
+    assert metrics["time/generate_s"] + metrics["time/wait_s"] + metrics["time/train_s"] == pytest.approx(metrics["step_time"], rel=0.01)
+
+
 @pytest.mark.timeout(300)
 def test_two_processes_sample_train_record_and_evaluate_as_one(argv, tmp_path, prompts_file):  # noqa: F811
     """Groups grow on either process, updates take groups of both, one record and one table come of it."""
@@ -172,8 +205,8 @@ def test_two_processes_sample_train_record_and_evaluate_as_one(argv, tmp_path, p
     groups = groups_of(records)
     assert len(groups) == 2 * 4 and {len(group) for group in groups.values()} <= {FIRST, SIZE}
     assert_advantages_follow_from_rewards(records)
-    for step, (metrics, line) in enumerate(zip(traces.read_metrics(folder), open(folder / "task_record.jsonl"), strict=True), start=1):
-        mine = [record for record in records if record["step"] == step]
+    for number, (metrics, line) in enumerate(zip(traces.read_metrics(folder), open(folder / "task_record.jsonl"), strict=True), start=1):
+        mine = [record for record in records if record["step"] == number]
         assert {task: graded for task, (_, graded) in json.loads(line)["outcomes"].items()} == Counter(r["task_id"] for r in mine)
         trained = {record["group_id"] for record in mine if record["is_trained"]}
         assert len(trained) == metrics["groups/trained"] == min(3, metrics["groups/with_signal"])

@@ -209,6 +209,15 @@ def test_vllm_samples_as_asked_while_it_evaluates_and_as_before_afterwards():
     assert vars(engine) == usual and model.training
 
 
+def test_a_run_that_is_out_of_time_is_evaluated_once_more(argv, fake_judge, eval_file, tmp_path):  # noqa: F811
+    fake_judge(judged)
+    flags = (*LORA, "--eval_tasks", eval_file, "--eval_every", 50, "--max_steps", 40, "--max_minutes", 0.001)
+    assert train.main(argv(tmp_path / "run", *flags)) == 0
+    steps = [row["step"] for row in rows_of(tmp_path / "run")]
+    assert len(steps) == 2 and 0 == steps[0] < steps[1] < 40
+    assert (tmp_path / "run" / f"checkpoint-{steps[1]}").is_dir()
+
+
 def test_full_training_keeps_the_best_model_too(argv, fake_judge, eval_file, tmp_path, monkeypatch):  # noqa: F811
     fake_judge(judged)
     step_quality(monkeypatch, [0.1, 0.9, 0.2])
