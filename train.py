@@ -457,6 +457,8 @@ def require_same_run(output_dir: Path, facts: dict, script: ScriptArguments, mod
     now = {"tasks": facts["tasks_hash"], "rewards": script.rewards} | {key: getattr(model_args, key) for key in model_keys}
     if "system_prompt_hash" in had["plan"]:  # a run from before it was noted is taken at its word
         before["system_prompt"], now["system_prompt"] = had["plan"]["system_prompt_hash"], facts["system_prompt_hash"]
+    if "eval_tasks_hash" in had["plan"] and "eval_tasks_hash" in facts:  # their rows stand in one table
+        before["eval_tasks"], now["eval_tasks"] = had["plan"]["eval_tasks_hash"], facts["eval_tasks_hash"]
     before["edition"], now["edition"] = str(had["config"]["script"].get("edition", "2021")), str(script.edition)
     changed = [f"{key} ({before[key]} before, {now[key]} now)" for key in now if before[key] != now[key]]
     if changed:
@@ -548,6 +550,8 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     require_something_to_earn(script.rewards, task_facts)
     batch = batch_facts(args, len(rows))
     eval_tasks = evaluation_tasks(script, rows, tokenizer)
+    if eval_tasks:
+        task_facts |= {"eval_tasks": len(eval_tasks), "eval_tasks_hash": tasks_hash(eval_tasks)}
     if resuming:
         require_same_run(Path(args.output_dir), task_facts, script, model_args)
     workers = script.judge_workers or max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
@@ -559,8 +563,6 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     record = open_task_record(script, args, rows, resume)
     rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), waits_for_machine=True, task_record=record)
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
-    if eval_tasks:
-        plan["eval_tasks"], plan["eval_tasks_hash"] = len(eval_tasks), tasks_hash(eval_tasks)
     return rows, eval_tasks, tokenizer, rewards, plan
 
 
@@ -1175,6 +1177,19 @@ def model_card(model_args, script: ScriptArguments, args, log_history: list[dict
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def open_iterations(script: ScriptArguments, args, model_args, eval_tasks: list[dict], resume: str | None) -> Iterations | None:
+    """The evaluations of a run, those of earlier attempts included; None without --eval_tasks. The Trainer begins with one if due."""
+    if not eval_tasks:
+        return None
+    folder, sampling = Path(args.output_dir), EvalSampling(script.eval_samples, script.eval_temperature, script.eval_top_p, args.seed)
+    weights_name, is_main = "adapter" if model_args.use_peft else "model", args.process_index == 0
+    with args.main_process_first(local=False, desc="the evaluations so far"):  # it mends what a kill left behind
+        attempt = doctor.attempts_so_far(folder)
+        iterations = Iterations(folder, eval_tasks, script.eval_tasks, sampling, attempt, weights_name, is_main)
+    args.eval_on_start = resume is None and iterations.is_due(0)
+    return iterations
+
+
 def train(
     script: ScriptArguments, args, model_args, rows: list[dict], eval_tasks: list[dict], tokenizer, rewards: RewardSet, resume: str | None
 ):  # fmt: skip
@@ -1197,13 +1212,7 @@ def train(
         "attn_implementation": model_args.attn_implementation,
         "dtype": model_args.dtype,
     }
-    attempt, iterations = doctor.attempts_so_far(output_dir), None
-    if eval_tasks:
-        sampling = EvalSampling(script.eval_samples, script.eval_temperature, script.eval_top_p, args.seed)
-        weights_name = "adapter" if model_args.use_peft else "model"
-        with args.main_process_first(local=False, desc="the evaluations so far"):  # it mends what a kill left behind
-            iterations = Iterations(output_dir, eval_tasks, script.eval_tasks, sampling, attempt, weights_name, is_main)
-        args.eval_on_start = resume is None and iterations.is_due(0)
+    iterations = open_iterations(script, args, model_args, eval_tasks, resume)
     if rewards.task_record is not None and is_main:
         rewards.task_record.write_to(output_dir / RECORD_FILE)
     callback = make_callback_class()(script, output_dir / "metrics.jsonl", completions_per_step(args), iterations)
@@ -1221,7 +1230,7 @@ def train(
             callbacks=[callback, *evaluation, *([share.make_callback(sharer)] if sharer else [])],
             reward_set=rewards,
             trace=TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl"), ROTATE_BYTES),
-            attempt=attempt,
+            attempt=doctor.attempts_so_far(output_dir),
             script=script,
             iterations=iterations,
             frontier=script.frontier,

@@ -141,7 +141,7 @@ def test_evaluations_leave_the_training_as_it_was(argv, fake_judge, eval_file, t
     assert completions["plain"] == completions["evaluated"]
 
 
-def test_a_resumed_run_goes_on_with_the_table_and_keeps_a_better_adapter(argv, fake_judge, eval_file, tmp_path, monkeypatch):  # noqa: F811
+def test_a_resumed_run_goes_on_with_the_table_and_keeps_a_better_adapter(argv, fake_judge, eval_file, tmp_path, monkeypatch, capsys):  # noqa: F811
     """Killed after step 3 was evaluated and before its checkpoint was whole; step 1 was the best, and stays it."""
     fake_judge(judged)
     folder = tmp_path / "run"
@@ -158,6 +158,10 @@ def test_a_resumed_run_goes_on_with_the_table_and_keeps_a_better_adapter(argv, f
         (0, 0, 0), (1, 1, 0), (2, 2, 0), (3, 3, 0), (4, 3, 1), (5, 4, 1),
     ]  # fmt: skip
     assert weights_of(folder / "adapter") == best != weights_of(folder / "adapter-last")
+    other = tmp_path / "other.jsonl"
+    other.write_text(eval_file.read_text().splitlines()[0])
+    assert train.main(argv(folder, *LORA, *EVAL, "--eval_tasks", other, "--max_steps", 5, "--resume_from_checkpoint", "last")) == 2
+    assert "it was another run: eval_tasks (" in capsys.readouterr().err
 
 
 def test_a_kill_between_weights_and_row_loses_neither(tmp_path):
