@@ -153,6 +153,25 @@ def _plain(value: object) -> str:
     return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
+def judge(names: str) -> str:
+    """The judge's benchmark, a table a file: seconds for a completion, and how many times ours go into each row of cargo's."""
+    tables = []
+    for path in found(names):
+        result = json.loads(path.read_text())
+        rows = {row["name"]: row for row in result["rows"]}
+        body = []
+        for name, row in rows.items():
+            against = ["judge, hidden"] if name.endswith("hidden") else ["judge", "judge, plain"]
+            ratios = [f"{row[unit] / rows[other][unit]:.1f}" for other in against for unit in ("cpu_s", "wall_s")]
+            cells = [] if name.startswith("judge") else ratios if len(ratios) == 4 else [*ratios, "", ""]
+            body.append([name, str(row["workers"]), f"{row['cpu_s']:.3f}", f"{row['wall_s']:.3f}", f"{row['agree']} of {result['n']}", *cells])
+        header = ["", "workers", "CPU s", "wall s", "same verdicts", "CPU ratio", "wall ratio", "CPU ratio, plain", "wall ratio, plain"]
+        facts = f"`{shown(path)}`: the first {result['n']} of {result['file']}, {result['cores']} cores, load {result['load_average']} at the start, "
+        facts += f"judge version {result['judge_version']}, {result['tier']}, start-up {result['start_up_s']} s, commit {result['commit'][:7]}"
+        tables.append(facts + "\n\n" + markdown_table(header, [[*row, *[""] * (len(header) - len(row))] for row in body]))
+    return "\n\n".join(tables)
+
+
 def bank(names: str, column: str) -> str:
     """Completions of one row, grouped: builds, all hidden tests, mean share of them, with the intervals of eval.py."""
     (path,) = found(names)
@@ -172,7 +191,7 @@ def bank(names: str, column: str) -> str:
     return markdown_table([column, "tasks", "builds %", "all hidden tests %", "share of hidden tests %"], body)
 
 
-KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in (rates, steps, speed, bank)}
+KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in (rates, steps, speed, judge, bank)}
 
 
 def with_tables(text: str) -> str:
