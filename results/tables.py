@@ -154,21 +154,22 @@ def _plain(value: object) -> str:
 
 
 def judge(names: str) -> str:
-    """The judge's benchmark, a table a file: seconds for a completion, and how many times ours go into each row of cargo's."""
-    tables = []
+    """The judge's benchmark, a table a file: seconds for a completion, and how many times ours go into them, CPU and wall."""
+    tables, ours = [], ("judge", "judge, plain", "judge, hidden")
     for path in found(names):
         result = json.loads(path.read_text())
-        rows = {row["name"]: row for row in result["rows"]}
-        body = []
+        rows, body = {row["name"]: row for row in result["rows"]}, []
         for name, row in rows.items():
-            against = ["judge, hidden"] if name.endswith("hidden") else ["judge", "judge, plain"]
-            ratios = [f"{row[unit] / rows[other][unit]:.1f}" for other in against for unit in ("cpu_s", "wall_s")]
-            cells = [] if name.startswith("judge") else ratios if len(ratios) == 4 else [*ratios, "", ""]
-            body.append([name, str(row["workers"]), f"{row['cpu_s']:.3f}", f"{row['wall_s']:.3f}", f"{row['agree']} of {result['n']}", *cells])
-        header = ["", "workers", "CPU s", "wall s", "same verdicts", "CPU ratio", "wall ratio", "CPU ratio, plain", "wall ratio, plain"]
-        facts = f"`{shown(path)}`: the first {result['n']} of {result['file']}, {result['cores']} cores, load {result['load_average']} at the start, "
-        facts += f"judge version {result['judge_version']}, {result['tier']}, start-up {result['start_up_s']} s, commit {result['commit'][:7]}"
-        tables.append(facts + "\n\n" + markdown_table(header, [[*row, *[""] * (len(header) - len(row))] for row in body]))
+            cells = [name, str(row["workers"]), f"{row['cpu_s']:.3f}", f"{row['wall_s']:.3f}", f"{row['agree']} of {result['n']}"]
+            for other in ours:
+                is_compared = name not in ours and other in rows and name.endswith("hidden") == other.endswith("hidden")
+                ratios = [f"{row[unit] / rows[other][unit]:.1f}" for unit in ("cpu_s", "wall_s")] if is_compared else []
+                cells.append(", ".join(ratios))
+            body.append(cells)
+        header = ["", "workers", "CPU s", "wall s", "same verdicts", *(f"times {name}" for name in ours)]
+        where = f"{result['cores']} cores, load {result['load_average']} at the start, {result['tier']}, start-up {result['start_up_s']} s"
+        what = f"`{shown(path)}`: {result['n']} completions of {result['file']}; judge version {result['judge_version']}"
+        tables.append(f"{what}, commit {result['commit'][:7]}; {where}.\n\n" + markdown_table(header, body))
     return "\n\n".join(tables)
 
 
