@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
-from conftest import BROKEN, GOOD, PROSE, FakeJudge, infra_verdict
+from conftest import BROKEN, GOOD, PROSE, ROOT, FakeJudge, infra_verdict
 
 import rewards
 from rewards import RewardError, RewardSet, batch_metrics, completion_text, weighted_sum
@@ -509,3 +510,18 @@ def test_batch_metrics_of_nothing_but_failures_claim_no_rates():
     graded = RewardSet(FakeJudge(infra_verdict)).grade([{"prompt": "a"}] * 3, [GOOD] * 3)
     assert batch_metrics(graded) == {"judge/infra_share": 1.0}
     assert batch_metrics([]) == {}
+
+
+def test_the_readmes_own_reward_works_as_it_stands(tmp_path, monkeypatch):
+    """The snippet, saved under the name that it gives, and the specs of the command below it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    ((snippet, command),) = re.findall(r"```python\n(.*?)```\n\n    python train.py --rewards (.*?)\n", text, re.DOTALL)
+    name = re.match(r"# (\w+\.py)\n", snippet)[1]
+    (tmp_path / name).write_text(snippet)
+    monkeypatch.chdir(tmp_path)
+    reward_set = RewardSet(FakeJudge(), command.split())
+    own = reward_set.functions[-1]
+    assert reward_set.weights[own.__name__] == 0.5
+    completions = [GOOD, PROSE, GOOD.replace("b + a", "b + a //" + "x" * 1000)]
+    short, empty, long = own(["p"] * 3, completions)
+    assert empty == 1.0 and short == pytest.approx(1 - len(extract_program(GOOD).source) / 2000) and 0 < long < short - 0.4

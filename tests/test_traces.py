@@ -4,9 +4,12 @@ import errno
 import gzip
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
+from conftest import ROOT
 
 import traces
 from traces import TraceError, TraceWriter, attempts_began, cut_torn_line, iter_counted, iter_trace, load_trace, read_metrics
@@ -332,3 +335,26 @@ def test_metrics_of_a_resumed_run_have_each_step_once(tmp_path):
     write(tmp_path, text + '{"step": 5, "n', "metrics.jsonl")
     assert [(entry["step"], entry["n"]) for entry in read_metrics(tmp_path)] == [(1, 0), (2, 3), (3, 4), (4, 5)]
     assert read_metrics(tmp_path / "nowhere") == []
+
+
+PEAK = """
+import resource, sys
+import traces
+traces.CHUNK_BYTES = 2**20
+frame = traces.load_trace(sys.argv[1])
+print(len(frame), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def peak_mib(folder, n_lines):
+    """Peak memory of a process that loads a trace of so many lines of 20 KB."""
+    write(folder, "".join(line(i // 8 + 1, completion=f"{i:020d}" * 1000) for i in range(n_lines)))
+    done = subprocess.run([sys.executable, "-c", PEAK, str(folder)], cwd=ROOT, text=True, capture_output=True, check=True)
+    rows, peak = map(int, done.stdout.split())
+    assert rows == n_lines
+    return peak
+
+
+def test_memory_of_load_trace_does_not_grow_with_the_texts(tmp_path):
+    """160 MB of completions against 8: what is asked for is a few numbers a line."""
+    assert peak_mib(tmp_path / "large", 8000) - peak_mib(tmp_path / "small", 400) < 40
