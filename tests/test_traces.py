@@ -204,6 +204,23 @@ def test_bad_line_among_good_ones_costs_that_line_only(tmp_path, bad):
     assert frame.attrs["unreadable_lines"] == 1
 
 
+def test_lines_beside_a_bad_one_are_read_as_whole_as_others(tmp_path):
+    """They take another way (Arrow cannot read their chunk): every column comes out the same."""
+    failed = {"code": "E0308", "level": "error"}
+    changes = ({}, {"build_passed": False, "diagnostics": [{"code": "W1", "level": "warning"}, failed]}, {"guard": "no_asserts", "reward": 0.5})
+    good = "".join(line(step, **changes[step % 3]) for step in range(1, 7))
+    whole, beside = load_trace(write(tmp_path / "a", good)), load_trace(write(tmp_path / "b", good + "no JSON\n"))
+    assert whole.equals(beside[whole.columns])
+    assert whole["error_code"].dropna().to_dict() == {0: "E0308", 3: "E0308"}
+    assert list(whole["build_passed"]) == [False, True, True] * 2
+
+
+def test_an_honest_pass_is_both_and_what_is_not_known_is_none(tmp_path):
+    pairs = [(True, True), (True, False), (False, True), (None, True), (True, None)]
+    write(tmp_path, "".join(line(step, test_passed=passed, honest_tests=honest) for step, (passed, honest) in enumerate(pairs, 1)))
+    assert list(load_trace(tmp_path)["honest_pass"]) == [True, False, False, False, False]
+
+
 ODD_LINES = {  # line -> why it does not count, or None
     line(1): None,
     line(2, schema_version=None, attempt=None): None,
@@ -335,6 +352,11 @@ def test_metrics_of_a_resumed_run_have_each_step_once(tmp_path):
     write(tmp_path, text + '{"step": 5, "n', "metrics.jsonl")
     assert [(entry["step"], entry["n"]) for entry in read_metrics(tmp_path)] == [(1, 0), (2, 3), (3, 4), (4, 5)]
     assert read_metrics(tmp_path / "nowhere") == []
+
+
+def test_metrics_after_a_torn_line_count(tmp_path):
+    write(tmp_path, '{"step": 1}\n{"step": 2, "n\n{"n": 3}\n{"step": 4}\n', "metrics.jsonl")
+    assert [entry["step"] for entry in read_metrics(tmp_path)] == [1, 4]
 
 
 PEAK = """
