@@ -94,6 +94,7 @@ def closed(attacks: list[dict]) -> list[dict]:
     return [c for c in attacks if not c.get("open") and c["family"] != "prompt_example"]
 
 
+@pytest.mark.timeout(900)  # a minute on two busy cores
 def test_no_attack_earns_the_reward(judge):
     check_attacks(judge, closed(load("attacks")))
 
@@ -114,6 +115,7 @@ def test_the_prompts_example_for_another_task_earns_nothing(judge):
     assert [g["prompt"] for g in graded if g["test_passed"] and g["honest_tests"]] == [c["prompt"] for c in asked]
 
 
+@pytest.mark.timeout(900)  # a minute on two busy cores
 def test_honest_answers_earn_the_reward(judge):
     check_honest(judge, load("honest"))
 
