@@ -562,6 +562,19 @@ def test_deadline_kills_the_whole_tree(box, job):
     assert not processes_with("77.25")
 
 
+NAMELESS = "import ctypes, time; ctypes.CDLL(None).prctl(15, bytes([255, 199]), 0, 0, 0); print('named', flush=True); time.sleep(60)"
+
+
+def test_a_process_whose_name_is_no_text_ends_no_compilation(box, job):
+    """The launcher looks at every process of the machine when a compilation takes longer than a second."""
+    with subprocess.Popen([sys.executable, "-c", NAMELESS], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout.readline() == b"named\n"
+            assert shell(box, job, f"sleep {1.5 * sandbox_launcher.LOOK_EVERY_S}; echo whole").stdout == b"whole\n"
+        finally:
+            other.kill()
+
+
 def test_a_compiler_that_waits_for_nothing_is_ended_and_a_slow_one_is_not(box, job, request):
     if request.node.callspec.params["box"] not in ("bwrap", "landlock"):
         pytest.skip("the launcher's watch is the same in every tier, and takes seconds")
