@@ -39,7 +39,7 @@ def configuration(modules: list[str], tops: list[str]) -> str:
         "pytest_add_cli_args_test_selection": tests,
         "pytest_add_cli_args": ["-m", "not slow and not gpu", "-p", "no:cacheprovider"],
     }
-    return "[mutmut]\n" + "".join(f"{name} =\n" + "".join(f"    {value}\n" for value in values) for name, values in lists.items())
+    return "[mutmut]\nuse_setproctitle = false\n" + "".join(f"{name} =\n" + "".join(f"    {value}\n" for value in values) for name, values in lists.items())
 
 
 def main(names: list[str]) -> int:
