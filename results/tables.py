@@ -9,6 +9,7 @@ In a README file a table stands between two comments, and the first says what it
     <!-- end of table -->
 
 `rates FOLDER... | COLUMN...`: rows and paired differences of evaluations (a folder with `table.md`, or a printed table).
+`seeds FOLDER... | COLUMN...`: means over evaluations that differ in the seed, with the range over the seeds.
 `steps FOLDER...`: seconds per step of training runs, from `metrics.jsonl` and `run.json`.
 `speed FILE...`: measured steps against what they were before. `judge FILE...`: the judge against cargo.
 `bank FILE | COLUMN`: tasks solved, grouped by a column. Names may have `*`; a table made of no file is left out.
@@ -96,27 +97,49 @@ def read_tables(text: str) -> list[list[dict[str, str]]]:
     return tables
 
 
+def _lines(source: Path) -> list[tuple[str, dict[str, str]]]:
+    """(title, cells) of an evaluation's rows, each followed by its difference to the first."""
+    tables = read_tables((source / "table.md" if source.is_dir() else source).read_text(encoding="utf-8"))
+    differences = {row["rows"].split(" - ")[0]: row for table in tables for row in table if "rows" in row}
+    lines = []
+    for row in tables[0]:
+        lines.append((f"**{row['row']}**", row))
+        if row["row"] in differences:
+            lines.append((differences[row["row"]]["rows"], differences[row["row"]]))
+    return lines
+
+
+def _not_kept(sources: Sequence[Path]) -> str:
+    missing = [f"`{shown(source)}`" for source in sources if not (source.is_dir() and completion_files(source))]
+    return f"\n\nThe completions behind {', '.join(missing)} were not kept: these figures cannot be recomputed." if missing else ""
+
+
 def rates(names: str, *columns: str) -> str:
     """Rows of evaluations, each followed by its difference to the first, in points; a row of several folders once."""
-    sources, body, missing = found(names), [], []
+    sources, body = found(names), []
     for source in sources:
-        text = (source / "table.md" if source.is_dir() else source).read_text()
-        tables = read_tables(text)
-        differences = {row["rows"].split(" - ")[0]: row for table in tables for row in table if "rows" in row}
-        for row in tables[0]:
-            lines = [(f"**{row['row']}**", row)]
-            if row["row"] in differences:
-                lines.append((differences[row["row"]]["rows"], differences[row["row"]]))
-            for title, cells in lines:
-                body.append([_run_name(source), title, *(cells.get(column, "") for column in columns)])
-        if not (source.is_dir() and completion_files(source)):
-            missing.append(f"`{shown(source)}`")
+        body += [[_run_name(source), title, *(cells.get(column, "") for column in columns)] for title, cells in _lines(source)]
+    header = ["run", "row", *columns]
     if len(sources) > 1:
         body = [row for i, row in enumerate(body) if row[1:] not in [earlier[1:] for earlier in body[:i]]]
     else:
-        body = [row[1:] for row in body]
-    note = f"\n\nThe completions behind {', '.join(missing)} were not kept: these figures cannot be recomputed." if missing else ""
-    return markdown_table([*["run"][: len(sources) > 1], "row", *columns], body) + note if body else ""
+        header, body = header[1:], [row[1:] for row in body]
+    return markdown_table(header, body) + _not_kept(sources) if body else ""
+
+
+def seeds(names: str, *columns: str) -> str:
+    """Mean of each row and difference over evaluations of runs that differ in their seed, and the range over the seeds."""
+    sources, values = found(names), {}
+    for source in sources:
+        for title, cells in _lines(source):
+            values.setdefault(title, []).append([float(cells[column].split()[0]) for column in columns])
+    body = []
+    for title, of_seeds in values.items():
+        style = "+.1f" if " - " in title else ".1f"
+        spans = [(sum(column) / len(column), min(column), max(column)) for column in zip(*of_seeds, strict=True)]
+        cells = [f"{mean:{style}} ({low:{style}} to {high:{style}})" for mean, low, high in spans]
+        body.append([title, str(len(of_seeds)), *cells])
+    return markdown_table(["row", "seeds", *columns], body) + _not_kept(sources) if body else ""
 
 
 def _run_name(source: Path) -> str:
@@ -192,7 +215,7 @@ def bank(names: str, column: str) -> str:
     return markdown_table([column, "tasks", "builds %", "all hidden tests %", "share of hidden tests %"], body)
 
 
-KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in (rates, steps, speed, judge, bank)}
+KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in (rates, seeds, steps, speed, judge, bank)}
 
 
 def with_tables(text: str) -> str:

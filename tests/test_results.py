@@ -106,6 +106,19 @@ def test_seeds_are_told_apart_and_equal_rows_stand_once(project):
     assert line["run"] == "seed-0/mbpp-rs" and line["row"] == "**rules**"
 
 
+def test_mean_and_range_over_seeds(project):
+    for seed in (0, 1):
+        shutil.copytree(project / "results" / "pilot", project / "results" / "recipe" / f"seed-{seed}" / "mbpp-rs")
+    change(project / "results" / "recipe" / "seed-1" / "mbpp-rs" / "table.md", "| 71.0 [", "| 72.0 [")
+    change(project / "results" / "recipe" / "seed-1" / "mbpp-rs" / "table.md", "| +16.5 [", "| +17.5 [")
+    (table,) = tables.read_tables(tables.seeds("results/recipe/seed-*/mbpp-rs", "build %"))
+    rows = {row["row"]: (row["seeds"], row["build %"]) for row in table}
+    assert rows["**rules**"] == ("2", "54.5 (54.5 to 54.5)")
+    assert rows["**example**"] == ("2", "71.5 (71.0 to 72.0)")
+    assert rows["example - rules"] == ("2", "+17.0 (+16.5 to +17.5)")
+    assert tables.seeds("results/nowhere/*", "build %") == tables.rates("results/nowhere/*", "build %") == ""
+
+
 def test_the_step_table_comes_with_the_first_measured_step(project):
     block = "<!-- table: speed results/step/*.json -->\n<!-- end of table -->\n"
     assert tables.with_tables(block) == block
