@@ -1,10 +1,10 @@
-"""Mutation testing of what decides figures and rewards: which changes of the code does no test notice?
+"""Mutation testing of what decides rewards and figures: which changes of the code does no test notice?
 
-    make mutants                                  # the pure modules, about half an hour of one core
-    make mutants MUTANTS='eval.x_bootstrap*'      # some functions; names as mutmut gives them
+    make mutants                                                # the modules below, hours of one core
+    make mutants MUTANTS='eval.x_bootstrap* eval.x_pass_at_k*'  # some functions; names as mutmut gives them
 
-Works on a copy of the tracked files in .mutants/ (mutmut changes what it tests), with the tests named below. Prints each mutant
-that survived as a diff, and exits with status 0: `mutants.md` beside this file says which were read and why they may live.
+Works on copies of the tracked files in .mutants/ (mutmut changes what it tests), one for each module. Prints every mutant that
+survived as a diff. `mutants.md` beside this file says which were read and why they may live.
 """
 
 import shutil
@@ -13,57 +13,66 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-COPY = ROOT / ".mutants"
-MUTATED = {  # module -> test files that speak of it; each is run for the functions that it calls
-    "rewards.py": ("test_rewards", "test_results"),
-    "traces.py": ("test_traces",),
-    "eval.py": ("test_eval",),
-    "make_dataset.py": ("test_make_dataset",),
-    "rust_code.py": ("test_rust_code",),
-    "rust_tool.py": ("test_rust_tool",),
-}
-DEFAULT = (
-    "rewards.*", "traces.*",
-    "eval.x_pass*", "eval.xǁRowStats*", "eval.x_bootstrap*", "eval.x__interval*", "eval.x_estimates*", "eval.x__one_row*",
-    "eval.x__honest*", "eval.x__given*", "eval.x__number*", "eval.x_summarise*", "eval.x_row_stats*",
-    "make_dataset.x_split_sizes*", "make_dataset.x_make_splits*",
-)  # fmt: skip
+COPIES = ROOT / ".mutants"
+STATISTICS = (
+    "pass_at_k or interval or samples_of or paired or differs_from or order_of_completions or other_tasks or same_results or self_tests_are "
+    "or in_no_rate or compiler_error or tables_show or fewer_samples or difference_is or every_file_is_what or changed_completion"
+)
+# module -> what is changed in it by default, the test files that speak of it, which of their tests (pytest -k; all where empty)
+MUTATED = {
+    "rewards": (["*"], ["test_rewards"], ""),
+    "traces": (["*"], ["test_traces"], ""),
+    "eval": (
+        ["x_pass*", "xǁRowStats*", "x_bootstrap*", "x__interval*", "x_estimates*", "x__one_row*", "x__honest*", "x__given*", "x_summarise*"],
+        ["test_eval", "test_results"], STATISTICS,
+    ),
+    "make_dataset": (["x_split_sizes*", "x_make_splits*"], ["test_make_dataset"], "split"),
+    "rust_code": (["x_with_hidden_tests*", "x__hidden_*", "x__read_hidden_*"], ["test_rust_code", "test_rust_tool"], "hidden"),
+    "rust_tool": (["xǁJudgeǁ_run*", "xǁJudgeǁ_stub*", "xǁJudgeǁ_any*", "x__read_*"], ["test_rust_tool"], ""),
+}  # fmt: skip
 
 
-def configuration(modules: list[str], tops: list[str]) -> str:
-    """setup.cfg for mutmut: what is changed, what else is needed, which tests."""
-    tests = [f"tests/{name}.py" for module in modules for name in MUTATED[module]]
-    lists = {
-        "source_paths": modules,
-        "also_copy": [name for name in tops if name not in modules],
-        "pytest_add_cli_args_test_selection": tests,
-        "pytest_add_cli_args": ["-m", "not slow and not gpu", "-p", "no:cacheprovider"],
-    }
-    return "[mutmut]\nuse_setproctitle = false\n" + "".join(f"{name} =\n" + "".join(f"    {value}\n" for value in values) for name, values in lists.items())
-
-
-def main(names: list[str]) -> int:
-    names = names or list(DEFAULT)
-    modules = [module for module in MUTATED if any(name.startswith(module.removesuffix(".py") + ".") for name in names)]
-    if not modules:
-        sys.exit(f"{' '.join(names)}: expected names such as {DEFAULT[0]}, of {', '.join(MUTATED)}")
+def copy_of_the_project(folder: Path, module: str, tests: list[str], keywords: str) -> None:
+    """The tracked files, and mutmut's setup.cfg: what is changed, what else is needed, which tests."""
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
-    shutil.rmtree(COPY, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     for name in tracked:
-        (COPY / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, COPY / name)
-    tops = sorted({Path(name).parts[0] for name in tracked})
-    (COPY / "setup.cfg").write_text(configuration(modules, tops), encoding="utf-8")
-    mutmut = [sys.executable, "-m", "mutmut"]
-    subprocess.run([*mutmut, "run", "--max-children", "1", *names], cwd=COPY, check=True)
-    listed = subprocess.run([*mutmut, "results"], cwd=COPY, capture_output=True, text=True, check=True).stdout
-    survivors = [line.split(":")[0].strip() for line in listed.splitlines() if line.endswith(": survived")]
-    for name in survivors:
-        shown = subprocess.run([*mutmut, "show", name], cwd=COPY, capture_output=True, text=True).stdout.splitlines()
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    settings = {
+        "use_setproctitle": ["false"],  # its titles, cut in the middle of a letter, are no text
+        "source_paths": [f"{module}.py"],
+        "also_copy": sorted({Path(name).parts[0] for name in tracked} - {f"{module}.py"}),
+        "pytest_add_cli_args_test_selection": [f"tests/{name}.py" for name in tests],
+        "pytest_add_cli_args": ["-m", "not slow and not gpu", "-p", "no:cacheprovider", *(["-k", keywords] if keywords else [])],
+    }
+    text = "".join(f"{name} =\n" + "".join(f"    {value}\n" for value in values) for name, values in settings.items())
+    (folder / "setup.cfg").write_text("[mutmut]\n" + text, encoding="utf-8")
+
+
+def mutate(module: str, names: list[str]) -> None:
+    """Run mutmut on some functions of a module; print the mutants that survived, and how many there were of each kind."""
+    folder, mutmut = COPIES / module, [sys.executable, "-m", "mutmut"]
+    copy_of_the_project(folder, module, *MUTATED[module][1:])
+    subprocess.run([*mutmut, "run", "--max-children", "1", *names], cwd=folder, check=True)
+    listed = subprocess.run([*mutmut, "results", "--all", "true"], cwd=folder, capture_output=True, text=True, check=True).stdout
+    states = [tuple(line.strip().split(": ")) for line in listed.splitlines() if ": " in line]
+    for name in [name for name, state in states if state == "survived"]:
+        shown = subprocess.run([*mutmut, "show", name], cwd=folder, capture_output=True, text=True).stdout.splitlines()
         print(name, *(line for line in shown if line[:1] in "+-" and line[:3] not in ("+++", "---")), sep="\n")
-    print(f"{len(survivors)} mutants survived")
-    return 0
+    counts = {state: sum(other == state for _, other in states) for state in sorted({state for _, state in states})}
+    print(f"{module}: {counts}", flush=True)
+
+
+def main(names: list[str]) -> None:
+    unknown = [name for name in names if name.split(".")[0] not in MUTATED]
+    if unknown:
+        sys.exit(f"{unknown[0]}: expected names that start with one of {', '.join(f'{module}.' for module in MUTATED)}")
+    for module, (functions, _, _) in MUTATED.items():
+        asked = [name for name in names if name.split(".")[0] == module] if names else [f"{module}.{name}" for name in functions]
+        if asked:
+            mutate(module, asked)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])
