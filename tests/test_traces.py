@@ -215,6 +215,13 @@ def test_lines_beside_a_bad_one_are_read_as_whole_as_others(tmp_path):
     assert list(whole["build_passed"]) == [False, True, True] * 2
 
 
+def test_rewards_of_a_run_that_was_resumed_with_others_are_all_columns(tmp_path):
+    write(tmp_path, line(1, rewards={"old_reward": 0.5}) + line(2, attempt=1, rewards={"new_reward": 1.0}))
+    frame = load_trace(tmp_path)
+    assert frame["reward/old_reward"].tolist()[0] == 0.5 and frame["reward/new_reward"].tolist()[1] == 1.0
+    assert frame["reward/old_reward"].isna().tolist() == [False, True]
+
+
 def test_an_honest_pass_is_both_and_what_is_not_known_is_none(tmp_path):
     pairs = [(True, True), (True, False), (False, True), (None, True), (True, None)]
     write(tmp_path, "".join(line(step, test_passed=passed, honest_tests=honest) for step, (passed, honest) in enumerate(pairs, 1)))
