@@ -2,6 +2,7 @@
 # make test    every test that needs no GPU
 # make doctor  what this machine can do
 # make lint    ruff, by ruff.toml
+# make mutants which changes of the code does no test notice? (tests/mutants.py; on demand)
 # Set-up (virtual environment, packages, a look at the Rust toolchain) happens by itself, once.
 
 # The first interpreter that runs and is of a supported version (a version manager's shim may be on PATH and not run).
@@ -16,7 +17,7 @@ EVALUATIONS ?= --eval_tasks data/tiny_val.jsonl --eval_every 13 --eval_samples 2
 TORCH := $(shell sed -n 's/^\(torch[^ ]*\).*/\1/p' requirements.txt)
 CPU_WHEELS ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: train test doctor lint check rust clean
+.PHONY: train test doctor lint mutants check rust clean
 train: RUN := $(RUN)
 train test: export HF_HUB_OFFLINE = 1
 # A tiny model is quicker on one thread, and much quicker where the cores have other work too.
@@ -40,6 +41,16 @@ doctor: check .venv/.installed
 
 lint: .venv/.installed
 	$(PY) -m ruff check .
+
+# An environment of its own that sees the packages of .venv.
+.venv-mutants/.installed: requirements-mutants.txt .venv/.installed
+	$(PY) -m venv --clear .venv-mutants
+	.venv-mutants/bin/python -m pip install -q --disable-pip-version-check -r requirements-mutants.txt
+	$(PY) -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-mutants/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
+	@touch $@
+
+mutants: .venv-mutants/.installed
+	OMP_NUM_THREADS=1 .venv-mutants/bin/python tests/mutants.py $(MUTANTS)
 
 # What would otherwise fail in the middle, with a message of its own.
 check:
@@ -66,4 +77,4 @@ rust:
 	@touch $@
 
 clean:
-	rm -rf .venv runs .pytest_cache .hypothesis
+	rm -rf .venv .venv-mutants .mutants runs .pytest_cache .hypothesis

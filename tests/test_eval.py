@@ -1645,3 +1645,10 @@ def test_results_of_other_completions_are_not_overwritten(tmp_path, judge, capsy
     write_jsonl(source, [{"prompt": "p", "completion": PROSE}])
     assert "run.sha256" in refused(capsys, "--completions", source, "--output_dir", out)
     assert snapshot(out) == before
+
+
+def test_samples_of_a_row_are_the_completions_that_hidden_tests_graded():
+    row = evaluation.RowStats("r")
+    for one in [record("a", hidden=True), record("a", hidden=False), record("a"), record("b", test_passed=True), record("c", hidden=True)]:
+        row.add(one)
+    assert row.samples() == [2, 0, 1]
