@@ -37,6 +37,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+import console
 import doctor
 import rust_code
 import tasks as task_sets
@@ -826,7 +827,7 @@ def open_judge(args: EvalArguments) -> Judge:
     return Judge(**limits, sandbox=args.sandbox, cargo_path=args.cargo_path, edition=args.edition)
 
 
-def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments) -> dict:
+def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments, logs: console.LibraryLogs) -> dict:
     """Generate and grade every row, then report -> the summary."""
     doctor.require_free_disk(Path(args.output_dir), MIN_FREE_GIB)
     if sampling.temperature == 0 and sampling.num_samples > 1:
@@ -865,6 +866,7 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
             run = {"seed": sampling.seed, "rewards": rewards.weights}
             config = asdict(args) | asdict(sampling) | asdict(backend)
             all_rows = held.enter_context(open_folder(folder, protocol, run, rows, config))
+            logs.write_to(folder / console.LOG_NAME)
             session = Session(folder, tasks, sampling.num_samples)
             run_generation(session, rows, args, sampling, backend, max_model_len)
             watch = InfraWatch(args.max_infra_share)
@@ -1658,13 +1660,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is as clean as Ctrl-C
         cleanup.callback(signal.signal, signal.SIGTERM, previous)
         try:
+            logs = cleanup.enter_context(console.LibraryLogs())
             args, sampling, backend = parse_arguments(argv)
             if args.compare:
                 compare(args)
             elif args.completions:
                 grade_file(args)
             else:
-                evaluate_models(args, sampling, backend)
+                evaluate_models(args, sampling, backend, logs)
         except KeyboardInterrupt:
             print("\nstopped; run the same command again to go on", file=sys.stderr)
             return 130

@@ -17,7 +17,6 @@ import asyncio
 import hashlib
 import importlib.util
 import json
-import logging
 import os
 import sys
 import threading
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
+import console
 import tasks
 from share import without_token
 
@@ -627,6 +627,14 @@ class VllmGenerator:
     def close(self) -> None:
         """Shut the engine down; its memory comes back when the process ends."""
         self.llm.llm_engine.engine_core.shutdown()
+        end_process_group()
+
+
+def end_process_group() -> None:
+    """End torch.distributed where vLLM or a launcher began it; left open, torch warns of it as the process exits."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _model_generation_config(model: str) -> Any:
@@ -826,9 +834,10 @@ def open_generator(
         if adapters:
             raise GenerationError("--adapter cannot be combined with --api_base: the endpoint decides what it serves")
         return ApiGenerator(model, args)
-    if backend == "vllm":
-        return VllmGenerator(model, args, adapters, max_model_len, seed)
-    return TransformersGenerator(model, args, adapters)
+    with console.waiting(f"loading {model}{' into vLLM' if backend == 'vllm' else ''}"), console.no_bars():
+        if backend == "vllm":
+            return VllmGenerator(model, args, adapters, max_model_len, seed)
+        return TransformersGenerator(model, args, adapters)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -903,19 +912,8 @@ def _is_list(hint: Any) -> bool:
     return get_origin(hint) is list
 
 
-def quiet_libraries() -> None:
-    """Leave out what libraries say on import that frightens and is not true: nothing here computes in 4 bits on a CPU."""
-    logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(is_not_kernel_hint)  # adding it twice adds it once
-
-
-def is_not_kernel_hint(entry: logging.LogRecord) -> bool:
-    """Log filter: bitsandbytes advises a package for 4-bit models on a CPU."""
-    return "Failed to load CPU gemm_4bit_forward" not in entry.getMessage()
-
-
 def make_parser(classes: Sequence[type], **options: Any) -> Any:
     """TrlParser of these dataclasses that takes one value of a config file, where a list is due, for a list of it."""
-    quiet_libraries()
     from trl import TrlParser
 
     lists = {name for one in classes for name, hint in get_type_hints(one).items() if _is_list(hint)}
@@ -942,6 +940,11 @@ def parse_dataclasses(classes: Sequence[type], argv: Sequence[str] | None, doc: 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line: exit status 0 when the program builds and its tests pass, 1 when not, 2 for a wrong call."""
+    with console.LibraryLogs():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     parser = make_parser((TryArguments, BackendArguments, SamplingArguments), description=__doc__.split("\n\n")[0])
     parser.add_argument("prompt", help="What to ask for.")
     try:

@@ -33,6 +33,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import console
 import doctor
 import rust_code
 import tasks as task_sets
@@ -1091,6 +1092,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is as clean as Ctrl-C
         cleanup.callback(signal.signal, signal.SIGTERM, previous)
         try:
+            cleanup.enter_context(console.LibraryLogs())
             args, sampling, backend = parse_arguments(argv)
             command = shlex.join(["python", "make_dataset.py", *map(_without_folder, sys.argv[1:] if argv is None else argv)])
             counts = make_dataset(args, sampling, backend, command)
