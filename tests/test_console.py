@@ -7,9 +7,10 @@ import sys
 import time
 import warnings
 
-import console
 import pytest
 from conftest import ROOT
+
+import console
 
 
 @pytest.fixture

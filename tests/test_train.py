@@ -7,7 +7,6 @@ import errno
 import hashlib
 import io
 import json
-import logging
 import os
 import re
 import shutil
@@ -24,7 +23,6 @@ import pytest
 from conftest import GOOD, PROMPTS, PROSE, ROOT, infra_verdict, passing_verdict
 
 import doctor
-import generate
 import plot_rewards
 import rewards
 import traces
