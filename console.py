@@ -67,7 +67,7 @@ def _block(header: Sequence[str], rows: Sequence[Sequence[str]], first: int, pad
     return "\n".join("  ".join(cell.ljust(pad) for cell, pad in zip(line, [first, *pads.values()], strict=True)).rstrip() for line in lines)
 
 
-def help_text(usage: str, about: str, settings: Sequence[argparse.Action], more: str) -> str:
+def help_text(usage: str, about: str, settings: Sequence[argparse.Action], more: str = "") -> str:
     """Help that fits: `usage`, then `about`, each setting with its explanation and default under it, then `more`."""
     lines = [textwrap.fill(text, width(), break_on_hyphens=False) + "\n" for text in (f"usage: {usage}", about)]
     for action in settings:
@@ -77,8 +77,8 @@ def help_text(usage: str, about: str, settings: Sequence[argparse.Action], more:
             default = f" (default: {' '.join(map(str, action.default))})"
         text = " ".join((action.help or "").replace("%%", "%").split()) + default
         indented = {"initial_indent": "      ", "subsequent_indent": "      ", "break_on_hyphens": False}
-        lines += [f"  {action.option_strings[0]}{choices}", textwrap.fill(text, width(), **indented)]
-    return "\n".join([*lines, "", textwrap.fill(more, width(), break_on_hyphens=False)])
+        lines += [f"  {(action.option_strings or [action.dest.upper()])[0]}{choices}", textwrap.fill(text, width(), **indented)]
+    return "\n".join([*lines, "", *([textwrap.fill(more, width(), break_on_hyphens=False), ""] if more else [])])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

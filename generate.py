@@ -925,6 +925,11 @@ def make_parser(classes: Sequence[type], **options: Any) -> Any:
                     config[name] = [config[name]]
             return super().set_defaults_with_config(**config)
 
+        def format_help(self):
+            settings = [action for action in self._actions if action.dest != "help"]
+            words = "".join(f" {action.dest.upper()}" for action in settings if not action.option_strings)
+            return console.help_text(f"{self.prog} [--config FILE.yaml] [--SETTING VALUE ...]{words}", self.description or "", settings)
+
     # allow_abbrev: argparse would otherwise take --max_min for --max_minutes without a word
     return ListParser(classes, allow_abbrev=False, **options)
 

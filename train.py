@@ -200,7 +200,7 @@ def parse_arguments(argv: list[str]) -> tuple:
 def show_help(parser, argv: list[str]) -> None:
     """Print what `--help` or `--help_all` asks for and exit; without either, nothing."""
     if "--help_all" in argv:
-        print(parser.format_help())
+        parser.print_help()
     elif "--help" in argv or "-h" in argv:
         ours = [*ScriptArguments.__dataclass_fields__, *FREQUENT]
         by_name = {action.dest: action for action in reversed(parser._actions)}  # of --x and --no_x the first
@@ -209,7 +209,7 @@ def show_help(parser, argv: list[str]) -> None:
             f"Without --config: {DEFAULT_CONFIG.relative_to(HERE)}. Defaults above are those without a config file. Every other "
             f"setting of TRL's GRPOConfig and ModelConfig works too, as a flag or in the file: --help_all shows all {len(by_name)}."
         )
-        print(console.help_text(usage, __doc__.splitlines()[0], [by_name[name] for name in ours], more))
+        print(console.help_text(usage, __doc__.splitlines()[0], [by_name[name] for name in ours], more), end="")
     else:
         return
     raise SystemExit(0)
