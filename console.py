@@ -207,17 +207,17 @@ class LibraryLogs:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def run_quietly(command: Sequence[str], log: Path, what: str) -> int:
-    """Run a command with its output appended to `log` -> its exit status; when that is not 0 the end of its output is shown."""
+def run_quietly(command: Sequence[str], log: Path, what: str, lines: int) -> int:
+    """Run a command with its output appended to `log` -> its exit status; when that is not 0, its last `lines` are shown."""
     print(what, flush=True)
     with log.open("ab") as file:
         start = file.tell()
         with waiting(f"{what} (what it says: {log})"):
             status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT).returncode
-    if status:
+    if status and lines:
         with log.open("rb") as file:
             file.seek(start)
-            print("\n".join(file.read().decode(errors="replace").splitlines()[-15:]), file=sys.stderr)
+            print("\n".join(file.read().decode(errors="replace").splitlines()[-lines:]), file=sys.stderr)
     return status
 
 
@@ -225,9 +225,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--log", type=Path, required=True, help="file that the command's output is appended to")
     parser.add_argument("--what", required=True, help="what it does, in words")
+    parser.add_argument("--lines", type=int, default=15, help="lines of its output that are shown when it fails")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- COMMAND ARGUMENTS")
     arguments = parser.parse_args(argv)
-    return run_quietly(arguments.command[arguments.command[:1] == ["--"] :], arguments.log, arguments.what)
+    return run_quietly(arguments.command[arguments.command[:1] == ["--"] :], arguments.log, arguments.what, arguments.lines)
 
 
 if __name__ == "__main__":

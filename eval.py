@@ -437,13 +437,14 @@ def judge_protocol(judge: dict) -> dict:
     return {key: value for key, value in judge.items() if key not in {"workers", "sandbox", "scratch_dir", "cache_size"}}
 
 
-def sampling_protocol(sampling: SamplingArguments, backend: BackendArguments) -> dict:
-    """Sampling fields that change completions; the seed only picks another draw.
+def sampling_protocol(sampling: SamplingArguments) -> dict:
+    """Sampling fields that change the distribution of completions; the seed only picks another draw from it."""
+    return {name: value for name, value in asdict(sampling).items() if name != "seed"}
 
-    `batch_size` is among them with transformers: how rows are padded together changes their arithmetic, and what is drawn for which.
-    """
-    fields_of = {name: value for name, value in asdict(sampling).items() if name != "seed"}
-    return fields_of | ({"batch_size": backend.batch_size} if choose_backend(backend) == "transformers" else {})
+
+def batch_protocol(backend: BackendArguments) -> dict:
+    """With transformers the batch size changes completions too: rows are padded together, and one stream of random numbers serves all."""
+    return {"batch_size": backend.batch_size} if choose_backend(backend) == "transformers" else {}
 
 
 def protocol_differences(found: dict, expected: dict, path: str = "") -> list[str]:
@@ -875,7 +876,7 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
                 "n_tasks": len(tasks),
                 "system_prompt_hash": text_hash(system_prompt),
                 "graded_with_prompt_hash": text_hash(system_prompt),
-                "sampling": sampling_protocol(sampling, backend),
+                "sampling": sampling_protocol(sampling) | batch_protocol(backend),
                 "judge": judge_protocol(judge.describe()),
             }
             run = {"seed": sampling.seed, "rewards": rewards.weights}
