@@ -815,9 +815,15 @@ class ApiGenerator:
         request = self._request(conversation, sampling, sampling.seed)
         with openai.OpenAI(api_key=api_key(), base_url=self.args.api_base, timeout=self.args.api_timeout_s) as client:
             try:
-                for chunk in client.chat.completions.create(**request, stream=True):
+                chunks = client.chat.completions.create(**request, stream=True)
+                if not chunks.response.headers.get("content-type", "").startswith("text/event-stream"):  # the whole answer at once
+                    yield json.loads(chunks.response.read())["choices"][0]["message"]["content"] or ""
+                    return
+                for chunk in chunks:
                     if chunk.choices:
                         yield chunk.choices[0].delta.content or ""
+            except (ValueError, LookupError, TypeError) as error:
+                raise GenerationError(f"{self.args.api_base} gave neither a stream nor a completion ({_first_line(error)})") from error
             except openai.OpenAIError as error:
                 raise self._explained(error) from error
 

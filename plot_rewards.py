@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+import console
 from traces import TraceError, load_trace, read_metrics
 
 RATES = {
@@ -313,7 +314,8 @@ def write_reports(run_dirs: list[Path]) -> int:
     status = 0
     for run_dir in run_dirs:
         try:
-            output = write_report(run_dir)
+            with console.waiting(f"reading {run_dir} for its report"):
+                output = write_report(run_dir)
             print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, opens in any browser")
         except TraceError as error:
             print(f"plot_rewards.py: {error}", file=sys.stderr)
@@ -334,7 +336,8 @@ def main(argv: list[str] | None = None) -> int:
             follow(arguments.run_dirs[0])
             return 0
         labels = run_labels(arguments.run_dirs)
-        frames = {label: load_trace(run_dir) for label, run_dir in zip(labels, arguments.run_dirs, strict=True)}
+        with console.waiting(f"reading {', '.join(map(str, arguments.run_dirs))}"):
+            frames = {label: load_trace(run_dir) for label, run_dir in zip(labels, arguments.run_dirs, strict=True)}
     except TraceError as error:
         print(f"plot_rewards.py: {error}", file=sys.stderr)
         return 2
@@ -346,8 +349,9 @@ def main(argv: list[str] | None = None) -> int:
     window = min(arguments.window, *(max(1, len(frame) // 2) for frame in frames.values()))
     metrics = {label: read_metrics(run_dir) for label, run_dir in zip(labels, arguments.run_dirs, strict=True)}
     try:
-        plot(frames, output, window)
-        plot_details(frames, metrics, details)
+        with console.waiting(f"drawing {output} and {details.name}"):
+            plot(frames, output, window)
+            plot_details(frames, metrics, details)
     except OSError as error:
         print(f"plot_rewards.py: cannot write {output} ({error.strerror})", file=sys.stderr)
         return 2
