@@ -44,7 +44,7 @@ from tasks import (
     tasks_hash,
     write_trained_tasks,
 )
-from traces import ROTATE_BYTES, TraceWriter, cut_torn_line
+from traces import ROTATE_BYTES, TraceWriter, cut_torn_line, waited_s
 
 HERE = Path(__file__).resolve().parent
 DEFAULT_CONFIG = HERE / "configs" / "qwen2.5-coder-1.5b-qlora.yaml"
@@ -751,12 +751,6 @@ def step_line(step: int, steps: int, logs: dict, eta_s: float) -> str:
 
     second = "honest" if "hidden" in rates else "build"
     return console.first_that_fits(line, ["clippy", "tests", "tokens", "phases", "words", second, "build", "seconds", "rates", "reward"])
-
-
-def waited_s(logs: dict) -> float | None:
-    """Seconds of a step in which the card waited (metrics named `wait_s` or `.../wait_s`), None where nobody measured."""
-    found = [value for key, value in logs.items() if key.rpartition("/")[2] == "wait_s" and isinstance(value, (int, float))]
-    return sum(found) if found else None
 
 
 def smells(history: list[dict]) -> dict[str, str]:
