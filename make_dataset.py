@@ -1,6 +1,6 @@
 """Make a training set: Python prompts -> Rust prompts -> Rust code -> unit tests -> what cargo passes -> parquet splits.
 
-    python make_dataset.py --tasks mbpp.jsonl --model Qwen/Qwen2.5-Coder-7B-Instruct --output_dir data/mine
+    python make_dataset.py --tasks mbpp.jsonl --model Qwen/Qwen2.5-Coder-7B-Instruct --output_dir runs/dataset
     python make_dataset.py --tasks TIGER-Lab/AceCode-87K --model DIR --backend vllm --num_samples 4 --output_dir OUT \\
         --decontaminate mbpp-rs.jsonl humaneval-rs.jsonl --source_license mit
     OPENAI_API_KEY=... python make_dataset.py --api_base http://localhost:8000/v1 --model NAME --tasks FILE --output_dir OUT
