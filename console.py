@@ -41,6 +41,12 @@ def labelled(label: str, text: str, indent: int = 12) -> str:
     return f"{label:>{indent - 2}}  " + f"\n{'':{indent}}".join(lines)
 
 
+def wrapped(text: str) -> str:
+    """Markdown with its sentences and list items folded to the width; rows of tables stay."""
+    fold = lambda line: textwrap.fill(line, width(), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)  # noqa: E731
+    return "\n".join(line if line.startswith("|") else fold(line) for line in text.splitlines())
+
+
 def first_that_fits(line: Callable[[set[str]], str], drops: Sequence[str]) -> str:
     """`line(without)` with as few of `drops` left out, in their order, as the width wants; with all of them when nothing fits."""
     texts = (line(set(drops[:n])) for n in range(len(drops) + 1))
@@ -87,19 +93,13 @@ def help_text(usage: str, about: str, settings: Sequence[argparse.Action], more:
 
 
 @contextlib.contextmanager
-def waiting(what: str | Callable[[], str], expected_s: float | None = None) -> Iterator[None]:
-    """While open, a line on stderr every BEAT_S: how long it has taken, of what is expected, and what is waited for.
-
-    what: said as it is, or asked each time. expected_s: seconds it usually takes; nothing is said before they are over by half.
-    """
-    ended, started = threading.Event(), time.monotonic()
+def every(seconds: float, action: Callable[[], None]) -> Iterator[None]:
+    """While open, `action` is called every so often, in a thread of its own."""
+    ended = threading.Event()
 
     def beat() -> None:
-        while not ended.wait(BEAT_S):
-            passed = time.monotonic() - started
-            if expected_s is None or passed > 1.5 * expected_s:
-                usual = f", usually {expected_s:.0f} s" if expected_s is not None else ""
-                print(f"{passed:.0f} s{usual}: {what() if callable(what) else what}", file=sys.stderr, flush=True)
+        while not ended.wait(seconds):
+            action()
 
     thread = threading.Thread(target=beat, daemon=True, name="heartbeat")
     thread.start()
@@ -108,6 +108,22 @@ def waiting(what: str | Callable[[], str], expected_s: float | None = None) -> I
     finally:
         ended.set()
         thread.join()
+
+
+def waiting(what: str, expected_s: float | None = None) -> contextlib.AbstractContextManager[None]:
+    """While open, a line on stderr every BEAT_S: how long it has taken, of what is expected, and what is waited for.
+
+    expected_s: seconds it usually takes; nothing is said before they are over by half.
+    """
+    started = time.monotonic()
+
+    def say() -> None:
+        passed = time.monotonic() - started
+        if expected_s is None or passed > 1.5 * expected_s:
+            usual = f" (usually {expected_s:.0f})" if expected_s is not None else ""
+            print(f"... {what}: {passed:.0f} s so far{usual}", file=sys.stderr, flush=True)
+
+    return every(BEAT_S, say)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

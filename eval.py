@@ -778,9 +778,10 @@ def progress(batches: Iterable[Sequence], total: int, what: str) -> Iterator[Any
     from tqdm import tqdm
 
     with tqdm(total=total, desc=what, unit="", disable=total == 0, mininterval=0.5, dynamic_ncols=True) as bar:
-        for batch in batches:
-            yield batch
-            bar.update(len(batch))
+        with console.every(console.BEAT_S, bar.refresh):  # a batch may take minutes on a CPU: the clock goes on meanwhile
+            for batch in batches:
+                yield batch
+                bar.update(len(batch))
 
 
 def grade_all(rewards: RewardSet, tasks: Sequence[dict], completions: Sequence[str]) -> list[dict]:
@@ -1492,7 +1493,7 @@ def format_terminal(summary: dict, where: str | None) -> str:
         cells = [*(_cell(row["metrics"], name) for row in rows), *(_cell(d["metrics"], name, signed=True) for d in pairs)]
         body.append([label, *cells])
     blocks = [console.side_by_side(header, body)]
-    notes = ["Honest: own tests that pass and are worth something.", "[95 % interval, bootstrap over tasks]"]
+    notes = ["Honest: own tests that pass and are worth something.", "In brackets: 95 % interval, bootstrap over tasks."]
     notes += ["Differences are paired, in points."] if pairs else []
     blocks.append(textwrap.fill(" ".join(notes), console.width()))
     kinds = sorted({kind for row in rows for kind in row["error_kinds"]}, key=lambda kind: (kind != "none", kind))
@@ -1635,7 +1636,7 @@ def report(folder: Path, ks: Sequence[int], args: EvalArguments, facts: dict) ->
     if args.model or len(stats) > 1:
         draw_chart(summary, folder / "chart.png")
     write_parquet(folder / "results.jsonl", folder / "results.parquet")
-    changes = f"\n{format_changes(summary['graded_again'])}" if saved["run"].get("trace") else ""
+    changes = f"\n{console.wrapped(format_changes(summary['graded_again']))}" if saved["run"].get("trace") else ""
     print(tables if args.all_tables else format_terminal(summary, str(folder / "table.md")) + changes)
     for name, timing in summary["timings"].items():
         text = f"{name}: " + ", ".join(f"{key} {value:g}" for key, value in timing.items())

@@ -33,6 +33,7 @@ import tasks
 from share import without_token
 
 API_KEY_VARIABLE = "OPENAI_API_KEY"
+ONE_THREAD_PARAMETERS = 20e6  # a model of fewer computes a layer faster on one core than several agree on who does what
 VLLM_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the ranks that vLLM reserves room for
 BATCH_SEED_STRIDE = 1_000_003  # a prime: batches of neighbouring seeds do not share a stream
 HASH_EDGE_BYTES = 1 << 20  # weights are recognised by their size and both ends, 1 MiB each
@@ -224,6 +225,23 @@ def load_config(model: str) -> Any:
         raise GenerationError(f"cannot load the model {model}: {_first_line(error)}") from error
 
 
+def use_one_thread_for_a_tiny_model(model: str, device: str) -> bool:
+    """On a CPU a tiny model computes on one thread, unless OMP_NUM_THREADS says otherwise -> whether that was set.
+
+    Beside other load threads wait for each other at every layer, which costs more than they save.
+    """
+    import torch
+
+    config = load_config(model).get_text_config()
+    layers, width = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
+    if "OMP_NUM_THREADS" in os.environ or device != "cpu" or not (layers and width):
+        return False
+    if 12 * layers * width**2 + config.vocab_size * width > ONE_THREAD_PARAMETERS:  # the usual estimate of a transformer's size
+        return False
+    torch.set_num_threads(1)
+    return True
+
+
 def require_unicode(conversations: Sequence[Conversation], names: Sequence[str] | None = None) -> None:
     """Raises GenerationError naming the first conversation whose text cannot be encoded. `names` as for `render`."""
     for number, messages in enumerate(conversations):
@@ -396,6 +414,7 @@ class TransformersGenerator:
         self.tokenizer = load_tokenizer(model)
         self.batch_size = args.batch_size
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        use_one_thread_for_a_tiny_model(model, self.device)
         self.model = self._load(model, args)
         self.stop_ids = stop_token_ids(self.tokenizer, self.model.generation_config)
         # generate() fills unset fields from here, so nothing of the model's own may stay

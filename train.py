@@ -30,7 +30,16 @@ import micro_batches
 import run_lock
 import rust_code
 import share
-from generate import GenerationError, end_process_group, has_login, load_config, load_tokenizer, make_parser, render
+from generate import (
+    GenerationError,
+    end_process_group,
+    has_login,
+    load_config,
+    load_tokenizer,
+    make_parser,
+    render,
+    use_one_thread_for_a_tiny_model,
+)
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
 from rust_tool import Judge, ToolchainError
 from sandbox import SandboxUnavailable
@@ -51,7 +60,6 @@ DEFAULT_CONFIG = HERE / "configs" / "qwen2.5-coder-1.5b-qlora.yaml"
 MIN_TRACED_FOR_INFRA_STOP = 64  # graded completions before the infra share can stop a run
 SECRET_KEY = re.compile(r"(^|[_-])(token|(api|access|secret|private)?[_-]?key|secret|password|passwd|credentials?|authorization)$", re.I)
 TOKENIZER_TOKENS = re.compile(r"(bos|eos|pad|unk|sep|cls|mask|image|audio|video)_token", re.I)  # settings like any other
-ONE_THREAD_PARAMETERS = 20e6  # a model of fewer computes a layer faster on one core than several agree on who does what
 TOKEN_MEAN_LOSSES = ("dapo", "cispo", "vespo")  # TRL's losses that divide by the tokens of the whole batch: no division by rows
 # TRL's settings that `--help` shows beside ours; `--help_all` shows them all.
 FREQUENT = (
@@ -386,23 +394,6 @@ def require_context(model_args, prompt_tokens: int, completion_tokens: int) -> N
             f"--max_completion_length {completion_tokens} and the longest prompt ({prompt_tokens} tokens) exceed the {limit} tokens of "
             f"{model_args.model_name_or_path}: lower it"
         )
-
-
-def use_one_thread_for_a_tiny_model(args, model_args) -> bool:
-    """On a CPU a tiny model computes on one thread, unless OMP_NUM_THREADS says otherwise -> whether that was set.
-
-    Beside other load threads wait for each other at every layer, which costs more than they save.
-    """
-    import torch
-
-    config = load_config(model_args.model_name_or_path).get_text_config()
-    layers, width = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
-    if "OMP_NUM_THREADS" in os.environ or args.device.type != "cpu" or not (layers and width):
-        return False
-    if 12 * layers * width**2 + config.vocab_size * width > ONE_THREAD_PARAMETERS:  # the usual estimate of a transformer's size
-        return False
-    torch.set_num_threads(1)
-    return True
 
 
 def require_something_to_earn(rewards: list[str], task_facts: dict) -> None:
@@ -1074,7 +1065,8 @@ def main(argv: list[str] | None = None) -> int:
     """-> exit status: 0 done (or stopped cleanly), 1 stopped by an error or a limit, 2 cannot work as asked."""
     try:
         with console.LibraryLogs() as logs, console.no_bars():
-            script, args, model_args = parse_arguments(sys.argv[1:] if argv is None else argv)
+            with console.waiting("importing torch and TRL"):
+                script, args, model_args = parse_arguments(sys.argv[1:] if argv is None else argv)
             with run_lock.hold(Path(args.output_dir)):
                 return run(script, args, model_args, logs)
     except REFUSALS as error:
@@ -1085,7 +1077,8 @@ def main(argv: list[str] | None = None) -> int:
 def run(script: ScriptArguments, args, model_args, logs: console.LibraryLogs) -> int:
     """Plan, train -> exit status, in a run folder that is ours. Raises one of REFUSALS before anything is written."""
     resume = doctor.checkpoint_to_resume(Path(args.output_dir), args.resume_from_checkpoint)
-    rows, tokenizer, rewards, plan = make_plan(script, args, model_args)
+    with console.waiting("looking at tasks, model and machine"):
+        rows, tokenizer, rewards, plan = make_plan(script, args, model_args)
     if is_finished(resume, plan):
         rewards.judge.close()
         return 0
@@ -1102,7 +1095,7 @@ def run(script: ScriptArguments, args, model_args, logs: console.LibraryLogs) ->
             with console.waiting("importing vLLM"):
                 import vllm  # noqa: F401  its loggers exist from here on
         logs.write_to(Path(args.output_dir) / (console.LOG_NAME if args.process_index == 0 else f"debug.rank{args.process_index}.log"))
-        use_one_thread_for_a_tiny_model(args, model_args)
+        use_one_thread_for_a_tiny_model(model_args.model_name_or_path, args.device.type)
         callback = train(script, args, model_args, rows, tokenizer, rewards, resume)
     except (UserError, RewardError) as error:
         print(f"train.py: {error}", file=sys.stderr)

@@ -67,7 +67,7 @@ def test_a_heartbeat_says_what_is_waited_for_until_it_is_over(monkeypatch, capsy
     with console.waiting("vLLM loads"):
         time.sleep(0.3)
     said = capsys.readouterr().err
-    assert "0 s: vLLM loads\n" in said
+    assert "... vLLM loads: 0 s so far\n" in said
     time.sleep(0.15)
     assert capsys.readouterr().err == ""
 
@@ -79,7 +79,7 @@ def test_a_heartbeat_is_silent_while_a_thing_takes_as_long_as_usual(monkeypatch,
     assert capsys.readouterr().err == ""
     with console.waiting("step 3", expected_s=0.1):
         time.sleep(0.4)
-    assert ", usually 0 s: step 3" in capsys.readouterr().err
+    assert "... step 3: 0 s so far (usually 0)" in capsys.readouterr().err
 
 
 def test_nothing_is_said_of_what_takes_less_than_a_beat(capsys):
@@ -144,4 +144,5 @@ def test_a_quiet_command_shows_its_end_only_when_it_fails(tmp_path, status):
 @pytest.mark.parametrize("script", ["train", "eval", "generate", "make_dataset"])
 def test_help_says_nothing_else(script):
     done = subprocess.run([sys.executable, f"{script}.py", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr) == (0, "") and "usage:" in done.stdout
+    assert done.returncode == 0 and "usage:" in done.stdout
+    assert [line for line in done.stderr.splitlines() if not line.startswith("... ")] == []  # a slow machine is told what takes long

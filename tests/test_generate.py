@@ -743,3 +743,17 @@ def test_a_wrong_call_is_one_sentence(tmp_path, capsys):
     assert "cannot load" in errors
     assert "no_such_flag" in errors
     assert "Traceback" not in errors
+
+
+def test_a_tiny_model_is_evaluated_on_one_thread_too(tiny_model, monkeypatch):
+    import torch
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        generate.TransformersGenerator(tiny_model, BackendArguments())
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -219,7 +219,7 @@ def test_a_resumed_run_says_where_it_goes_on_and_nothing_frightening(argv, tmp_p
             [sys.executable, "train.py", *argv(tmp_path / "run", *flags, *more)], cwd=ROOT, capture_output=True, text=True, timeout=200
         )
         assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
+        assert [line for line in done.stderr.splitlines() if not line.startswith("... ")] == []  # a slow machine is told what takes long
         assert max(map(len, done.stdout.replace(str(tmp_path), "").splitlines())) <= 80
     assert "lm_head" in (tmp_path / "run" / "debug.log").read_text(), "what transformers says is kept, at debug level"
     assert f"going on from {tmp_path / 'run' / 'checkpoint-1'}" in " ".join(done.stdout.split())
@@ -467,8 +467,7 @@ def test_a_tiny_model_on_a_cpu_computes_on_one_thread(tmp_path, tiny_coder, monk
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        args, model_args = SimpleNamespace(device=torch.device(device)), SimpleNamespace(model_name_or_path=str(tmp_path))
-        assert train.use_one_thread_for_a_tiny_model(args, model_args) == (threads == 1)
+        assert train.use_one_thread_for_a_tiny_model(str(tmp_path), device) == (threads == 1)
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
