@@ -61,7 +61,7 @@ rust:
 		$(QUIETLY) "installing the CPU build of torch" --lines 0 -- $(PIP) --timeout 15 --retries 1 --index-url $(CPU_WHEELS) "$(TORCH)" \
 			|| echo "no CPU build of torch from $(CPU_WHEELS): taking the ordinary one, which is larger"; \
 	fi
-	@$(QUIETLY) "installing packages (once)" -- $(PIP) -r requirements-dev.txt
+	@$(QUIETLY) "installing packages, once, some minutes" -- $(PIP) -r requirements-dev.txt
 	@rm .venv/.installing
 	@touch $@
 

@@ -228,7 +228,7 @@ def run_quietly(command: Sequence[str], log: Path, what: str, lines: int) -> int
     print(what, flush=True)
     with log.open("ab") as file:
         start = file.tell()
-        with waiting(f"{what} (what it says: {log})"):
+        with waiting(f"{what} ({log})"):
             status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT).returncode
     if status and lines:
         with log.open("rb") as file:

@@ -806,15 +806,19 @@ class Pipeline:
         now = self._totals()
         spent = {key: value - before.get(key, 0) for key, value in now.items()}
         kept = sum(self.is_kept(source, attempt + 1) for source in chunk)
-        parts = [f"attempt {attempt + 1}/{self.sampling.num_samples}", f"{len(chunk)} tasks in {seconds:.1f} s"]
+        parts = {"attempt": f"attempt {attempt + 1}/{self.sampling.num_samples}", "tasks": f"{len(chunk)} tasks in {seconds:.1f} s"}
         for stage in STAGES[:-1]:
             if spent.get(f"{stage} answers"):
                 rate = spent[f"{stage} tokens"] / max(spent[f"{stage} seconds"], 1e-9)
-                parts.append(f"{stage} {spent[f'{stage} answers']:.0f} in {spent[f'{stage} seconds']:.1f} s ({rate:.0f} tokens/s)")
+                parts[stage] = f"{stage} {spent[f'{stage} answers']:.0f} in {spent[f'{stage} seconds']:.1f} s ({rate:.0f} tokens/s)"
         if spent.get("grade programs"):
-            parts.append(f"graded {spent['grade programs']:.0f} in {spent['grade seconds']:.1f} s")
+            parts["grade"] = f"graded {spent['grade programs']:.0f} in {spent['grade seconds']:.1f} s"
         minutes, rest = divmod(int(eta_s), 60)
-        print(" | ".join([*parts, f"kept {kept} ({kept / len(chunk):.0%})", f"ETA {minutes} min {rest:02d} s"]), flush=True)
+        parts |= {"kept": f"kept {kept} ({kept / len(chunk):.0%})", "ETA": f"ETA {minutes} min {rest:02d} s"}
+        shown = console.first_that_fits(  # timings.json has every stage's
+            lambda without: " | ".join(text for name, text in parts.items() if name not in without), [*STAGES, "attempt", "tasks"]
+        )
+        print(shown, flush=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def test_an_environment_is_made_once(checkout):
 
 def test_pip_speaks_into_a_file_and_only_its_failure_is_shown(checkout):
     done = checkout.make(".venv/.installed", CPU_WHEELS_STATUS="1")
-    assert "installing packages (once)" in done.stdout
+    assert "installing packages, once" in done.stdout
     assert "WARNING" not in done.stdout + done.stderr and "Collecting" not in done.stdout
     assert "Collecting torch" in (checkout.folder / ".venv" / "pip.log").read_text()
     (checkout.folder / ".venv" / ".installed").unlink()
