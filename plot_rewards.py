@@ -11,6 +11,7 @@ rolling mean, from the spread of group means (completions of one prompt are not 
 """
 
 import argparse
+import re
 import sys
 import time
 from pathlib import Path
@@ -197,16 +198,22 @@ def draw_logged(axes, metrics: list[dict], key: str, style: str, label: str, col
         axes.plot(*zip(*points, strict=True), style, label=label, color=color)
 
 
+def phases_s(entry: dict) -> dict[str, float]:
+    """Seconds of a step by phase, together the whole of it: what is graded while others are sampled shows as the wait that is left."""
+    waited = waited_s(entry)
+    middle = {"grade": entry.get("time/grade_s")} if waited is None else {"wait": waited}
+    phases = {"generate": entry.get("time/generate_s"), **middle, "train": entry.get("time/train_s")}
+    known = all(isinstance(value, (int, float)) for value in phases.values())
+    return {name: max(0.0, value) for name, value in phases.items()} if known else {}
+
+
 def _draw_own_row(axes, frame, metrics: list[dict], prefix: str) -> None:
     seconds, kinds, codes, guards = axes
-    phases = {"generate": "time/generate_s", "grade": "time/grade_s", "train": "time/train_s"}
-    timed = [entry for entry in metrics if all(isinstance(entry.get(key), (int, float)) for key in phases.values())]
+    timed = [(entry["step"], phases_s(entry)) for entry in metrics if phases_s(entry)]
+    names = list(dict.fromkeys(name for _, phases in timed for name in phases))
     if timed:
-        stacked = [[max(0.0, entry[key]) for entry in timed] for key in phases.values()]
-        seconds.stackplot([entry["step"] for entry in timed], stacked, labels=list(phases), colors=PALETTE)
-    waits = [(entry["step"], waited_s(entry)) for entry in metrics if waited_s(entry) is not None]
-    if waits:
-        seconds.plot(*zip(*waits, strict=True), "--", color="black", label="of these waiting")
+        stacked = [[phases.get(name, 0.0) for _, phases in timed] for name in names]
+        seconds.stackplot([step for step, _ in timed], stacked, labels=names, colors=PALETTE)
     seconds.set(title=f"{prefix}seconds per step")
     for target, column, title in (
         (kinds, "error_kind", "what went wrong, % of completions"),
@@ -278,7 +285,7 @@ def followed_table(run_dir: Path, metrics: list[dict]):
 def evaluated(iterations: list[dict]) -> list[tuple[str, list, str]]:
     """What a run's own evaluations measured -> (title, values by evaluation, None where absent; unit), rates in percent."""
     columns = list(dict.fromkeys(key for row in iterations for key in row if key != "step"))
-    rates = [key for key in columns if key.rpartition(".")[2].startswith(("pass@", "build"))]
+    rates = [key for key in columns if re.search(r"(^|\.)(pass@\d+|build|\w+_(rate|share))$", key)]
     scale = 100 if all(abs(row[key]) <= 1 for row in iterations for key in rates if key in row) else 1  # shares, or percent already
     return [(f"eval {key}", [scale * row[key] if key in row else None for row in iterations], "%") for key in rates] + [
         (f"eval {key}", [row.get(key) for row in iterations], "") for key in columns if key.rpartition(".")[2] == "kl"

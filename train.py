@@ -720,11 +720,11 @@ def step_line(step: int, steps: int, logs: dict, eta_s: float) -> str:
     rates = {"build": "judge/build_rate", "clippy": "judge/clippy_rate", "tests": "judge/test_rate", "honest": "judge/honest_test_rate"}
     if "judge/hidden_test_share" in logs:
         rates["hidden"] = "judge/hidden_test_share"
+    waited = waited_s(logs)
     phases = {name: logs.get(f"time/{name}_s") or 0.0 for name in ("generate", "grade", "train")}
-    total, waited = sum(phases.values()), waited_s(logs)
-    if waited is not None:
-        phases["wait"] = waited
-    longest = "wait" if waited and waited >= 1 else max(phases, key=lambda name: phases[name])
+    if waited is not None:  # most is graded while others are sampled: what counts is how long the card waited for the rest
+        phases = {"generate": phases["generate"], "wait": waited, "train": phases["train"]}
+    total, longest = sum(phases.values()), max(phases, key=lambda name: phases[name])
     digits = 0 if total >= 10 else 1
     minutes, rest = divmod(round(eta_s), 60)
 

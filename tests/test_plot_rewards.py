@@ -179,6 +179,13 @@ def test_no_panel_of_several_runs_names_more_than_six_lines(run_dir, tmp_path, m
     assert "of 9 functions the 5 that moved most" in pictured.get_title()
 
 
+def test_phases_of_a_step_sum_to_it_whether_waits_were_measured_or_not():
+    times = {"time/generate_s": 5.0, "time/grade_s": 4.0, "time/train_s": 10.0}
+    assert plot_rewards.phases_s(times) == {"generate": 5.0, "grade": 4.0, "train": 10.0}
+    assert plot_rewards.phases_s(times | {"time/wait_s": 0.5}) == {"generate": 5.0, "wait": 0.5, "train": 10.0}
+    assert plot_rewards.phases_s({"time/generate_s": 5.0}) == {} == plot_rewards.phases_s(times | {"time/train_s": None})
+
+
 def test_follow_shows_evaluations_inside_the_run_and_waits(run_dir, capsys):
     from rich.console import Console
 

@@ -282,7 +282,7 @@ def test_overview_holds_config_warnings_curves_and_first_against_last(run):
 def test_evaluations_inside_the_run_and_waits_are_shown(run):
     rows = [{"iteration": 0, "step": 1, "pass@1": 0.41, "pass@5": 0.48, "build": 0.64, "kl": 0.0, "note": "untrained"},
             {"iteration": 1, "step": 2, "pass@1": 0.5, "pass@5": 0.55, "build": 0.8},
-            {"iteration": 2, "step": 3, "pass@1": 0.52, "build": 0.82, "kl": 0.125, "tokens": 250.5}]  # fmt: skip
+            {"iteration": 2, "step": 3, "pass@1": 0.52, "build": 0.82, "kl": 0.125, "hidden_test_share": 0.25, "tokens": 250.5}]  # fmt: skip
     (run / "iterations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 4, "pass@')
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     waits = {1: {"time/wait_s": 1.5}, 2: {}, 3: {"generate/wait_s": 2.0, "grade/wait_s": 0.5}}
@@ -290,18 +290,19 @@ def test_evaluations_inside_the_run_and_waits_are_shown(run):
     (run / "metrics.jsonl").write_text("".join(json.dumps(entry | times | waits[entry["step"]]) + "\n" for entry in metrics))
     index = read_page(report.write_report(run))[1]["index"]
     charts = {chart["title"]: {one["name"]: one["values"] for one in chart["series"]} for chart in index["charts"]}
-    assert charts["evaluations inside the run"] == {"pass@1": [41.0, 50.0, 52.0], "pass@5": [48.0, 55.0, None], "build": [64.0, 80.0, 82.0]}
+    assert charts["evaluations inside the run"] == {"pass@1": [41.0, 50.0, 52.0], "pass@5": [48.0, 55.0, None], "build": [64.0, 80.0, 82.0],
+                                                    "hidden_test_share": [None, None, 25.0]}  # fmt: skip
     assert charts["KL to the reference, at evaluations"] == {"kl": [0.0, None, 0.125]}
-    assert charts["time"]["of these waiting"] == [1.5, None, 2.5]
+    assert charts["time"]["wait (for grading)"] == [1.5, None, 2.5]
     table = next(table for table in index["tables"] if table["title"] == "Evaluations inside the run")
-    assert table["columns"] == ["step", "pass@1 %", "pass@5 %", "build %", "kl", "tokens"]
-    assert table["rows"][2] == ["3", "52", "–", "82", "0.125", "250.5"]
+    assert table["columns"] == ["step", "pass@1 %", "pass@5 %", "build %", "hidden_test_share %", "kl", "tokens"]
+    assert table["rows"][2] == ["3", "52", "–", "82", "25", "0.125", "250.5"]
 
 
 def test_a_run_without_evaluations_inside_has_none_of_it(run):
     index = read_page(report.write_report(run))[1]["index"]
     assert not [one["title"] for one in (*index["charts"], *index["tables"]) if "inside" in one["title"] or "evaluations" in one["title"]]
-    assert all(one["name"] != "of these waiting" for chart in index["charts"] for one in chart["series"])
+    assert all(one["name"] != "wait (for grading)" for chart in index["charts"] for one in chart["series"])
 
 
 def test_first_and_last_step_are_those_steps_or_a_dash():

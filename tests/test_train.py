@@ -869,8 +869,8 @@ FULL_STEP = {
     ("columns", "expected"),
     [
         (200, "step 10/11 | reward 5.06 | build 79 % clippy 79 % tests 30 % honest 30 % hidden 45 % | 285 tokens | "
-              "generate 11.9 grade 13.0 train 19.7 wait 2.1 s | ETA 12 min 04 s"),
-        (80, "step 10/11 | reward 5.06 | build 79 % hidden 45 % | 45 s (wait 2) | ETA 12:04"),
+              "generate 11.9 wait 2.1 train 19.7 s | ETA 12 min 04 s"),
+        (80, "step 10/11 | reward 5.06 | build 79 % hidden 45 % | 34 s (train 20) | ETA 12:04"),
         (40, "step 10/11 | reward 5.06 | ETA 12:04"),
         (20, "step 10/11 | ETA 12:04"),
     ],
@@ -1107,7 +1107,7 @@ def descendants(pid):
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            parents[int(folder.name)] = int((folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
     found = [pid]
     for parent in found:
         found += [child for child in sorted(parents) if parents[child] == parent]
