@@ -20,7 +20,7 @@ LOGGED = {  # chart -> its unit, and what metrics.jsonl logs for it, with its sc
     "truncated completions": ("%", {"truncated": ("completions/clipped_ratio", 100)}),
     "time": (
         "seconds",
-        {"generate": ("time/generate_s", 1), "grade": ("time/grade_s", 1), "train": ("time/train_s", 1), "wait (for grading)": ("wait_s", 1)},
+        {"generate": ("time/generate_s", 1), "grade": ("time/grade_s", 1), "train": ("time/train_s", 1), "wait": ("wait_s", 1)},
     ),
 }
 LOGGED_RATES = {"build": "judge/build_rate", "clippy": "judge/clippy_rate", "test": "judge/test_rate", "honest": "judge/honest_test_rate"}

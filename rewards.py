@@ -46,6 +46,9 @@ DEFAULT_REWARDS = (
 )
 
 
+READ_AHEAD = 4_096  # completions whose program is remembered between `start` and `grade`
+
+
 class RewardError(ValueError):
     """The reward list of a config cannot be used; the message is one sentence for the user."""
 
@@ -156,6 +159,34 @@ def graded_completion(task: dict, completion: str, program: Program | None, verd
     }
 
 
+class ReadingJudge:
+    """A Judge for completions as text: finds the program in each and grades it with its task's hidden tests."""
+
+    def __init__(self, judge: Judge, plain_rust: bool = False):
+        self.judge = judge
+        self._read = functools.lru_cache(READ_AHEAD)(lambda text: extract_program(text, plain_rust))
+
+    def start(self, task: dict, completion: str) -> None:
+        """Begin to grade a completion that the next `grade` will hold, from any thread."""
+        self.judge.start(self._job(task, completion))
+
+    def grade(self, tasks: Sequence[dict], completions: Sequence[str]) -> list[tuple[Program | None, Verdict]]:
+        """Program and verdict of each, in order; each starts when it is read: the judge compiles the first while the next is read."""
+        jobs: list[Job] = []
+
+        def read() -> Iterator[Job]:
+            for task, completion in zip(tasks, completions, strict=True):
+                jobs.append(self._job(task, completion))
+                yield jobs[-1]
+
+        verdicts = self.judge.grade(read())
+        return [(job.program, verdict) for job, verdict in zip(jobs, verdicts, strict=True)]
+
+    def _job(self, task: dict, completion: str) -> Job:
+        tests = tuple(task["tests"]) if task.get("tests") else None
+        return Job(self._read(completion), tests, task.get("entry_point"), task.get("prompt") or "")
+
+
 class RewardSet:
     """The reward functions of one run, all reading the verdicts of one judge.
 
@@ -173,8 +204,9 @@ class RewardSet:
     """
 
     def __init__(self, judge: Judge, specs: Sequence[str] = DEFAULT_REWARDS, system_prompt: str = "", *,
-                 waits_for_machine: bool = False, plain_rust: bool = False):  # fmt: skip
+                 waits_for_machine: bool = False, plain_rust: bool = False, reader: ReadingJudge | None = None):  # fmt: skip
         self.judge, self.waits_for_machine, self.plain_rust = judge, waits_for_machine, plain_rust
+        self._reader = reader or ReadingJudge(judge, plain_rust)
         own_example = extract_program(system_prompt)
         self.examples = [(example, ADDING_WORDS) for example in adding_examples()]
         self.examples += [(own_example, name_words(own_example))] if own_example else []
@@ -202,17 +234,8 @@ class RewardSet:
 
         `rewards[name]` is a float or None, `reward` the weighted sum of what is not None (None when nothing is).
         """
-        programs: list[Program | None] = []
-
-        def jobs() -> Iterator[Job]:  # read one by one: the judge compiles the first while the next is read
-            for task, completion in zip(tasks, completions, strict=True):
-                programs.append(extract_program(completion, self.plain_rust))
-                tests = tuple(task["tests"]) if task.get("tests") else None
-                yield Job(programs[-1], tests, task.get("entry_point"), task.get("prompt") or "")
-
-        verdicts = self.judge.grade(jobs())
         graded = []
-        for task, completion, program, verdict in zip(tasks, completions, programs, verdicts, strict=True):
+        for task, completion, (program, verdict) in zip(tasks, completions, self._reader.grade(tasks, completions), strict=True):
             if verdict.test_passed and is_copied(program, task.get("prompt") or "", self.examples):
                 verdict = replace(verdict, honest_tests=False, guard=verdict.guard or "copied_example")
             record = graded_completion(task, completion, program, verdict)
@@ -226,6 +249,22 @@ class RewardSet:
             graded.append(record)
         return graded
 
+    def start(self, task: dict, completion: str) -> None:
+        """Begin to grade a completion that the next `grade` or `grade_batch` will hold, from any thread."""
+        self._reader.start(task, completion)
+
+    def batch_tasks(self, prompts: Sequence, columns: dict[str, Sequence]) -> list[dict]:
+        """The task of each row of a TRL batch; `columns` as in `grade_batch`."""
+        fields = ("task_id", "tests", "entry_point")
+        tasks = [{field: columns[field][i] for field in fields if field in columns} for i in range(len(prompts))]
+        for i, task in enumerate(tasks):
+            if "user_prompt" in columns:
+                task["prompt"] = columns["user_prompt"][i]
+            else:
+                task["prompt"] = prompts[i] if isinstance(prompts[i], str) else content_text(prompts[i][-1]["content"])
+            task |= json.loads(columns["other_columns"][i]) if "other_columns" in columns else {}
+        return tasks
+
     def grade_batch(self, prompts: Sequence, completions: Sequence, columns: dict[str, Sequence]) -> list[dict]:
         """Graded completions of one TRL batch; the judge runs for the first caller only, the others share the result.
 
@@ -235,14 +274,7 @@ class RewardSet:
         """
         if self._batch is not None and self._batch[0] is completions:
             return self._batch[1]
-        fields = ("task_id", "tests", "entry_point")
-        tasks = [{field: columns[field][i] for field in fields if field in columns} for i in range(len(completions))]
-        for i, task in enumerate(tasks):
-            if "user_prompt" in columns:
-                task["prompt"] = columns["user_prompt"][i]
-            else:
-                task["prompt"] = prompts[i] if isinstance(prompts[i], str) else content_text(prompts[i][-1]["content"])
-            task |= json.loads(columns["other_columns"][i]) if "other_columns" in columns else {}
+        tasks = self.batch_tasks(prompts, columns)
         grade = self._grade_mostly if self.waits_for_machine else self.grade
         graded = grade(tasks, [completion_text(completion) for completion in completions])
         self._batch = (completions, graded)

@@ -30,6 +30,7 @@ import micro_batches
 import run_lock
 import rust_code
 import share
+import shared_prompts
 from generate import (
     GenerationError,
     end_process_group,
@@ -40,8 +41,10 @@ from generate import (
     render,
     use_one_thread_for_a_tiny_model,
 )
+from grading_ahead import GradingProcess, finished_requests
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
 from rust_tool import Judge, ToolchainError
+from sampling_mismatch import Mismatch, importance_ratio
 from sandbox import SandboxUnavailable
 from tasks import (
     TASK_COLUMNS,
@@ -121,7 +124,7 @@ class ScriptArguments:
         metadata={"help": "Reward functions as name=weight; your own as FILE.py:FUNCTION=weight."},
     )
     judge_workers: int | None = field(default=None, metadata={"help": "Programs graded at once (default: cores / processes)."})
-    run_timeout_s: float = field(default=5.0, metadata={"help": "CPU seconds each test may take."})
+    run_timeout_s: float = field(default=2.0, metadata={"help": "CPU seconds that all tests of a program may take together."})
     sandbox: str = field(
         default="auto",
         metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."},
@@ -134,6 +137,12 @@ class ScriptArguments:
             "help": "Tokens (padding included) of one forward and backward pass; rows of one length share it. Default: what fits beside "
             "the model on a GPU, 16384 on a CPU; 0: TRL's own, per_device_train_batch_size rows padded to the longest of the step."
         },
+    )
+    share_prompts: bool = field(
+        default=True, metadata={"help": "Train on a group as one sequence, its prompt read once; not with --tokens_per_micro_batch 0."}
+    )
+    grade_ahead: bool = field(
+        default=True, metadata={"help": "vLLM only: completions reach the judge when each is finished, not when all are sampled."}
     )
     max_minutes: float | None = field(
         default=None, metadata={"help": "Stop cleanly, adapter saved, before training takes longer than this."}
@@ -153,6 +162,7 @@ class ScriptArguments:
         metadata={"help": "Push trace, metrics and plots here while training: hf://datasets/ORG/NAME or oxen://NAMESPACE/NAME."},
     )
     share_every: int = field(default=20, metadata={"help": "Steps between pushes to --share_to; what is left is pushed at the end."})
+    chooses_checkpointing: bool = field(init=False, default=False)  # neither config nor flags say gradient_checkpointing
     gpu_memory_limit_gib: float | None = field(
         default=None, metadata={"help": "Never take more GPU memory than this (to prove that a config fits a smaller card)."}
     )
@@ -193,6 +203,9 @@ def parse_arguments(argv: list[str]) -> tuple:
         raise UserError(f"the configuration does not work: {error}") from error
     except yaml.YAMLError as error:
         raise UserError(f"the config file is not YAML: {' '.join(str(error).split())}") from error
+    in_file = yaml.safe_load(Path(argv[argv.index("--config") + 1]).read_text(encoding="utf-8")) if "--config" in argv else {}
+    settings = {*in_file, *(part.lstrip("-").partition("=")[0] for part in argv)}
+    parsed[0].chooses_checkpointing = "gradient_checkpointing" not in settings
     unknown = [name for name in (*unknown_keys, *unknown_flags) if name.startswith("--")]
     if unknown or unknown_flags:
         known = [option for action in parser._actions for option in action.option_strings]
@@ -210,8 +223,8 @@ def show_help(parser, argv: list[str]) -> None:
     if "--help_all" in argv:
         parser.print_help()
     elif "--help" in argv or "-h" in argv:
-        ours = [*ScriptArguments.__dataclass_fields__, *FREQUENT]
         by_name = {action.dest: action for action in reversed(parser._actions)}  # of --x and --no_x the first
+        ours = [name for name in (*ScriptArguments.__dataclass_fields__, *FREQUENT) if name in by_name]  # not what is no setting
         usage = "train.py [--config FILE.yaml] [--SETTING VALUE ...]"
         more = (
             f"Without --config: {DEFAULT_CONFIG.relative_to(HERE)}. Defaults above are those without a config file. Every other "
@@ -440,8 +453,10 @@ def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     if script.share_to:
         share.check(script.share_to, script.share_every)
     limits = {"workers": workers, "run_timeout_s": script.run_timeout_s}
-    judge = Judge(**limits, sandbox=script.sandbox, cargo_path=script.cargo_path, edition=script.edition)
-    rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), waits_for_machine=True)
+    limits |= {"sandbox": script.sandbox, "cargo_path": script.cargo_path, "edition": script.edition}
+    elsewhere = GradingProcess(**limits) if args.use_vllm and args.vllm_mode == "colocate" and script.grade_ahead else None
+    judge = elsewhere or Judge(**limits)
+    rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), waits_for_machine=True, reader=elsewhere)
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
     return rows, tokenizer, rewards, plan
 
@@ -553,6 +568,11 @@ def lossless_vllm_sync():
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def columns_of(rows: list[dict]) -> dict[str, list]:
+    """The dataset columns of a batch's rows, as TRL hands them to reward functions."""
+    return {key: [row[key] for row in rows] for key in rows[0] if key != "prompt"}
+
+
 def make_trainer_class():
     """GRPOTrainer that traces. A function, so that importing this file does not import torch."""
     import torch
@@ -561,45 +581,75 @@ def make_trainer_class():
     class TracedGRPOTrainer(GRPOTrainer):
         """GRPOTrainer that writes graded completions with their advantages and logs seconds per phase.
 
-        Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume),
-        `tokens_per_micro_batch` as in ScriptArguments.
+        Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume), `script`.
         """
 
-        def __init__(self, *args, reward_set: RewardSet, trace: TraceWriter, attempt: int, tokens_per_micro_batch: int | None, **kwargs):
-            self.reward_set, self.trace, self.attempt = reward_set, trace, attempt
-            self.token_budget, self._waiting = tokens_per_micro_batch, []
-            self._seconds = {"generate": 0.0, "grade": 0.0}  # since the last log
+        def __init__(self, *args, reward_set: RewardSet, trace: TraceWriter, attempt: int, script: ScriptArguments, **kwargs):
+            self.reward_set, self.trace, self.attempt, self.grade_ahead = reward_set, trace, attempt, script.grade_ahead
+            self.token_budget, self._waiting = script.tokens_per_micro_batch, []
+            self._corrected, self._mismatch = None, Mismatch()  # the micro-batch whose ratio the training forward gives
+            self._seconds = {"generate": 0.0, "grade": 0.0, "wait": 0.0}  # since the last log
+            self._tasks, self._first_finished = [], None  # of the batch being sampled; when its first completion was
+            self._shared = None  # with shared prompts: the micro-batch being trained on, and which of its rows share a sequence
             super().__init__(*args, **kwargs)
+            self.shares_prompts = script.share_prompts and shared_prompts.can_share(self.accelerator.unwrap_model(self.model).config)
+            if script.chooses_checkpointing and self.accelerator.device.type == "cuda":
+                self._choose_checkpointing(script.max_prompt_length + self.max_completion_length)
+
+        def _choose_checkpointing(self, longest_row: int) -> None:
+            """Without gradient checkpointing, a third less to compute, where the memory holds ROWS_WITHOUT_CHECKPOINTING such rows."""
+            fits = self._fitting_tokens(checkpointing=False) >= micro_batches.ROWS_WITHOUT_CHECKPOINTING * longest_row
+            self.args.gradient_checkpointing = not fits
+            if fits:
+                self.accelerator.unwrap_model(self.model).gradient_checkpointing_disable()
+            if self.accelerator.is_main_process:
+                print(f" micro-batch  up to {self._budget()} tokens, gradient checkpointing {'off' if fits else 'on'}", flush=True)
 
         def _generate(self, prompts):
-            started = time.perf_counter()
+            started, self._first_finished = time.perf_counter(), None
             result = super()._generate(prompts)
             self._seconds["generate"] += time.perf_counter() - started
             return result
 
+        def _generate_single_turn(self, prompt_ids, *args, **kwargs):
+            if not (self.grade_ahead and self.use_vllm and self.vllm_mode == "colocate" and self.model.training):
+                return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+            tasks = {tuple(ids): task for ids, task in zip(prompt_ids, self._tasks, strict=True)}
+
+            def start_grading(prompt: list[int], completion: list[int]) -> None:
+                self._first_finished = self._first_finished or time.perf_counter()
+                text = self.processing_class.decode(completion, skip_special_tokens=True)
+                self.reward_set.start(tasks[tuple(prompt)], text)
+
+            with finished_requests(self.vllm_generation.llm.llm_engine, start_grading):
+                return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+
         # Training on the tokens there are. The Trainer asks for gradient_accumulation_steps micro-batches a step, each padded as
         # the whole generation batch is: all but the last are kept back, and the last trains on the rows of all of them.
 
-        def _slots(self, batch: dict) -> int:
-            """Micro-batches of TRL's that are cut anew together; 0 where TRL's own division into them is part of the loss."""
+        def _cuts_anew(self) -> bool:
+            """Whether rows may share a micro-batch as their lengths suggest; not where TRL's division is part of the loss."""
             divides_by_tokens = self.loss_type in TOKEN_MEAN_LOSSES and self.top_entropy_quantile == 1.0
-            is_text = not any(key.startswith(("pixel", "num_", "image")) for key in batch if key != "num_items_in_batch")
             fewer, more = sorted((self.args.steps_per_generation, self.args.gradient_accumulation_steps))
             has_other_terms = self._entropy_bonus_enabled or self.aux_loss_enabled or self.off_policy_mask_threshold is not None
-            whole = self.token_budget != 0 and divides_by_tokens and is_text and not has_other_terms and more % fewer == 0
-            return fewer if whole else 0
+            return self.token_budget != 0 and divides_by_tokens and not has_other_terms and not self._is_vlm and more % fewer == 0
+
+        def _slots(self) -> int:
+            """Micro-batches of TRL's that are cut anew together, 0 for none."""
+            return min(self.args.steps_per_generation, self.args.gradient_accumulation_steps) if self._cuts_anew() else 0
 
         def _budget(self) -> int:
             if self.token_budget is None:
-                self.token_budget = micro_batches.CPU_TOKENS
-                if self.accelerator.device.type == "cuda":
-                    free, total = torch.cuda.mem_get_info()
-                    unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-                    limit = torch.cuda.get_per_process_memory_fraction() * total - torch.cuda.memory_allocated()
-                    config = self.accelerator.unwrap_model(self.model).config
-                    fits = micro_batches.token_budget(config, min(free + unused, limit), self.args.gradient_checkpointing)
-                    self.token_budget = self._over_processes(fits, "MIN")
+                is_cuda = self.accelerator.device.type == "cuda"
+                self.token_budget = self._fitting_tokens(self.args.gradient_checkpointing) if is_cuda else micro_batches.CPU_TOKENS
             return self.token_budget
+
+        def _fitting_tokens(self, checkpointing: bool) -> int:
+            free, total = torch.cuda.mem_get_info()
+            unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+            limit = torch.cuda.get_per_process_memory_fraction() * total - torch.cuda.memory_allocated()
+            config = self.accelerator.unwrap_model(self.model).config
+            return self._over_processes(micro_batches.token_budget(config, min(free + unused, limit), checkpointing), "MIN")
 
         def _over_processes(self, value: int, how: str) -> int:
             if self.accelerator.num_processes == 1:
@@ -609,7 +659,7 @@ def make_trainer_class():
             return int(tensor)
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            n_slots = self._slots(inputs) if self.model.training else 0
+            n_slots = self._slots() if self.model.training else 0
             if not n_slots:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             self._waiting.append(inputs)
@@ -624,39 +674,116 @@ def make_trainer_class():
 
             One process that runs out of memory starts over with half the budget, down to a row at a time.
             """
-            lengths = [batch[mask].sum(dim=1).tolist() for mask in ("prompt_mask", "completion_mask")]
             while True:
-                parts = micro_batches.cut(*lengths, self._budget())
-                parts = micro_batches.split_to(parts, self._over_processes(len(parts), "MAX"))
+                self._mismatch = Mismatch()
+                parts = self._micro_batches(batch)
                 try:
-                    return sum(self._forward_backward(model, batch, rows, rows is parts[-1]) for rows in parts)
+                    seen = {name: len(values) for name, values in self._metrics["train"].items()}
+                    loss = sum(self._forward_backward(model, batch, part, part is parts[-1]) for part in parts)
+                    self._weigh_metrics(seen, [sum(int(batch["completion_mask"][rows].sum()) for rows in part) for part in parts])
+                    self._log_mismatch()
+                    return loss
                 except torch.OutOfMemoryError:
                     is_whole_step = self.args.steps_per_generation >= self.args.gradient_accumulation_steps
-                    if self.accelerator.num_processes > 1 or not is_whole_step or len(parts) == len(lengths[0]):
+                    if self.accelerator.num_processes > 1 or not is_whole_step or len(parts) == len(batch["prompt_ids"]):
                         raise
                 model.zero_grad()  # of the parts that went well
                 torch.cuda.empty_cache()
                 self.token_budget //= 2
                 print(f"out of GPU memory: --tokens_per_micro_batch is {self.token_budget} from here on", file=sys.stderr, flush=True)
 
-        def _forward_backward(self, model, batch: dict, rows: list[int], is_last: bool):
+        def _weigh_metrics(self, seen: dict[str, int], tokens: list[int]) -> None:
+            """TRL takes the mean of what each micro-batch logs, a mean over its tokens: here they differ in size."""
+            for name, values in self._metrics["train"].items():
+                new = values[seen.get(name, 0) :]
+                if len(new) == len(tokens) and not name.endswith(("_min", "_max")):
+                    values[seen.get(name, 0) :] = [sum(value * n for value, n in zip(new, tokens, strict=True)) / max(1, sum(tokens))]
+
+        def _micro_batches(self, batch: dict) -> list[list[list[int]]]:
+            """Each a list of sequences, each the rows in it: one, or several of one prompt."""
+            lengths = [batch[mask].sum(dim=1).tolist() for mask in ("prompt_mask", "completion_mask")]
+            budget = self._budget()
+            if self.shares_prompts:
+                prompts = [tuple(ids) for ids in batch["prompt_ids"].tolist()]
+                found = shared_prompts.sequences(prompts, *lengths, min(budget, shared_prompts.SEQUENCE_TOKENS))
+                tokens = [shared_prompts.n_tokens(rows, *lengths) for rows in found]
+                parts = [[found[i] for i in part] for part in micro_batches.cut([0] * len(found), tokens, budget)]
+            else:
+                parts = [[[row] for row in part] for part in micro_batches.cut(*lengths, budget)]
+            halves = lambda rows: [rows[: len(rows) // 2], rows[len(rows) // 2 :]] if len(rows) > 1 else None  # noqa: E731
+            return micro_batches.split_to(parts, self._over_processes(len(parts), "MAX"), halves)
+
+        def _forward_backward(self, model, batch: dict, sequences: list[list[int]], is_last: bool):
+            rows = [row for sequence in sequences for row in sequence]
+            part = micro_batches.trimmed(batch, rows)
+            self._corrected = part if self._needs_ratio(part) else None
+            numbers = iter(range(len(rows)))
+            self._shared = (part, [[next(numbers) for _ in sequence] for sequence in sequences]) if self.shares_prompts else None
             with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
-                loss = super().compute_loss(model, micro_batches.trimmed(batch, rows))
+                loss = super().compute_loss(model, part)
                 self.accelerator.backward(loss)
+            self._corrected = self._shared = None
             return loss.detach()
+
+        def _of_shared_prompts(self, model) -> tuple:
+            """What TRL's method of the same purpose returns, of the micro-batch being trained on."""
+            part, members = self._shared
+            inputs, where = shared_prompts.packed(part, members)
+            with self.accelerator.autocast():
+                outputs = model(**inputs, fused_lm_head=True)
+            mask = part["completion_mask"].bool()
+            rows = (torch.where(mask, values.flatten()[where], 0.0) for values in (outputs.log_probs, outputs.entropy))
+            return *rows, None
+
+        # One forward pass: TRL's correction of vLLM's log-probs needs the trained model's, and the training forward has them.
+
+        def _learns_from_one_policy(self) -> bool:
+            """Whether nothing is learned between sampling and the last training forward on what was sampled."""
+            generate_every = self.args.steps_per_generation * self.num_iterations
+            return self.model.training and self.token_budget != 0 and self.args.gradient_accumulation_steps % generate_every == 0
+
+        def _needs_ratio(self, part: dict) -> bool:
+            return self.use_vllm and self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in part
+
+        def _get_per_token_logps_and_entropies(self, *args, **kwargs):
+            logps, entropies, aux_loss = (
+                super()._get_per_token_logps_and_entropies(*args, **kwargs) if self._shared is None else self._of_shared_prompts(args[0])
+            )
+            if self._corrected is not None:  # called by TRL's _compute_loss, which multiplies by the ratio afterwards
+                part, clips = self._corrected, (self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max)
+                mask = part["completion_mask"] * part.get("tool_mask", 1)
+                known = logps.detach(), part["sampling_per_token_logps"], mask
+                part["importance_sampling_ratio"] = ratio = importance_ratio(*known, self.vllm_importance_sampling_mode, *clips)
+                self._mismatch.add(*known, ratio)
+            return logps, entropies, aux_loss
+
+        def _log_mismatch(self) -> None:
+            if self._mismatch.ratios:
+                is_masked = self.vllm_importance_sampling_mode.endswith("_mask")
+                for name, value in self._mismatch.summary(self.accelerator.gather, is_masked).items():
+                    self._metrics["train"][name].append(value)
 
         def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
             started = time.perf_counter()
             rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-            columns = {key: [row[key] for row in inputs] for key in inputs[0] if key != "prompt"}
-            self._graded = self.reward_set.grade_batch(prompts, completions, columns)
+            self._graded = self.reward_set.grade_batch(prompts, completions, columns_of(inputs))
             for name, value in batch_metrics(self._graded).items():
                 self._log_metric(name, value)
-            self._seconds["grade"] += time.perf_counter() - started
+            ended = time.perf_counter()
+            self._seconds["wait"] += ended - started
+            self._seconds["grade"] += ended - (self._first_finished or started)
             return rewards
 
         def _generate_and_score_completions(self, inputs):
-            output = super()._generate_and_score_completions(inputs)
+            if self.use_vllm:
+                self._tasks = self.reward_set.batch_tasks([row["prompt"] for row in inputs], columns_of(inputs))
+            is_corrected = self.vllm_importance_sampling_correction
+            # without it TRL makes no forward pass of its own; _compute_loss asks again
+            self.vllm_importance_sampling_correction = is_corrected and not (self._learns_from_one_policy() and self._cuts_anew())
+            try:
+                output = super()._generate_and_score_completions(inputs)
+            finally:
+                self.vllm_importance_sampling_correction = is_corrected
             ratio = output.get("importance_sampling_ratio")
             mode = "train" if self.model.training else "eval"
             if ratio is not None and self.vllm_importance_sampling_mode.endswith("_mask"):
@@ -689,10 +816,10 @@ def make_trainer_class():
         def log(self, logs, start_time=None):
             step_times = self._metrics["train"]["step_time"]
             if self.model.training and step_times:
-                # TRL's step_time holds all three phases: preparing the inputs is part of its training_step
-                generate, grade = (self._seconds[phase] / len(step_times) for phase in ("generate", "grade"))
+                # TRL's step_time holds all phases: preparing the inputs is part of its training_step
+                generate, grade, wait = (self._seconds[phase] / len(step_times) for phase in ("generate", "grade", "wait"))
                 step = sum(step_times) / len(step_times)
-                logs |= {"time/generate_s": generate, "time/grade_s": grade, "time/train_s": step - generate - grade}
+                logs |= {"time/generate_s": generate, "time/grade_s": grade, "time/wait_s": wait, "time/train_s": step - generate - wait}
                 self._seconds = dict.fromkeys(self._seconds, 0.0)
                 if torch.cuda.is_available():
                     free, total = torch.cuda.mem_get_info()
@@ -711,7 +838,7 @@ def make_trainer_class():
 def step_line(step: int, steps: int, logs: dict, eta_s: float) -> str:
     """`step 3/8 | reward 4.2 | build 81 % ...`: what a person wants to know of one step, as much of it as the terminal is wide.
 
-    Everything else is in metrics.jsonl. Where phases do not fit one by one: seconds in all, and the phase that took most of them.
+    Everything else is in metrics.jsonl. Where phases do not fit one by one: seconds in all, and of these the wait, or the longest phase.
     """
 
     def percent(key: str) -> str:
@@ -724,7 +851,8 @@ def step_line(step: int, steps: int, logs: dict, eta_s: float) -> str:
     phases = {name: logs.get(f"time/{name}_s") or 0.0 for name in ("generate", "grade", "train")}
     if waited is not None:  # most is graded while others are sampled: what counts is how long the card waited for the rest
         phases = {"generate": phases["generate"], "wait": waited, "train": phases["train"]}
-    total, longest = sum(phases.values()), max(phases, key=lambda name: phases[name])
+    total = sum(phases.values())
+    longest = max(phases, key=lambda name: phases[name]) if waited is None else "wait"
     digits = 0 if total >= 10 else 1
     minutes, rest = divmod(round(eta_s), 60)
 
@@ -1018,7 +1146,7 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
             reward_set=rewards,
             trace=TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl"), ROTATE_BYTES),
             attempt=doctor.attempts_so_far(output_dir),
-            tokens_per_micro_batch=script.tokens_per_micro_batch,
+            script=script,
         )
     if resume and not model_args.use_peft:
         require_all_weights(trainer.model, Path(resume))
@@ -1092,7 +1220,7 @@ def run(script: ScriptArguments, args, model_args, logs: console.LibraryLogs) ->
         if args.distributed_state is not None:
             args.distributed_state.wait_for_everyone()  # run.json is there
         if args.use_vllm:
-            with console.waiting("importing vLLM"):
+            with console.waiting("importing vLLM"), contextlib.suppress(ImportError):  # doctor.require_vllm has looked
                 import vllm  # noqa: F401  its loggers exist from here on
         logs.write_to(Path(args.output_dir) / (console.LOG_NAME if args.process_index == 0 else f"debug.rank{args.process_index}.log"))
         use_one_thread_for_a_tiny_model(model_args.model_name_or_path, args.device.type)

@@ -293,7 +293,7 @@ def test_evaluations_inside_the_run_and_waits_are_shown(run):
     assert charts["evaluations inside the run"] == {"pass@1": [41.0, 50.0, 52.0], "pass@5": [48.0, 55.0, None], "build": [64.0, 80.0, 82.0],
                                                     "hidden_test_share": [None, None, 25.0]}  # fmt: skip
     assert charts["KL to the reference, at evaluations"] == {"kl": [0.0, None, 0.125]}
-    assert charts["time"]["wait (for grading)"] == [1.5, None, 2.5]
+    assert charts["time"]["wait"] == [1.5, None, 2.5]
     table = next(table for table in index["tables"] if table["title"] == "Evaluations inside the run")
     assert table["columns"] == ["step", "pass@1 %", "pass@5 %", "build %", "hidden_test_share %", "kl", "tokens"]
     assert table["rows"][2] == ["3", "52", "–", "82", "25", "0.125", "250.5"]
@@ -302,7 +302,7 @@ def test_evaluations_inside_the_run_and_waits_are_shown(run):
 def test_a_run_without_evaluations_inside_has_none_of_it(run):
     index = read_page(report.write_report(run))[1]["index"]
     assert not [one["title"] for one in (*index["charts"], *index["tables"]) if "inside" in one["title"] or "evaluations" in one["title"]]
-    assert all(one["name"] != "wait (for grading)" for chart in index["charts"] for one in chart["series"])
+    assert all(one["name"] != "wait" for chart in index["charts"] for one in chart["series"])
 
 
 def test_first_and_last_step_are_those_steps_or_a_dash():

@@ -92,7 +92,7 @@ def test_flag_beats_yaml_beats_default(tmp_path):
     script, args, model = train.parse_arguments(["--config", str(config), "--learning_rate", "0.5"])
     assert (script.max_tasks, model.model_name_or_path) == (5, "here")
     assert args.learning_rate == 0.5
-    assert script.run_timeout_s == train.ScriptArguments().run_timeout_s == 5.0
+    assert script.run_timeout_s == train.ScriptArguments().run_timeout_s == 2.0
 
 
 def test_config_may_be_given_with_an_equals_sign():
@@ -870,7 +870,7 @@ FULL_STEP = {
     [
         (200, "step 10/11 | reward 5.06 | build 79 % clippy 79 % tests 30 % honest 30 % hidden 45 % | 285 tokens | "
               "generate 11.9 wait 2.1 train 19.7 s | ETA 12 min 04 s"),
-        (80, "step 10/11 | reward 5.06 | build 79 % hidden 45 % | 34 s (train 20) | ETA 12:04"),
+        (80, "step 10/11 | reward 5.06 | build 79 % hidden 45 % | 34 s (wait 2) | ETA 12:04"),
         (40, "step 10/11 | reward 5.06 | ETA 12:04"),
         (20, "step 10/11 | ETA 12:04"),
     ],
@@ -894,7 +894,7 @@ def test_help_shows_ours_and_fits(monkeypatch, capsys, columns):
     text = capsys.readouterr().out
     assert ended.value.code == 0
     assert max(map(len, text.splitlines())) <= int(columns)
-    for name in [*train.ScriptArguments.__dataclass_fields__, *train.FREQUENT]:
+    for name in [*(name for name, one in train.ScriptArguments.__dataclass_fields__.items() if one.init), *train.FREQUENT]:
         assert f"\n  --{name}" in text
     assert "--galore" not in text and "--lr_scheduler_kwargs" not in text and "--help_all" in text
 
@@ -1259,7 +1259,8 @@ def test_masked_share_is_of_what_was_sampled(monkeypatch, mode, ratio, share):
     trainer = object.__new__(trainer_class)
     trainer.model = SimpleNamespace(training=True)
     trainer.accelerator = SimpleNamespace(gather=lambda tensor: tensor)
-    trainer.vllm_importance_sampling_mode = mode
+    trainer.vllm_importance_sampling_mode, trainer.vllm_importance_sampling_correction, trainer.use_vllm = mode, True, False
+    trainer.args, trainer.num_iterations, trainer.token_budget = SimpleNamespace(steps_per_generation=1), 1, 0
     trainer._metrics = {"train": defaultdict(list)}
     assert trainer._generate_and_score_completions([]) is output
     assert trainer._metrics["train"].get("sampling/masked_share") == (None if share is None else [pytest.approx(share)])
