@@ -56,7 +56,7 @@ from generate import (
     resolve_adapter,
     weights_hash,
 )
-from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text, infra_reason, weighted_sum
+from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text, infra_reason, pass_at_k, passes_hidden, weighted_sum
 from rust_tool import JUDGE_VERSION, Judge, ToolchainError
 from sandbox import SandboxUnavailable
 from traces import SCHEMA_VERSION, TraceError, TraceWriter, cut_torn_line, iter_counted, iter_trace, load_trace, trace_files, why_left_out
@@ -226,11 +226,6 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[EvalArguments, Sampling
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def passes_hidden(record: dict) -> bool | None:
-    """Whether every hidden test passed; None when the task has none."""
-    return record["hidden_passed"] == record["hidden_total"] if record["hidden_total"] else None
-
-
 def _honest(record: dict) -> bool:
     return record["test_passed"] and record["honest_tests"]
 
@@ -262,16 +257,6 @@ METRICS: dict[str, Callable[[dict], float | None]] = {
     "honest_tests_recall": lambda r: _given(passes_hidden(r), _honest(r)),
 }
 NOT_PERCENT = ("mean_length",)
-
-
-def pass_at_k(n: int, c: int, k: int) -> float:
-    """Unbiased estimate of the chance that one of k samples is right, from c right ones among n.
-
-    Source: Chen et al. 2021, Evaluating Large Language Models Trained on Code, equation 1. Raises ValueError when k > n.
-    """
-    if not 0 < k <= n:
-        raise ValueError(f"pass@{k} cannot be estimated from {n} samples")
-    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
 class RowStats:

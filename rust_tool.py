@@ -122,6 +122,8 @@ class Verdict:
     tests: Mapping[str, str] = None  # type: ignore[assignment]  # name -> "ok" | "failed" | "ignored" | "timeout"
     hidden_passed: int | None = None
     hidden_total: int | None = None
+    hidden_statuses: tuple[str, ...] = ()  # of the hidden tests in their order, as in `tests`; empty where they did not run
+    hidden_error_kind: str | None = None  # why not all of them passed: "compile", "test_failed", "panic", "timeout"
     error_kind: str | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
     honest_tests: bool = False
@@ -1265,6 +1267,8 @@ class Judge:
             folder = self._subfolder(work, work.suite.source)
             if self._workshop.build_tests(folder).passed:
                 work.hidden_binary = folder / BINARY_NAME
+            else:
+                work.verdict = replace(work.verdict, hidden_error_kind="compile")
 
     def _subfolder(self, work: _Work, source: str) -> Path:
         folder = Path(tempfile.mkdtemp(dir=work.folder))
@@ -1400,13 +1404,17 @@ class Judge:
         finally:
             outcome = hidden.result() if hidden else None
         if outcome is not None and work.suite is not None:
-            names, statuses = work.suite.names_among(outcome.names), outcome.statuses()
-            passed = sum(statuses.get(name) == "ok" for name in names)
+            names, found = work.suite.names_among(outcome.names), outcome.statuses()
+            statuses = tuple(found.get(name, "failed") for name in names)
             if work.suite.guard is not None:  # a program that could fool the task's tests gets nothing for them
-                passed = 0
+                statuses = ("failed",) * len(names)
                 work.verdict = replace(work.verdict, guard=work.verdict.guard or work.suite.guard)
-            kind = work.verdict.error_kind or (outcome.error_kind(work.suite.source) if passed < len(names) else None)
-            work.verdict = replace(work.verdict, hidden_passed=passed, hidden_total=len(names), error_kind=kind)
+            passed = statuses.count("ok")
+            kind = outcome.error_kind(work.suite.source) if passed < len(names) else None
+            work.verdict = replace(
+                work.verdict, hidden_passed=passed, hidden_total=len(names), hidden_statuses=statuses, hidden_error_kind=kind,
+                error_kind=work.verdict.error_kind or kind,
+            )  # fmt: skip
 
     def _run_own_tests(self, work: _Work) -> None:
         program = work.job.program

@@ -419,6 +419,28 @@ def hidden(judge: Judge, solution: str, *tests: str) -> tuple[int | None, int | 
     return verdict.hidden_passed, verdict.hidden_total
 
 
+@pytest.mark.parametrize(
+    ("body", "kind", "statuses"),
+    [
+        ("a.abs()", None, ("ok", "ok")),
+        ("a", "test_failed", ("ok", "failed")),
+        ("[1, 2][(1 - a) as usize / 2]", "panic", ("ok", "failed")),
+        ("loop { if a > 0 { return a; } }", "timeout", ("ok", "timeout")),
+        ("a.missing()", None, ()),
+    ],
+)
+def test_a_verdict_says_which_hidden_tests_failed_and_the_worst_of_why(judge, body, kind, statuses):
+    tests = ("assert_eq!(f(1), 1);", "assert_eq!(f(-3), 3);")
+    (verdict,) = judge.grade([Job(program(f"fn f(a: i32) -> i32 {{\n    {body}\n}}"), hidden_tests=tests, entry_point="f")])
+    assert (verdict.hidden_error_kind, verdict.hidden_statuses) == (kind, statuses)
+    assert verdict.build_passed == bool(statuses) and verdict.hidden_passed == statuses.count("ok")
+
+
+def test_a_program_that_the_hidden_tests_do_not_compile_with_says_so(judge):
+    (verdict,) = judge.grade([Job(program("fn f(a: &str) -> usize {\n    a.len()\n}"), hidden_tests=("assert_eq!(f(1), 1);",), entry_point="f")])
+    assert verdict.build_passed and (verdict.hidden_error_kind, verdict.hidden_passed, verdict.hidden_total) == ("compile", 0, 1)
+
+
 def test_hidden_tests_are_counted_one_by_one(judge):
     assert hidden(judge, "fn f(a: i32) -> i32 {\n    a.abs()\n}", "assert_eq!(f(1), 1);", "assert_eq!(f(-1), 1);", "assert_eq!(f(-2), -2);") == (2, 3)
 

@@ -100,9 +100,7 @@ def test_config_may_be_given_with_an_equals_sign():
     assert (args.max_steps, model.model_name_or_path) == (7, "models/tiny-coder")
 
 
-TRAINING_CONFIGS = [
-    path for path in sorted((ROOT / "configs").glob("*.yaml")) if "lora" in path.stem or path.stem == "tiny"
-]
+TRAINING_CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("config", TRAINING_CONFIGS, ids=lambda path: path.stem)
@@ -116,6 +114,7 @@ def test_shipped_configs_have_no_unknown_key_and_only_known_rewards(config):
     assert (args.temperature, args.top_p, args.top_k, args.repetition_penalty) == (1.0, 1.0, 0, 1.0), (
         "sampled is what is trained"
     )
+    train.require_recipe(script, args)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +296,7 @@ def test_sets_are_filtered_mixed_and_written_down(fake_judge, tmp_path, argv, by
     else:
         flags[at + 1 : at + 2] = specs
     script, args, model = train.parse_arguments(flags)
-    rows, _, _, plan = train.make_plan(script, args, model)
+    rows, _, _, _, plan = train.make_plan(script, args, model)
     assert sorted({row["task_id"] for row in rows}) == [*(f"easy/{i}" for i in range(4)), *(f"hard/{i}" for i in range(6))]
     assert [(one["tasks"], one["rows"], one["share"]) for one in plan["task_sets"]] == [(4, 18, 0.75), (6, 6, 0.25)]
     assert plan["tasks_seed"] == args.seed and all(len(one["hash"]) == 64 for one in plan["task_sets"])
@@ -436,7 +435,7 @@ def test_long_prompts_can_be_left_out(fake_judge, tmp_path, tiny_coder, argv):
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     script, args, model = train.parse_arguments(argv(tmp_path / "run", "--tasks", file, "--drop_long_prompts", "true"))
-    kept, _, _, plan = train.make_plan(script, args, model)
+    kept, _, _, _, plan = train.make_plan(script, args, model)
     assert [row["task_id"] for row in kept] == ["ok0", "ok1", "ok2"]
     assert (plan["tasks"], plan["tasks_left_out"]) == (3, 1)
     assert plan["longest_prompt_tokens"] < 512
@@ -973,7 +972,7 @@ def test_other_columns_of_any_type_can_be_traced(argv, fake_judge, tmp_path, tin
     rows = [{"prompt": prompt, "odd": odd} for prompt in PROMPTS]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "set.parquet")
     script, args, model = train.parse_arguments(argv(tmp_path / "run", "--tasks", tmp_path / "set.parquet"))
-    kept, _, reward_set, _ = train.make_plan(script, args, model)
+    kept, _, _, reward_set, _ = train.make_plan(script, args, model)
     columns = {key: [row[key] for row in kept] for key in kept[0] if key != "prompt"}
     graded = reward_set.grade_batch([row["prompt"] for row in kept], [PROSE] * len(kept), columns)
     traces.TraceWriter(tmp_path / "trace.jsonl").write(graded)
@@ -1257,7 +1256,7 @@ def test_masked_share_is_of_what_was_sampled(monkeypatch, mode, ratio, share):
     trainer_class = train.make_trainer_class()
     monkeypatch.setattr(trainer_class, "_write_trace", lambda self, advantages, lengths: None)
     trainer = object.__new__(trainer_class)
-    trainer.model = SimpleNamespace(training=True)
+    trainer.model, trainer.reward_set = SimpleNamespace(training=True), SimpleNamespace(task_record=None)
     trainer.accelerator = SimpleNamespace(gather=lambda tensor: tensor)
     trainer.vllm_importance_sampling_mode, trainer.vllm_importance_sampling_correction, trainer.use_vllm = mode, True, False
     trainer.args, trainer.num_iterations, trainer.token_budget = SimpleNamespace(steps_per_generation=1), 1, 0
