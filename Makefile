@@ -15,6 +15,9 @@ SEED ?= 0
 EVALUATIONS ?= --eval_tasks data/tiny_val.jsonl --eval_every 13 --eval_samples 2 --eval_temperature 1 --eval_top_p 1
 # On Linux the ordinary torch wheel brings gigabytes of CUDA libraries: without an NVIDIA GPU the CPU build is tried first.
 TORCH := $(shell sed -n 's/^\(torch[^ ]*\).*/\1/p' requirements.txt)
+# What pip says is in a file; a line every 10 s, and the file's end where it fails.
+PIP := $(PY) -m pip install --disable-pip-version-check --no-input
+QUIETLY := $(PY) console.py --log .venv/pip.log --what
 CPU_WHEELS ?= https://download.pytorch.org/whl/cpu
 
 .PHONY: train test doctor lint mutants check rust clean
@@ -68,11 +71,10 @@ rust:
 		|| { echo "making .venv with $(PYTHON)"; $(PYTHON) -m venv --clear .venv; }
 	@touch .venv/.installing
 	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null && ! $(PY) -c 'import torch' 2>/dev/null; then \
-		echo "installing the CPU build of torch"; \
-		$(PY) -m pip install -q --disable-pip-version-check --timeout 15 --retries 1 --index-url $(CPU_WHEELS) "$(TORCH)" \
+		$(QUIETLY) "installing the CPU build of torch" --lines 0 -- $(PIP) --timeout 15 --retries 1 --index-url $(CPU_WHEELS) "$(TORCH)" \
 			|| echo "no CPU build of torch from $(CPU_WHEELS): taking the ordinary one, which is larger"; \
 	fi
-	$(PY) -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	@$(QUIETLY) "installing packages, once, some minutes" -- $(PIP) -r requirements-dev.txt
 	@rm .venv/.installing
 	@touch $@
 

@@ -115,7 +115,7 @@ def processes_in(folder: Path) -> list[str]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if os.readlink(process / "exe").startswith(str(folder)):
-                found.append((process / "cmdline").read_text())
+                found.append((process / "cmdline").read_text(errors="replace"))
         except OSError:
             continue
     return found
