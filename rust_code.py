@@ -27,11 +27,14 @@ What this cannot see, some of which running the tests can:
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from rust_guards import TestFn, forbidden_construct, has_constant_comparison, has_silenced_lints, program_guard, worth_of
+from rust_statements import AssertTest, assert_tokens, macros, piece_of_main, piece_of_statements
 from rust_syntax import (
     ASSERT_MACROS,
     MAX_DEPTH,
@@ -41,7 +44,6 @@ from rust_syntax import (
     Item,
     Node,
     all_items,
-    base_name,
     body_of,
     child_of,
     harness_name,
@@ -88,13 +90,20 @@ class HiddenSuite:
     """A program with a task's tests appended as a module of its own."""
 
     source: str
-    test_names: tuple[str, ...]  # as far as the texts show: "hidden_1f0c::text0::tests::adds", "hidden_1f0c::tests::t0"
+    functions: tuple[str, ...]  # `#[test]`s as far as the texts show: "hidden_1f0c::text0::tests::adds"
     guard: str | None = None  # a construct in the program that could make them pass: they are worth nothing then
     module: str = ""  # that holds them all
+    asserts: tuple[tuple[str, tuple[AssertTest, ...]], ...] = ()  # a function that runs statements, their tests
 
-    def names_among(self, listed: Sequence[str]) -> tuple[str, ...]:
-        """The tests that were compiled, as the binary lists them; what the texts show where it lists none."""
-        return tuple(name for name in listed if name.startswith(f"{self.module}::")) or self.test_names
+    @property
+    def test_names(self) -> tuple[str, ...]:
+        """The tests as far as the texts show, those of statements under their place in the text."""
+        return (*self.functions, *(test.name for _runner, tests in self.asserts for test in tests))
+
+    def functions_among(self, listed: Sequence[str]) -> tuple[str, ...]:
+        """The `#[test]`s that were compiled, as the binary lists them; what the texts show where it lists none."""
+        runners = {runner for runner, _tests in self.asserts}
+        return tuple(name for name in listed if name.startswith(f"{self.module}::") and name not in runners) if listed else self.functions
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -521,60 +530,58 @@ def _fingerprint(program: Program) -> list[str]:
 
 @dataclass
 class _HiddenParts:
-    modules: list[str] = field(default_factory=list)  # texts with `#[test]` functions, as they stand
+    modules: dict[str, str] = field(default_factory=dict)  # name -> a text with `#[test]` functions, as it stands
     module_tests: list[str] = field(default_factory=list)  # their tests, below the hidden module
     crate_names: set[str] = field(default_factory=set)  # by which they call the program, as files in `tests/` do
-    helpers: list[str] = field(default_factory=list)  # items that a `main` brings along
-    bodies: list[str] = field(default_factory=list)  # statements, one test each
+    mains: dict[str, str] = field(default_factory=dict)  # a text with a `main`
+    statements: dict[str, str] = field(default_factory=dict)  # one that is statements
+    runners: list[tuple[str, str, tuple[AssertTest, ...]]] = field(default_factory=list)  # module, text, tests, by line of the text
 
 
-def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str | None) -> HiddenSuite:
+def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str | None, crate: str = "judge") -> HiddenSuite:
     """Return the program with a task's tests as a module of their own, in place of its own tests and `main`.
 
-    tests: each a text with `#[test]` functions (a test module, a test file), which is compiled as it stands in a module
-    of its own, or assert statements, one test, or a `main` over `candidate`, whose every assert is one test (what
-    precedes it is shared). entry_point: what `candidate` stands for when the tests do not say.
+    tests: each a text with `#[test]` functions (a test module, a test file), each of them one test; or one with a `main`, or
+    statements, every assert of which is one test (`rust_statements.py`). All are compiled as they stand, texts with items in a
+    module of their own, statements one after another. entry_point: what `candidate` stands for when the tests do not say.
+    crate: the name under which the source is linked with `judge_gate.rs`; no program may know it.
     Raises ValueError when the tests cannot be understood.
     """
-    parts = _hidden_parts(tests)
-    if not parts.bodies and not parts.module_tests:
-        raise ValueError("hidden tests: no test found; expected assert statements, #[test] functions or a main with asserts")
+    parts = _hidden_parts(tuple(tests), entry_point, crate)
     digest = hashlib.sha256("\0".join([program.source, *tests]).encode("utf-8", "replace")).hexdigest()[:12]
     module, solution = f"hidden_{digest}", solution_source(program)
     root = parse_rust(solution)
-    written = [f"mod {_module_name(n)} {{\n{text}\nuse super::*;\n}}" for n, text in enumerate(parts.modules)]
-    asked = "".join(_candidate(text, entry_point) for text in parts.modules) and str(entry_point).isidentifier()
+    asked = "".join(_candidate(text, entry_point) for text in (*parts.modules.values(), *parts.mains.values())) and _is_name(entry_point)
     lines = [
         f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {STD_NAMES}",
         *([f"    use {entry_point} as candidate;"] if asked else []),
-        *written,
-        *_body_tests(parts, entry_point),
+        *(f"mod {name} {{\n{text}\nuse super::*;\n}}" for name, text in parts.modules.items()),
+        *([macros(crate)] if parts.runners else []),
+        *(f"mod {name} {{\n{text}\nuse super::*;\n}}" for name, text, _tests in parts.runners),
         "}",
         *(f"#[allow(warnings)]\nextern crate self as {name};" for name in sorted(parts.crate_names - _paths_of(Index(root)))),
     ]
-    names = [
-        *(f"{module}::{name}" for name in parts.module_tests),
-        *(f"{module}::tests::{_test_name(parts, n)}" for n in range(len(parts.bodies))),
-    ]
     source = _with_module(solution, root, "\n".join(lines))
-    return HiddenSuite(source=f"{source}\nfn main() {{}}\n", test_names=tuple(names), guard=_hidden_guard(solution), module=module)
+    return HiddenSuite(
+        source=f"{source}\nfn main() {{}}\n",
+        functions=tuple(f"{module}::{name}" for name in parts.module_tests),
+        guard=_hidden_guard(solution),
+        module=module,
+        asserts=tuple(_placed(source, module, *runner) for runner in parts.runners),
+    )
 
 
-def _module_name(number: int) -> str:
-    return f"text{number}"
+def _placed(source: str, module: str, name: str, text: str, tests: Sequence[AssertTest]) -> tuple[str, tuple[AssertTest, ...]]:
+    """The function that runs a text of statements, and its tests by line of the source."""
+    n_before = source.count("\n", 0, source.index(f"mod {name} {{\n{text}", source.index(f"mod {module} {{"))) + 1
+    return f"{module}::{name}::{RUNNER}", tuple(test.moved(n_before) for test in tests)
 
 
-def _test_name(parts: _HiddenParts, number: int) -> str:
-    return f"t{number:0{len(str(len(parts.bodies) - 1))}}"
+RUNNER = "all_statements"
 
 
-def _body_tests(parts: _HiddenParts, entry_point: str | None) -> list[str]:
-    """The module of the tests that came as statements."""
-    functions = [
-        f"    #[test]\n    fn {_test_name(parts, n)}() {{\n{_candidate(body, entry_point)}{body}\n    }}"
-        for n, body in enumerate(parts.bodies)
-    ]
-    return ["    mod tests {", "    use super::*;", *parts.helpers, *functions, "    }"] if functions else []
+def _is_name(entry_point: str | None) -> bool:
+    return str(entry_point).isidentifier()
 
 
 def _with_module(solution: str, root: Node, text: str) -> str:
@@ -625,103 +632,70 @@ def _candidate(body: str, entry_point: str | None) -> str:
     return f"        let candidate = {entry_point};\n" if used and not bound and entry_point else ""
 
 
-def _hidden_parts(tests: Sequence[str]) -> _HiddenParts:
+@lru_cache(maxsize=1024)  # a task's tests are read once for all its completions
+def _hidden_parts(tests: tuple[str, ...], entry_point: str | None, crate: str) -> _HiddenParts:
     parts = _HiddenParts()
     if not tests or len(tests) > MAX_HIDDEN_TESTS:
         raise ValueError(f"hidden tests: {len(tests)} given, expected 1 to {MAX_HIDDEN_TESTS}")
     for number, test in enumerate(tests):
         text = test.replace("\r\n", "\n").strip()
         text = text.removeprefix("}").strip()  # MultiPL-E closes the prompt's function first
-        where = f"hidden test {number}"
+        where, name = f"hidden test {number}", f"text{number}"
         if is_too_long(_well_formed(text)) or "\0" in text or text != _well_formed(text):
             raise ValueError(f"{where}: over {MAX_SOURCE_BYTES} bytes or not text")
         root = parse_rust(text)
         index = Index(root)
         if index.tests:
-            _read_hidden_module(text, index, parts)
+            _read_hidden_module(text, name, index, parts)
         elif any(item.is_main for item in index.items):
-            _read_hidden_main(text, all_items(root), root, where, parts)
+            parts.mains[name] = text
+            parts.crate_names |= _foreign(index)
+            _check_asserts(root, text, where)
         else:
-            _read_hidden_statements(text, where, parts)
+            parts.statements[name] = text
+            _check_statements(text, where)
+    _read_runners(parts, entry_point, crate)
+    if not any(tests for _name, _text, tests in parts.runners) and not parts.module_tests:
+        raise ValueError("hidden tests: no test found; expected assert statements, #[test] functions or a main with asserts")
     return parts
 
 
-def _read_hidden_statements(text: str, where: str, parts: _HiddenParts) -> None:
-    """One string of statements: one test. Where the grammar does not know what it reads, rustc will say what it is."""
-    root = parse_rust(f"fn body() {{\n{text}\n}}")
-    body = body_of(root.named_children[0]) if root.named_child_count == 1 and root.named_children[0].type == "function_item" else None
-    if body is None or any(node.is_missing for node in walk(root)):
+def _read_runners(parts: _HiddenParts, entry_point: str | None, crate: str) -> None:
+    """Every `main` in a module of its own, and all statements in another, with a `#[test]` that runs them."""
+    numbers = itertools.count(1)
+    for name, text in parts.mains.items():
+        piece = piece_of_main(text, name, crate, numbers, "" if _is_name(entry_point) else _candidate(text, entry_point).strip())
+        main = next(item.node for item in all_items(parse_rust(text)) if item.is_main)
+        returns = text_of(child_of(main, "return_type"))
+        runner = f"#[test]\nfn {RUNNER}(){' -> ' if returns else ''}{returns} {{ main() }}"
+        parts.runners.append((name, f"{piece.text}\n{runner}", piece.tests))
+    if parts.statements:
+        piece = piece_of_statements(parts.statements, crate, numbers)
+        candidate = "".join(dict.fromkeys(_candidate(text, entry_point) for text in parts.statements.values())).strip()
+        text = f"#[test]\nfn {RUNNER}() {{ {candidate}\n{piece.text}}}"
+        parts.runners.append(("statements", text, tuple(test.moved(2) for test in piece.tests)))
+
+
+def _check_statements(text: str, where: str) -> None:
+    """Where the grammar does not know what it reads, rustc will say what it is, as long as an assert is in it."""
+    root = parse_rust(f"fn main() {{\n{text}\n}}")
+    is_body = root.named_child_count == 1 and root.named_children[0].type == "function_item"
+    if not is_body or any(node.is_missing for node in walk(root)) or (root.has_error and not assert_tokens(root)):
         raise ValueError(f"{where}: not Rust statements: {text[:80]!r}")
-    if not _holds_assert(body):
+
+
+def _check_asserts(root: Node, text: str, where: str) -> None:
+    if not assert_tokens(root):
         raise ValueError(f"{where}: no assert in it: {text[:80]!r}")
-    parts.bodies.append(_statements_text(_qualified(body)))
 
 
-def _read_hidden_module(text: str, index: Index, parts: _HiddenParts) -> None:
+def _read_hidden_module(text: str, name: str, index: Index, parts: _HiddenParts) -> None:
     """A text with `#[test]` functions: nothing of it is changed."""
-    name = _module_name(len(parts.modules))
     parts.module_tests += [f"{name}::{harness_name(item)}" for item in index.tests]
-    parts.modules.append(text)
-    parts.crate_names |= {found.path[0] for found in index.imports if found.path} - {*STD_CRATES, *_paths_of(index)}
+    parts.modules[name] = text
+    parts.crate_names |= _foreign(index)
 
 
-def _read_hidden_main(text: str, items: Sequence[Item], root: Node, where: str, parts: _HiddenParts) -> None:
-    """A `main`: every assert one test, everything else their helpers."""
-    if root.has_error:
-        raise ValueError(f"{where}: not Rust: {text[:80]!r}")
-    if not _holds_assert(root):
-        raise ValueError(f"{where}: no assert in it: {text[:80]!r}")
-    for item in items:
-        if item.is_main or item.owner or item.modules or item.node.type == "mod_item":
-            continue
-        if item.node.type == "use_declaration" and item.name.split("::")[0] == "super" and item.name.endswith("*"):
-            continue
-        attributes = text.encode()[item.start_byte : item.node.start_byte].decode()
-        parts.helpers.append(f"    {attributes}{_qualified(item.node)}")
-    for item in items:
-        if item.is_main:
-            parts.bodies += _per_assert(item.node) or [_statements_text(_qualified(body_of(item.node)))]
-
-
-def _per_assert(function: Node) -> list[str]:
-    """One body for each top-level statement that asserts: that statement after everything that does not assert."""
-    body = body_of(function)
-    statements = [node for node in body.named_children if not node.type.endswith("comment")] if body else []
-    mutable = {text_of(node.next_named_sibling) for s in statements if s.type == "let_declaration"
-               for node in s.named_children if node.type == "mutable_specifier" and node.next_named_sibling}  # fmt: skip
-    shared: list[str] = []
-    bodies: list[str] = []
-    for statement in statements:
-        text = _qualified(statement)
-        if not _holds_assert(statement) or statement.type == "let_declaration":
-            shared.append(text)
-            continue
-        bodies.append("\n".join([*shared, text]))
-        words = {text_of(node) for node in walk(statement) if node.type == "identifier"}
-        if words & mutable:
-            shared.append(text)  # later asserts may rely on what this one changed
-    return bodies
-
-
-def _holds_assert(node: Node) -> bool:
-    return any(base_name(text_of(child_of(n, "macro"))) in ASSERT_MACROS for n in walk(node)
-               if n.type == "macro_invocation")  # fmt: skip
-
-
-def _statements_text(block: str) -> str:
-    return block.strip()[1:-1]
-
-
-def _qualified(node: Node) -> str:
-    """The node's text with the standard macros spelled `::std::name!`, which no macro of the program shadows."""
-    base, edits = node.start_byte, []
-    for found in walk(node):
-        if found.type == "macro_invocation":
-            name = child_of(found, "macro")
-            edits.append(name) if text_of(name) in STD_MACROS else None
-        elif found.type == "identifier" and found.parent and found.parent.type == "token_tree":
-            following, before = found.next_sibling, found.prev_sibling
-            called = following is not None and following.type == "!" and text_of(found) in STD_MACROS
-            if called and not (before is not None and before.type == "::"):
-                edits.append(found)
-    return _edited(text_of(node), [(e.start_byte - base, e.start_byte - base, "::std::") for e in edits])
+def _foreign(index: Index) -> set[str]:
+    """Crates that a text imports from and does not define: the program, by the name that its task gives it."""
+    return {found.path[0] for found in index.imports if found.path} - {*STD_CRATES, *_paths_of(index)}

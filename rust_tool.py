@@ -31,6 +31,7 @@ from __future__ import annotations
 import atexit
 import fcntl
 import json
+import mmap
 import os
 import platform
 import re
@@ -38,22 +39,25 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import IO
 
 import rust_code
 import sandbox as sandboxes
 from rust_code import Program
+from rust_statements import Site
 from rust_syntax import Node, parse_any_length, walk
 from sandbox import Completed, Limits
 
-JUDGE_VERSION = 4  # raise it when a rule changes what a program gets
+JUDGE_VERSION = 5  # raise it when a rule changes what a program gets
 EDITIONS = ("2021", "2024")
 OLDEST_RUSTC = (1, 85)  # the first whose standard library and harness were tried
 HARNESS_SOURCE = Path(__file__).with_name("judge_harness.rs")
@@ -537,6 +541,9 @@ class _HarnessRun:
     running: int | None  # the test that had started and not ended when the process did
     was_done: bool
     completed: Completed
+    sites: dict[Site, _TestEnd] = field(default_factory=dict)  # asserts of statements, as far as they were evaluated
+    fallen: set[Site] = field(default_factory=set)  # that a panic left
+    site: Site | None = None  # that was being evaluated when the process ended
 
 
 class _Workshop:
@@ -683,8 +690,10 @@ class _Workshop:
             return marked.replace(rust_code.STUB, "")
         return _with_gates(_with_wrong_types(marked, self.gate_crate, with_enums), self.gate_crate)
 
-    def run_tests(self, binary: Path, mode: str = "run", only: Sequence[int] | None = None, is_short: bool = False) -> _HarnessRun:
-        """One process of the test binary: all tests, or those whose index is in `only` (ascending).
+    def run_tests(
+        self, binary: Path, mode: str = "run", only: Sequence[int] | None = None, is_short: bool = False, skip: Iterable[Site] = ()
+    ) -> _HarnessRun:
+        """One process of the test binary: all tests, or those whose index is in `only` (ascending), without the sites in `skip`.
 
         `mode`: "run"; "ignored_too" (those marked `#[ignore]` are run like the others); "stub" (gates panic); "wrong"
         (every test three times, gates return wrong values).
@@ -692,14 +701,15 @@ class _Workshop:
         """
         nonce = secrets.token_hex(16)
         wanted = "all" if only is None else " ".join(map(str, only))
+        skipped = " ".join(f"{line}:{column}" for line, column in sorted(skip))
         order_out, order_in = os.pipe()
         report_out, report_in = os.pipe()
-        with open(report_out, "rb") as reports:
+        with open(report_out, "rb") as reports, _page() as page:
             try:
-                os.write(order_in, f"{nonce}\n{mode}\n{wanted}\n".encode())
+                os.write(order_in, f"{nonce}\n{mode}\n{wanted}\n{skipped}\n".encode())
                 os.close(order_in)
                 reader = _PipeReader(reports)
-                fds = (order_out, report_in, self._sink.fileno())
+                fds = (order_out, report_in, self._sink.fileno(), page.fileno())
                 arguments = [str(fd) for fd in fds]
                 environment = {"LD_LIBRARY_PATH": os.pathsep.join(str(path.parent) for path in self.libraries)}
                 limits = self.short_limits if is_short else self.run_limits
@@ -708,8 +718,9 @@ class _Workshop:
                 os.close(order_out)
                 os.close(report_in)
             report = reader.text()
+            running = int.from_bytes(os.pread(page.fileno(), 8, 0), sys.byteorder)
         self._account(done)
-        return _read_report(report, nonce, done)
+        return _read_report(report, nonce, done, (running >> 32, running & 0xFFFF_FFFF) if running else None)
 
 
 # What a program needs to have in it to make the compiler read another file.
@@ -901,8 +912,15 @@ class _PipeReader:
         return b"".join(self._kept).decode("utf-8", "replace")
 
 
-def _read_report(report: str, nonce: str, done: Completed) -> _HarnessRun:
-    run = _HarnessRun([], set(), set(), {}, [], None, False, done)
+def _page() -> IO[bytes]:
+    """Memory in which the harness says which assert is being evaluated: what it says last is there when it has died."""
+    page = os.fdopen(os.memfd_create("page"), "r+b", buffering=0)
+    page.truncate(mmap.PAGESIZE)
+    return page
+
+
+def _read_report(report: str, nonce: str, done: Completed, site: Site | None = None) -> _HarnessRun:
+    run = _HarnessRun([], set(), set(), {}, [], None, False, done, site=site)
     for line in report.splitlines():
         words = line.split(" ")
         if words[0] != nonce:
@@ -920,9 +938,21 @@ def _read_report(report: str, nonce: str, done: Completed) -> _HarnessRun:
             run.all_ends.append(_read_end(words[3:]))
             run.ends[int(words[2])] = run.all_ends[-1]
             run.running = None
+        elif words[1] == "site":
+            _read_site((int(words[2]), int(words[3])), *words[4:7], run)
         elif words[1] == "done":
             run.was_done = True
     return run
+
+
+def _read_site(site: Site, what: str, line: str, message: str, run: _HarnessRun) -> None:
+    """What became of an assert; where it held once and failed once it has failed."""
+    text = bytes.fromhex(message).decode("utf-8", "replace")[:MAX_MESSAGE_CHARS]
+    if what == "fell":
+        run.fallen.add(site)
+    if what != "held":
+        run.sites[site] = _TestEnd("failed", what == "failed" or text.startswith("assertion "), text, int(line) or None)
+    run.sites.setdefault(site, _TestEnd("ok"))
 
 
 def _read_end(words: Sequence[str]) -> _TestEnd:
@@ -1148,7 +1178,7 @@ class Judge:
                 if remembered is not None:
                     known[key] = remembered
                 else:
-                    fresh[key] = job, _hidden_suite(job)
+                    fresh[key] = job, self._hidden_suite(job)
                     pending[key] = self._start(*fresh[key])
             known |= self._finish(fresh, pending)
         finally:
@@ -1160,6 +1190,11 @@ class Judge:
         self.graded_total += len(verdicts)
         self.infra_total += sum(verdict.error_kind == "infra" for verdict in verdicts)
         return verdicts
+
+    def _hidden_suite(self, job: Job) -> rust_code.HiddenSuite | None:
+        if job.program is None or not job.hidden_tests:
+            return None
+        return rust_code.with_hidden_tests(job.program, job.hidden_tests, job.entry_point, self._workshop.gate_crate)
 
     def _finish(self, fresh: Mapping[tuple, tuple], pending: dict[tuple, Future[Verdict]]) -> dict[tuple, Verdict]:
         """Verdicts of what was started; those that the machine failed get one more try, which is put into `pending`."""
@@ -1379,8 +1414,8 @@ class Judge:
         finally:
             outcome = hidden.result() if hidden else None
         if outcome is not None and work.suite is not None:
-            names, statuses = work.suite.names_among(outcome.names), outcome.statuses()
-            passed = sum(statuses.get(name) == "ok" for name in names)
+            ends = outcome.hidden_ends(work.suite)
+            passed, names = sum(end.status == "ok" for end in ends.values()), list(ends)
             if work.suite.guard is not None:  # a program that could fool the task's tests gets nothing for them
                 passed = 0
                 work.verdict = replace(work.verdict, guard=work.verdict.guard or work.suite.guard)
@@ -1459,13 +1494,13 @@ class Judge:
             left = [index for index in wanted if index not in run.ignored and index not in outcome.ends]
             if not left or (max_deaths is not None and outcome.n_deaths >= max_deaths):
                 return outcome
-            is_short = outcome.n_timeouts >= FULL_TIMEOUTS
+            rest = (outcome.n_timeouts >= FULL_TIMEOUTS, frozenset(outcome.skipped))
             if run.completed.timed_out and not was_probed:  # before all of them use up their whole limit
                 wave, was_probed = [[index] for index in left[:FULL_TIMEOUTS]], True
             else:
                 size = -(-len(left) // SOLO_WAVE)
                 wave = [left[at : at + size] for at in range(0, len(left), size)]
-            runs = list(self._solo_pool.map(lambda batch, short=is_short: self._workshop.run_tests(binary, mode, batch, short), wave))
+            runs = list(self._solo_pool.map(lambda batch, rest=rest: self._workshop.run_tests(binary, mode, batch, *rest), wave))
             for batch, part in zip(wave, runs, strict=True):
                 is_alone = len(batch) == 1 or (part.running is None and not part.ends and not part.was_done)
                 outcome.take(part, batch[0] if is_alone else None)
@@ -1482,6 +1517,8 @@ class _Outcome:
         self.ended_well = True
         self.n_deaths = 0  # tests that ended their process
         self.n_timeouts = 0
+        self.sites: dict[Site, _TestEnd] = {}  # asserts of statements
+        self.skipped: set[Site] = set()  # those, and statements, that end a run: left out of the next
 
     def take(self, run: _HarnessRun, solo: int | None = None, may_time_out: bool = True) -> None:
         """Add what one process reported. `solo`: the one test that it ran. `may_time_out`: its limit was a test's.
@@ -1491,6 +1528,10 @@ class _Outcome:
         """
         done = run.completed
         self.ends |= run.ends
+        for site, end in run.sites.items():
+            if end.status != "ok" or site not in self.sites:
+                self.sites[site] = end
+        self.skipped |= run.fallen
         if run.was_done and done.exit_code == 0:
             return
         if done.timed_out and not may_time_out:
@@ -1503,10 +1544,29 @@ class _Outcome:
         if not done.timed_out:
             self.n_deaths += 1
             how = f"signal {done.signal}" if done.signal else f"exit code {done.exit_code}"
-            self.ends[at_fault] = _TestEnd("failed", message=f"the process ended within the test: {how}")
+            self._blame(at_fault, run.site, _TestEnd("failed", message=f"the process ended within the test: {how}"))
         elif may_time_out and (solo is not None or not run.ends):
             self.n_timeouts += 1
-            self.ends[at_fault] = _TestEnd("timeout", message="time limit")
+            self._blame(at_fault, run.site, _TestEnd("timeout", message="time limit"))
+
+    def _blame(self, test: int, site: Site | None, end: _TestEnd) -> None:
+        """The assert that was being evaluated is at fault, the test if there was none: it goes on without that assert."""
+        if site is None or site in self.skipped:
+            self.ends[test] = end
+        else:
+            self.sites[site] = end
+            self.skipped.add(site)
+
+    def hidden_ends(self, suite: rust_code.HiddenSuite) -> dict[str, _TestEnd]:
+        """How every hidden test ended: functions, then asserts of statements."""
+        by_name = dict(zip(self.names, range(len(self.names)), strict=True))
+        unknown = _TestEnd("failed", message="not run")
+        found = {name: self.ends.get(by_name.get(name, -1), unknown) for name in suite.functions_among(self.names)}
+        for runner, tests in suite.asserts:
+            at = self.ends.get(by_name.get(runner, -1), unknown)
+            for test in tests:
+                found[test.name] = test.end(self.sites, at) or _TestEnd("failed", message="never evaluated")
+        return found
 
     def status(self, name: str) -> str | None:
         return self.statuses().get(name)
@@ -1524,7 +1584,7 @@ class _Outcome:
 
     def error_kind(self, source: str) -> str | None:
         """The worst that happened: "timeout", then "test_failed" (an assertion), then "panic"."""
-        bad = [end for end in self.ends.values() if end.status != "ok"]
+        bad = [end for end in (*self.ends.values(), *self.sites.values()) if end.status != "ok"]
         if any(end.status == "timeout" for end in bad):
             return "timeout"
         if any(end.is_assertion or _is_assert_at(source, end.line) for end in bad):
@@ -1674,12 +1734,6 @@ def _canary(source: str) -> Program:
     """A known program; its test counts whatever the static opinion is, because canaries try the machine."""
     test = rust_code.TestFn("tests::adds", ignored=False, should_panic=False, counted=True, guard=None)
     return replace(rust_code.read_program(source), guard=None, tests=(test,))
-
-
-def _hidden_suite(job: Job) -> rust_code.HiddenSuite | None:
-    if job.program is None or not job.hidden_tests:
-        return None
-    return rust_code.with_hidden_tests(job.program, job.hidden_tests, job.entry_point)
 
 
 def _no_code(job: Job) -> Verdict:
