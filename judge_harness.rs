@@ -30,6 +30,7 @@ use judge_gate::{FIRST_WRONG, HAS_FALLEN, IS_MISSING, IS_REACHED, MODE, REPORT, 
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::ffi::c_long;
 use std::os::fd::FromRawFd;
 use std::panic::{catch_unwind, set_hook, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,12 +45,14 @@ const FD_CLOEXEC: i32 = 1;
 const PAGE_BYTES: usize = 4096;
 const PROT_READ_WRITE: i32 = 3;
 const MAP_SHARED: i32 = 1;
+const ITIMER_PROF: i32 = 2; // CPU time of all threads; SIGPROF ends the process
 
 extern "C" {
     fn fcntl(fd: i32, command: i32, ...) -> i32;
     fn dup2(from: i32, to: i32) -> i32;
     fn close(fd: i32) -> i32;
     fn mmap(address: *mut u8, length: usize, protection: i32, flags: i32, fd: i32, offset: i64) -> *mut u8;
+    fn setitimer(which: i32, new: *const [[c_long; 2]; 2], old: *mut [[c_long; 2]; 2]) -> i32;
 }
 
 thread_local! {
@@ -169,10 +172,14 @@ fn remember_panics() {
 }
 
 /// Entry point that `rustc --test` generates a call of. Returns normally whatever the tests did. Arguments: descriptors
-/// for the order, the results, what programs print, and the page.
+/// for the order, the results, what programs print, and the page; then the CPU time in microseconds, finer than the kernel's
+/// limit.
 #[unstable(feature = "test", issue = "none")]
 pub fn test_main_static(tests: &[&TestDescAndFn]) {
-    let fds: Vec<i32> = std::env::args().skip(1).map(|fd| fd.parse().expect("descriptor")).collect();
+    let numbers: Vec<c_long> = std::env::args().skip(1).map(|number| number.parse().expect("number")).collect();
+    let fds: Vec<i32> = numbers[..4].iter().map(|fd| *fd as i32).collect();
+    let once = [[0, 0], [numbers[4] / 1_000_000, numbers[4] % 1_000_000]];
+    unsafe { setitimer(ITIMER_PROF, &once, std::ptr::null_mut()) };
     unsafe { fcntl(fds[1], F_SETFD, FD_CLOEXEC) };
     for stream in [1, 2] {
         unsafe { dup2(fds[2], stream) }; // what programs print is theirs: as much as they like, and nobody reads it

@@ -176,7 +176,7 @@ class DatasetArguments:
     chunk_size: int = field(default=512, metadata={"help": "Tasks that go through the stages together."})
     max_model_len: int = field(default=4096, metadata={"help": "Longest prompt and answer in tokens (what vLLM reserves room for)."})
     judge_workers: int | None = field(default=None, metadata={"help": "Programs graded at once (default: all cores)."})
-    run_timeout_s: float = field(default=5.0, metadata={"help": "CPU seconds each test may take."})
+    run_timeout_s: float = field(default=2.0, metadata={"help": "CPU seconds that all tests of a program may take together."})
     sandbox: str = field(
         default="auto", metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."}
     )

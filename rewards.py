@@ -46,6 +46,9 @@ DEFAULT_REWARDS = (
 )
 
 
+READ_AHEAD = 4_096  # completions whose program is remembered between `start` and `grade`
+
+
 class RewardError(ValueError):
     """The reward list of a config cannot be used; the message is one sentence for the user."""
 
@@ -175,6 +178,7 @@ class RewardSet:
     def __init__(self, judge: Judge, specs: Sequence[str] = DEFAULT_REWARDS, system_prompt: str = "", *,
                  waits_for_machine: bool = False, plain_rust: bool = False):  # fmt: skip
         self.judge, self.waits_for_machine, self.plain_rust = judge, waits_for_machine, plain_rust
+        self._read = functools.lru_cache(READ_AHEAD)(lambda text: extract_program(text, plain_rust))
         own_example = extract_program(system_prompt)
         self.examples = [(example, ADDING_WORDS) for example in adding_examples()]
         self.examples += [(own_example, name_words(own_example))] if own_example else []
@@ -206,9 +210,8 @@ class RewardSet:
 
         def jobs() -> Iterator[Job]:  # read one by one: the judge compiles the first while the next is read
             for task, completion in zip(tasks, completions, strict=True):
-                programs.append(extract_program(completion, self.plain_rust))
-                tests = tuple(task["tests"]) if task.get("tests") else None
-                yield Job(programs[-1], tests, task.get("entry_point"), task.get("prompt") or "")
+                programs.append(self._read(completion))
+                yield _job(task, programs[-1])
 
         verdicts = self.judge.grade(jobs())
         graded = []
@@ -226,6 +229,22 @@ class RewardSet:
             graded.append(record)
         return graded
 
+    def start(self, task: dict, completion: str) -> None:
+        """Begin to grade a completion that the next `grade` or `grade_batch` will hold, from any thread."""
+        self.judge.start(_job(task, self._read(completion)))
+
+    def batch_tasks(self, prompts: Sequence, columns: dict[str, Sequence]) -> list[dict]:
+        """The task of each row of a TRL batch; `columns` as in `grade_batch`."""
+        fields = ("task_id", "tests", "entry_point")
+        tasks = [{field: columns[field][i] for field in fields if field in columns} for i in range(len(prompts))]
+        for i, task in enumerate(tasks):
+            if "user_prompt" in columns:
+                task["prompt"] = columns["user_prompt"][i]
+            else:
+                task["prompt"] = prompts[i] if isinstance(prompts[i], str) else content_text(prompts[i][-1]["content"])
+            task |= json.loads(columns["other_columns"][i]) if "other_columns" in columns else {}
+        return tasks
+
     def grade_batch(self, prompts: Sequence, completions: Sequence, columns: dict[str, Sequence]) -> list[dict]:
         """Graded completions of one TRL batch; the judge runs for the first caller only, the others share the result.
 
@@ -235,14 +254,7 @@ class RewardSet:
         """
         if self._batch is not None and self._batch[0] is completions:
             return self._batch[1]
-        fields = ("task_id", "tests", "entry_point")
-        tasks = [{field: columns[field][i] for field in fields if field in columns} for i in range(len(completions))]
-        for i, task in enumerate(tasks):
-            if "user_prompt" in columns:
-                task["prompt"] = columns["user_prompt"][i]
-            else:
-                task["prompt"] = prompts[i] if isinstance(prompts[i], str) else content_text(prompts[i][-1]["content"])
-            task |= json.loads(columns["other_columns"][i]) if "other_columns" in columns else {}
+        tasks = self.batch_tasks(prompts, columns)
         grade = self._grade_mostly if self.waits_for_machine else self.grade
         graded = grade(tasks, [completion_text(completion) for completion in completions])
         self._batch = (completions, graded)
@@ -298,6 +310,10 @@ class RewardSet:
             return [record["rewards"][function.__name__] for record in graded]
 
         return reward_function
+
+
+def _job(task: dict, program: Program | None) -> Job:
+    return Job(program, tuple(task["tests"]) if task.get("tests") else None, task.get("entry_point"), task.get("prompt") or "")
 
 
 def infra_reason(graded: Sequence[dict]) -> str:

@@ -68,12 +68,11 @@ MIB = 2**20
 MAX_DIAGNOSTICS = 20
 MAX_MESSAGE_CHARS = 500
 TAIL_CHARS = 4000
+SHORTEST_S = 0.1  # CPU seconds that a process of tests gets at least
+SHORTEST_WALL_S = 2.0
 WALL_PER_CPU = 4.0  # wall-clock limits are this multiple of CPU limits, so that a busy machine changes no verdict
 MAX_DEATHS = 32  # of a program's own tests: it has failed after one, more are tried for the record
 GROUP_DEATH_S = 5.0  # that killed processes get to disappear
-SOLO_WAVE = 8  # processes of one program that run at once after a test took the others' process with it
-SHORT_SHARE = 0.2  # of the limit of a test: what all tests of a program get together before each gets the limit for itself
-FULL_TIMEOUTS = 2  # tests that may use up their whole limit; in a program that has them, the others get the short one
 JOBS_BETWEEN_CANARIES = 512
 MIN_SCRATCH_BYTES = 512 * MIB
 
@@ -497,7 +496,7 @@ def _build_limits(timeout_s: float) -> Limits:
 def _run_limits(timeout_s: float) -> Limits:
     return Limits(
         cpu_s=timeout_s,
-        wall_s=timeout_s * WALL_PER_CPU,
+        wall_s=max(SHORTEST_WALL_S, timeout_s * WALL_PER_CPU),
         memory_bytes=2 * GIB,
         file_bytes=16 * MIB,
         open_files=64,
@@ -565,7 +564,6 @@ class _Workshop:
         self.jobs_dir.mkdir()
         self.build_limits = _build_limits(build_timeout_s)
         self.run_limits = _run_limits(run_timeout_s)
-        self.short_limits = _run_limits(min(run_timeout_s, max(1.0, run_timeout_s * SHORT_SHARE)))  # the kernel counts whole seconds
         self.sysroot = scratch / "sysroot"
         self.gate_crate = "judge_" + secrets.token_hex(8)
         self._make_sysroot()
@@ -691,13 +689,18 @@ class _Workshop:
         return _with_gates(_with_wrong_types(marked, self.gate_crate, with_enums), self.gate_crate)
 
     def run_tests(
-        self, binary: Path, mode: str = "run", only: Sequence[int] | None = None, is_short: bool = False, skip: Iterable[Site] = ()
+        self,
+        binary: Path,
+        mode: str = "run",
+        only: Sequence[int] | None = None,
+        limit_s: float | None = None,
+        skip: Iterable[Site] = (),
     ) -> _HarnessRun:
         """One process of the test binary: all tests, or those whose index is in `only` (ascending), without the sites in `skip`.
 
         `mode`: "run"; "ignored_too" (those marked `#[ignore]` are run like the others); "stub" (gates panic); "wrong"
         (every test three times, gates return wrong values).
-        `is_short`: with SHORT_SHARE of the time limit.
+        `limit_s`: CPU seconds, by default the limit of a program.
         """
         nonce = secrets.token_hex(16)
         wanted = "all" if only is None else " ".join(map(str, only))
@@ -712,7 +715,8 @@ class _Workshop:
                 fds = (order_out, report_in, self._sink.fileno(), page.fileno())
                 arguments = [str(fd) for fd in fds]
                 environment = {"LD_LIBRARY_PATH": os.pathsep.join(str(path.parent) for path in self.libraries)}
-                limits = self.short_limits if is_short else self.run_limits
+                limits = self.run_limits if limit_s is None else _run_limits(limit_s)
+                arguments.append(str(int(limits.cpu_s * 1e6)))  # the kernel's own limit counts whole seconds
                 done = self.box.run(binary, arguments, limits, self.libraries, fds, env=environment)
             finally:
                 os.close(order_out)
@@ -1059,6 +1063,7 @@ class _Work:
     is_gated: bool = False
     is_marked: bool = False
     hidden_binary: Path | None = None
+    tests_timed_out: bool = False  # their compilation did
 
 
 class Judge:
@@ -1070,16 +1075,16 @@ class Judge:
     def __init__(
         self,
         workers: int | None = None,
-        run_timeout_s: float = 5.0,
-        build_timeout_s: float = 30.0,
+        run_timeout_s: float = 2.0,
+        build_timeout_s: float = 5.0,
         sandbox: str = "auto",
         scratch_dir: str | Path | None = None,
         cache_size: int = 20_000,
         cargo_path: str = "cargo",
         edition: str = EDITIONS[0],
     ):
-        """`workers` default: all cores. `run_timeout_s` and `build_timeout_s` are CPU seconds, for one test and one
-        compilation. `sandbox` as in open_sandbox. `scratch_dir` default: /dev/shm, else /var/tmp. `cache_size` verdicts
+        """`workers` default: all cores. `run_timeout_s` and `build_timeout_s` are CPU seconds, for all tests of a program
+        together and for one compilation. `sandbox` as in open_sandbox. `scratch_dir` default: /dev/shm, else /var/tmp. `cache_size` verdicts
         are remembered. `edition` of Rust: one of EDITIONS.
 
         Raises:
@@ -1101,6 +1106,7 @@ class Judge:
         self._cache: OrderedDict[tuple, Verdict] = OrderedDict()
         self._cache_size = cache_size
         self._cache_lock = threading.Lock()
+        self._ahead: dict[tuple, Future[Verdict]] = {}
         self._since_canaries = 0
         self._compile_pool = ThreadPoolExecutor(self.workers, "judge-compile")
         self._run_pool = ThreadPoolExecutor(2 * self.workers, "judge-run")
@@ -1156,6 +1162,17 @@ class Judge:
 
     # -- batches ------------------------------------------------------------------------------------------------------
 
+    def start(self, job: Job) -> None:
+        """Begin to grade a job that the next `grade` will ask for, from any thread. What no `grade` asks for is dropped by it.
+
+        Raises:
+            ValueError: its hidden tests cannot be understood.
+        """
+        key = _key(job)
+        with self._cache_lock:
+            if job.program is not None and key not in self._cache and key not in self._ahead:
+                self._ahead[key] = self._start(job, self._hidden_suite(job))
+
     def grade(self, jobs: Iterable[Job]) -> list[Verdict]:
         """One verdict per job, in order. Identical jobs are graded once, and remembered.
 
@@ -1170,7 +1187,7 @@ class Judge:
         pending: dict[tuple, Future[Verdict]] = {}
         try:
             for job in jobs:
-                key = (job.program, job.hidden_tests, job.entry_point)
+                key = _key(job)
                 asked.append((job, key))
                 if job.program is None or key in known or key in fresh:
                     continue
@@ -1179,11 +1196,12 @@ class Judge:
                     known[key] = remembered
                 else:
                     fresh[key] = job, self._hidden_suite(job)
-                    pending[key] = self._start(*fresh[key])
+                    pending[key] = self._started(key) or self._start(*fresh[key])
             known |= self._finish(fresh, pending)
         finally:
-            for future in pending.values():
+            for future in (*pending.values(), *self._ahead.values()):
                 future.cancel()
+            self._ahead.clear()
         for key in fresh:
             self._remember(key, known[key])
         verdicts = [known[key] if job.program is not None else _no_code(job) for job, key in asked]
@@ -1195,6 +1213,10 @@ class Judge:
         if job.program is None or not job.hidden_tests:
             return None
         return rust_code.with_hidden_tests(job.program, job.hidden_tests, job.entry_point, self._workshop.gate_crate)
+
+    def _started(self, key: tuple) -> Future[Verdict] | None:
+        with self._cache_lock:
+            return self._ahead.pop(key, None)
 
     def _finish(self, fresh: Mapping[tuple, tuple], pending: dict[tuple, Future[Verdict]]) -> dict[tuple, Verdict]:
         """Verdicts of what was started; those that the machine failed get one more try, which is put into `pending`."""
@@ -1296,6 +1318,9 @@ class Judge:
         built = self._check(work, program, with_code=not has_tests or _needs_code(program.source))
         if not has_tests or not (built.passed or _may_vanish_under_test(built, program.source)):
             return
+        if work.tests_timed_out:  # they would again
+            work.verdict = replace(work.verdict, error_kind=work.verdict.error_kind or "timeout")
+            return
         compiled = self._compile_tests(work, program)
         if compiled.passed or not built.passed:
             return
@@ -1372,6 +1397,7 @@ class Judge:
         are what `cargo build` and `cargo clippy` would say. False: it cannot tell, compile in steps."""
         compiled = self._compile_tests(work, program, with_lints=True)
         errors = [message for message in compiled.messages if message.is_error]
+        work.tests_timed_out = compiled.timed_out
         if compiled.timed_out or any(message.is_crash or not message.spans for message in errors):
             return False
         if compiled.passed == bool(errors):
@@ -1407,7 +1433,8 @@ class Judge:
     def _run(self, work: _Work) -> None:
         hidden = None
         if work.hidden_binary is not None and work.suite is not None:  # beside its own tests: one that loops in both waits once
-            hidden = self._hidden_pool.submit(self._run_all, work.hidden_binary, "ignored_too", n_tests=len(work.suite.test_names))
+            statements = {runner: len(tests) for runner, tests in work.suite.asserts}
+            hidden = self._hidden_pool.submit(self._run_all, work.hidden_binary, "ignored_too", statements=statements)
         try:
             if work.binary is not None:
                 self._run_own_tests(work)
@@ -1425,7 +1452,7 @@ class Judge:
     def _run_own_tests(self, work: _Work) -> None:
         program = work.job.program
         assert program is not None and work.binary is not None
-        outcome = self._run_all(work.binary, max_deaths=MAX_DEATHS, n_tests=len(program.tests))
+        outcome = self._run_all(work.binary, max_deaths=MAX_DEATHS)
         guard = program.guard or ("exit_in_test" if outcome.has_exited else None)
         notes: list[Diagnostic] = []
         if outcome.passed and guard is None:
@@ -1476,56 +1503,77 @@ class Judge:
         return folder / BINARY_NAME if self._workshop.build_tests(folder).passed else None
 
     def _run_all(
-        self, binary: Path, mode: str = "run", only: Sequence[int] | None = None, max_deaths: int | None = None, n_tests: int = 2
+        self,
+        binary: Path,
+        mode: str = "run",
+        only: Sequence[int] | None = None,
+        max_deaths: int | None = None,
+        statements: Mapping[str, int] = {},
     ) -> _Outcome:
-        """Every test's end: all in one process first, with a short limit; what that left unsettled goes on in others.
+        """Every test's end. All run in one process as far as it gets; what it leaves goes on in another.
 
-        `max_deaths`: when so many tests have ended their process, those left count as failed. `n_tests`: how many there
-        are; one alone gets the whole limit at once.
+        All tests together have the time limit. The one that is running when it is used up has timed out, and those after
+        it share the limit once more, each in a process of its own (some together when they are many). `max_deaths`: when so many
+        tests have ended their process, those left count as failed. `statements`: tests that run statements, and how many
+        asserts they hold.
         """
-        is_short = n_tests > 1
-        run = self._workshop.run_tests(binary, mode, only, is_short)
+        run = self._workshop.run_tests(binary, mode, only)
         if not run.names and b"error while loading shared libraries" in run.completed.stderr:
             raise InfraError(f"the test binary cannot be loaded: {run.completed.stderr[-300:]!r}")
-        outcome = _Outcome(run.names, run.ignored, run.ends, run.should_panic)
-        outcome.take(run, may_time_out=not is_short)
-        wanted, was_probed = only if only is not None else range(len(run.names)), False
+        outcome = _Outcome(run.names, run.ignored, run.should_panic)
+        wanted = left = [index for index in (only if only is not None else range(len(run.names))) if index not in run.ignored]
+        limit_s = self.run_timeout_s
         while True:
-            left = [index for index in wanted if index not in run.ignored and index not in outcome.ends]
+            outcome.take(run, left)
+            left = [index for index in wanted if index not in outcome.ends]
             if not left or (max_deaths is not None and outcome.n_deaths >= max_deaths):
                 return outcome
-            rest = (outcome.n_timeouts >= FULL_TIMEOUTS, frozenset(outcome.skipped))
-            if run.completed.timed_out and not was_probed:  # before all of them use up their whole limit
-                wave, was_probed = [[index] for index in left[:FULL_TIMEOUTS]], True
-            else:
-                size = -(-len(left) // SOLO_WAVE)
-                wave = [left[at : at + size] for at in range(0, len(left), size)]
-            runs = list(self._solo_pool.map(lambda batch, rest=rest: self._workshop.run_tests(binary, mode, batch, *rest), wave))
-            for batch, part in zip(wave, runs, strict=True):
-                is_alone = len(batch) == 1 or (part.running is None and not part.ends and not part.was_done)
-                outcome.take(part, batch[0] if is_alone else None)
-            if outcome.n_timeouts >= SOLO_WAVE:
-                outcome.ends |= {index: _TestEnd("timeout") for index in left if index not in outcome.ends}
+            limit_s = max(SHORTEST_S, limit_s - run.completed.cpu_s)
+            if run.completed.timed_out or limit_s == SHORTEST_S:
+                break
+            run = self._workshop.run_tests(binary, mode, left, limit_s, outcome.skipped)
+        self._run_statements(binary, mode, outcome, left, statements)
+        left = [index for index in left if index not in outcome.ends]
+        if not left:
+            return outcome
+        size = -(-len(left) // int(max(1, self.run_timeout_s / SHORTEST_S)))
+        batches = [left[at : at + size] for at in range(0, len(left), size)]
+        share_s = max(SHORTEST_S, self.run_timeout_s / len(batches))
+        alone = lambda batch: self._workshop.run_tests(binary, mode, batch, share_s)  # noqa: E731
+        for batch, run in zip(batches, self._solo_pool.map(alone, batches), strict=True):
+            outcome.take(run, batch)
+            unseen = [index for index in batch if index not in outcome.ends]
+            outcome.ends |= dict.fromkeys(unseen, _TestEnd("timeout", message="time limit of the program"))
+        return outcome
+
+    def _run_statements(self, binary: Path, mode: str, outcome: _Outcome, left: Sequence[int], statements: Mapping[str, int]) -> None:
+        """Go on with functions that run statements, without those that used up the limit: for each assert its share of it."""
+        left_s = self.run_timeout_s
+        for index in left:
+            n_asserts = statements.get(outcome.names[index], 0)
+            while n_asserts and index not in outcome.ends:
+                share_s = max(SHORTEST_S, self.run_timeout_s / n_asserts)
+                run = self._workshop.run_tests(binary, mode, [index], share_s, outcome.skipped)
+                outcome.take(run, [index])
+                left_s -= max(run.completed.cpu_s, share_s if run.completed.timed_out else 0.0)
+                if left_s <= 0 and index not in outcome.ends:
+                    outcome.ends[index] = _TestEnd("timeout", message="time limit of the program")
 
 
 class _Outcome:
     """How the tests of one binary ended, over all processes that it took."""
 
-    def __init__(self, names: list[str], ignored: set[int], ends: dict[int, _TestEnd], should_panic: set[int]):
-        self.names, self.ignored, self.ends, self.should_panic = names, ignored, ends, should_panic
+    def __init__(self, names: list[str], ignored: set[int], should_panic: set[int]):
+        self.names, self.ignored, self.should_panic = names, ignored, should_panic
+        self.ends: dict[int, _TestEnd] = {}
         self.has_exited = False  # a process ended with exit code 0 before the harness did
         self.ended_well = True
         self.n_deaths = 0  # tests that ended their process
-        self.n_timeouts = 0
         self.sites: dict[Site, _TestEnd] = {}  # asserts of statements
         self.skipped: set[Site] = set()  # those, and statements, that end a run: left out of the next
 
-    def take(self, run: _HarnessRun, solo: int | None = None, may_time_out: bool = True) -> None:
-        """Add what one process reported. `solo`: the one test that it ran. `may_time_out`: its limit was a test's.
-
-        A test that was running when the process died is at fault; when the CPU ran out it is only if it had the whole
-        limit for itself.
-        """
+    def take(self, run: _HarnessRun, left: Sequence[int]) -> None:
+        """Add what one process reported that was to run the tests `left`. The one that was running when it died is at fault."""
         done = run.completed
         self.ends |= run.ends
         for site, end in run.sites.items():
@@ -1534,20 +1582,17 @@ class _Outcome:
         self.skipped |= run.fallen
         if run.was_done and done.exit_code == 0:
             return
-        if done.timed_out and not may_time_out:
-            return
         self.ended_well = False
         self.has_exited |= done.exit_code == 0
-        at_fault = solo if solo is not None else run.running
+        at_fault = run.running if run.running is not None or run.ends else next(iter(left), None)
         if at_fault is None or at_fault in run.ends:
             return
-        if not done.timed_out:
+        if done.timed_out:
+            self._blame(at_fault, run.site, _TestEnd("timeout", message="time limit"))
+        else:
             self.n_deaths += 1
             how = f"signal {done.signal}" if done.signal else f"exit code {done.exit_code}"
             self._blame(at_fault, run.site, _TestEnd("failed", message=f"the process ended within the test: {how}"))
-        elif may_time_out and (solo is not None or not run.ends):
-            self.n_timeouts += 1
-            self._blame(at_fault, run.site, _TestEnd("timeout", message="time limit"))
 
     def _blame(self, test: int, site: Site | None, end: _TestEnd) -> None:
         """The assert that was being evaluated is at fault, the test if there was none: it goes on without that assert."""
@@ -1565,7 +1610,8 @@ class _Outcome:
         for runner, tests in suite.asserts:
             at = self.ends.get(by_name.get(runner, -1), unknown)
             for test in tests:
-                found[test.name] = test.end(self.sites, at) or _TestEnd("failed", message="never evaluated")
+                missing = at if at.status != "ok" else _TestEnd("failed", message="never evaluated")
+                found[test.name] = test.end(self.sites, at) or missing
         return found
 
     def status(self, name: str) -> str | None:
@@ -1734,6 +1780,11 @@ def _canary(source: str) -> Program:
     """A known program; its test counts whatever the static opinion is, because canaries try the machine."""
     test = rust_code.TestFn("tests::adds", ignored=False, should_panic=False, counted=True, guard=None)
     return replace(rust_code.read_program(source), guard=None, tests=(test,))
+
+
+def _key(job: Job) -> tuple:
+    """What a verdict is remembered by."""
+    return job.program, job.hidden_tests, job.entry_point
 
 
 def _no_code(job: Job) -> Verdict:

@@ -31,9 +31,11 @@ import run_lock
 import rust_code
 import share
 from generate import GenerationError, has_login, load_config, load_tokenizer, make_parser, quiet_libraries, render
+from grading_ahead import finished_requests
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
 from rust_tool import Judge, ToolchainError
 from sandbox import SandboxUnavailable
+from sampling_mismatch import Mismatch, importance_ratio
 from tasks import (
     TASK_COLUMNS,
     TaskError,
@@ -106,7 +108,7 @@ class ScriptArguments:
         metadata={"help": "Reward functions as name=weight; your own as FILE.py:FUNCTION=weight."},
     )
     judge_workers: int | None = field(default=None, metadata={"help": "Programs graded at once (default: cores / processes)."})
-    run_timeout_s: float = field(default=5.0, metadata={"help": "CPU seconds each test may take."})
+    run_timeout_s: float = field(default=2.0, metadata={"help": "CPU seconds that all tests of a program may take together."})
     sandbox: str = field(
         default="auto",
         metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."},
@@ -549,6 +551,11 @@ def lossless_vllm_sync():
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def columns_of(rows: list[dict]) -> dict[str, list]:
+    """The dataset columns of a batch's rows, as TRL hands them to reward functions."""
+    return {key: [row[key] for row in rows] for key in rows[0] if key != "prompt"}
+
+
 def make_trainer_class():
     """GRPOTrainer that traces. A function, so that importing this file does not import torch."""
     import torch
@@ -564,26 +571,43 @@ def make_trainer_class():
         def __init__(self, *args, reward_set: RewardSet, trace: TraceWriter, attempt: int, tokens_per_micro_batch: int | None, **kwargs):
             self.reward_set, self.trace, self.attempt = reward_set, trace, attempt
             self.token_budget, self._waiting = tokens_per_micro_batch, []
-            self._seconds = {"generate": 0.0, "grade": 0.0}  # since the last log
+            self._corrected, self._mismatch = None, Mismatch()  # the micro-batch whose ratio the training forward gives
+            self._seconds = {"generate": 0.0, "grade": 0.0, "wait": 0.0}  # since the last log
+            self._tasks, self._first_finished = [], None  # of the batch being sampled; when its first completion was
             super().__init__(*args, **kwargs)
 
         def _generate(self, prompts):
-            started = time.perf_counter()
+            started, self._first_finished = time.perf_counter(), None
             result = super()._generate(prompts)
             self._seconds["generate"] += time.perf_counter() - started
             return result
 
+        def _generate_single_turn(self, prompt_ids, *args, **kwargs):
+            if not (self.use_vllm and self.vllm_mode == "colocate" and self.model.training):
+                return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+            tasks = {tuple(ids): task for ids, task in zip(prompt_ids, self._tasks, strict=True)}
+
+            def start_grading(prompt: list[int], completion: list[int]) -> None:
+                self._first_finished = self._first_finished or time.perf_counter()
+                text = self.processing_class.decode(completion, skip_special_tokens=True)
+                self.reward_set.start(tasks[tuple(prompt)], text)
+
+            with finished_requests(self.vllm_generation.llm.llm_engine, start_grading):
+                return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+
         # Training on the tokens there are. The Trainer asks for gradient_accumulation_steps micro-batches a step, each padded as
         # the whole generation batch is: all but the last are kept back, and the last trains on the rows of all of them.
 
-        def _slots(self, batch: dict) -> int:
-            """Micro-batches of TRL's that are cut anew together; 0 where TRL's own division into them is part of the loss."""
+        def _cuts_anew(self) -> bool:
+            """Whether rows may share a micro-batch as their lengths suggest; not where TRL's division is part of the loss."""
             divides_by_tokens = self.loss_type in TOKEN_MEAN_LOSSES and self.top_entropy_quantile == 1.0
-            is_text = not any(key.startswith(("pixel", "num_", "image")) for key in batch if key != "num_items_in_batch")
             fewer, more = sorted((self.args.steps_per_generation, self.args.gradient_accumulation_steps))
             has_other_terms = self._entropy_bonus_enabled or self.aux_loss_enabled or self.off_policy_mask_threshold is not None
-            whole = self.token_budget != 0 and divides_by_tokens and is_text and not has_other_terms and more % fewer == 0
-            return fewer if whole else 0
+            return self.token_budget != 0 and divides_by_tokens and not has_other_terms and not self._is_vlm and more % fewer == 0
+
+        def _slots(self) -> int:
+            """Micro-batches of TRL's that are cut anew together, 0 for none."""
+            return min(self.args.steps_per_generation, self.args.gradient_accumulation_steps) if self._cuts_anew() else 0
 
         def _budget(self) -> int:
             if self.token_budget is None:
@@ -605,7 +629,7 @@ def make_trainer_class():
             return int(tensor)
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            n_slots = self._slots(inputs) if self.model.training else 0
+            n_slots = self._slots() if self.model.training else 0
             if not n_slots:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             self._waiting.append(inputs)
@@ -622,10 +646,13 @@ def make_trainer_class():
             """
             lengths = [batch[mask].sum(dim=1).tolist() for mask in ("prompt_mask", "completion_mask")]
             while True:
+                self._mismatch = Mismatch()
                 parts = micro_batches.cut(*lengths, self._budget())
                 parts = micro_batches.split_to(parts, self._over_processes(len(parts), "MAX"))
                 try:
-                    return sum(self._forward_backward(model, batch, rows, rows is parts[-1]) for rows in parts)
+                    loss = sum(self._forward_backward(model, batch, rows, rows is parts[-1]) for rows in parts)
+                    self._log_mismatch()
+                    return loss
                 except torch.OutOfMemoryError:
                     is_whole_step = self.args.steps_per_generation >= self.args.gradient_accumulation_steps
                     if self.accelerator.num_processes > 1 or not is_whole_step or len(parts) == len(lengths[0]):
@@ -636,23 +663,61 @@ def make_trainer_class():
                 print(f"out of GPU memory: --tokens_per_micro_batch is {self.token_budget} from here on", file=sys.stderr, flush=True)
 
         def _forward_backward(self, model, batch: dict, rows: list[int], is_last: bool):
+            part = micro_batches.trimmed(batch, rows)
+            self._corrected = part if self._needs_ratio(part) else None
             with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
-                loss = super().compute_loss(model, micro_batches.trimmed(batch, rows))
+                loss = super().compute_loss(model, part)
                 self.accelerator.backward(loss)
+            self._corrected = None
             return loss.detach()
+
+        # One forward pass: TRL's correction of vLLM's log-probs needs the trained model's, and the training forward has them.
+
+        def _learns_from_one_policy(self) -> bool:
+            """Whether nothing is learned between sampling and the last training forward on what was sampled."""
+            generate_every = self.args.steps_per_generation * self.num_iterations
+            return self.model.training and self.token_budget != 0 and self.args.gradient_accumulation_steps % generate_every == 0
+
+        def _needs_ratio(self, part: dict) -> bool:
+            return self.use_vllm and self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in part
+
+        def _get_per_token_logps_and_entropies(self, *args, **kwargs):
+            logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+            if self._corrected is not None:  # called by TRL's _compute_loss, which multiplies by the ratio afterwards
+                part, clips = self._corrected, (self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max)
+                mask = part["completion_mask"] * part.get("tool_mask", 1)
+                known = logps.detach(), part["sampling_per_token_logps"], mask
+                part["importance_sampling_ratio"] = ratio = importance_ratio(*known, self.vllm_importance_sampling_mode, *clips)
+                self._mismatch.add(*known, ratio)
+            return logps, entropies, aux_loss
+
+        def _log_mismatch(self) -> None:
+            if self._mismatch.ratios:
+                is_masked = self.vllm_importance_sampling_mode.endswith("_mask")
+                for name, value in self._mismatch.summary(self.accelerator.gather, is_masked).items():
+                    self._metrics["train"][name].append(value)
 
         def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
             started = time.perf_counter()
             rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-            columns = {key: [row[key] for row in inputs] for key in inputs[0] if key != "prompt"}
-            self._graded = self.reward_set.grade_batch(prompts, completions, columns)
+            self._graded = self.reward_set.grade_batch(prompts, completions, columns_of(inputs))
             for name, value in batch_metrics(self._graded).items():
                 self._log_metric(name, value)
-            self._seconds["grade"] += time.perf_counter() - started
+            ended = time.perf_counter()
+            self._seconds["wait"] += ended - started
+            self._seconds["grade"] += ended - (self._first_finished or started)
             return rewards
 
         def _generate_and_score_completions(self, inputs):
-            output = super()._generate_and_score_completions(inputs)
+            if self.use_vllm:
+                self._tasks = self.reward_set.batch_tasks([row["prompt"] for row in inputs], columns_of(inputs))
+            is_corrected = self.vllm_importance_sampling_correction
+            # without it TRL makes no forward pass of its own; _compute_loss asks again
+            self.vllm_importance_sampling_correction = is_corrected and not (self._learns_from_one_policy() and self._cuts_anew())
+            try:
+                output = super()._generate_and_score_completions(inputs)
+            finally:
+                self.vllm_importance_sampling_correction = is_corrected
             ratio = output.get("importance_sampling_ratio")
             mode = "train" if self.model.training else "eval"
             if ratio is not None and self.vllm_importance_sampling_mode.endswith("_mask"):
@@ -685,10 +750,10 @@ def make_trainer_class():
         def log(self, logs, start_time=None):
             step_times = self._metrics["train"]["step_time"]
             if self.model.training and step_times:
-                # TRL's step_time holds all three phases: preparing the inputs is part of its training_step
-                generate, grade = (self._seconds[phase] / len(step_times) for phase in ("generate", "grade"))
+                # TRL's step_time holds all phases: preparing the inputs is part of its training_step
+                generate, grade, wait = (self._seconds[phase] / len(step_times) for phase in ("generate", "grade", "wait"))
                 step = sum(step_times) / len(step_times)
-                logs |= {"time/generate_s": generate, "time/grade_s": grade, "time/train_s": step - generate - grade}
+                logs |= {"time/generate_s": generate, "time/grade_s": grade, "time/wait_s": wait, "time/train_s": step - generate - wait}
                 self._seconds = dict.fromkeys(self._seconds, 0.0)
                 if torch.cuda.is_available():
                     free, total = torch.cuda.mem_get_info()
@@ -715,7 +780,7 @@ def step_line(step: int, steps: int, logs: dict, eta_s: float) -> str:
         f"step {step}/{steps} | reward {number('reward')} | build {percent('judge/build_rate')} "
         f"clippy {percent('judge/clippy_rate')} tests {percent('judge/test_rate')} honest {percent('judge/honest_test_rate')}"
         f"{hidden} | {logs.get('completions/mean_length') or 0:.0f} tokens | generate {seconds('time/generate_s')} "
-        f"grade {seconds('time/grade_s')} train {seconds('time/train_s')} s | ETA {minutes} min {rest:02d} s"
+        f"wait {seconds('time/wait_s')} train {seconds('time/train_s')} s | ETA {minutes} min {rest:02d} s"
     )
 
 

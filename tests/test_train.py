@@ -94,7 +94,7 @@ def test_flag_beats_yaml_beats_default(tmp_path):
     script, args, model = train.parse_arguments(["--config", str(config), "--learning_rate", "0.5"])
     assert (script.max_tasks, model.model_name_or_path) == (5, "here")
     assert args.learning_rate == 0.5
-    assert script.run_timeout_s == train.ScriptArguments().run_timeout_s == 5.0
+    assert script.run_timeout_s == train.ScriptArguments().run_timeout_s == 2.0
 
 
 def test_config_may_be_given_with_an_equals_sign():
