@@ -285,7 +285,8 @@ impl Evaluation {
     }
 
     pub fn differ<L: Debug + ?Sized, R: Debug + ?Sized>(&self, operator: &str, left: &L, right: &R, message: Arguments<'_>) {
-        self.fail(format_args!("assertion `left {operator} right` failed: {message}\n  left: {left:?}\n right: {right:?}"));
+        let colon = if message.as_str() == Some("") { "" } else { ": " };
+        self.fail(format_args!("assertion `left {operator} right` failed{colon}{message}\n  left: {left:?}\n right: {right:?}"));
     }
 
     /// All of it, with what its temporaries do when they go, came to its end.

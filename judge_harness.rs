@@ -15,11 +15,12 @@
 //!
 //! Results, one a line, after the nonce: `test I run|ignored plain|should_panic NAME`, `start I`,
 //! `site LINE COLUMN held|failed|fell PANIC_LINE HEX` (the first time; `fell`: a panic left it; column 0: a whole statement),
+//! `limit memory` (the process is about to end for it),
 //! `end I ok|failed|asserted REACHED LINE HEX` (1 when a counted assertion was reached, or, in wrong-value mode, a wrong
 //! value returned, 2 when one of those was a `None` or `Err`; where and with which words it panicked), `done`.
 //!
 //! Not guarded against: `unsafe` code that searches memory for the nonce (the judge refuses what that takes).
-#![feature(staged_api, test, rustc_attrs)]
+#![feature(staged_api, test, rustc_attrs, alloc_error_hook)]
 #![unstable(feature = "test", issue = "none")]
 #![allow(internal_features)]
 
@@ -27,6 +28,7 @@ extern crate judge_gate;
 extern crate real;
 
 use judge_gate::{FIRST_WRONG, HAS_FALLEN, IS_MISSING, IS_REACHED, MODE, REPORT, RUNNING, WRONG_VALUES};
+use std::alloc::set_alloc_error_hook;
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -34,6 +36,7 @@ use std::ffi::c_long;
 use std::os::fd::FromRawFd;
 use std::panic::{catch_unwind, set_hook, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
 
 #[unstable(feature = "test", issue = "none")]
 pub use real::*;
@@ -121,6 +124,18 @@ fn listen_to_sites(nonce: &str, report: &File, page_fd: i32) {
     }));
 }
 
+/// What is said, and to whom, when no memory is left: made while there is some.
+static NO_MEMORY: OnceLock<(String, File)> = OnceLock::new();
+
+fn name_the_memory_limit(nonce: &str, report: &File) {
+    let _ = NO_MEMORY.set((format!("{nonce} limit memory\n"), report.try_clone().expect("report")));
+    set_alloc_error_hook(|_| {
+        if let Some((text, mut report)) = NO_MEMORY.get().map(|(text, report)| (text, report)) {
+            let _ = report.write_all(text.as_bytes());
+        }
+    });
+}
+
 /// Runs one test, and again as long as a panic leaves one more of its recorded assertions, which is then left out.
 fn settled(test: &TestDescAndFn) -> End {
     loop {
@@ -187,6 +202,7 @@ pub fn test_main_static(tests: &[&TestDescAndFn]) {
     let mut report = unsafe { File::from_raw_fd(fds[1]) };
     let Order { nonce, modes, runs_ignored, wanted } = read_order(fds[0]);
     listen_to_sites(&nonce, &report, fds[3]);
+    name_the_memory_limit(&nonce, &report);
     remember_panics();
     let mut lines = String::new(); // what is to be said before the next test runs
     let is_wanted = |index: usize| wanted.as_ref().is_none_or(|wanted| wanted.binary_search(&index).is_ok());

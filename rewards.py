@@ -149,6 +149,7 @@ def graded_completion(task: dict, completion: str, program: Program | None, verd
         "tests": dict(verdict.tests),
         "hidden_passed": verdict.hidden_passed,
         "hidden_total": verdict.hidden_total,
+        "hidden_failures": dict(verdict.hidden_failures),
         "error_kind": verdict.error_kind,
         "diagnostics": [asdict(diagnostic) for diagnostic in verdict.diagnostics],
         "honest_tests": verdict.honest_tests,

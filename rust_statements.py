@@ -13,7 +13,7 @@ test together. `assert!(false)` is passed by not getting there. A helper's place
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -38,17 +38,24 @@ class AssertTest:
         places = [tuple((line + lines, column) for line, column in group) for group in (self.sites, self.traps)]
         return replace(self, sites=places[0], traps=places[1])
 
-    def end(self, sites: Mapping[Site, T], runner: T) -> T | None:
-        """How it ended: the worst of its places and of the statements around it; None when it was never evaluated.
+    def is_reached(self, sites: Set[Site]) -> bool:
+        """Whether it was evaluated, if only once."""
+        return not self.sites or not sites.isdisjoint(self.sites)
 
-        sites: the ends, with a `status`, of what was evaluated, and of guarded statements that were left. runner: how the
-        function ended that runs the statements.
+    def failure(self, sites: Mapping[Site, T], held_first: Set[Site], runner: T) -> T | None:
+        """What went wrong at its places or in the statement around it, if anything.
+
+        A statement of its own counts as it was evaluated first: what is run again, because another one ended the run, may find
+        what the first run left behind.
+
+        sites: the worst ends, with a `status`, of what was evaluated, and of guarded statements that were left.
+        held_first: those that held at first. runner: how the function ended that runs the statements.
         """
         around = [site for site in sites if site[1] == 0 and self.statement in (site[0], ELSEWHERE)]
-        ends = [sites[site] for site in (*self.sites, *self.traps, *around) if site in sites]
+        again = held_first if self.statement == STRAIGHT else ()
+        ends = [sites[site] for site in (*self.sites, *self.traps, *around) if site in sites and site not in again]
         ends += [runner] if self.statement == ELSEWHERE or not self.sites else []
-        is_reached = not self.sites or any(site in sites for site in self.sites)
-        return next((end for end in ends if end.status != "ok"), ends[0] if is_reached else None)
+        return next((end for end in ends if end.status != "ok"), None)
 
 
 @dataclass(frozen=True)
@@ -97,10 +104,15 @@ def piece_of_statements(texts: Mapping[str, str], crate: str, numbers: Iterator[
     """A list of statements, in order: one that declares nothing which a later one uses can be left out as a whole."""
     lines, tests = "", []
     trees = [parse_rust(text.join(_BODY)) for text in texts.values()]
+    declared = [_declared(tree) for tree in trees]
+    wanted: list[set[str]] = [set()]  # by later ones: names that they use and do not declare themselves
+    for tree, own in zip(reversed(trees), reversed(declared), strict=True):
+        wanted.append(wanted[-1] | (_used(tree) - own))
+    wanted.reverse()
     for n, (label, text) in enumerate(texts.items()):
         body = body_of(trees[n].named_children[0]) if trees[n].named_children else None
         piece = _piece(text, trees[n], None if trees[n].has_error else body, label, crate, numbers, [], True, *_BODY)
-        is_open = bool(_declared(trees[n]) & set().union(*(_used(later) - _declared(later) for later in trees[n + 1 :])))
+        is_open = bool(declared[n] & wanted[n + 1])
         opening = "" if is_open else _guard(next(numbers), crate)
         tests += [test.moved(lines.count("\n") + 1) for test in piece.tests]
         lines += f"{opening}\n{piece.text}\n;{'' if is_open else '}'}\n"

@@ -67,6 +67,8 @@ GIB = 2**30
 MIB = 2**20
 MAX_DIAGNOSTICS = 20
 MAX_MESSAGE_CHARS = 500
+MAX_FAILURE_CHARS = 200
+NOT_COMPILED = "do not compile"  # in place of a test's name: no hidden test was run
 TAIL_CHARS = 4000
 SHORTEST_S = 0.1  # CPU seconds that a process of tests gets at least
 SHORTEST_WALL_S = 2.0
@@ -126,6 +128,7 @@ class Verdict:
     tests: Mapping[str, str] = None  # type: ignore[assignment]  # name -> "ok" | "failed" | "ignored" | "timeout"
     hidden_passed: int | None = None
     hidden_total: int | None = None
+    hidden_failures: Mapping[str, str] = None  # type: ignore[assignment]  # name of a hidden test -> why it failed
     error_kind: str | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
     honest_tests: bool = False
@@ -136,6 +139,8 @@ class Verdict:
     def __post_init__(self) -> None:
         if self.tests is None:
             object.__setattr__(self, "tests", {})
+        if self.hidden_failures is None:
+            object.__setattr__(self, "hidden_failures", {})
 
 
 class ToolchainError(RuntimeError):
@@ -541,8 +546,10 @@ class _HarnessRun:
     was_done: bool
     completed: Completed
     sites: dict[Site, _TestEnd] = field(default_factory=dict)  # asserts of statements, as far as they were evaluated
+    held_first: set[Site] = field(default_factory=set)  # that held when they were evaluated for the first time
     fallen: set[Site] = field(default_factory=set)  # that a panic left
     site: Site | None = None  # that was being evaluated when the process ended
+    is_out_of_memory: bool = False  # which ended it
 
 
 class _Workshop:
@@ -662,17 +669,18 @@ class _Workshop:
         """What `cargo build` does, for programs that clippy's exit code says too little about."""
         return self._compile(folder, self.toolchain.rustc, ["--emit=link", "--out-dir=out"])
 
-    def build_tests(self, folder: Path, with_lints: bool = False) -> _Compiled:
+    def build_tests(self, folder: Path, with_lints: bool = False, is_hidden: bool = False) -> _Compiled:
         """The test binary (BINARY_NAME), linked with the judge's harness.
 
-        `with_lints`: by clippy, every lint at most a warning, so that lints about test code stop nothing.
+        `with_lints`: by clippy, every lint at most a warning, so that lints about test code stop nothing. `is_hidden`: without
+        any lint, because what a program forbids itself is not forbidden to the task's tests.
         """
         flags = ["--test", f"--emit=link={BINARY_NAME}", "-Cprefer-dynamic", *self.link_flags]
         flags += [f"--sysroot={self.sysroot}", f"-Ldependency={self.sysroot / 'libtest'}"]
         flags += [f"--extern={self.gate_crate}={self.gate}"]
         if with_lints:
             return self._compile(folder, self.toolchain.clippy_driver, [*flags, "--cap-lints=warn"])
-        return self._compile(folder, self.toolchain.rustc, flags)
+        return self._compile(folder, self.toolchain.rustc, [*flags, *(["--cap-lints=allow"] if is_hidden else [])])
 
     def instrumented(self, program: Program, gates: bool, with_enums: bool = True) -> str | None:
         """The source with marks at the assertions that count and, with `gates`, gates in the functions under test.
@@ -944,16 +952,42 @@ def _read_report(report: str, nonce: str, done: Completed, site: Site | None = N
             run.running = None
         elif words[1] == "site":
             _read_site((int(words[2]), int(words[3])), *words[4:7], run)
+        elif words[1] == "limit":
+            run.is_out_of_memory = True
         elif words[1] == "done":
             run.was_done = True
     return run
 
 
+def _how_it_died(run: _HarnessRun) -> str:
+    """How the process ended within a test, with the limit that it hit where one is known."""
+    done = run.completed
+    if run.is_out_of_memory:
+        return f"memory limit: {_run_limits(1.0).memory_bytes // MIB} MiB"
+    if done.signal == signal.SIGXFSZ:
+        return f"limit of a file's size: {_run_limits(1.0).file_bytes // MIB} MiB"
+    if done.signal == signal.SIGABRT:
+        return "the process was aborted within the test: a stack overflow, a panic during a panic, or abort()"
+    how = f"signal {done.signal}" if done.signal else f"exit code {done.exit_code}"
+    return f"the process ended within the test: {how}"
+
+
+def _with_limit_named(message: str) -> str:
+    """A panic's message, and which limit of the sandbox is behind it when the system refused a thread or a file."""
+    limits = _run_limits(1.0)
+    named = {11: f"limit of threads and processes: {limits.processes}", 24: f"limit of open files: {limits.open_files}",
+             27: f"limit of a file's size: {limits.file_bytes // MIB} MiB"}  # fmt: skip
+    found = re.search(r"\bOs \{ code: (\d+), kind: ", message)
+    return f"{named[int(found[1])]}; {message}" if found and int(found[1]) in named else message
+
+
 def _read_site(site: Site, what: str, line: str, message: str, run: _HarnessRun) -> None:
     """What became of an assert; where it held once and failed once it has failed."""
-    text = bytes.fromhex(message).decode("utf-8", "replace")[:MAX_MESSAGE_CHARS]
+    text = _with_limit_named(bytes.fromhex(message).decode("utf-8", "replace"))[:MAX_MESSAGE_CHARS]
     if what == "fell":
         run.fallen.add(site)
+    if what == "held" and site not in run.sites:
+        run.held_first.add(site)
     if what != "held":
         run.sites[site] = _TestEnd("failed", what == "failed" or text.startswith("assertion "), text, int(line) or None)
     run.sites.setdefault(site, _TestEnd("ok"))
@@ -961,7 +995,7 @@ def _read_site(site: Site, what: str, line: str, message: str, run: _HarnessRun)
 
 def _read_end(words: Sequence[str]) -> _TestEnd:
     status, reached, line = words[0], int(words[1]), int(words[2])
-    text = bytes.fromhex(words[3]).decode("utf-8", "replace")[:MAX_MESSAGE_CHARS]
+    text = _with_limit_named(bytes.fromhex(words[3]).decode("utf-8", "replace"))[:MAX_MESSAGE_CHARS]
     if status == "ok":
         return _TestEnd("ok", is_reached=reached > 0, is_missing=reached > 1)
     is_assertion = status == "asserted" or text.startswith("assertion ")
@@ -1303,8 +1337,11 @@ class Judge:
             self._compile_in_steps(work, program)
         if work.suite is not None and work.verdict.build_passed:
             folder = self._subfolder(work, work.suite.source)
-            if self._workshop.build_tests(folder).passed:
+            compiled = self._workshop.build_tests(folder, is_hidden=True)
+            if compiled.passed:
                 work.hidden_binary = folder / BINARY_NAME
+            else:
+                work.verdict = replace(work.verdict, hidden_failures={NOT_COMPILED: _why_not_compiled(compiled)})
 
     def _subfolder(self, work: _Work, source: str) -> Path:
         folder = Path(tempfile.mkdtemp(dir=work.folder))
@@ -1447,7 +1484,9 @@ class Judge:
                 passed = 0
                 work.verdict = replace(work.verdict, guard=work.verdict.guard or work.suite.guard)
             kind = work.verdict.error_kind or (outcome.error_kind(work.suite.source) if passed < len(names) else None)
+            why = {name: end.message or end.status for name, end in ends.items() if end.status != "ok"}
             work.verdict = replace(work.verdict, hidden_passed=passed, hidden_total=len(names), error_kind=kind)
+            work.verdict = replace(work.verdict, hidden_failures=_first(why))
 
     def _run_own_tests(self, work: _Work) -> None:
         program = work.job.program
@@ -1570,12 +1609,14 @@ class _Outcome:
         self.ended_well = True
         self.n_deaths = 0  # tests that ended their process
         self.sites: dict[Site, _TestEnd] = {}  # asserts of statements
+        self.held_first: set[Site] = set()
         self.skipped: set[Site] = set()  # those, and statements, that end a run: left out of the next
 
     def take(self, run: _HarnessRun, left: Sequence[int]) -> None:
         """Add what one process reported that was to run the tests `left`. The one that was running when it died is at fault."""
         done = run.completed
         self.ends |= run.ends
+        self.held_first |= run.held_first - self.sites.keys()
         for site, end in run.sites.items():
             if end.status != "ok" or site not in self.sites:
                 self.sites[site] = end
@@ -1591,8 +1632,7 @@ class _Outcome:
             self._blame(at_fault, run.site, _TestEnd("timeout", message="time limit"))
         else:
             self.n_deaths += 1
-            how = f"signal {done.signal}" if done.signal else f"exit code {done.exit_code}"
-            self._blame(at_fault, run.site, _TestEnd("failed", message=f"the process ended within the test: {how}"))
+            self._blame(at_fault, run.site, _TestEnd("failed", message=_how_it_died(run)))
 
     def _blame(self, test: int, site: Site | None, end: _TestEnd) -> None:
         """The assert that was being evaluated is at fault, the test if there was none: it goes on without that assert."""
@@ -1606,12 +1646,14 @@ class _Outcome:
         """How every hidden test ended: functions, then asserts of statements."""
         by_name = dict(zip(self.names, range(len(self.names)), strict=True))
         unknown = _TestEnd("failed", message="not run")
-        found = {name: self.ends.get(by_name.get(name, -1), unknown) for name in suite.functions_among(self.names)}
+        functions = suite.functions_among(self.names)
+        found = {name.removeprefix(f"{suite.module}::"): self.ends.get(by_name.get(name, -1), unknown) for name in functions}
         for runner, tests in suite.asserts:
             at = self.ends.get(by_name.get(runner, -1), unknown)
             for test in tests:
-                missing = at if at.status != "ok" else _TestEnd("failed", message="never evaluated")
-                found[test.name] = test.end(self.sites, at) or missing
+                never = at if at.status != "ok" else _TestEnd("failed", message="never evaluated")
+                bad = test.failure(self.sites, self.held_first, at) or (None if test.is_reached(self.sites.keys()) else never)
+                found[test.name] = bad or _TestEnd("ok")
         return found
 
     def status(self, name: str) -> str | None:
@@ -1785,6 +1827,17 @@ def _canary(source: str) -> Program:
 def _key(job: Job) -> tuple:
     """What a verdict is remembered by."""
     return job.program, job.hidden_tests, job.entry_point
+
+
+def _first(failures: Mapping[str, str]) -> dict[str, str]:
+    return {name: why[:MAX_FAILURE_CHARS] for name, why in [*failures.items()][:MAX_DIAGNOSTICS]}
+
+
+def _why_not_compiled(compiled: _Compiled) -> str:
+    """What the compiler says of the program with the hidden tests in it."""
+    errors = [message.diagnostic for message in compiled.messages if message.is_error]
+    said = "; ".join(f"{error.code}: {error.message}" if error.code else error.message for error in errors[:3])
+    return "the time limit of a compilation" if compiled.timed_out else said[:MAX_MESSAGE_CHARS]
 
 
 def _no_code(job: Job) -> Verdict:
