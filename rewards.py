@@ -170,7 +170,7 @@ class RewardSet:
             nor does the addition of two numbers, the example of most published prompts (Oxen.ai's among them).
         waits_for_machine: Whether `grade_batch` grades a batch again that the machine failed mostly: for training, which must not
             go on with the rest of it. (eval.py stops by itself and grades what is missing when it is started again.)
-        plain_rust: Whether completions without a fence are programs as they stand.
+        plain_rust: Whether completions without a fence are programs as they stand, or go on where the prompt's code stops.
 
     Raises:
         RewardError: Unknown name, weight that is no number, a name given twice, a file or function that is not there.
@@ -179,7 +179,7 @@ class RewardSet:
     def __init__(self, judge: Judge, specs: Sequence[str] = DEFAULT_REWARDS, system_prompt: str = "", *,
                  waits_for_machine: bool = False, plain_rust: bool = False):  # fmt: skip
         self.judge, self.waits_for_machine, self.plain_rust = judge, waits_for_machine, plain_rust
-        self._read = functools.lru_cache(READ_AHEAD)(lambda text: extract_program(text, plain_rust))
+        self._extract = functools.lru_cache(READ_AHEAD)(extract_program)
         own_example = extract_program(system_prompt)
         self.examples = [(example, ADDING_WORDS) for example in adding_examples()]
         self.examples += [(own_example, name_words(own_example))] if own_example else []
@@ -211,7 +211,7 @@ class RewardSet:
 
         def jobs() -> Iterator[Job]:  # read one by one: the judge compiles the first while the next is read
             for task, completion in zip(tasks, completions, strict=True):
-                programs.append(self._read(completion))
+                programs.append(self._read(task, completion))
                 yield _job(task, programs[-1])
 
         verdicts = self.judge.grade(jobs())
@@ -232,7 +232,10 @@ class RewardSet:
 
     def start(self, task: dict, completion: str) -> None:
         """Begin to grade a completion that the next `grade` or `grade_batch` will hold, from any thread."""
-        self.judge.start(_job(task, self._read(completion)))
+        self.judge.start(_job(task, self._read(task, completion)))
+
+    def _read(self, task: dict, completion: str) -> Program | None:
+        return self._extract(completion, True, task.get("prompt") or "") if self.plain_rust else self._extract(completion)
 
     def batch_tasks(self, prompts: Sequence, columns: dict[str, Sequence]) -> list[dict]:
         """The task of each row of a TRL batch; `columns` as in `grade_batch`."""

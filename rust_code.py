@@ -256,9 +256,9 @@ def _dedent(line: str, columns: int) -> str:
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def is_plain_rust(text: str) -> bool:
-    """Whether a text without any fence is a Rust file as it stands, with a function in it. Never raises."""
-    return not holds_fence(text) and _is_rust(_well_formed(text))
+def is_plain_rust(text: str, prompt: str = "") -> bool:
+    """Whether a text without any fence is Rust with a function in it, as it stands or where the prompt's code ends. Never raises."""
+    return not holds_fence(text) and (_is_rust(_well_formed(text)) or continuation(prompt, text) is not None)
 
 
 def holds_fence(text: str) -> bool:
@@ -266,19 +266,61 @@ def holds_fence(text: str) -> bool:
     return re.search(r"^[ \t]*(```|~~~)", text, re.MULTILINE) is not None
 
 
-def extract_program(completion: str, plain: bool = False) -> Program | None:
+def continuation(prompt: str, text: str) -> str | None:
+    """The code that a prompt and a text are together, when the prompt stops inside a function and the text goes on from there.
+
+    It ends with that function unless more items follow; the last brace may be missing (generation often stops before it).
+    None: the prompt's code is closed, or the two together are no Rust.
+    """
+    head = _open_code(_well_formed(prompt).replace("\r\n", "\n"))
+    if head is None or is_too_long(head + text):
+        return None
+    whole = head + _well_formed(text).replace("\r\n", "\n")
+    end, depth = _end_of_braces(whole, len(head.encode()))
+    whole += "\n}" if depth == 1 else ""
+    first = whole if end is None else whole.encode()[:end].decode() + "\n"
+    return next((code for code in (whole, first) if _is_rust(code)), None)
+
+
+def _open_code(prompt: str) -> str | None:
+    """The prompt's code up to where its last function is to go on: an open brace, or a body that holds nothing but comments."""
+    blocks = code_blocks(prompt)
+    start = next((line.start() for line in re.finditer(r"^.*$", prompt, re.M) if _ITEM_START.match(line[0].strip())), None)
+    code = blocks[-1].text if blocks else prompt[start:] if start is not None else ""
+    if not re.search(r"\bfn\b", code):
+        return None
+    if _end_of_braces(code, 0)[1] > 0:
+        return code
+    functions = [n for n in walk(parse_rust(code)) if n.type == "function_item" and body_of(n) is not None]
+    empty = [body_of(n) for n in functions if all(child.type.endswith("comment") for child in body_of(n).named_children)]
+    return code.encode()[: empty[-1].start_byte + 1].decode() + "\n" if empty else None
+
+
+def _end_of_braces(code: str, start: int) -> tuple[int | None, int]:
+    """Where the braces are closed for the first time behind byte `start` (None: nowhere), and how many are open at the end."""
+    depth, end = 0, None
+    for leaf in walk(parse_rust(code)):
+        if leaf.type in ("{", "}") and not leaf.is_missing:
+            depth += 1 if leaf.type == "{" else -1
+            if depth == 0 and end is None and leaf.start_byte >= start:
+                end = leaf.end_byte
+    return end, depth
+
+
+def extract_program(completion: str, plain: bool = False, prompt: str = "") -> Program | None:
     """Return the program of a completion, or None when it has no closed block of Rust. Never raises.
 
-    plain: a completion without any fence is a program as it stands; for files of which the caller knows that.
+    plain: a completion without any fence is a program as it stands, or goes on where the code of the prompt stops; for files of
+    which the caller knows that.
 
     Blocks tagged as Rust count. Several are joined, later definitions replacing earlier ones of the same name, while inherent
     impls and imports add up; one that repeats everything defined before stands alone. A completion without tagged blocks may
     still give a program (with `code_block` False) when an untagged block is Rust and holds a function.
     """
     if plain and not holds_fence(completion):
-        if not _is_rust(_well_formed(completion), strict=False):
-            return None
-        return read_program(_with_main(_well_formed(completion).replace("\r\n", "\n")), code_block=False)
+        text = _well_formed(completion).replace("\r\n", "\n")
+        code = text if _is_rust(text) else continuation(prompt, text) or (text if _is_rust(text, strict=False) else None)
+        return read_program(_with_main(code), code_block=False) if code else None
     blocks = code_blocks(_well_formed(completion))
     texts = [block.text for block in blocks if block.closed and block.tag == "rust"]
     tagged = bool(texts)

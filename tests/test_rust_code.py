@@ -704,6 +704,33 @@ def test_macros_are_stubbed_where_there_are_no_functions(tmp_path):
     assert run_tests(panic_stubbed(program), tmp_path) == {"tests::works": "FAILED"}
 
 
+# -- where a prompt stops ---------------------------------------------------------------------------------------------
+
+HEADER = "/// Doubles {x}.\nfn twice(x: i32) -> i32 {\n"
+FENCED_HEADER = "Complete this.\n\n```rust\nstruct N(i32);\n\nfn twice(x: i32) -> i32 {\n    // your code\n}\n```"
+
+
+@pytest.mark.parametrize("prompt, text, functions", [
+    (HEADER, "    x * 2\n}\n", ("twice",)),
+    (HEADER, "    x * 2", ("twice",)),
+    (HEADER.strip(), "\n    let s = \"}\"; // }\n    x * 2\n}\n\nfn more() {}\n", ("twice", "more")),
+    (HEADER, "    x * 2\n}\n\nThis doubles } the number.", ("twice",)),
+    (HEADER, "    if x > 0 { x * 2 } else {\n        x + x\n    }", ("twice",)),
+    (f"Write this one:\n{HEADER}", "    x * 2\n}", ("twice",)),
+    (FENCED_HEADER, "    N(x * 2).0\n}", ("twice",)),
+    ("```rust\nfn twice(x: i32) -> i32 {\n", "    x * 2\n}", ("twice",)),
+    (HEADER, "fn twice(x: i32) -> i32 { x + x }", ("twice",)),
+    (HEADER, "I cannot do that.", None),
+    ("Write a function that doubles.", "    x * 2\n}", None),
+    ("fn done() {\n    1;\n}\n", "    x * 2\n}", None),
+])  # fmt: skip
+def test_a_text_that_goes_on_where_its_prompt_stops(prompt, text, functions):
+    program = extract_program(text, plain=True, prompt=prompt)
+    assert (program and program.functions) == functions
+    assert program is None or program.source.count("fn twice") == 1
+    assert extract_program(text, plain=False, prompt=prompt) is None
+
+
 # -- hidden tests -----------------------------------------------------------------------------------------------------
 
 MODULE = """#[cfg(test)]
