@@ -856,6 +856,7 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
     with ExitStack() as held:
         with open_judge(args) as judge:
             rewards = RewardSet(judge, args.rewards, system_prompt)
+            rewards.require_columns({name for task in tasks for name in task}, in_training=False)
             protocol = {
                 "tasks_hash": tasks_hash.hexdigest(),
                 "n_tasks": len(tasks),
@@ -1088,11 +1089,13 @@ class Survey:
     samples: Counter = field(default_factory=Counter)  # of (row, task), for pass@k
     tests: dict[str, str] = field(default_factory=dict)  # task -> hash of its hidden tests
     mixed: dict[str, str] = field(default_factory=dict)  # task whose rows have other tests -> where
+    columns: set[str] = field(default_factory=set)  # that users' reward functions get
 
     def add(self, where: str, row: dict) -> None:
         """Take in a row. Raises EvalError for a bad one."""
         task, completion, passed_through = read_completion(where, row, self.args, self.source.tasks)
         self.count += 1
+        self.columns |= _paid_task(task, passed_through, self.source.tasks).keys()
         if not self.forms["fenced"]:
             is_plain = rust_code.is_plain_rust(completion, task["prompt"])
             self.forms["fenced" if rust_code.holds_fence(completion) else "plain" if is_plain else "other"] += 1
@@ -1205,6 +1208,7 @@ def grade_file(args: EvalArguments) -> dict:
     RewardSet(None, args.rewards)  # a misspelt reward stops before anything is read
     recorded = recorded_judge(source) if args.reuse_verdicts else None
     surveyed = survey(source, args)
+    RewardSet(None, args.rewards).require_columns(surveyed.columns, in_training=False)
     count, tasks_hash, is_plain = surveyed.count, surveyed.tasks, surveyed.is_plain
     system_prompt = task_sets.read_system_prompt(args.system_prompt)
     with ExitStack() as cleanup:
@@ -1256,7 +1260,7 @@ def _grade_rows(source: Input, count: int, args: EvalArguments, rewards: RewardS
         if args.reuse_verdicts:
             graded = [recorded_again(where, row, task, rewards) for (where, row), (task, _, _) in zip(batch, read, strict=True)]
         else:
-            graded = grade_all(rewards, [task for task, _, _ in read], [completion for _, completion, _ in read])
+            graded = _graded_rows(rewards, read, source.tasks)
             watch.check(graded)
         records = []
         for g, (task, _, passed_through) in zip(graded, read, strict=True):
@@ -1265,6 +1269,22 @@ def _grade_rows(source: Input, count: int, args: EvalArguments, rewards: RewardS
             samples[row, task["task_id"]] += 1
         writer.write(records)
         timings.add("grading", grade_s=time.monotonic() - start, graded=len(batch))
+
+
+def _paid_task(task: dict, passed_through: dict, known: dict[str, dict]) -> dict:
+    """A row's task as reward functions see it: with the other columns of its row, and of its task in --tasks."""
+    return {name: _as_json(value) for name, value in known.get(task["task_id"], {}).items()} | passed_through | task
+
+
+def _graded_rows(rewards: RewardSet, read: Sequence[tuple[dict, str, dict]], known: dict[str, dict]) -> list[dict]:
+    """Graded completions of what `read_completion` read, in order."""
+    tasks = [_paid_task(task, passed_through, known) for task, _, passed_through in read]
+    graded = grade_all(rewards, tasks, [completion for _, completion, _ in read])
+    for record, (task, _, _) in zip(graded, read, strict=True):  # a results file has the row's columns beside ours
+        record.pop("columns", None)
+        others = {name: value for name, value in task.items() if name not in task_sets.TASK_COLUMNS}
+        record |= {"columns": others} if others else {}
+    return graded
 
 
 def _input_record(graded: dict, task: dict, passed_through: dict, row: str, sample: int) -> dict:
@@ -1282,7 +1302,7 @@ def _grade_failed_again(written: Path, source: Input, args: EvalArguments, rewar
         records = [record for _, record in batch]
         failed = [i for i, record in enumerate(records) if record["error_kind"] == "infra"]
         read = [read_completion(*batch[i][0], args, source.tasks) for i in failed]
-        graded = grade_all(rewards, [task for task, _, _ in read], [completion for _, completion, _ in read]) if read else []
+        graded = _graded_rows(rewards, read, source.tasks) if read else []
         for i, g, (task, _, passed_through) in zip(failed, graded, read, strict=True):
             records[i] = _input_record(g, task, passed_through, records[i]["row"], records[i]["sample"])
         writer.write(records)

@@ -34,8 +34,8 @@ from generate import GenerationError, has_login, load_config, load_tokenizer, ma
 from grading_ahead import finished_requests
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
 from rust_tool import Judge, ToolchainError
-from sandbox import SandboxUnavailable
 from sampling_mismatch import Mismatch, importance_ratio
+from sandbox import SandboxUnavailable
 from tasks import (
     TASK_COLUMNS,
     TaskError,
@@ -433,7 +433,8 @@ def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     if resuming:
         require_same_run(Path(args.output_dir), task_facts, script, model_args)
     workers = script.judge_workers or max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
-    RewardSet(None, script.rewards)  # a misspelt reward stops before a judge is started
+    columns = {name for row in rows for name in json.loads(row["other_columns"])}
+    RewardSet(None, script.rewards).require_columns(columns, in_training=True)  # a misspelt reward stops before a judge is started
     if script.share_to:
         share.check(script.share_to, script.share_every)
     limits = {"workers": workers, "run_timeout_s": script.run_timeout_s}

@@ -649,6 +649,18 @@ def test_several_completions_of_a_row_are_as_many_results(tmp_path, judge, capsy
     assert all(column not in record for record in found)
 
 
+def test_own_rewards_get_the_columns_of_the_row_and_of_its_task(tmp_path, judge, capsys):
+    judge()
+    (tmp_path / "mine.py").write_text("def pay(completions, level, stars, **kwargs):\n    return [len(l) + s for l, s in zip(level, stars)]\n")
+    tasks = write_jsonl(tmp_path / "tasks.jsonl", [{"task_id": "a", "prompt": "Add.", "level": "hard"}])
+    source = write_jsonl(tmp_path / "done.jsonl", [{"task_id": "a", "prompt": "Add.", "completion": GOOD, "stars": 3}])
+    call = ["--completions", source, "--rewards", f"{tmp_path / 'mine.py'}:pay=1", "--output_dir", tmp_path / "out"]
+    assert "the reward pay asks for 'level'" in refused(capsys, *call)
+    assert run(*call, "--tasks", tasks) == 0
+    (record,) = read_jsonl(tmp_path / "out" / "results.jsonl")
+    assert record["rewards"] == {"pay": 7.0} and record["stars"] == 3 and "columns" not in record
+
+
 def test_rows_without_prompt_and_id_are_tasks_of_their_own(tmp_path, judge, capsys):
     judge()
     source = write_jsonl(tmp_path / "a.jsonl", [{"prompt": None, "completion": GOOD}, {"prompt": " ", "completion": GOOD}, {"prompt": "p", "completion": GOOD}])
