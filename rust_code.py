@@ -698,7 +698,7 @@ def _hidden_parts(tests: tuple[str, ...], entry_point: str | None, crate: str) -
             _check_statements(text, where)
     _read_runners(parts, entry_point, crate)
     if not any(tests for _name, _text, tests in parts.runners) and not parts.module_tests:
-        raise ValueError("hidden tests: no test found; expected assert statements, #[test] functions or a main with asserts")
+        raise ValueError("hidden tests: no assert in them, in statements or a main, and no #[test] function")
     return parts
 
 
