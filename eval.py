@@ -58,6 +58,7 @@ from generate import (
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text, infra_reason, weighted_sum
 from rust_tool import JUDGE_VERSION, Judge, ToolchainError
 from sandbox import SandboxUnavailable
+from task_faults import references_line
 from traces import SCHEMA_VERSION, TraceError, TraceWriter, cut_torn_line, iter_counted, iter_trace, load_trace, trace_files, why_left_out
 
 CONFIDENCE = 0.95
@@ -857,6 +858,7 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
         with open_judge(args) as judge:
             rewards = RewardSet(judge, args.rewards, system_prompt)
             rewards.require_columns({name for task in tasks for name in task}, in_training=False)
+            _tell_of_references(tasks, judge)
             protocol = {
                 "tasks_hash": tasks_hash.hexdigest(),
                 "n_tasks": len(tasks),
@@ -878,6 +880,13 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
         session.finish([row["row"] for row in all_rows])
         ks = args.k or ([1] if any(task["tests"] for task in tasks) else [])
         return report(folder, ks, args, {"judge": described, "timings": session.timings.by_row})
+
+
+def _tell_of_references(tasks: Sequence[dict], judge: Judge) -> None:
+    """Say on stderr what share of the tasks no program may be able to pass, where references tell."""
+    line = references_line(tasks, judge)
+    if line is not None:
+        print(f"note: {line}", file=sys.stderr)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1214,6 +1223,8 @@ def grade_file(args: EvalArguments) -> dict:
     with ExitStack() as cleanup:
         judge = None if recorded else cleanup.enter_context(open_judge(args))
         rewards = RewardSet(judge, args.rewards, system_prompt, plain_rust=is_plain)
+        if judge is not None and args.hidden_tests != "off":
+            _tell_of_references([*source.tasks.values()], judge)
         made_by = source.path.parent / "run.json"  # of the evaluation whose results are graded again
         made = _read_json(made_by).get("protocol", {}) if source.path.name == "results.jsonl" and made_by.is_file() else {}
         protocol = {

@@ -36,6 +36,7 @@ from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, pars
 from rust_tool import Judge, ToolchainError
 from sampling_mismatch import Mismatch, importance_ratio
 from sandbox import SandboxUnavailable
+from task_faults import references_line
 from tasks import (
     TASK_COLUMNS,
     TaskError,
@@ -440,8 +441,16 @@ def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     limits = {"workers": workers, "run_timeout_s": script.run_timeout_s}
     judge = Judge(**limits, sandbox=script.sandbox, cargo_path=script.cargo_path, edition=script.edition)
     rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), waits_for_machine=True)
+    told = references_line([_task_of(row) for row in rows], judge) if args.process_index == 0 else None
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
+    plan |= {"references": told} if told else {}
     return rows, tokenizer, rewards, plan
+
+
+def _task_of(row: dict) -> dict:
+    """The task row that a row of the dataset was made of, without its source."""
+    named = {name: row[name] for name in ("task_id", "tests", "entry_point")}
+    return json.loads(row["other_columns"]) | named | {"prompt": row["user_prompt"]}
 
 
 def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
@@ -465,6 +474,7 @@ def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
         ("sandbox", f"{judge['sandbox']['tier']} ({seals})"),
         ("GPU", gpu or "none: training on the CPU"),
         ("disk", f"{plan['free_disk_gib']} GiB free for {args.output_dir}"),
+        *([("references", plan["references"])] if plan.get("references") else []),
     ]  # fmt: skip
     print("\n".join(f"{name:>10}  {text}" for name, text in lines), flush=True)
 

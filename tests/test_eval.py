@@ -661,6 +661,15 @@ def test_own_rewards_get_the_columns_of_the_row_and_of_its_task(tmp_path, judge,
     assert record["rewards"] == {"pay": 7.0} and record["stars"] == 3 and "columns" not in record
 
 
+def test_tasks_that_their_own_reference_does_not_pass_are_told(tmp_path, judge, capsys):
+    judge(lambda job: Verdict(build_passed=True, hidden_passed=int("a - b" not in job.program.source), hidden_total=1))
+    gold = "fn add(a: i32, b: i32) -> i32 {\n    a %s b\n}"
+    rows = [{"task_id": sign, "prompt": "Add.", "tests": HIDDEN, "gold": gold % sign} for sign in "+-"]
+    source = write_jsonl(tmp_path / "done.jsonl", [{"task_id": sign, "prompt": "Add.", "completion": GOOD} for sign in "+-"])
+    assert run("--completions", source, "--tasks", write_jsonl(tmp_path / "tasks.jsonl", rows), "--output_dir", tmp_path / "out") == 0
+    assert "note: 1 of the 2 tasks with a reference solution (50.0%) are not passed by it" in capsys.readouterr().err
+
+
 def test_rows_without_prompt_and_id_are_tasks_of_their_own(tmp_path, judge, capsys):
     judge()
     source = write_jsonl(tmp_path / "a.jsonl", [{"prompt": None, "completion": GOOD}, {"prompt": " ", "completion": GOOD}, {"prompt": "p", "completion": GOOD}])
