@@ -91,3 +91,12 @@ def test_the_command_takes_any_layout(tmp_path, capsys):
     assert last == "2 of 2 tasks, 2 with tests, 2 with a reference solution: 1 broken"
     file.write_text(json.dumps(rows[0]) + "\n")
     assert check_tasks.main([str(file), "--workers", "2"]) == 0
+
+
+@pytest.mark.parametrize(("edition", "status"), [("2021", 1), ("2024", 0)])
+def test_the_command_takes_an_edition_and_solutions_beside_the_file(tmp_path, edition, status):
+    chained = "fn even(t: Option<i32>) -> bool {\n    if let Some(n) = t && n % 2 == 0 { true } else { false }\n}"
+    (tmp_path / "tasks.jsonl").write_text(json.dumps(task(tests=["assert!(even(Some(2)));"])) + "\n")
+    (tmp_path / "solutions.jsonl").write_text(json.dumps({"task_id": "t", "solution": chained}) + "\n")
+    call = [str(tmp_path / "tasks.jsonl"), "--solutions", str(tmp_path / "solutions.jsonl"), "--edition", edition, "--workers", "1"]
+    assert check_tasks.main(call) == status
