@@ -118,65 +118,153 @@ class CodeBlock:
     closed: bool
 
 
-# How models mark what they think: `<think>`, `<reasoning>`, `[THINK]`, `<|begin_of_thought|>`, `\u25c1think\u25b7`. In brackets only
-# upper case: Rust has `[name]` itself.
-_THINKING = r"(?:think|thought|reason|reflect|deliberat|scratch|analy[sz])\w*"
-_SHOUTED = r"(?-i:(?:THINK|THOUGHT|REASON|REFLECT|DELIBERAT|SCRATCH|ANALY[SZ])\w*)"
-_OPENS = re.compile(rf"<\|?(?:(?:begin|start)[_-]of[_-])?(?P<a>{_THINKING})\|?>|\u25c1(?P<b>{_THINKING})\u25b7|\[(?P<c>{_SHOUTED})\]", re.I)
-_CLOSES = re.compile(rf"<\|?(?:/|end[_-]of[_-])(?P<a>{_THINKING})\|?>|\u25c1/(?P<b>{_THINKING})\u25b7|\[/(?P<c>{_SHOUTED})\]", re.I)
+# How models mark a part of what they write, in whatever word: `<think>`, `<|begin_of_thought|>`, `[PLAN]`, `\u25c1draft\u25b7`. In
+# brackets only upper case: Rust has `[name]` itself.
+_MARK = re.compile(
+    r"<\|?(?:(?P<shut>/|end[_-]of[_-])|(?P<begin>(?:begin|start)[_-]of[_-]))?(?P<name>[a-z][\w:.-]*)\|?>"
+    r"|\u25c1(?P<shut_b>/?)(?P<name_b>\w+)\u25b7|\[(?P<shut_c>/?)(?P<name_c>(?-i:[A-Z][A-Z_ -]+))\]",
+    re.I,
+)
+_MIN_MARK = 4  # letters of a mark without its partner: `<T>` and `</s>` are something else
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]*<\|message\|>")  # an answer in parts, of which `final` is for the user
 _CONTROL = r"(?:<\|[\w-]{1,40}\|>|</?s>|<eos>|<end_of_turn>)"  # what ends a turn, glued to the fence beside it
 _ITEM_START = re.compile(r"(?:#!?\[|//|(?:pub|fn|use|struct|enum|impl|mod|const|static|trait|type|async|unsafe|extern|macro_rules!)(?!\w))")
 
 
 def code_blocks(text: str) -> list[CodeBlock]:
-    """Return the fenced code blocks outside thinking sections, by CommonMark's rules at any indentation, and as models bend them.
+    """Return the fenced code blocks of the answer in a text, by CommonMark's rules at any indentation, and as models bend them.
 
     Indentation is free on the opening fence because list items indent theirs; a closing fence may be indented
     three columns more than its opening one. Beyond CommonMark: a closing fence may stand behind the last brace, an opening one
     behind prose or in front of code; one that opens Rust begins anew in a block without tag or content; and Rust before a
-    lone closing fence is a block whose opening fence was in the prompt.
+    lone closing fence is a block whose opening fence was in the prompt. What models mark as a draft is no answer
+    (`_without_drafts`).
     """
-    blocks: list[CodeBlock] = []
-    fence: re.Match[str] | None = None
-    lines: list[str] = []
-    thinking = ""  # the name of the mark that opened it
-    rows = _final_channel(text.lstrip("\ufeff\u200b").replace("\r\n", "\n")).split("\n")
-    closings = [(number, _name_of(found)) for number, row in enumerate(rows) for found in _CLOSES.finditer(row)]
-    for number, line in enumerate(rows):
-        rest = _after_thinking(line, thinking, fence is not None)
-        if rest is not None:  # some chat templates put the opening mark into the prompt: everything so far was thinking
-            blocks, fence, thinking, line, lines = [], None, "", rest, []
-        if thinking:
-            continue
-        line = _without_control(line)
-        if fence is not None and _closes(line, fence):
-            blocks.append(CodeBlock(_tag(fence["info"]), "\n".join(lines), closed=True))
-            fence, lines = None, []
-            continue
+    found = _Blocks()
+    for line in _without_drafts(_final_channel(text.lstrip("\ufeff\u200b").replace("\r\n", "\n"))).split("\n"):
+        found.take(_without_control(line))
+    if found.fence is not None:
+        found.end(closed=False)
+    return found.blocks
+
+
+class _Blocks:
+    """The code blocks of a text that is read line by line."""
+
+    def __init__(self) -> None:
+        self.blocks: list[CodeBlock] = []
+        self.fence: re.Match[str] | None = None  # of the open block
+        self.lines: list[str] = []  # of the open block, or of what stands in front of the first one
+
+    def take(self, line: str) -> None:
         opening = _opening_fence(line)
-        if fence is not None and not (opening and _tag(opening["info"]) == "rust" and _is_void(fence, lines)):
-            code = _before_glued_fence(line, fence)
-            lines.append(_dedent(line if code is None else code, len(fence["indent"])))
+        if self.fence is None:
+            self._outside(line, opening)
+        elif _closes(line, self.fence):
+            self.end()
+        elif opening and _tag(opening["info"]) == "rust" and _is_void(self.fence, self.lines):
+            self._begin(opening)
+        else:
+            code = _before_glued_fence(line, self.fence)
+            self.lines.append(_dedent(line if code is None else code, len(self.fence["indent"])))
             if code is not None:
-                blocks.append(CodeBlock(_tag(fence["info"]), "\n".join(lines), closed=True))
-                fence, lines = None, []
-            continue
-        opened = _OPENS.search(line)
-        if opened and (not line[: opened.start()].strip() or any(at > number and name == _name_of(opened) for at, name in closings)):
-            thinking = _name_of(opened)
-            continue
+                self.end()
+
+    def _outside(self, line: str, opening: re.Match[str] | None) -> None:
         if opening is None:
-            lines.append(line)
-            continue
-        if not blocks and fence is None and not opening["info"].strip() and _is_rust("\n".join(lines)):
-            blocks.append(CodeBlock("rust", "\n".join(lines), closed=True))
-            lines = []
-            continue
-        fence, lines = opening, _code_behind(opening["info"])
-    if fence is not None:
-        blocks.append(CodeBlock(_tag(fence["info"]), "\n".join(lines), closed=False))
-    return blocks
+            self.lines.append(line)
+        elif not self.blocks and not opening["info"].strip() and _is_rust("\n".join(self.lines)):
+            self.blocks.append(CodeBlock("rust", "\n".join(self.lines), closed=True))
+            self.lines = []
+        else:
+            self._begin(opening)
+
+    def _begin(self, opening: re.Match[str]) -> None:
+        self.fence, self.lines = opening, _code_behind(opening["info"])
+
+    def end(self, closed: bool = True) -> None:
+        self.blocks.append(CodeBlock(_tag(self.fence["info"]), "\n".join(self.lines), closed))
+        self.fence, self.lines = None, []
+
+
+def _without_drafts(text: str) -> str:
+    """The text without the sections that the model marked as something else than its answer.
+
+    A section stands between a mark and its closing one, outside code; a closing mark alone ends one that began in the prompt, and
+    a mark in front of everything that is never closed begins one that fills the whole text. The last closed section with code is
+    the answer itself where no code is left without it (`<answer>`), unless the text begins with it and goes on behind it.
+    """
+    sections, is_open = _sections(text)
+    kept, position = [], 0
+    for start, end in sections:
+        kept.append(text[position:start] if start >= position else "")
+        kept = [] if start == 0 else kept
+        position = end
+    rest = "".join([*kept, text[position:]])
+    if _FENCES.search(rest) or is_open or not sections:
+        return rest
+    start, end = next((section for section in reversed(sections) if _FENCES.search(text, *section)), (0, 0))
+    begins, goes_on = not text[:start].strip(), bool(re.sub(_CONTROL, "", text[end:]).strip())
+    return rest if begins and goes_on else _MARK.sub("", text[start:end])
+
+
+def _sections(text: str) -> tuple[list[tuple[int, int]], bool]:
+    """(start, end) of every marked section, marks included, in order; and whether the last one is never closed."""
+    shut_at: dict[str, int] = {}  # where each name is closed for the last time
+    for mark in _MARK.finditer(text):
+        if _is_shut(mark):
+            shut_at[_name_of(mark)] = mark.start()
+    sections: list[tuple[int, int]] = []
+    opened: tuple[int, str] | None = None
+    fence: re.Match[str] | None = None
+    in_fence: set[str] = set()  # names of marks in the open block: HTML that the program writes
+    offset, first = 0, len(text) - len(text.lstrip())
+    for line in text.split("\n"):
+        behind = 0
+        for mark in _MARK.finditer(line):
+            name, start, end = _name_of(mark), offset + mark.start(), offset + mark.end()
+            if opened is not None:
+                if _is_shut(mark) and name == opened[1]:
+                    sections.append((opened[0], end))
+                    opened, fence, behind = None, None, mark.end()
+            elif _is_shut(mark):
+                if mark["shut"] != "end_of_" and len(name) >= _MIN_MARK and name not in in_fence and _stands_free(mark, line, fence):
+                    sections, fence, behind = [(0, end)], None, mark.end()
+            elif fence is not None:
+                in_fence.add(name)
+            elif _opens_section(mark, line, shut_at.get(name, -1) > start, start == first):
+                opened = (start, name)
+        if opened is None:
+            fence, in_fence = _fence_after(line[behind:], fence, in_fence)
+        offset += len(line) + 1
+    return (sections, False) if opened is None else ([*sections, (opened[0], len(text))], True)
+
+
+def _opens_section(mark: re.Match[str], line: str, is_shut_later: bool, is_first: bool) -> bool:
+    before, after = line[: mark.start()].strip(), line[mark.end() :].strip()
+    if is_shut_later:
+        return not before or not after
+    is_token = "|" in mark[0] and not mark["begin"]  # of the chat template
+    return is_first and not is_token and len(_name_of(mark)) >= _MIN_MARK and not (mark["begin"] and after.startswith("```"))
+
+
+def _stands_free(mark: re.Match[str], line: str, fence: re.Match[str] | None) -> bool:
+    """Whether a closing mark without its opening one is meant as one: no quotation, and in code alone on its line."""
+    before, after = line[: mark.start()], line[mark.end() :]
+    return not before.strip() and not after.strip() if fence is not None else not (before.endswith("`") and after.startswith("`"))
+
+
+def _fence_after(line: str, fence: re.Match[str] | None, in_fence: set[str]) -> tuple[re.Match[str] | None, set[str]]:
+    """The block that is open behind a line."""
+    line = _without_control(line)
+    if fence is None:
+        return _opening_fence(line), set()
+    is_closed = _closes(line, fence) or _before_glued_fence(line, fence) is not None
+    return (None, set()) if is_closed else (fence, in_fence)
+
+
+def _is_shut(mark: re.Match[str]) -> bool:
+    return bool(mark["shut"] or mark["shut_b"] or mark["shut_c"])
 
 
 def _final_channel(text: str) -> str:
@@ -187,17 +275,7 @@ def _final_channel(text: str) -> str:
 
 
 def _name_of(mark: re.Match[str]) -> str:
-    return (mark["a"] or mark["b"] or mark["c"]).lower()
-
-
-def _after_thinking(line: str, thinking: str, is_code: bool) -> str | None:
-    """What follows the thinking that ends in this line; None where none ends."""
-    closing = next((c for c in reversed(list(_CLOSES.finditer(line))) if not thinking or _name_of(c) == thinking), None)
-    if closing is None:
-        return None
-    starts_line = not line[: closing.start()].strip()
-    opened = None if is_code else _OPENS.search(line)
-    return line[closing.end() :] if thinking or starts_line or (opened and _name_of(opened) == _name_of(closing)) else None
+    return (mark["name"] or mark["name_b"] or mark["name_c"]).lower()
 
 
 def _without_control(line: str) -> str:
@@ -259,6 +337,9 @@ def _dedent(line: str, columns: int) -> str:
 def is_plain_rust(text: str, prompt: str = "") -> bool:
     """Whether a text without any fence is Rust with a function in it, as it stands or where the prompt's code ends. Never raises."""
     return not holds_fence(text) and (_is_rust(_well_formed(text)) or continuation(prompt, text) is not None)
+
+
+_FENCES = re.compile(r"```|~~~")
 
 
 def holds_fence(text: str) -> bool:
@@ -387,45 +468,57 @@ def _joined(texts: Sequence[str]) -> str:
 
 def _merged(earlier: str, later: str) -> str:
     """Append a block to what came before it, as a reader would: later definitions replace earlier ones."""
-    old, new = all_items(parse_rust(earlier)), all_items(parse_rust(later))
-    if old and all(item.node.type in ("macro_invocation", "use_declaration") for item in new) and parse_rust(later).children:
-        return earlier  # a usage snippet: statements, no items
-    old_top = [item for item in old if not item.modules and not item.owner]
-    new_keys = {merge_key(item) for item in new}
-    methods = {(item.owner, item.name) for item in new if item.owner and not item.trait}
-    imported = {found.name for found in Index(parse_rust(later)).imports if not found.modules}
-
-    def is_replaced(item: Item) -> bool:
-        inherent = [o for o in old if _is_inside(o, item)] if item.node.type == "impl_item" and child_of(item.node, "trait") is None else []
-        return all((o.owner, o.name) in methods for o in inherent) if inherent else merge_key(item) in new_keys
-
-    defined = [item for item in old_top if not item.test_side and item.node.type != "use_declaration"]
-    if defined and all(is_replaced(item) for item in defined if not item.is_main):
-        has_tests = any(item.is_test for item in new)
-        kept = [] if has_tests else [item for item in old_top if item.test_side and merge_key(item) not in new_keys]
-    else:
-        kept = [item for item in old_top if item.node.type == "use_declaration" or not is_replaced(item)]
-    data = earlier.encode()
-    pieces = []
-    for item in kept:
-        text = data[item.start_byte : item.node.end_byte]
-        gone = [o for o in old if _is_inside(o, item) and (o.owner, o.name) in methods and not o.trait]
-        cuts = [(o.start_byte - item.start_byte, o.node.end_byte - item.start_byte, "") for o in gone]
-        is_import = item.node.type == "use_declaration"
-        pieces.append(
-            _imports_left(item, text.decode("utf-8", "replace"), imported) if is_import else _edited(text.decode("utf-8", "replace"), cuts)
-        )
-    later_inner = _inner_lines(later)
-    inner = _inner_lines(earlier) + later_inner
-    if (
-        len(kept) == len(old_top)
-        and not inner
-        and pieces == [data[i.start_byte : i.node.end_byte].decode("utf-8", "replace") for i in kept]
-    ):
+    old, new = all_items(parse_rust(earlier)), _Newer(later)
+    if old and new.is_usage:
+        return earlier
+    top = [item for item in old if not item.modules and not item.owner]
+    kept = _kept(old, top, new)
+    pieces = [_kept_text(earlier.encode(), item, old, new) for item in kept]
+    inner = _inner_lines(earlier) + new.inner
+    whole = [earlier.encode()[item.start_byte : item.node.end_byte].decode("utf-8", "replace") for item in top]
+    if pieces == whole and not inner:
         return f"{earlier}\n\n{later}"
-    for line in later_inner:
+    for line in new.inner:
         later = later.replace(line, "", 1)
     return "\n\n".join([*(["\n".join(dict.fromkeys(inner))] if inner else []), *filter(None, pieces), later])
+
+
+class _Newer:
+    """What a later block brings along."""
+
+    def __init__(self, text: str) -> None:
+        root = parse_rust(text)
+        items = all_items(root)
+        self.keys = {merge_key(item) for item in items}
+        self.methods = {(item.owner, item.name) for item in items if item.owner and not item.trait}
+        self.imported = {found.name for found in Index(root).imports if not found.modules}
+        self.has_tests = any(item.is_test for item in items)
+        self.inner = _inner_lines(text)
+        # a usage snippet: statements, no items
+        self.is_usage = bool(root.children) and all(item.node.type in ("macro_invocation", "use_declaration") for item in items)
+
+    def replaces(self, item: Item, old: Sequence[Item]) -> bool:
+        """Whether an item of the earlier block is there again: an inherent `impl` when all of its methods are."""
+        is_inherent = item.node.type == "impl_item" and child_of(item.node, "trait") is None
+        inside = [other for other in old if _is_inside(other, item)] if is_inherent else []
+        return all((other.owner, other.name) in self.methods for other in inside) if inside else merge_key(item) in self.keys
+
+
+def _kept(old: Sequence[Item], top: Sequence[Item], new: _Newer) -> list[Item]:
+    """The earlier block's items that stay. Of one whose whole program is defined again, only tests where the later has none."""
+    defined = [item for item in top if not item.test_side and item.node.type != "use_declaration"]
+    if defined and all(new.replaces(item, old) for item in defined if not item.is_main):
+        return [] if new.has_tests else [item for item in top if item.test_side and merge_key(item) not in new.keys]
+    return [item for item in top if item.node.type == "use_declaration" or not new.replaces(item, old)]
+
+
+def _kept_text(data: bytes, item: Item, old: Sequence[Item], new: _Newer) -> str:
+    """An item that stays, without the methods or imported names that the later block brings again."""
+    text = data[item.start_byte : item.node.end_byte].decode("utf-8", "replace")
+    if item.node.type == "use_declaration":
+        return _imports_left(item, text, new.imported)
+    gone = [other for other in old if _is_inside(other, item) and (other.owner, other.name) in new.methods and not other.trait]
+    return _edited(text, [(other.start_byte - item.start_byte, other.node.end_byte - item.start_byte, "") for other in gone])
 
 
 def _is_inside(item: Item, outer: Item) -> bool:

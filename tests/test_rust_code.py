@@ -86,6 +86,16 @@ FOUND = {
     "thought in the middle": f"Hm. <thought>\n{fenced('fn wrong() {')} bad</thought> Now:\n{fenced(GOOD)}",
     "thinking in brackets": f"[THINKING]{fenced('fn wrong() {')}[/THINKING]{fenced(GOOD)}",
     "thinking in tokens": f"<|start_of_reasoning|>{fenced('fn wrong() {')}<|end_of_reasoning|>\n{fenced(GOOD)}",
+    "a plan": f"<plan>\n{fenced('fn wrong() {')}</plan>\n{fenced(GOOD)}",
+    "a word with a prefix": f"<seed:think>{fenced('fn wrong() {')}</seed:think>{fenced(GOOD)}",
+    "two drafts": f"<draft>\n{fenced('fn wrong() {')}</draft>\n<critique>\n{fenced('fn wrong() {')}</critique>\n{fenced(GOOD)}",
+    "an answer in marks": f"<think>\n{fenced('fn wrong() {')}</think>\n<answer>\n{fenced(GOOD)}</answer>\nDone.",
+    "nothing but an answer": f"<solution>\n{fenced(GOOD)}</solution><|im_end|>\n",
+    "an answer whose mark stays open": f"<think>\nHm.\n</think>\n<answer>\n{fenced(GOOD)}",
+    "an answer whose mark was in the prompt": f"\n{fenced(GOOD)}</answer>",
+    "notes behind": f"{fenced(GOOD)}\n<notes>\nIt doubles.\n</notes>",
+    "a token of the template": f"<|assistant|>\n{fenced(GOOD)}",
+    "a quoted mark": f"Write `</plan>` behind it.\n{fenced(GOOD)}`</plan>`",
     "channels": f"<|channel|>analysis<|message|>{fenced('fn wrong() {')}<|end|><|start|>assistant<|channel|>final<|message|>{fenced(GOOD)}",
     "a type that is called like a mark": f"An `Option<Reason>` is not needed.\n{fenced(GOOD)}",
     "longer fence holds a shorter one": fenced("/*\n```\n*/\n" + GOOD, fence="````"),
@@ -101,6 +111,22 @@ def test_rust_in_a_closed_fence_is_found(completion):
     assert program.guard is None and program.has_test_block
 
 
+PAGE = """pub fn page(rows: &[&str]) -> String {
+    let head = "
+<table>
+</table>
+";
+    format!("{head}{}", rows.join("<br>"))
+}
+"""
+
+
+@pytest.mark.parametrize("before", ["", "Here is the <table> that you want:\n", "<think>\nA table.\n</think>\n"])
+def test_marks_that_the_program_writes_are_its_own(before):
+    program = extract_program(f"{before}{fenced(PAGE)}")
+    assert program is not None and PAGE in program.source
+
+
 NOT_FOUND = {
     "empty": "",
     "prose": "fn double(x: i32) -> i32 { x * 2 }",
@@ -111,6 +137,8 @@ NOT_FOUND = {
     "truncated after a closed block of another language": fenced("x = 1", "toml") + "```rust\n" + GOOD,
     "only thinking": f"<think>\n{fenced(GOOD)}",
     "thinking that closes": f"<think>\n{fenced(GOOD)}</think>\nNo code.",
+    "a plan that is cut off": f"<planning>\n{fenced(GOOD)}",
+    "a thought in tokens that is cut off": f"<|begin_of_thought|>\n{fenced(GOOD)}",
     "toml": fenced(GOOD, "toml"),
     "python": fenced("def double(x): return 2 * x", "python"),
     "closing fence too short": f"````rust\n{GOOD}\n```\n",
