@@ -30,6 +30,7 @@ import micro_batches
 import run_lock
 import rust_code
 import share
+import shared_prompts
 from generate import GenerationError, has_login, load_config, load_tokenizer, make_parser, quiet_libraries, render
 from grading_ahead import finished_requests
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
@@ -123,6 +124,12 @@ class ScriptArguments:
             "the model on a GPU, 16384 on a CPU; 0: TRL's own, per_device_train_batch_size rows padded to the longest of the step."
         },
     )
+    share_prompts: bool = field(
+        default=True, metadata={"help": "Train on a group as one sequence, its prompt read once; not with --tokens_per_micro_batch 0."}
+    )
+    grade_ahead: bool = field(
+        default=True, metadata={"help": "vLLM only: completions reach the judge when each is finished, not when all are sampled."}
+    )
     max_minutes: float | None = field(
         default=None, metadata={"help": "Stop cleanly, adapter saved, before training takes longer than this."}
     )
@@ -141,6 +148,7 @@ class ScriptArguments:
         metadata={"help": "Push trace, metrics and plots here while training: hf://datasets/ORG/NAME or oxen://NAMESPACE/NAME."},
     )
     share_every: int = field(default=20, metadata={"help": "Steps between pushes to --share_to; what is left is pushed at the end."})
+    chooses_checkpointing: bool = field(init=False, default=False)  # neither config nor flags say gradient_checkpointing
     gpu_memory_limit_gib: float | None = field(
         default=None, metadata={"help": "Never take more GPU memory than this (to prove that a config fits a smaller card)."}
     )
@@ -192,6 +200,9 @@ def parse_arguments(argv: list[str]) -> tuple:
         raise UserError(f"the configuration does not work: {error}") from error
     except yaml.YAMLError as error:
         raise UserError(f"the config file is not YAML: {' '.join(str(error).split())}") from error
+    in_file = yaml.safe_load(Path(argv[argv.index("--config") + 1]).read_text(encoding="utf-8")) if "--config" in argv else {}
+    settings = {*in_file, *(part.lstrip("-").partition("=")[0] for part in argv)}
+    parsed[0].chooses_checkpointing = "gradient_checkpointing" not in settings
     unknown = [name for name in (*unknown_keys, *unknown_flags) if name.startswith("--")]
     if unknown or unknown_flags:
         known = [option for action in parser._actions for option in action.option_strings]
@@ -575,17 +586,29 @@ def make_trainer_class():
     class TracedGRPOTrainer(GRPOTrainer):
         """GRPOTrainer that writes graded completions with their advantages and logs seconds per phase.
 
-        Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume),
-        `tokens_per_micro_batch` as in ScriptArguments.
+        Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume), `script`.
         """
 
-        def __init__(self, *args, reward_set: RewardSet, trace: TraceWriter, attempt: int, tokens_per_micro_batch: int | None, **kwargs):
-            self.reward_set, self.trace, self.attempt = reward_set, trace, attempt
-            self.token_budget, self._waiting = tokens_per_micro_batch, []
+        def __init__(self, *args, reward_set: RewardSet, trace: TraceWriter, attempt: int, script: ScriptArguments, **kwargs):
+            self.reward_set, self.trace, self.attempt, self.grade_ahead = reward_set, trace, attempt, script.grade_ahead
+            self.token_budget, self._waiting = script.tokens_per_micro_batch, []
             self._corrected, self._mismatch = None, Mismatch()  # the micro-batch whose ratio the training forward gives
             self._seconds = {"generate": 0.0, "grade": 0.0, "wait": 0.0}  # since the last log
             self._tasks, self._first_finished = [], None  # of the batch being sampled; when its first completion was
+            self._shared = None  # with shared prompts: the micro-batch being trained on, and which of its rows share a sequence
             super().__init__(*args, **kwargs)
+            self.shares_prompts = script.share_prompts and shared_prompts.can_share(self.accelerator.unwrap_model(self.model).config)
+            if script.chooses_checkpointing and self.accelerator.device.type == "cuda":
+                self._choose_checkpointing(script.max_prompt_length + self.max_completion_length)
+
+        def _choose_checkpointing(self, longest_row: int) -> None:
+            """Without gradient checkpointing, a third less to compute, where the memory holds ROWS_WITHOUT_CHECKPOINTING such rows."""
+            fits = self._fitting_tokens(checkpointing=False) >= micro_batches.ROWS_WITHOUT_CHECKPOINTING * longest_row
+            self.args.gradient_checkpointing = not fits
+            if fits:
+                self.accelerator.unwrap_model(self.model).gradient_checkpointing_disable()
+            if self.accelerator.is_main_process:
+                print(f" micro-batch  up to {self._budget()} tokens, gradient checkpointing {'off' if fits else 'on'}", flush=True)
 
         def _generate(self, prompts):
             started, self._first_finished = time.perf_counter(), None
@@ -594,7 +617,7 @@ def make_trainer_class():
             return result
 
         def _generate_single_turn(self, prompt_ids, *args, **kwargs):
-            if not (self.use_vllm and self.vllm_mode == "colocate" and self.model.training):
+            if not (self.grade_ahead and self.use_vllm and self.vllm_mode == "colocate" and self.model.training):
                 return super()._generate_single_turn(prompt_ids, *args, **kwargs)
             tasks = {tuple(ids): task for ids, task in zip(prompt_ids, self._tasks, strict=True)}
 
@@ -622,15 +645,16 @@ def make_trainer_class():
 
         def _budget(self) -> int:
             if self.token_budget is None:
-                self.token_budget = micro_batches.CPU_TOKENS
-                if self.accelerator.device.type == "cuda":
-                    free, total = torch.cuda.mem_get_info()
-                    unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-                    limit = torch.cuda.get_per_process_memory_fraction() * total - torch.cuda.memory_allocated()
-                    config = self.accelerator.unwrap_model(self.model).config
-                    fits = micro_batches.token_budget(config, min(free + unused, limit), self.args.gradient_checkpointing)
-                    self.token_budget = self._over_processes(fits, "MIN")
+                is_cuda = self.accelerator.device.type == "cuda"
+                self.token_budget = self._fitting_tokens(self.args.gradient_checkpointing) if is_cuda else micro_batches.CPU_TOKENS
             return self.token_budget
+
+        def _fitting_tokens(self, checkpointing: bool) -> int:
+            free, total = torch.cuda.mem_get_info()
+            unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+            limit = torch.cuda.get_per_process_memory_fraction() * total - torch.cuda.memory_allocated()
+            config = self.accelerator.unwrap_model(self.model).config
+            return self._over_processes(micro_batches.token_budget(config, min(free + unused, limit), checkpointing), "MIN")
 
         def _over_processes(self, value: int, how: str) -> int:
             if self.accelerator.num_processes == 1:
@@ -655,32 +679,66 @@ def make_trainer_class():
 
             One process that runs out of memory starts over with half the budget, down to a row at a time.
             """
-            lengths = [batch[mask].sum(dim=1).tolist() for mask in ("prompt_mask", "completion_mask")]
             while True:
                 self._mismatch = Mismatch()
-                parts = micro_batches.cut(*lengths, self._budget())
-                parts = micro_batches.split_to(parts, self._over_processes(len(parts), "MAX"))
+                parts = self._micro_batches(batch)
                 try:
-                    loss = sum(self._forward_backward(model, batch, rows, rows is parts[-1]) for rows in parts)
+                    seen = {name: len(values) for name, values in self._metrics["train"].items()}
+                    loss = sum(self._forward_backward(model, batch, part, part is parts[-1]) for part in parts)
+                    self._weigh_metrics(seen, [sum(int(batch["completion_mask"][rows].sum()) for rows in part) for part in parts])
                     self._log_mismatch()
                     return loss
                 except torch.OutOfMemoryError:
                     is_whole_step = self.args.steps_per_generation >= self.args.gradient_accumulation_steps
-                    if self.accelerator.num_processes > 1 or not is_whole_step or len(parts) == len(lengths[0]):
+                    if self.accelerator.num_processes > 1 or not is_whole_step or len(parts) == len(batch["prompt_ids"]):
                         raise
                 model.zero_grad()  # of the parts that went well
                 torch.cuda.empty_cache()
                 self.token_budget //= 2
                 print(f"out of GPU memory: --tokens_per_micro_batch is {self.token_budget} from here on", file=sys.stderr, flush=True)
 
-        def _forward_backward(self, model, batch: dict, rows: list[int], is_last: bool):
+        def _weigh_metrics(self, seen: dict[str, int], tokens: list[int]) -> None:
+            """TRL takes the mean of what each micro-batch logs, a mean over its tokens: here they differ in size."""
+            for name, values in self._metrics["train"].items():
+                new = values[seen.get(name, 0) :]
+                if len(new) == len(tokens) and not name.endswith(("_min", "_max")):
+                    values[seen.get(name, 0) :] = [sum(value * n for value, n in zip(new, tokens, strict=True)) / max(1, sum(tokens))]
+
+        def _micro_batches(self, batch: dict) -> list[list[list[int]]]:
+            """Each a list of sequences, each the rows in it: one, or several of one prompt."""
+            lengths = [batch[mask].sum(dim=1).tolist() for mask in ("prompt_mask", "completion_mask")]
+            budget = self._budget()
+            if self.shares_prompts:
+                prompts = [tuple(ids) for ids in batch["prompt_ids"].tolist()]
+                found = shared_prompts.sequences(prompts, *lengths, min(budget, shared_prompts.SEQUENCE_TOKENS))
+                tokens = [shared_prompts.n_tokens(rows, *lengths) for rows in found]
+                parts = [[found[i] for i in part] for part in micro_batches.cut([0] * len(found), tokens, budget)]
+            else:
+                parts = [[[row] for row in part] for part in micro_batches.cut(*lengths, budget)]
+            halves = lambda rows: [rows[: len(rows) // 2], rows[len(rows) // 2 :]] if len(rows) > 1 else None  # noqa: E731
+            return micro_batches.split_to(parts, self._over_processes(len(parts), "MAX"), halves)
+
+        def _forward_backward(self, model, batch: dict, sequences: list[list[int]], is_last: bool):
+            rows = [row for sequence in sequences for row in sequence]
             part = micro_batches.trimmed(batch, rows)
             self._corrected = part if self._needs_ratio(part) else None
+            numbers = iter(range(len(rows)))
+            self._shared = (part, [[next(numbers) for _ in sequence] for sequence in sequences]) if self.shares_prompts else None
             with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
                 loss = super().compute_loss(model, part)
                 self.accelerator.backward(loss)
-            self._corrected = None
+            self._corrected = self._shared = None
             return loss.detach()
+
+        def _of_shared_prompts(self, model) -> tuple:
+            """What TRL's method of the same purpose returns, of the micro-batch being trained on."""
+            part, members = self._shared
+            inputs, where = shared_prompts.packed(part, members)
+            with self.accelerator.autocast():
+                outputs = model(**inputs, fused_lm_head=True)
+            mask = part["completion_mask"].bool()
+            rows = (torch.where(mask, values.flatten()[where], 0.0) for values in (outputs.log_probs, outputs.entropy))
+            return *rows, None
 
         # One forward pass: TRL's correction of vLLM's log-probs needs the trained model's, and the training forward has them.
 
@@ -693,7 +751,9 @@ def make_trainer_class():
             return self.use_vllm and self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in part
 
         def _get_per_token_logps_and_entropies(self, *args, **kwargs):
-            logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+            logps, entropies, aux_loss = (
+                super()._get_per_token_logps_and_entropies(*args, **kwargs) if self._shared is None else self._of_shared_prompts(args[0])
+            )
             if self._corrected is not None:  # called by TRL's _compute_loss, which multiplies by the ratio afterwards
                 part, clips = self._corrected, (self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max)
                 mask = part["completion_mask"] * part.get("tool_mask", 1)
@@ -1043,7 +1103,7 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
             reward_set=rewards,
             trace=TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl"), ROTATE_BYTES),
             attempt=doctor.attempts_so_far(output_dir),
-            tokens_per_micro_batch=script.tokens_per_micro_batch,
+            script=script,
         )
     logging.getLogger("trl.trainer.grpo_trainer").addFilter(is_not_trl_dump)  # adding it twice adds it once
     if getattr(trainer.model.config.get_text_config(), "tie_word_embeddings", False):

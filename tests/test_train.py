@@ -663,7 +663,7 @@ def test_a_readable_line_per_step_and_a_plan_before(finished_run):
     steps = [line for line in lines if line.startswith("step ")]
     assert len(steps) == 2
     rates = r"step 2/2 \| reward \d.*build \d+ % clippy \d+ % tests \d+ %"
-    shape = rates + r".*generate [\d.]+ grade [\d.]+ train [\d.]+ s \| ETA \d+ min \d\d s"
+    shape = rates + r".*generate [\d.]+ wait [\d.]+ train [\d.]+ s \| ETA \d+ min \d\d s"
     assert re.match(shape, steps[1])
     plan = "\n".join(lines[: lines.index(steps[0])])
     for fact in ("8 from", "of 512 tokens", "8 completions = 2 prompts x 4", "cargo 1.", "clippy", "GiB free", "2 ("):
@@ -1230,7 +1230,8 @@ def test_masked_share_is_of_what_was_sampled(monkeypatch, mode, ratio, share):
     trainer = object.__new__(trainer_class)
     trainer.model = SimpleNamespace(training=True)
     trainer.accelerator = SimpleNamespace(gather=lambda tensor: tensor)
-    trainer.vllm_importance_sampling_mode = mode
+    trainer.vllm_importance_sampling_mode, trainer.vllm_importance_sampling_correction, trainer.use_vllm = mode, True, False
+    trainer.args, trainer.num_iterations, trainer.token_budget = SimpleNamespace(steps_per_generation=1), 1, 0
     trainer._metrics = {"train": defaultdict(list)}
     assert trainer._generate_and_score_completions([]) is output
     assert trainer._metrics["train"].get("sampling/masked_share") == (None if share is None else [pytest.approx(share)])

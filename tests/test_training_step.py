@@ -45,13 +45,16 @@ def furthest(one, other):
     return max(((one[name] - other[name]).abs().max() / one[name].abs().max()).item() for name in one if "lora_B" in name)
 
 
-@pytest.mark.parametrize("loss_type", ["dapo", "grpo"])  # grpo's loss depends on the division: TRL's own is kept
-def test_the_gradient_is_that_of_trls_own_batches(step, loss_type):
+@pytest.mark.parametrize(
+    ("loss_type", "shares"), [("dapo", "true"), ("dapo", "false"), ("grpo", "true")]  # grpo's depends on the division: TRL's own is kept
+)
+def test_the_gradient_is_that_of_trls_own_batches(step, loss_type, shares):
     expected, before = step("--tokens_per_micro_batch", 0, "--loss_type", loss_type)
-    packed, after = step("--tokens_per_micro_batch", 500, "--loss_type", loss_type)
+    packed, after = step("--tokens_per_micro_batch", 500, "--loss_type", loss_type, "--share_prompts", shares)
     assert any(tensor.abs().max() > 0 for name, tensor in expected.items() if "lora_B" in name)
     assert furthest(expected, packed) < 1e-3
     assert after["loss"] == pytest.approx(before["loss"], rel=1e-3, abs=1e-6) and after["grad_norm"] == pytest.approx(before["grad_norm"], rel=1e-3)
+    assert after["entropy"] == pytest.approx(before["entropy"], rel=0.06)  # TRL's is a mean of means of micro-batches
 
 
 def test_a_step_that_runs_out_of_memory_is_done_again_in_smaller_parts(step, monkeypatch, capsys):
@@ -169,7 +172,9 @@ def test_the_ratio_of_the_training_forward_is_that_of_trls_own_forward(step, oth
     flags = ["--use_vllm", "true", "--vllm_importance_sampling_mode", mode, "--vllm_importance_sampling_clip_max", 1.2, "--temperature", 1.0]
     expected, before = step("--tokens_per_micro_batch", 0, *flags)
     n_before, forwards[:] = sum(forwards), []
-    ours, after = step("--tokens_per_micro_batch", 500, *flags)
+    ours, after = step("--tokens_per_micro_batch", 500, *flags, "--share_prompts", "false")
+    shared, _ = step("--tokens_per_micro_batch", 500, *flags)
+    assert furthest(expected, shared) < 1e-3
     assert (n_before, sum(forwards)) == (64, 32)  # rows that went through the model
     assert any(tensor.abs().max() > 0 for name, tensor in expected.items() if "lora_B" in name)
     assert furthest(expected, ours) < 1e-3
