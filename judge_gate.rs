@@ -308,7 +308,8 @@ impl Drop for Evaluation {
     }
 }
 
-/// `assert!` that is recorded; the others likewise. Conditions and messages are as std has them.
+/// `assert!` that is recorded; the others likewise. Conditions and messages are as std has them. Nothing is called as a method:
+/// a trait of the program may have one of the same name.
 #[macro_export]
 macro_rules! record_assert {
     ($condition:expr $(,)?) => { $crate::record_assert!($condition, "assertion failed: {}", $crate::stringify!($condition)) };
@@ -316,8 +317,8 @@ macro_rules! record_assert {
         match $crate::begin($crate::line!(), $crate::column!()) {
             $crate::None => {}
             $crate::Some(evaluation) => {
-                if !$condition { evaluation.fail($crate::format_args!($($message)+)); }
-                evaluation.close();
+                if !$condition { $crate::Evaluation::fail(&evaluation, $crate::format_args!($($message)+)); }
+                $crate::Evaluation::close(evaluation);
             }
         }
     };
@@ -343,10 +344,11 @@ macro_rules! record_comparison {
             $crate::Some(evaluation) => {
                 match (&$left, &$right) {
                     (left, right) => if !(*left $operator *right) {
-                        evaluation.differ($crate::stringify!($operator), left, right, $crate::format_args!($($message)+));
+                        let operator = $crate::stringify!($operator);
+                        $crate::Evaluation::differ(&evaluation, operator, left, right, $crate::format_args!($($message)+));
                     }
                 };
-                evaluation.close();
+                $crate::Evaluation::close(evaluation);
             }
         }
     };

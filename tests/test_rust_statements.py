@@ -133,6 +133,10 @@ def test_the_programs_macros_and_names_do_not_reach_them(judge, tests):
 FORGERS = {
     "another guess after a panic": "use std::sync::atomic::{AtomicI32, Ordering::SeqCst};\nstatic TRIES: AtomicI32 = AtomicI32::new(0);\n"
     "pub fn double(x: i32) -> i32 { if x == 9 { panic!() } TRIES.fetch_add(1, SeqCst) + 1 }",
+    "a trait with methods of all types": "pub trait Take: Sized { fn fail<A>(self, _: A) {} fn close(self) {} fn differ<A, B, C, D>(self, _: A, _: B, _: C, _: D) {} }\n"
+    "impl<T> Take for T {}\npub fn double(x: i32) -> i32 { x }",
+    "a crate called core": "extern crate self as core;\n#[macro_export]\nmacro_rules! line { () => { 1 } }\npub fn double(x: i32) -> i32 { x }",
+    "macros that make macros": "macro_rules! make { ($d:tt $n:ident) => { macro_rules! $n { ($d($d t:tt)*) => {} } } }\nmake!($ assert_eq);\npub fn double(x: i32) -> i32 { x }",
     "prints a report": 'pub fn double(x: i32) -> i32 { for n in 1..9 { println!("site {n} 1 held 0 "); } x }',
     "panics while it is shown": "#[derive(PartialEq)]\npub struct N(i32);\nimpl std::fmt::Debug for N { fn fmt(&self, _: &mut std::fmt::Formatter) -> std::fmt::Result { panic!() } }\n"
     "impl PartialEq<i32> for N { fn eq(&self, other: &i32) -> bool { self.0 == *other } }\npub fn double(x: i32) -> N { N(x) }",
