@@ -146,7 +146,8 @@ class EvalArguments:
     completions: str | None = field(
         default=None,
         metadata={
-            "help": "Grade this .jsonl or .parquet file of existing completions, or the trace of a training run (its folder)."
+            "help": "Grade this .jsonl (.gz, too), .json or .parquet file of existing completions, one or several a row, or the trace "
+            "of a training run (its folder)."
         },
     )
     reuse_verdicts: bool = field(
