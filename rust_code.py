@@ -788,6 +788,7 @@ def _hidden_parts(tests: tuple[str, ...], entry_point: str | None, crate: str) -
             _check_asserts(root, text, where)
         else:
             parts.statements[name] = text
+            parts.crate_names |= _foreign(index)
             _check_statements(text, where)
     _read_runners(parts, entry_point, crate)
     if not any(tests for _name, _text, tests in parts.runners) and not parts.module_tests:

@@ -174,6 +174,7 @@ def _guard_statements(
 ) -> None:
     """Choose the statements to guard, outer before inner; note around which asserts they are, and which stand for themselves."""
     starts = [token.start_byte for token in tokens]
+    last = next((s.id for s in reversed(block.named_children) if not s.type.endswith("comment")), None)
     uninitialised = {text_of(child_of(s, "pattern")) for s in block.named_children
                      if s.type == "let_declaration" and child_of(s, "value") is None}  # fmt: skip
     for statement in block.named_children:
@@ -185,7 +186,7 @@ def _guard_statements(
             continue
         is_expression = inner.type.endswith(("_expression", "block")) and inner.type not in ("assignment_expression", "return_expression")
         is_marked = statement.prev_named_sibling is not None and statement.prev_named_sibling.type == "attribute_item"
-        is_tail = statement.type != "expression_statement" and not is_unit
+        is_tail = not is_unit and statement.id == last and not text_of(statement).endswith(";")
         if not (is_expression or (is_call and inside)) or is_marked or is_tail or uninitialised & {text_of(n) for n in _leaves(inner)}:
             continue
         number = next(numbers)

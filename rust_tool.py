@@ -15,6 +15,11 @@ reaches an assertion that counts, and fails when a panic is the first statement 
 of them pass whatever of four wrong values the functions return. All of it is in one binary: functions and assertions
 start with a call into `judge_gate.rs`, so the check costs a run and no compilation.
 
+Hidden tests run as they are written (`hidden_passed` of `hidden_total`, `hidden_failures` says which failed and why): every
+`#[test]` is one test, and every assert of a `main` or of statements (`rust_statements.py`), whose macros record and go on. An
+assert that panics is left out and the statements run again in the same process; one that ends the process or loops is left out
+of the next process. All of a place's evaluations have to hold, in every run.
+
 What stays forgeable: `unsafe` code that finds the harness's nonce in memory (`rust_code` refuses what that takes); a test
 that compares with a constant which the program also returns by rote; a program whose functions only pretend to be used.
 No wrong values: of `impl Trait`, references to what the program defines, types with parameters, and in programs with a

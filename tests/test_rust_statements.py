@@ -62,6 +62,9 @@ FORMS = {
     "state across strings": (DOUBLE, ["let mut v = vec![double(1)];", "v.push(double(2));", "assert_eq!(v.len(), 2);", "assert_eq!(v.pop(), Some(5));", "assert_eq!(v, [2]);"], ".F."),
     "a type that a later assert decides": (DOUBLE, ['fn main() { let want = "4".parse().unwrap(); assert!(double(1) > 0); assert_eq!(double(2), want); }'], ".."),
     "items of a main": (DOUBLE, ["use std::fmt::Debug;\nconst FOUR: i32 = 4;\nmod more { pub fn two() -> i32 { 2 } }\nfn show<T: Debug>(x: T) -> String { format!(\"{x:?}\") }\nfn main() { assert_eq!(show(double(more::two())), \"4\"); assert_eq!(double(1), FOUR); }"], ".F"),
+    "a main whose last expression is its value": (DOUBLE, ["fn main() -> Result<(), String> {\n    assert_eq!(double(1), 3);\n    match double(2) {\n        4 => { assert!(true); Ok(()) }\n        n => Err(n.to_string()),\n    }\n}"], "F."),
+    "modules of a main": (DOUBLE, ["mod tests {\n    use super::*;\n    pub fn check(x: i32) { assert_eq!(double(x), x + x); }\n}\nfn main() { tests::check(2); assert_eq!(crate::double(2), 5); }"], ".F"),
+    "statements with the crate's name": (DOUBLE, ["use doubling::double as twice;\nassert_eq!(twice(2), 4);"], "."),
     "the program under a crate's name": (DOUBLE, ["use doubling::double as twice;\nfn main() { assert_eq!(twice(2), 4); }"], "."),
     "a main that may fail": (DOUBLE, ["fn main() -> Result<(), std::num::ParseIntError> {\n    assert_eq!(\"4\".parse::<i32>()?, double(2));\n    assert_eq!(double(1), \"three\".len() as i32);\n    Ok(())\n}"], ".F"),
     "a main that fails half way": (DOUBLE, ["fn main() -> Result<(), std::num::ParseIntError> {\n    assert_eq!(double(2), 4);\n    let n: i32 = \"x\".parse()?;\n    assert_eq!(n, n);\n    Ok(())\n}"], ".F"),
@@ -153,6 +156,12 @@ FORGERS = {
 def test_no_forger_passes_an_assert(judge, solution):
     tests = ["fn main() { assert_eq!(double(3), 6); assert_eq!(double(9), 18); assert_eq!(double(4), 8); }"]
     assert results(judge, solution, tests) == "FFF"
+
+
+@pytest.mark.parametrize("text", ["fn test_double() { assert_eq!(double(1), 3); }", "fn main() { println!(\"{}\", double(1)); }"])
+def test_a_text_that_asserts_nothing_when_it_runs_is_refused(text):
+    with pytest.raises(ValueError, match="no assert in"):
+        with_hidden_tests(program(DOUBLE), [text], None)
 
 
 def test_a_program_that_names_the_recording_macros_does_not_compile(judge):
