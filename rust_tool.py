@@ -1123,8 +1123,8 @@ class Judge:
         edition: str = EDITIONS[0],
     ):
         """`workers` default: all cores. `run_timeout_s` and `build_timeout_s` are CPU seconds, for all tests of a program
-        together and for one compilation. `sandbox` as in open_sandbox. `scratch_dir` default: /dev/shm, else /var/tmp. `cache_size` verdicts
-        are remembered. `edition` of Rust: one of EDITIONS.
+        together and for one compilation. `sandbox` as in open_sandbox. `scratch_dir` default: /dev/shm, else /var/tmp.
+        `cache_size` verdicts are remembered. `edition` of Rust: one of EDITIONS.
 
         Raises:
             ToolchainError: another edition; the toolchain, or a known program, does not do what it should.
