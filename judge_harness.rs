@@ -43,6 +43,9 @@ pub use real::*;
 
 /// Bytes of a panic's message that are reported.
 const MESSAGE_BYTES: usize = 600;
+/// How the functions end that run a `main` or a list of statements: they get the stack that a `main` has.
+const STATEMENTS: &str = "::all_statements";
+const MAIN_STACK_BYTES: usize = 8 << 20;
 const F_SETFD: i32 = 2;
 const FD_CLOEXEC: i32 = 1;
 const PAGE_BYTES: usize = 4096;
@@ -151,7 +154,10 @@ fn settled(test: &TestDescAndFn) -> End {
 fn outcome(test: &TestDescAndFn) -> End {
     let StaticTestFn(run) = test.testfn else { return failed("failed", 0, "no plain test") };
     let should_panic = test.desc.should_panic;
-    let builder = std::thread::Builder::new().name(test.desc.name.to_string());
+    let mut builder = std::thread::Builder::new().name(test.desc.name.to_string());
+    if test.desc.name.as_slice().ends_with(STATEMENTS) {
+        builder = builder.stack_size(MAIN_STACK_BYTES);
+    }
     let thread = builder.spawn(move || match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) if should_panic == ShouldPanic::No => OK,
         Ok(Ok(())) => failed("asserted", 0, "test did not panic as expected"),

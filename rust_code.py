@@ -712,7 +712,7 @@ def _placed(source: str, module: str, name: str, text: str, tests: Sequence[Asse
     return f"{module}::{name}::{RUNNER}", tuple(test.moved(n_before) for test in tests)
 
 
-RUNNER = "all_statements"
+RUNNER = "all_statements"  # which judge_harness.rs knows by its name
 
 
 def _is_name(entry_point: str | None) -> bool:

@@ -57,6 +57,7 @@ FORMS = {
     "all six macros": (DOUBLE, ["fn main() { assert!(double(1) == 2, \"{x}\", x = 1); assert_eq!(double(1), 2, \"no\",); assert_ne!(double(1), 2); debug_assert!(true,); debug_assert_eq!(double(2), 5); debug_assert_ne!(1, 2) }"], "..F.F."),
     "a reference to bool, unsized sides": (DOUBLE, ["fn main() { let v = [true]; assert!(v.iter().next().unwrap()); assert_eq!(*\"a\", *String::from(\"a\")); assert!(!v[0]); }"], "..F"),
     "text and statements": (DOUBLE, ["#[test] fn a() { assert_eq!(candidate(1), 2) }", "assert_eq!(candidate(2), 5);"], ".F"),
+    "as much stack as a main has": (DOUBLE, ["fn main() {" + " ".join(f"assert_eq!(double([{n}; 20_000][3]), {2 * n});" for n in range(60)) + "}"], "." * 60),
     # state
     "state that the others left": (DOUBLE, ["fn main() { let mut v = vec![4, 3, 2]; assert_eq!(v.pop(), Some(double(1))); assert_eq!(v.pop(), Some(4)); assert_eq!(v.pop(), Some(double(2))); }"], ".F."),
     "state across strings": (DOUBLE, ["let mut v = vec![double(1)];", "v.push(double(2));", "assert_eq!(v.len(), 2);", "assert_eq!(v.pop(), Some(5));", "assert_eq!(v, [2]);"], ".F."),
