@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import console
@@ -881,6 +881,7 @@ class TryArguments:
     )
     sandbox: str = field(default="auto", metadata={"help": "How the program is sealed off: auto, or plain for not at all."})
     cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
+    edition: Literal["2021", "2024"] = field(default="2021", metadata={"help": "Rust edition that the program is compiled as."})
 
 
 def format_verdict(graded: dict) -> str:
@@ -910,7 +911,7 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
     from rust_tool import Judge
 
     conversation = tasks.build_messages(prompt, tasks.read_system_prompt(args.system_prompt))
-    with Judge(sandbox=args.sandbox, cargo_path=args.cargo_path) as judge:  # first: no cargo, no waiting for a model
+    with Judge(sandbox=args.sandbox, cargo_path=args.cargo_path, edition=args.edition) as judge:  # first: no cargo, no waiting for a model
         if backend.backend == "vllm":
             raise GenerationError("--backend vllm: one prompt is streamed by transformers; leave --backend out")
         backend.backend = "transformers"  # an engine takes longer to start than one completion takes

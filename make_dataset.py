@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import console
 import doctor
@@ -182,6 +183,7 @@ class DatasetArguments:
         default="auto", metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."}
     )
     cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
+    edition: Literal["2021", "2024"] = field(default="2021", metadata={"help": "Rust edition that programs are compiled as."})
     max_infra_share: float = field(
         default=0.03, metadata={"help": "Stop when more than this share of programs could not be graded."}
     )
@@ -1064,7 +1066,7 @@ def make_dataset(args: DatasetArguments, sampling: SamplingArguments, backend: B
     wanted = survey(args, evaluation, counts)
     print(f"{counts['source prompts']} prompts of {args.tasks}, {len(wanted)} to be written", flush=True)
     limits = {"workers": args.judge_workers, "run_timeout_s": args.run_timeout_s}
-    with Judge(**limits, sandbox=args.sandbox, cargo_path=args.cargo_path) as judge:
+    with Judge(**limits, sandbox=args.sandbox, cargo_path=args.cargo_path, edition=args.edition) as judge:
         settings = make_settings(args, sampling, backend, judge)
         with open_folder(folder, settings, asdict(args) | asdict(sampling) | asdict(backend)) as stages:
             pipeline = Pipeline(args, sampling, backend, stages, judge)

@@ -51,6 +51,7 @@ from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, pars
 from rust_tool import Judge, ToolchainError
 from sampling_mismatch import Mismatch, importance_ratio
 from sandbox import SandboxUnavailable
+from task_faults import references_line
 from task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record, tallied
 from tasks import (
     TASK_COLUMNS,
@@ -564,7 +565,8 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     if resuming:
         require_same_run(Path(args.output_dir), task_facts, script, model_args)
     workers = script.judge_workers or max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
-    RewardSet(None, script.rewards)  # a misspelt reward stops before a judge is started
+    columns = {name for row in rows for name in json.loads(row["other_columns"])}
+    RewardSet(None, script.rewards).require_columns(columns, in_training=True)  # a misspelt reward stops before a judge is started
     if script.share_to:
         share.check(script.share_to, script.share_every)
     limits = {"workers": workers, "run_timeout_s": script.run_timeout_s}
@@ -574,8 +576,16 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     record = open_task_record(script, args, rows, resume)
     settings = {"waits_for_machine": True, "reader": elsewhere, "task_record": record}
     rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), **settings)
+    told = references_line([_task_of(row) for row in rows], elsewhere.judge if elsewhere else judge) if args.process_index == 0 else None
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
+    plan |= {"references": told} if told else {}
     return rows, eval_tasks, tokenizer, rewards, plan
+
+
+def _task_of(row: dict) -> dict:
+    """The task row that a row of the dataset was made of, without its source."""
+    named = {name: row[name] for name in ("task_id", "tests", "entry_point")}
+    return json.loads(row["other_columns"]) | named | {"prompt": row["user_prompt"]}
 
 
 def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
@@ -600,6 +610,7 @@ def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
         ("sandbox", doctor.sandbox_in_short(judge["sandbox"])),
         ("GPU", gpu or "none: training on the CPU"),
         ("disk", f"{plan['free_disk_gib']} GiB free for {args.output_dir}"),
+        *([("references", plan["references"])] if plan.get("references") else []),
     ]  # fmt: skip
     print("\n".join(console.labelled(name, text) for name, text in lines), flush=True)
 

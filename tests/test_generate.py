@@ -720,6 +720,23 @@ def test_a_prompt_tried_out_shows_completion_and_verdict(api_key, capsys, text, 
     assert endpoint.requests[0]["messages"][0]["content"] == read_system_prompt()
 
 
+CHAINED = """```rust
+fn even(text: Option<&str>) -> bool {
+    if let Some(t) = text && let Ok(n) = t.parse::<i64>() {
+        return n % 2 == 0;
+    }
+    false
+}
+```"""
+
+
+@pytest.mark.parametrize(("flags", "shown"), [([], "build   FAILED"), (["--edition", "2024"], "build   passed")])
+def test_a_prompt_tried_out_in_another_edition(api_key, capsys, flags, shown):
+    with serve(lambda request, attempt: (200, CHAINED)) as endpoint:
+        generate.main(["--api_base", endpoint.url, "--model", "m", *flags, "Is it even?"])
+    assert shown in capsys.readouterr().out
+
+
 def test_a_prompt_tried_out_on_an_adapter(tiny_model, adapters, capsys):
     arguments = [
         "--model",

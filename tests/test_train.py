@@ -979,6 +979,17 @@ def test_other_columns_of_any_type_can_be_traced(argv, fake_judge, tmp_path, tin
     assert all("odd" in record["columns"] for record in read_trace(tmp_path))
 
 
+def test_the_plan_tells_of_tasks_that_their_own_reference_does_not_pass(argv, fake_judge, tmp_path, capsys):
+    fake_judge(lambda job: Verdict(build_passed=True, hidden_passed=int("1;" in job.program.source), hidden_total=1))
+    rows = [{"prompt": p, "tests": ["assert_eq!(f(), 1);"], "gold": f"fn f() -> i32 {{\n    return {i};\n}}"} for i, p in enumerate(PROMPTS)]
+    (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    script, args, model = train.parse_arguments(argv(tmp_path / "run", "--tasks", tmp_path / "set.jsonl"))
+    _, _, _, plan = train.make_plan(script, args, model)
+    assert plan["references"].startswith(f"{len(PROMPTS) - 1} of the {len(PROMPTS)} tasks with a reference solution")
+    train.print_plan(plan, script, args, model)
+    assert "references  " in capsys.readouterr().out
+
+
 def test_hidden_tests_reach_the_judge_and_the_system_prompt_the_model(argv, fake_judge, tmp_path):
     made = fake_judge(
         lambda job: Verdict(build_passed=True, hidden_passed=1, hidden_total=2 if job.hidden_tests else None)
