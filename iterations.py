@@ -25,7 +25,7 @@ from pathlib import Path
 
 import micro_batches
 from rewards import pass_at_k, passes_hidden
-from tasks import iter_jsonl
+from tasks import iter_rows
 from traces import TraceWriter, cut_torn_line
 
 ROWS_FILE, TABLE_FILE, COMPLETIONS_FILE = "iterations.jsonl", "iterations.md", "evaluations.jsonl"
@@ -77,7 +77,7 @@ class Iterations:
         if is_main:
             cut_torn_line(folder / ROWS_FILE)
             _finish_replacing(folder / weights_name)
-        self.rows = [row for _, row in iter_jsonl(folder / ROWS_FILE)] if (folder / ROWS_FILE).exists() else []
+        self.rows = [row for _, row in iter_rows(folder / ROWS_FILE)] if (folder / ROWS_FILE).exists() else []
         kept = folder / weights_name / CHOSEN_FILE
         if kept.exists() and (row := json.loads(kept.read_text())) not in self.rows:  # killed between its weights and its row
             self._append(row)
