@@ -1659,6 +1659,17 @@ def test_results_of_other_completions_are_not_overwritten(tmp_path, judge, capsy
     assert snapshot(out) == before
 
 
+def test_what_a_row_counts_beside_its_rates_and_in_no_rate():
+    row = evaluation.RowStats("r")
+    tokens = {"n_tokens": 7, "n_prompt_tokens": 20}
+    row.add(record("a", kind="compile", codes=("E0308",), **tokens))
+    row.add(record("a", kind="test_failed", codes=("E0999",), **tokens))  # compiler errors that did not decide
+    row.add(record("a", kind="infra", **tokens))
+    row.add(record("a", kind="infra"))
+    assert (row.n_infra, row.n_graded) == (2, 2)
+    assert row.tokens == {"completion": 21, "prompt": 60} and row.rustc_codes == {"E0308": 1}
+
+
 def test_samples_of_a_row_are_the_completions_that_hidden_tests_graded():
     row = evaluation.RowStats("r")
     for one in [record("a", hidden=True), record("a", hidden=False), record("a"), record("b", test_passed=True), record("c", hidden=True)]:
