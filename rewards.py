@@ -200,6 +200,34 @@ def graded_completion(task: dict, completion: str, program: Program | None, verd
     }
 
 
+class ReadingJudge:
+    """A Judge for completions as text: finds the program in each and grades it with its task's hidden tests."""
+
+    def __init__(self, judge: Judge, plain_rust: bool = False):
+        self.judge = judge
+        self._read = functools.lru_cache(READ_AHEAD)(lambda text: extract_program(text, plain_rust))
+
+    def start(self, task: dict, completion: str) -> None:
+        """Begin to grade a completion that the next `grade` will hold, from any thread."""
+        self.judge.start(self._job(task, completion))
+
+    def grade(self, tasks: Sequence[dict], completions: Sequence[str]) -> list[tuple[Program | None, Verdict]]:
+        """Program and verdict of each, in order; each starts when it is read: the judge compiles the first while the next is read."""
+        jobs: list[Job] = []
+
+        def read() -> Iterator[Job]:
+            for task, completion in zip(tasks, completions, strict=True):
+                jobs.append(self._job(task, completion))
+                yield jobs[-1]
+
+        verdicts = self.judge.grade(read())
+        return [(job.program, verdict) for job, verdict in zip(jobs, verdicts, strict=True)]
+
+    def _job(self, task: dict, completion: str) -> Job:
+        tests = tuple(task["tests"]) if task.get("tests") else None
+        return Job(self._read(completion), tests, task.get("entry_point"), task.get("prompt") or "")
+
+
 def passes_hidden(record: dict) -> bool | None:
     """Whether every hidden test of a graded completion passed; None when the task has none."""
     return record["hidden_passed"] == record["hidden_total"] if record["hidden_total"] else None
@@ -233,10 +261,11 @@ class RewardSet:
     """
 
     def __init__(self, judge: Judge, specs: Sequence[str] = DEFAULT_REWARDS, system_prompt: str = "", *,
-                 waits_for_machine: bool = False, plain_rust: bool = False, task_record=None):  # fmt: skip
+                 waits_for_machine: bool = False, plain_rust: bool = False, reader: ReadingJudge | None = None,
+                 task_record=None):  # fmt: skip
         self.judge, self.waits_for_machine, self.plain_rust = judge, waits_for_machine, plain_rust
         self.task_record = task_record
-        self._read = functools.lru_cache(READ_AHEAD)(lambda text: extract_program(text, plain_rust))
+        self._reader = reader or ReadingJudge(judge, plain_rust)
         own_example = extract_program(system_prompt)
         self.examples = [(example, ADDING_WORDS) for example in adding_examples()]
         self.examples += [(own_example, name_words(own_example))] if own_example else []
@@ -264,16 +293,8 @@ class RewardSet:
 
         `rewards[name]` is a float or None, `reward` the weighted sum of what is not None (None when nothing is).
         """
-        programs: list[Program | None] = []
-
-        def jobs() -> Iterator[Job]:  # read one by one: the judge compiles the first while the next is read
-            for task, completion in zip(tasks, completions, strict=True):
-                programs.append(self._read(completion))
-                yield _job(task, programs[-1])
-
-        verdicts = self.judge.grade(jobs())
         graded = []
-        for task, completion, program, verdict in zip(tasks, completions, programs, verdicts, strict=True):
+        for task, completion, (program, verdict) in zip(tasks, completions, self._reader.grade(tasks, completions), strict=True):
             if verdict.test_passed and is_copied(program, task.get("prompt") or "", self.examples):
                 verdict = replace(verdict, honest_tests=False, guard=verdict.guard or "copied_example")
             record = graded_completion(task, completion, program, verdict)
@@ -295,7 +316,7 @@ class RewardSet:
 
     def start(self, task: dict, completion: str) -> None:
         """Begin to grade a completion that the next `grade` or `grade_batch` will hold, from any thread."""
-        self.judge.start(_job(task, self._read(completion)))
+        self._reader.start(task, completion)
 
     def batch_tasks(self, prompts: Sequence, columns: dict[str, Sequence]) -> list[dict]:
         """The task of each row of a TRL batch; `columns` as in `grade_batch`."""
@@ -374,10 +395,6 @@ class RewardSet:
             return [record["rewards"][function.__name__] for record in graded]
 
         return reward_function
-
-
-def _job(task: dict, program: Program | None) -> Job:
-    return Job(program, tuple(task["tests"]) if task.get("tests") else None, task.get("entry_point"), task.get("prompt") or "")
 
 
 def infra_reason(graded: Sequence[dict]) -> str:

@@ -1473,8 +1473,8 @@ class Judge:
         """Every test's end. All run in one process as far as it gets; what it leaves goes on in another.
 
         All tests together have the time limit. The one that is running when it is used up has timed out, and those after
-        it share the limit once more, each in a process of its own (some together when they are many). `max_deaths`: when so many tests have ended their
-        process, those left count as failed.
+        it share the limit once more, each in a process of its own (some together when they are many). `max_deaths`: when
+        so many tests have ended their process, those left count as failed.
         """
         run = self._workshop.run_tests(binary, mode, only)
         if not run.names and b"error while loading shared libraries" in run.completed.stderr:

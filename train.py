@@ -31,8 +31,9 @@ import micro_batches
 import run_lock
 import rust_code
 import share
+import shared_prompts
 from generate import GenerationError, has_login, load_config, load_tokenizer, make_parser, quiet_libraries, render
-from grading_ahead import finished_requests
+from grading_ahead import GradingProcess, finished_requests
 from group_sampling import GroupSampling
 from iterations import EvalSampling, Iterations
 from iterations import line as evaluation_line
@@ -133,6 +134,9 @@ class ScriptArguments:
             "help": "Tokens (padding included) of one forward and backward pass; rows of one length share it. Default: what fits beside "
             "the model on a GPU, 16384 on a CPU; 0: TRL's own, per_device_train_batch_size rows padded to the longest of the step."
         },
+    )
+    share_prompts: bool = field(
+        default=True, metadata={"help": "Train on a group as one sequence, its prompt read once; not with --tokens_per_micro_batch 0."}
     )
     grade_ahead: bool = field(
         default=True, metadata={"help": "vLLM only: completions reach the judge when each is finished, not when all are sampled."}
@@ -559,9 +563,12 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     if script.share_to:
         share.check(script.share_to, script.share_every)
     limits = {"workers": workers, "run_timeout_s": script.run_timeout_s}
-    judge = Judge(**limits, sandbox=script.sandbox, cargo_path=script.cargo_path, edition=script.edition)
+    limits |= {"sandbox": script.sandbox, "cargo_path": script.cargo_path, "edition": script.edition}
+    elsewhere = GradingProcess(**limits) if args.use_vllm and args.vllm_mode == "colocate" and script.grade_ahead else None
+    judge = elsewhere or Judge(**limits)
     record = open_task_record(script, args, rows, resume)
-    rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), waits_for_machine=True, task_record=record)
+    settings = {"waits_for_machine": True, "reader": elsewhere, "task_record": record}
+    rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), **settings)
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
     return rows, eval_tasks, tokenizer, rewards, plan
 
@@ -701,7 +708,9 @@ def make_trainer_class():
             self._corrected, self._mismatch = None, Mismatch()  # the micro-batch whose ratio the training forward gives
             self._seconds = {"generate": 0.0, "grade": 0.0, "wait": 0.0}  # since the last log
             self._tasks, self._first_finished = [], None  # of the batch being sampled; when its first completion was
+            self._shared = None  # with shared prompts: the micro-batch being trained on, and which of its rows share a sequence
             super().__init__(*args, **kwargs)
+            self.shares_prompts = script.share_prompts and shared_prompts.can_share(self.accelerator.unwrap_model(self.model).config)
             if script.chooses_checkpointing and self.accelerator.device.type == "cuda":
                 self._choose_checkpointing(script.max_prompt_length + self.max_completion_length)
 
@@ -783,32 +792,66 @@ def make_trainer_class():
 
             One process that runs out of memory starts over with half the budget, down to a row at a time.
             """
-            lengths = [batch[mask].sum(dim=1).tolist() for mask in ("prompt_mask", "completion_mask")]
             while True:
                 self._mismatch = Mismatch()
-                parts = micro_batches.cut(*lengths, self._budget())
-                parts = micro_batches.split_to(parts, self._over_processes(len(parts), "MAX"))
+                parts = self._micro_batches(batch)
                 try:
-                    loss = sum(self._forward_backward(model, batch, rows, rows is parts[-1]) for rows in parts)
+                    seen = {name: len(values) for name, values in self._metrics["train"].items()}
+                    loss = sum(self._forward_backward(model, batch, part, part is parts[-1]) for part in parts)
+                    self._weigh_metrics(seen, [sum(int(batch["completion_mask"][rows].sum()) for rows in part) for part in parts])
                     self._log_mismatch()
                     return loss
                 except torch.OutOfMemoryError:
                     is_whole_step = self.args.steps_per_generation >= self.args.gradient_accumulation_steps
-                    if self.accelerator.num_processes > 1 or not is_whole_step or len(parts) == len(lengths[0]):
+                    if self.accelerator.num_processes > 1 or not is_whole_step or len(parts) == len(batch["prompt_ids"]):
                         raise
                 model.zero_grad()  # of the parts that went well
                 torch.cuda.empty_cache()
                 self.token_budget //= 2
                 print(f"out of GPU memory: --tokens_per_micro_batch is {self.token_budget} from here on", file=sys.stderr, flush=True)
 
-        def _forward_backward(self, model, batch: dict, rows: list[int], is_last: bool):
+        def _weigh_metrics(self, seen: dict[str, int], tokens: list[int]) -> None:
+            """TRL takes the mean of what each micro-batch logs, a mean over its tokens: here they differ in size."""
+            for name, values in self._metrics["train"].items():
+                new = values[seen.get(name, 0) :]
+                if len(new) == len(tokens) and not name.endswith(("_min", "_max")):
+                    values[seen.get(name, 0) :] = [sum(value * n for value, n in zip(new, tokens, strict=True)) / max(1, sum(tokens))]
+
+        def _micro_batches(self, batch: dict) -> list[list[list[int]]]:
+            """Each a list of sequences, each the rows in it: one, or several of one prompt."""
+            lengths = [batch[mask].sum(dim=1).tolist() for mask in ("prompt_mask", "completion_mask")]
+            budget = self._budget()
+            if self.shares_prompts:
+                prompts = [tuple(ids) for ids in batch["prompt_ids"].tolist()]
+                found = shared_prompts.sequences(prompts, *lengths, min(budget, shared_prompts.SEQUENCE_TOKENS))
+                tokens = [shared_prompts.n_tokens(rows, *lengths) for rows in found]
+                parts = [[found[i] for i in part] for part in micro_batches.cut([0] * len(found), tokens, budget)]
+            else:
+                parts = [[[row] for row in part] for part in micro_batches.cut(*lengths, budget)]
+            halves = lambda rows: [rows[: len(rows) // 2], rows[len(rows) // 2 :]] if len(rows) > 1 else None  # noqa: E731
+            return micro_batches.split_to(parts, self._over_processes(len(parts), "MAX"), halves)
+
+        def _forward_backward(self, model, batch: dict, sequences: list[list[int]], is_last: bool):
+            rows = [row for sequence in sequences for row in sequence]
             part = micro_batches.trimmed(batch, rows)
             self._corrected = part if self._needs_ratio(part) else None
+            numbers = iter(range(len(rows)))
+            self._shared = (part, [[next(numbers) for _ in sequence] for sequence in sequences]) if self.shares_prompts else None
             with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
                 loss = super().compute_loss(model, part)
                 self.accelerator.backward(loss)
-            self._corrected = None
+            self._corrected = self._shared = None
             return loss.detach()
+
+        def _of_shared_prompts(self, model) -> tuple:
+            """What TRL's method of the same purpose returns, of the micro-batch being trained on."""
+            part, members = self._shared
+            inputs, where = shared_prompts.packed(part, members)
+            with self.accelerator.autocast():
+                outputs = model(**inputs, fused_lm_head=True)
+            mask = part["completion_mask"].bool()
+            rows = (torch.where(mask, values.flatten()[where], 0.0) for values in (outputs.log_probs, outputs.entropy))
+            return *rows, None
 
         # One forward pass: TRL's correction of vLLM's log-probs needs the trained model's, and the training forward has them.
 
@@ -821,7 +864,9 @@ def make_trainer_class():
             return self.use_vllm and self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in part
 
         def _get_per_token_logps_and_entropies(self, *args, **kwargs):
-            logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+            logps, entropies, aux_loss = (
+                super()._get_per_token_logps_and_entropies(*args, **kwargs) if self._shared is None else self._of_shared_prompts(args[0])
+            )
             if self._corrected is not None:  # called by TRL's _compute_loss, which multiplies by the ratio afterwards
                 part, clips = self._corrected, (self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max)
                 mask = part["completion_mask"] * part.get("tool_mask", 1)

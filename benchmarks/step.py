@@ -49,7 +49,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", help="model directory or hub id (default: the config's)")
     parser.add_argument("--steps", type=int, default=5, help="steps of each run, the first of which is not counted")
     parser.add_argument("--processes", type=int, default=1, help="GPUs, one process each")
-    parser.add_argument("--before_checkout", type=Path, help="another checkout, whose train.py is what was before")
+    parser.add_argument("--before_checkout", type=Path, help="another checkout: its train.py is what was before")
     parser.add_argument("--no_before", action="store_true", help="today's settings only; ratio is null")
     parser.add_argument("--variant", action="append", default=[], metavar='"NAME: FLAGS"', help="one more run, with these flags of train.py")
     parser.add_argument("--out", type=Path, help="also write the JSON here")

@@ -69,3 +69,10 @@ def test_larger_models_and_less_memory_get_smaller_budgets():
     assert budget(small, 60, False) > budget(small, 40, False) > budget(large, 40, False)
     assert budget(small, 40, True) > budget(small, 40, False)
     assert budget(large, 0, False) == micro_batches.TOKEN_RANGE[0] and budget(small, 10_000, True) == micro_batches.TOKEN_RANGE[1]
+
+
+def test_a_single_item_is_halved_when_every_micro_batch_holds_one():
+    halves = lambda rows: [rows[: len(rows) // 2], rows[len(rows) // 2 :]] if len(rows) > 1 else None  # noqa: E731
+    assert micro_batches.split_to([[[1]], [[2, 3, 4]]], 4, halves) == [[[1]], [[2]], [[3]], [[4]]]
+    with pytest.raises(ValueError, match="2 micro-batches of a row each cannot be 3"):
+        micro_batches.split_to([[[1]], [[2]]], 3, halves)
