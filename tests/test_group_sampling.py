@@ -6,9 +6,9 @@ import sys
 from collections import Counter
 
 import pytest
-from conftest import PROMPTS, FakeJudge, passing_verdict
+from conftest import PROMPTS, passing_verdict
 from test_train import LORA, argv, assert_advantages_follow_from_rewards, groups_of, kill_tree, read_trace, start  # noqa: F401
-from test_training_step import other_engine, step  # noqa: F401
+from test_training_step import ReadingFake, other_engine, step  # noqa: F401
 
 import traces
 import train
@@ -161,19 +161,19 @@ def test_with_vllm_rows_that_were_never_sampled_are_not_graded_nor_in_any_mean(s
 
     started, forwards = [], []
 
-    class Counting(FakeJudge):
-        def start(self, job):
-            started.append(job.prompt)
+    class Counting(ReadingFake):
+        def start(self, task, completion):
+            started.append(task["prompt"])
 
     real = trl.GRPOTrainer._get_per_token_logps_and_entropies
     monkeypatch.setattr(
         trl.GRPOTrainer, "_get_per_token_logps_and_entropies", lambda self, *a, **k: forwards.append(len(a[1])) or real(self, *a, **k)
     )
-    monkeypatch.setattr(train, "Judge", lambda **options: Counting(passing_verdict, **options))
+    monkeypatch.setattr(train, "GradingProcess", lambda **options: Counting())
     coarse = tmp_path / "coarse.py"  # groups of random texts: some agree in their first four, some do not
     coarse.write_text("def long(completions, **kwargs):\n    return [float(len(c[-1]['content']) > 55) for c in completions]\n")
     flags = ("--use_vllm", "true", "--min_generations", 4, "--groups_per_update", 8, "--frontier", "true",
-             "--gradient_accumulation_steps", 8, "--tokens_per_micro_batch", 500)  # fmt: skip
+             "--gradient_accumulation_steps", 8, "--tokens_per_micro_batch", 500, "--share_prompts", "false")  # fmt: skip
     _, metrics = step(*flags, "--rewards", f"{coarse}:long=1")
     records = read_trace(tmp_path / "run0")
     groups = groups_of(records)
@@ -182,7 +182,7 @@ def test_with_vllm_rows_that_were_never_sampled_are_not_graded_nor_in_any_mean(s
     assert sum(forwards) == sum(record["is_trained"] for record in records) > 0
     assert metrics["sampling/sampling_logp_difference/mean"] == pytest.approx(0.24, abs=0.04)  # of the stand-in's noise
     assert metrics["sampling/sampling_logp_difference/max"] < 2
-    unmoved, metrics = step(*flags, "--rewards", "non_empty_reward=0.5", "code_block_reward=1")  # random texts hold no program
+    unmoved, metrics = step(*flags, "--share_prompts", "true", "--rewards", "non_empty_reward=0.5", "code_block_reward=1")  # random texts hold no program
     assert metrics["groups/with_signal"] == 0 and not any(tensor.any() for name, tensor in unmoved.items() if "lora_B" in name)
     assert metrics["time/generate_s"] + metrics["time/wait_s"] + metrics["time/train_s"] == pytest.approx(metrics["step_time"], rel=0.01)
 
