@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 from rewards import ReadingJudge
 from rust_tool import Judge
@@ -45,7 +46,10 @@ def finished_requests(engine, take: Callable[[list[int], list[int]], object]) ->
 
 
 class GradingProcess:
-    """A ReadingJudge in a process of its own: the same answers and errors. A process that died is a RuntimeError."""
+    """A ReadingJudge in a process of its own: the same answers and errors. A process that died is a RuntimeError.
+
+    `judge.grade` takes jobs.
+    """
 
     def __init__(self, plain_rust: bool = False, **judge_options):
         """`judge_options`: a Judge's. Raises what Judge raises."""
@@ -57,6 +61,7 @@ class GradingProcess:
         theirs.close()
         atexit.register(self.close)  # before multiprocessing's own, which would wait for it
         self._description = self._answer()
+        self.judge = SimpleNamespace(grade=self._grade_jobs)
 
     def start(self, task: dict, completion: str) -> None:
         with self._turn:
@@ -65,6 +70,11 @@ class GradingProcess:
     def grade(self, tasks: list[dict], completions: list[str]) -> list[tuple]:
         with self._turn:
             self._pipe.send(("grade", tasks, completions))
+            return self._answer()
+
+    def _grade_jobs(self, jobs) -> list:
+        with self._turn:
+            self._pipe.send(("jobs", list(jobs)))
             return self._answer()
 
     def describe(self) -> dict:
@@ -99,12 +109,13 @@ def _serve(pipe, plain_rust: bool, judge_options: dict) -> None:
         return
     with judge, contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         reader = ReadingJudge(judge, plain_rust)
+        answers = {"start": reader.start, "grade": reader.grade, "jobs": judge.grade}
         pipe.send((judge.describe(), None))
         while True:
             what, *arguments = pipe.recv()
             try:
-                answer = getattr(reader, what)(*arguments), None
+                answer = answers[what](*arguments), None
             except Exception as error:  # of a task's tests: whoever asks for the verdict gets it
                 answer = None, error
-            if what == "grade":
+            if what != "start":
                 pipe.send(answer)

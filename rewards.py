@@ -5,22 +5,21 @@ read it, and its `.functions` have TRL's signature `f(prompts, completions, **kw
 Every function, users' own included, is `None` for a completion that the machine failed to grade (`error_kind: "infra"`).
 
 Own reward function: put `def short_program_reward(prompts, completions, **kwargs): ...` in a file and name it in the
-config as `my_rewards.py:short_program_reward=0.5`. `kwargs["graded"]` holds the graded completions of the batch.
+config as `my_rewards.py:short_program_reward=0.5`. `kwargs["graded"]` holds the graded completions of the batch, and every
+other column of the task file is there under its name (`own_rewards.py`).
 """
 
 import functools
-import importlib.util
 import json
 import math
 import numbers
 import sys
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
+import own_rewards
 from rust_code import Program, extract_program, same_program
 from rust_tool import Job, Judge, Verdict
 from tasks import TASK_COLUMNS, content_text
@@ -190,6 +189,7 @@ def graded_completion(task: dict, completion: str, program: Program | None, verd
         "hidden_total": verdict.hidden_total,
         "hidden_statuses": list(verdict.hidden_statuses),
         "hidden_error_kind": verdict.hidden_error_kind,
+        "hidden_failures": dict(verdict.hidden_failures),
         "error_kind": verdict.error_kind,
         "diagnostics": [asdict(diagnostic) for diagnostic in verdict.diagnostics],
         "honest_tests": verdict.honest_tests,
@@ -205,7 +205,8 @@ class ReadingJudge:
 
     def __init__(self, judge: Judge, plain_rust: bool = False):
         self.judge = judge
-        self._read = functools.lru_cache(READ_AHEAD)(lambda text: extract_program(text, plain_rust))
+        self.plain_rust = plain_rust
+        self._extract = functools.lru_cache(READ_AHEAD)(extract_program)
 
     def start(self, task: dict, completion: str) -> None:
         """Begin to grade a completion that the next `grade` will hold, from any thread."""
@@ -224,8 +225,9 @@ class ReadingJudge:
         return [(job.program, verdict) for job, verdict in zip(jobs, verdicts, strict=True)]
 
     def _job(self, task: dict, completion: str) -> Job:
-        tests = tuple(task["tests"]) if task.get("tests") else None
-        return Job(self._read(completion), tests, task.get("entry_point"), task.get("prompt") or "")
+        prompt = task.get("prompt") or ""
+        program = self._extract(completion, True, prompt) if self.plain_rust else self._extract(completion)
+        return Job(program, tuple(task["tests"]) if task.get("tests") else None, task.get("entry_point"), prompt)
 
 
 def passes_hidden(record: dict) -> bool | None:
@@ -253,7 +255,7 @@ class RewardSet:
             nor does the addition of two numbers, the example of most published prompts (Oxen.ai's among them).
         waits_for_machine: Whether `grade_batch` grades a batch again that the machine failed mostly: for training, which must not
             go on with the rest of it. (eval.py stops by itself and grades what is missing when it is started again.)
-        plain_rust: Whether completions without a fence are programs as they stand.
+        plain_rust: Whether completions without a fence are programs as they stand, or go on where the prompt's code stops.
         task_record: A task_record.TaskRecord, whose `test_weights` are those of rare_tests_reward; None: all tests weigh the same.
 
     Raises:
@@ -272,13 +274,14 @@ class RewardSet:
         self.weights: dict[str, float] = {}
         self.functions: list[Callable[..., list[float | None]]] = []
         self._batch: tuple[object, list[dict]] | None = None
-        built_in = {function.__name__: function for function in BUILT_IN_REWARDS}
+        self._own: dict[str, Callable] = {}  # users' functions as they are written
+        built_in, modules = {function.__name__: function for function in BUILT_IN_REWARDS}, {}
         for spec in specs:
             name, weight = parse_reward_spec(spec)
             if name in built_in:
                 function = self._built_in(built_in[name])
             elif ".py:" in name:
-                function = self._users_own(load_reward_function(name))
+                function = self._users_own(name, modules)
             else:
                 raise RewardError(f"unknown reward {name!r}; built in are {', '.join(built_in)}; your own is FILE.py:FUNCTION")
             if function.__name__ in self.weights:
@@ -376,25 +379,40 @@ class RewardSet:
         del reward_function.__wrapped__  # its signature is TRL's, not the wrapped function's
         return reward_function
 
-    def _users_own(self, function: Callable) -> Callable[..., list[float | None]]:
+    def _users_own(self, spec: str, modules: dict) -> Callable[..., list[float | None]]:
         """A user's function with the same guarantees: None where the machine failed, traced like the built-in ones."""
+        file, _, name = spec.rpartition(":")
+        try:
+            function = self._own[name] = own_rewards.load(file, name, modules)
+        except own_rewards.OwnRewardError as error:
+            raise RewardError(f"reward {spec}: {error}") from error
 
-        @functools.wraps(function)
         def reward_function(prompts, completions, **kwargs):
             graded = self.grade_batch(prompts, completions, kwargs)
             try:
-                values = function(prompts=prompts, completions=completions, graded=graded, **kwargs)
+                values = own_rewards.answers(function, {**kwargs, "prompts": prompts, "completions": completions, "graded": graded})
             except Exception as error:  # somebody else's code: whatever it raises, say whose it was
-                raise RewardError(f"the reward {function.__name__} raised {type(error).__name__}: {error}") from error
+                raise RewardError(f"the reward {name} raised {type(error).__name__}: {error}") from error
             if not isinstance(values, Sequence) or len(values) != len(completions) or not all(map(_is_reward, values)):
-                raise RewardError(f"{function.__name__} must return {len(completions)} finite numbers or None, got {values!r:.80}")
+                raise RewardError(f"{name} must return {len(completions)} finite numbers or None, got {values!r:.80}")
             for record, value in zip(graded, values, strict=True):
                 is_infra = record["error_kind"] == "infra"
-                record["rewards"][function.__name__] = None if is_infra or value is None else float(value)
+                record["rewards"][name] = None if is_infra or value is None else float(value)
                 record["reward"] = weighted_sum(record["rewards"], self.weights)
-            return [record["rewards"][function.__name__] for record in graded]
+            return [record["rewards"][name] for record in graded]
 
+        reward_function.__name__ = name
         return reward_function
+
+    def require_columns(self, columns: Iterable[str], in_training: bool) -> None:
+        """Raises RewardError when a user's function asks for what no batch will have. `columns`: of the tasks, beyond TASK_COLUMNS."""
+        columns = sorted({*columns})
+        for name, function in self._own.items():
+            lacking = own_rewards.missing(function, columns, in_training)
+            if lacking:
+                only = ", which only training has" if lacking[0] in own_rewards.IN_TRAINING else ""
+                known = ", ".join((*own_rewards.ALWAYS, *columns))
+                raise RewardError(f"the reward {name} asks for {lacking[0]!r}{only}; a batch has {known}")
 
 
 def infra_reason(graded: Sequence[dict]) -> str:
@@ -450,33 +468,6 @@ def parse_reward_spec(spec: str) -> tuple[str, float]:
     if not separator or not name or not math.isfinite(value):
         raise RewardError(f"reward {spec!r}: expected name=weight with a finite number, for example cargo_test_reward=2")
     return name.strip(), value
-
-
-def _import_failure(file: str, error: Exception) -> str:
-    """`FILE, line N: Error: message` about a file that could not be imported, in one line."""
-    if isinstance(error, SyntaxError):
-        where, line, what = error.filename or file, error.lineno, error.msg
-    else:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == Path(file).absolute()]
-        where, line, what = file, frames[-1].lineno if frames else None, str(error)
-    return f"{where}{f', line {line}' if line else ''}: {type(error).__name__}: {' '.join(what.split())}"
-
-
-def load_reward_function(name: str) -> Callable:
-    """`FILE.py:FUNCTION` -> the function. Raises RewardError when either is missing, or the file cannot be imported."""
-    file, _, function_name = name.rpartition(":")
-    if not Path(file).is_file():
-        raise RewardError(f"reward {name}: no file {file}")
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # somebody else's code: whatever it raises, say where
-        raise RewardError(f"reward {name}: {_import_failure(file, error)}") from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise RewardError(f"reward {name}: {file} defines no function {function_name}")
-    return function
 
 
 def batch_metrics(graded: Sequence[dict]) -> dict[str, float]:

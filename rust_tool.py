@@ -15,6 +15,11 @@ reaches an assertion that counts, and fails when a panic is the first statement 
 of them pass whatever of four wrong values the functions return. All of it is in one binary: functions and assertions
 start with a call into `judge_gate.rs`, so the check costs a run and no compilation.
 
+Hidden tests run as they are written (`hidden_passed` of `hidden_total`, `hidden_failures` says which failed and why): every
+`#[test]` is one test, and every assert of a `main` or of statements (`rust_statements.py`), whose macros record and go on. An
+assert that panics is left out and the statements run again in the same process; one that ends the process or loops is left out
+of the next process. All of a place's evaluations have to hold, in every run.
+
 What stays forgeable: `unsafe` code that finds the harness's nonce in memory (`rust_code` refuses what that takes); a test
 that compares with a constant which the program also returns by rote; a program whose functions only pretend to be used.
 No wrong values: of `impl Trait`, references to what the program defines, types with parameters, and in programs with a
@@ -31,6 +36,7 @@ from __future__ import annotations
 import atexit
 import fcntl
 import json
+import mmap
 import os
 import platform
 import re
@@ -38,22 +44,25 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import IO
 
 import rust_code
 import sandbox as sandboxes
 from rust_code import Program
+from rust_statements import Site
 from rust_syntax import Node, parse_any_length, walk
 from sandbox import Completed, Limits
 
-JUDGE_VERSION = 4  # raise it when a rule changes what a program gets
+JUDGE_VERSION = 5  # raise it when a rule changes what a program gets
 EDITIONS = ("2021", "2024")
 OLDEST_RUSTC = (1, 85)  # the first whose standard library and harness were tried
 HARNESS_SOURCE = Path(__file__).with_name("judge_harness.rs")
@@ -63,6 +72,8 @@ GIB = 2**30
 MIB = 2**20
 MAX_DIAGNOSTICS = 20
 MAX_MESSAGE_CHARS = 500
+MAX_FAILURE_CHARS = 200
+NOT_COMPILED = "do not compile"  # in place of a test's name: no hidden test was run
 TAIL_CHARS = 4000
 SHORTEST_S = 0.1  # CPU seconds that a process of tests gets at least
 SHORTEST_WALL_S = 2.0
@@ -124,6 +135,7 @@ class Verdict:
     hidden_total: int | None = None
     hidden_statuses: tuple[str, ...] = ()  # of the hidden tests in their order, as in `tests`; empty where they did not run
     hidden_error_kind: str | None = None  # why not all of them passed: "compile", "test_failed", "panic", "timeout"
+    hidden_failures: Mapping[str, str] = None  # type: ignore[assignment]  # name of a hidden test -> why it failed
     error_kind: str | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
     honest_tests: bool = False
@@ -134,6 +146,8 @@ class Verdict:
     def __post_init__(self) -> None:
         if self.tests is None:
             object.__setattr__(self, "tests", {})
+        if self.hidden_failures is None:
+            object.__setattr__(self, "hidden_failures", {})
 
 
 class ToolchainError(RuntimeError):
@@ -538,6 +552,11 @@ class _HarnessRun:
     running: int | None  # the test that had started and not ended when the process did
     was_done: bool
     completed: Completed
+    sites: dict[Site, _TestEnd] = field(default_factory=dict)  # asserts of statements, as far as they were evaluated
+    held_first: set[Site] = field(default_factory=set)  # that held when they were evaluated for the first time
+    fallen: set[Site] = field(default_factory=set)  # that a panic left
+    site: Site | None = None  # that was being evaluated when the process ended
+    is_out_of_memory: bool = False  # which ended it
 
 
 class _Workshop:
@@ -657,17 +676,18 @@ class _Workshop:
         """What `cargo build` does, for programs that clippy's exit code says too little about."""
         return self._compile(folder, self.toolchain.rustc, ["--emit=link", "--out-dir=out"])
 
-    def build_tests(self, folder: Path, with_lints: bool = False) -> _Compiled:
+    def build_tests(self, folder: Path, with_lints: bool = False, is_hidden: bool = False) -> _Compiled:
         """The test binary (BINARY_NAME), linked with the judge's harness.
 
-        `with_lints`: by clippy, every lint at most a warning, so that lints about test code stop nothing.
+        `with_lints`: by clippy, every lint at most a warning, so that lints about test code stop nothing. `is_hidden`: without
+        any lint, because what a program forbids itself is not forbidden to the task's tests.
         """
         flags = ["--test", f"--emit=link={BINARY_NAME}", "-Cprefer-dynamic", *self.link_flags]
         flags += [f"--sysroot={self.sysroot}", f"-Ldependency={self.sysroot / 'libtest'}"]
         flags += [f"--extern={self.gate_crate}={self.gate}"]
         if with_lints:
             return self._compile(folder, self.toolchain.clippy_driver, [*flags, "--cap-lints=warn"])
-        return self._compile(folder, self.toolchain.rustc, flags)
+        return self._compile(folder, self.toolchain.rustc, [*flags, *(["--cap-lints=allow"] if is_hidden else [])])
 
     def instrumented(self, program: Program, gates: bool, with_enums: bool = True) -> str | None:
         """The source with marks at the assertions that count and, with `gates`, gates in the functions under test.
@@ -683,8 +703,15 @@ class _Workshop:
             return marked.replace(rust_code.STUB, "")
         return _with_gates(_with_wrong_types(marked, self.gate_crate, with_enums), self.gate_crate)
 
-    def run_tests(self, binary: Path, mode: str = "run", only: Sequence[int] | None = None, limit_s: float | None = None) -> _HarnessRun:
-        """One process of the test binary: all tests, or those whose index is in `only` (ascending).
+    def run_tests(
+        self,
+        binary: Path,
+        mode: str = "run",
+        only: Sequence[int] | None = None,
+        limit_s: float | None = None,
+        skip: Iterable[Site] = (),
+    ) -> _HarnessRun:
+        """One process of the test binary: all tests, or those whose index is in `only` (ascending), without the sites in `skip`.
 
         `mode`: "run"; "ignored_too" (those marked `#[ignore]` are run like the others); "stub" (gates panic); "wrong"
         (every test three times, gates return wrong values).
@@ -692,14 +719,15 @@ class _Workshop:
         """
         nonce = secrets.token_hex(16)
         wanted = "all" if only is None else " ".join(map(str, only))
+        skipped = " ".join(f"{line}:{column}" for line, column in sorted(skip))
         order_out, order_in = os.pipe()
         report_out, report_in = os.pipe()
-        with open(report_out, "rb") as reports:
+        with open(report_out, "rb") as reports, _page() as page:
             try:
-                os.write(order_in, f"{nonce}\n{mode}\n{wanted}\n".encode())
+                os.write(order_in, f"{nonce}\n{mode}\n{wanted}\n{skipped}\n".encode())
                 os.close(order_in)
                 reader = _PipeReader(reports)
-                fds = (order_out, report_in, self._sink.fileno())
+                fds = (order_out, report_in, self._sink.fileno(), page.fileno())
                 arguments = [str(fd) for fd in fds]
                 environment = {"LD_LIBRARY_PATH": os.pathsep.join(str(path.parent) for path in self.libraries)}
                 limits = self.run_limits if limit_s is None else _run_limits(limit_s)
@@ -709,8 +737,9 @@ class _Workshop:
                 os.close(order_out)
                 os.close(report_in)
             report = reader.text()
+            running = int.from_bytes(os.pread(page.fileno(), 8, 0), sys.byteorder)
         self._account(done)
-        return _read_report(report, nonce, done)
+        return _read_report(report, nonce, done, (running >> 32, running & 0xFFFF_FFFF) if running else None)
 
 
 # What a program needs to have in it to make the compiler read another file.
@@ -902,8 +931,15 @@ class _PipeReader:
         return b"".join(self._kept).decode("utf-8", "replace")
 
 
-def _read_report(report: str, nonce: str, done: Completed) -> _HarnessRun:
-    run = _HarnessRun([], set(), set(), {}, [], None, False, done)
+def _page() -> IO[bytes]:
+    """Memory in which the harness says which assert is being evaluated: what it says last is there when it has died."""
+    page = os.fdopen(os.memfd_create("page"), "r+b", buffering=0)
+    page.truncate(mmap.PAGESIZE)
+    return page
+
+
+def _read_report(report: str, nonce: str, done: Completed, site: Site | None = None) -> _HarnessRun:
+    run = _HarnessRun([], set(), set(), {}, [], None, False, done, site=site)
     for line in report.splitlines():
         words = line.split(" ")
         if words[0] != nonce:
@@ -921,14 +957,52 @@ def _read_report(report: str, nonce: str, done: Completed) -> _HarnessRun:
             run.all_ends.append(_read_end(words[3:]))
             run.ends[int(words[2])] = run.all_ends[-1]
             run.running = None
+        elif words[1] == "site":
+            _read_site((int(words[2]), int(words[3])), *words[4:7], run)
+        elif words[1] == "limit":
+            run.is_out_of_memory = True
         elif words[1] == "done":
             run.was_done = True
     return run
 
 
+def _how_it_died(run: _HarnessRun) -> str:
+    """How the process ended within a test, with the limit that it hit where one is known."""
+    done = run.completed
+    if run.is_out_of_memory:
+        return f"memory limit: {_run_limits(1.0).memory_bytes // MIB} MiB"
+    if done.signal == signal.SIGXFSZ:
+        return f"limit of a file's size: {_run_limits(1.0).file_bytes // MIB} MiB"
+    if done.signal == signal.SIGABRT:
+        return "the process was aborted within the test: a stack overflow, a panic during a panic, or abort()"
+    how = f"signal {done.signal}" if done.signal else f"exit code {done.exit_code}"
+    return f"the process ended within the test: {how}"
+
+
+def _with_limit_named(message: str) -> str:
+    """A panic's message, and which limit of the sandbox is behind it when the system refused a thread or a file."""
+    limits = _run_limits(1.0)
+    named = {11: f"limit of threads and processes: {limits.processes}", 24: f"limit of open files: {limits.open_files}",
+             27: f"limit of a file's size: {limits.file_bytes // MIB} MiB"}  # fmt: skip
+    found = re.search(r"\bOs \{ code: (\d+), kind: ", message)
+    return f"{named[int(found[1])]}; {message}" if found and int(found[1]) in named else message
+
+
+def _read_site(site: Site, what: str, line: str, message: str, run: _HarnessRun) -> None:
+    """What became of an assert; where it held once and failed once it has failed."""
+    text = _with_limit_named(bytes.fromhex(message).decode("utf-8", "replace"))[:MAX_MESSAGE_CHARS]
+    if what == "fell":
+        run.fallen.add(site)
+    if what == "held" and site not in run.sites:
+        run.held_first.add(site)
+    if what != "held":
+        run.sites[site] = _TestEnd("failed", what == "failed" or text.startswith("assertion "), text, int(line) or None)
+    run.sites.setdefault(site, _TestEnd("ok"))
+
+
 def _read_end(words: Sequence[str]) -> _TestEnd:
     status, reached, line = words[0], int(words[1]), int(words[2])
-    text = bytes.fromhex(words[3]).decode("utf-8", "replace")[:MAX_MESSAGE_CHARS]
+    text = _with_limit_named(bytes.fromhex(words[3]).decode("utf-8", "replace"))[:MAX_MESSAGE_CHARS]
     if status == "ok":
         return _TestEnd("ok", is_reached=reached > 0, is_missing=reached > 1)
     is_assertion = status == "asserted" or text.startswith("assertion ")
@@ -1051,8 +1125,8 @@ class Judge:
         edition: str = EDITIONS[0],
     ):
         """`workers` default: all cores. `run_timeout_s` and `build_timeout_s` are CPU seconds, for all tests of a program
-        together and for one compilation. `sandbox` as in open_sandbox. `scratch_dir` default: /dev/shm, else /var/tmp. `cache_size` verdicts
-        are remembered. `edition` of Rust: one of EDITIONS.
+        together and for one compilation. `sandbox` as in open_sandbox. `scratch_dir` default: /dev/shm, else /var/tmp.
+        `cache_size` verdicts are remembered. `edition` of Rust: one of EDITIONS.
 
         Raises:
             ToolchainError: another edition; the toolchain, or a known program, does not do what it should.
@@ -1138,7 +1212,7 @@ class Judge:
         key = _key(job)
         with self._cache_lock:
             if job.program is not None and key not in self._cache and key not in self._ahead:
-                self._ahead[key] = self._start(job, _hidden_suite(job))
+                self._ahead[key] = self._start(job, self._hidden_suite(job))
 
     def grade(self, jobs: Iterable[Job]) -> list[Verdict]:
         """One verdict per job, in order. Identical jobs are graded once, and remembered.
@@ -1162,7 +1236,7 @@ class Judge:
                 if remembered is not None:
                     known[key] = remembered
                 else:
-                    fresh[key] = job, _hidden_suite(job)
+                    fresh[key] = job, self._hidden_suite(job)
                     pending[key] = self._started(key) or self._start(*fresh[key])
             known |= self._finish(fresh, pending)
         finally:
@@ -1175,6 +1249,11 @@ class Judge:
         self.graded_total += len(verdicts)
         self.infra_total += sum(verdict.error_kind == "infra" for verdict in verdicts)
         return verdicts
+
+    def _hidden_suite(self, job: Job) -> rust_code.HiddenSuite | None:
+        if job.program is None or not job.hidden_tests:
+            return None
+        return rust_code.with_hidden_tests(job.program, job.hidden_tests, job.entry_point, self._workshop.gate_crate)
 
     def _started(self, key: tuple) -> Future[Verdict] | None:
         with self._cache_lock:
@@ -1265,10 +1344,13 @@ class Judge:
             self._compile_in_steps(work, program)
         if work.suite is not None and work.verdict.build_passed:
             folder = self._subfolder(work, work.suite.source)
-            if self._workshop.build_tests(folder).passed:
+            compiled = self._workshop.build_tests(folder, is_hidden=True)
+            if compiled.passed:
                 work.hidden_binary = folder / BINARY_NAME
             else:
-                work.verdict = replace(work.verdict, hidden_error_kind="compile")
+                work.verdict = replace(
+                    work.verdict, hidden_error_kind="compile", hidden_failures={NOT_COMPILED: _why_not_compiled(compiled)}
+                )
 
     def _subfolder(self, work: _Work, source: str) -> Path:
         folder = Path(tempfile.mkdtemp(dir=work.folder))
@@ -1397,23 +1479,25 @@ class Judge:
     def _run(self, work: _Work) -> None:
         hidden = None
         if work.hidden_binary is not None and work.suite is not None:  # beside its own tests: one that loops in both waits once
-            hidden = self._hidden_pool.submit(self._run_all, work.hidden_binary, "ignored_too")
+            statements = {runner: len(tests) for runner, tests in work.suite.asserts}
+            hidden = self._hidden_pool.submit(self._run_all, work.hidden_binary, "ignored_too", statements=statements)
         try:
             if work.binary is not None:
                 self._run_own_tests(work)
         finally:
             outcome = hidden.result() if hidden else None
         if outcome is not None and work.suite is not None:
-            names, found = work.suite.names_among(outcome.names), outcome.statuses()
-            statuses = tuple(found.get(name, "failed") for name in names)
+            ends = outcome.hidden_ends(work.suite)
+            statuses, names = tuple(end.status for end in ends.values()), list(ends)
             if work.suite.guard is not None:  # a program that could fool the task's tests gets nothing for them
                 statuses = ("failed",) * len(names)
                 work.verdict = replace(work.verdict, guard=work.verdict.guard or work.suite.guard)
             passed = statuses.count("ok")
             kind = outcome.error_kind(work.suite.source) if passed < len(names) else None
+            why = {name: end.message or end.status for name, end in ends.items() if end.status != "ok"}
             work.verdict = replace(
                 work.verdict, hidden_passed=passed, hidden_total=len(names), hidden_statuses=statuses, hidden_error_kind=kind,
-                error_kind=work.verdict.error_kind or kind,
+                hidden_failures=_first(why), error_kind=work.verdict.error_kind or kind,
             )  # fmt: skip
 
     def _run_own_tests(self, work: _Work) -> None:
@@ -1469,12 +1553,20 @@ class Judge:
         folder = self._subfolder(work, stubbed)
         return folder / BINARY_NAME if self._workshop.build_tests(folder).passed else None
 
-    def _run_all(self, binary: Path, mode: str = "run", only: Sequence[int] | None = None, max_deaths: int | None = None) -> _Outcome:
+    def _run_all(
+        self,
+        binary: Path,
+        mode: str = "run",
+        only: Sequence[int] | None = None,
+        max_deaths: int | None = None,
+        statements: Mapping[str, int] = {},
+    ) -> _Outcome:
         """Every test's end. All run in one process as far as it gets; what it leaves goes on in another.
 
         All tests together have the time limit. The one that is running when it is used up has timed out, and those after
         it share the limit once more, each in a process of its own (some together when they are many). `max_deaths`: when
-        so many tests have ended their process, those left count as failed.
+        so many tests have ended their process, those left count as failed. `statements`: tests that run statements, and
+        how many asserts they hold.
         """
         run = self._workshop.run_tests(binary, mode, only)
         if not run.names and b"error while loading shared libraries" in run.completed.stderr:
@@ -1490,7 +1582,11 @@ class Judge:
             limit_s = max(SHORTEST_S, limit_s - run.completed.cpu_s)
             if run.completed.timed_out or limit_s == SHORTEST_S:
                 break
-            run = self._workshop.run_tests(binary, mode, left, limit_s)
+            run = self._workshop.run_tests(binary, mode, left, limit_s, outcome.skipped)
+        self._run_statements(binary, mode, outcome, left, statements)
+        left = [index for index in left if index not in outcome.ends]
+        if not left:
+            return outcome
         size = -(-len(left) // int(max(1, self.run_timeout_s / SHORTEST_S)))
         batches = [left[at : at + size] for at in range(0, len(left), size)]
         share_s = max(SHORTEST_S, self.run_timeout_s / len(batches))
@@ -1500,6 +1596,19 @@ class Judge:
             unseen = [index for index in batch if index not in outcome.ends]
             outcome.ends |= dict.fromkeys(unseen, _TestEnd("timeout", message="time limit of the program"))
         return outcome
+
+    def _run_statements(self, binary: Path, mode: str, outcome: _Outcome, left: Sequence[int], statements: Mapping[str, int]) -> None:
+        """Go on with functions that run statements, without those that used up the limit: for each assert its share of it."""
+        left_s = self.run_timeout_s
+        for index in left:
+            n_asserts = statements.get(outcome.names[index], 0)
+            while n_asserts and index not in outcome.ends:
+                share_s = max(SHORTEST_S, self.run_timeout_s / n_asserts)
+                run = self._workshop.run_tests(binary, mode, [index], share_s, outcome.skipped)
+                outcome.take(run, [index])
+                left_s -= max(run.completed.cpu_s, share_s if run.completed.timed_out else 0.0)
+                if left_s <= 0 and index not in outcome.ends:
+                    outcome.ends[index] = _TestEnd("timeout", message="time limit of the program")
 
 
 class _Outcome:
@@ -1511,11 +1620,19 @@ class _Outcome:
         self.has_exited = False  # a process ended with exit code 0 before the harness did
         self.ended_well = True
         self.n_deaths = 0  # tests that ended their process
+        self.sites: dict[Site, _TestEnd] = {}  # asserts of statements
+        self.held_first: set[Site] = set()
+        self.skipped: set[Site] = set()  # those, and statements, that end a run: left out of the next
 
     def take(self, run: _HarnessRun, left: Sequence[int]) -> None:
         """Add what one process reported that was to run the tests `left`. The one that was running when it died is at fault."""
         done = run.completed
         self.ends |= run.ends
+        self.held_first |= run.held_first - self.sites.keys()
+        for site, end in run.sites.items():
+            if end.status != "ok" or site not in self.sites:
+                self.sites[site] = end
+        self.skipped |= run.fallen
         if run.was_done and done.exit_code == 0:
             return
         self.ended_well = False
@@ -1524,11 +1641,32 @@ class _Outcome:
         if at_fault is None or at_fault in run.ends:
             return
         if done.timed_out:
-            self.ends[at_fault] = _TestEnd("timeout", message="time limit")
+            self._blame(at_fault, run.site, _TestEnd("timeout", message="time limit"))
         else:
             self.n_deaths += 1
-            how = f"signal {done.signal}" if done.signal else f"exit code {done.exit_code}"
-            self.ends[at_fault] = _TestEnd("failed", message=f"the process ended within the test: {how}")
+            self._blame(at_fault, run.site, _TestEnd("failed", message=_how_it_died(run)))
+
+    def _blame(self, test: int, site: Site | None, end: _TestEnd) -> None:
+        """The assert that was being evaluated is at fault, the test if there was none: it goes on without that assert."""
+        if site is None or site in self.skipped:
+            self.ends[test] = end
+        else:
+            self.sites[site] = end
+            self.skipped.add(site)
+
+    def hidden_ends(self, suite: rust_code.HiddenSuite) -> dict[str, _TestEnd]:
+        """How every hidden test ended: functions, then asserts of statements."""
+        by_name = dict(zip(self.names, range(len(self.names)), strict=True))
+        unknown = _TestEnd("failed", message="not run")
+        functions = suite.functions_among(self.names)
+        found = {name.removeprefix(f"{suite.module}::"): self.ends.get(by_name.get(name, -1), unknown) for name in functions}
+        for runner, tests in suite.asserts:
+            at = self.ends.get(by_name.get(runner, -1), unknown)
+            for test in tests:
+                never = at if at.status != "ok" else _TestEnd("failed", message="never evaluated")
+                bad = test.failure(self.sites, self.held_first, at) or (None if test.is_reached(self.sites.keys()) else never)
+                found[test.name] = bad or _TestEnd("ok")
+        return found
 
     def status(self, name: str) -> str | None:
         return self.statuses().get(name)
@@ -1546,7 +1684,7 @@ class _Outcome:
 
     def error_kind(self, source: str) -> str | None:
         """The worst that happened: "timeout", then "test_failed" (an assertion), then "panic"."""
-        bad = [end for end in self.ends.values() if end.status != "ok"]
+        bad = [end for end in (*self.ends.values(), *self.sites.values()) if end.status != "ok"]
         if any(end.status == "timeout" for end in bad):
             return "timeout"
         if any(end.is_assertion or _is_assert_at(source, end.line) for end in bad):
@@ -1703,10 +1841,15 @@ def _key(job: Job) -> tuple:
     return job.program, job.hidden_tests, job.entry_point
 
 
-def _hidden_suite(job: Job) -> rust_code.HiddenSuite | None:
-    if job.program is None or not job.hidden_tests:
-        return None
-    return rust_code.with_hidden_tests(job.program, job.hidden_tests, job.entry_point)
+def _first(failures: Mapping[str, str]) -> dict[str, str]:
+    return {name: why[:MAX_FAILURE_CHARS] for name, why in [*failures.items()][:MAX_DIAGNOSTICS]}
+
+
+def _why_not_compiled(compiled: _Compiled) -> str:
+    """What the compiler says of the program with the hidden tests in it."""
+    errors = [message.diagnostic for message in compiled.messages if message.is_error]
+    said = "; ".join(f"{error.code}: {error.message}" if error.code else error.message for error in errors[:3])
+    return "the time limit of a compilation" if compiled.timed_out else said[:MAX_MESSAGE_CHARS]
 
 
 def _no_code(job: Job) -> Verdict:

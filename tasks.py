@@ -132,7 +132,7 @@ def as_test_list(tests: object) -> list[str] | None:
     return [test for test in tests if test.strip()] or None
 
 
-_RUST_TEST = re.compile(r"\bassert(_eq|_ne)?!\s*[(\[{]|#\[test\]")
+RUST_TEST = re.compile(r"\bassert(_eq|_ne)?!\s*[(\[{]|#\[test\]")
 
 
 def _hidden_tests(row: dict) -> object:
@@ -147,7 +147,7 @@ def found_tests_column(row: dict) -> str | None:
 
     def holds_tests(value: object) -> bool:
         texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-        return any(isinstance(text, str) and _RUST_TEST.search(text) for text in texts)
+        return any(isinstance(text, str) and RUST_TEST.search(text) for text in texts)
 
     found = [name for name, value in row.items() if "test" in str(name).lower() and holds_tests(value)]
     if len(found) > 1 and any(row[name] != row[found[0]] for name in found):
@@ -207,13 +207,13 @@ Place = str  # where a row stands, for messages: "FILE, line 7" or "SOURCE, row 
 
 def read_rows(path: Path) -> list[dict]:
     """All rows of a local jsonl (.gz, too), json (a list) or parquet file. Raises TaskError, for jsonl with the line number."""
-    return [_no_error(row) for _, row in _iter_file(path)]
+    return [row for _, row in iter_rows(path)]
 
 
-def iter_jsonl(path: Path) -> Iterator[tuple[int, dict]]:
-    """(line number, object) of every line that is not blank, one at a time. Raises TaskError with the line number."""
-    for number, row in _iter_lines(path):
-        yield number, _no_error(row)
+def iter_rows(path: Path) -> Iterator[tuple[Place, dict]]:
+    """(place, row) of a local file as in `read_rows`, one at a time. Raises TaskError, for jsonl with the line number."""
+    for where, row in _iter_file(path):
+        yield where, _no_error(row)
 
 
 def _no_error(row: dict | TaskError) -> dict:

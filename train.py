@@ -15,7 +15,6 @@ import contextlib
 import difflib
 import hashlib
 import json
-import logging
 import math
 import os
 import re
@@ -26,13 +25,23 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import console
 import doctor
 import micro_batches
 import run_lock
 import rust_code
 import share
 import shared_prompts
-from generate import GenerationError, has_login, load_config, load_tokenizer, make_parser, quiet_libraries, render
+from generate import (
+    GenerationError,
+    end_process_group,
+    has_login,
+    load_config,
+    load_tokenizer,
+    make_parser,
+    render,
+    use_one_thread_for_a_tiny_model,
+)
 from grading_ahead import GradingProcess, finished_requests
 from group_sampling import GroupSampling
 from iterations import EvalSampling, Iterations
@@ -42,6 +51,7 @@ from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, pars
 from rust_tool import Judge, ToolchainError
 from sampling_mismatch import Mismatch, importance_ratio
 from sandbox import SandboxUnavailable
+from task_faults import references_line
 from task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record, tallied
 from tasks import (
     TASK_COLUMNS,
@@ -55,16 +65,22 @@ from tasks import (
     without_leaks,
     write_trained_tasks,
 )
-from traces import ROTATE_BYTES, TraceWriter, cut_torn_line
+from traces import ROTATE_BYTES, TraceWriter, cut_torn_line, waited_s
 
 HERE = Path(__file__).resolve().parent
 DEFAULT_CONFIG = HERE / "configs" / "qwen2.5-coder-1.5b-qlora.yaml"
 MIN_TRACED_FOR_INFRA_STOP = 64  # graded completions before the infra share can stop a run
 SECRET_KEY = re.compile(r"(^|[_-])(token|(api|access|secret|private)?[_-]?key|secret|password|passwd|credentials?|authorization)$", re.I)
 TOKENIZER_TOKENS = re.compile(r"(bos|eos|pad|unk|sep|cls|mask|image|audio|video)_token", re.I)  # settings like any other
-ONE_THREAD_PARAMETERS = 20e6  # a model of fewer computes a layer faster on one core than several agree on who does what
 TOKEN_MEAN_LOSSES = ("dapo", "cispo", "vespo")  # TRL's losses that divide by the tokens of the whole batch: no division by rows
 HIDDEN_REWARDS = {"hidden_tests_reward", "all_hidden_tests_reward", "rare_tests_reward", "execution_reward"}  # None without hidden tests
+# TRL's settings that `--help` shows beside ours; `--help_all` shows them all.
+FREQUENT = (
+    "model_name_or_path", "output_dir", "resume_from_checkpoint", "max_steps", "num_train_epochs", "num_generations",
+    "per_device_train_batch_size", "gradient_accumulation_steps", "max_completion_length", "temperature", "learning_rate", "beta",
+    "use_vllm", "vllm_gpu_memory_utilization", "use_peft", "lora_r", "lora_alpha", "load_in_4bit", "gradient_checkpointing",
+    "save_steps", "seed", "report_to",
+)  # fmt: skip
 SMELL_STEPS = 5  # a warning is about the mean of so many steps, not about one noisy batch
 SMELL_CHANGE = 0.05  # own tests up and hidden tests down by this much between two such windows: the tests are being gamed
 SMELL_LIMITS = {  # metric -> (largest share that is ordinary, what it means when it is more)
@@ -191,16 +207,6 @@ class ScriptArguments:
     )
 
 
-def is_not_trl_dump(entry: logging.LogRecord) -> bool:
-    """Log filter: TRL prints whole prompts when a completion could not be graded; trace and judge/infra_share have it."""
-    return "All reward functions returned None" not in entry.getMessage()
-
-
-def is_not_tied_head(entry: logging.LogRecord) -> bool:
-    """Log filter, for a model whose output layer is its input embedding: a checkpoint holds the weights once, under the other name."""
-    return not re.search(r"missing keys in the checkpoint model loaded: \['lm_head\.weight'\]\.$", entry.getMessage())
-
-
 class UserError(Exception):
     """What was asked for cannot work; the message is one clear sentence."""
 
@@ -213,16 +219,15 @@ class UserError(Exception):
 def parse_arguments(argv: list[str]) -> tuple:
     """-> (ScriptArguments, GRPOConfig, ModelConfig). Raises UserError for what TRL or YAML would refuse with a traceback."""
     import yaml
-
-    quiet_libraries()
     from trl import GRPOConfig, ModelConfig
 
     if argv and argv[-1] == "--config":
         raise UserError("--config needs a file name")
     argv = [part for arg in argv for part in (arg.split("=", 1) if arg.startswith("--config=") else [arg])]
-    if "--config" not in argv and "-h" not in argv and "--help" not in argv:
-        argv = ["--config", str(DEFAULT_CONFIG), *argv]
     parser = make_parser((ScriptArguments, GRPOConfig, ModelConfig))
+    show_help(parser, argv)
+    if "--config" not in argv:
+        argv = ["--config", str(DEFAULT_CONFIG), *argv]
     try:
         *parsed, unknown_keys, unknown_flags = parser.parse_args_and_config(
             argv, return_remaining_strings=True, separate_remaining_strings=True
@@ -250,6 +255,24 @@ def parse_arguments(argv: list[str]) -> tuple:
         raise UserError(f"unknown setting {where}: {names[0].lstrip('-')}{hint}")
     require_no_secret(parsed[1], resolved_config(*parsed))
     return tuple(parsed)
+
+
+def show_help(parser, argv: list[str]) -> None:
+    """Print what `--help` or `--help_all` asks for and exit; without either, nothing."""
+    if "--help_all" in argv:
+        parser.print_help()
+    elif "--help" in argv or "-h" in argv:
+        by_name = {action.dest: action for action in reversed(parser._actions)}  # of --x and --no_x the first
+        ours = [name for name in (*ScriptArguments.__dataclass_fields__, *FREQUENT) if name in by_name]  # not what is no setting
+        usage = "train.py [--config FILE.yaml] [--SETTING VALUE ...]"
+        more = (
+            f"Without --config: {DEFAULT_CONFIG.relative_to(HERE)}. Defaults above are those without a config file. Every other "
+            f"setting of TRL's GRPOConfig and ModelConfig works too, as a flag or in the file: --help_all shows all {len(by_name)}."
+        )
+        print(console.help_text(usage, __doc__.splitlines()[0], [by_name[name] for name in ours], more), end="")
+    else:
+        return
+    raise SystemExit(0)
 
 
 def secret_key(settings: object) -> str | None:
@@ -489,23 +512,6 @@ def require_context(model_args, prompt_tokens: int, completion_tokens: int) -> N
         )
 
 
-def use_one_thread_for_a_tiny_model(args, model_args) -> bool:
-    """On a CPU a tiny model computes on one thread, unless OMP_NUM_THREADS says otherwise -> whether that was set.
-
-    Beside other load threads wait for each other at every layer, which costs more than they save.
-    """
-    import torch
-
-    config = load_config(model_args.model_name_or_path).get_text_config()
-    layers, width = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
-    if "OMP_NUM_THREADS" in os.environ or args.device.type != "cpu" or not (layers and width):
-        return False
-    if 12 * layers * width**2 + config.vocab_size * width > ONE_THREAD_PARAMETERS:  # the usual estimate of a transformer's size
-        return False
-    torch.set_num_threads(1)
-    return True
-
-
 def require_something_to_earn(rewards: list[str], task_facts: dict) -> None:
     """A reward can differ between completions. Raises UserError when every weight is 0, or none that counts can ever be given."""
     weights = dict(map(parse_reward_spec, rewards))
@@ -559,7 +565,8 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     if resuming:
         require_same_run(Path(args.output_dir), task_facts, script, model_args)
     workers = script.judge_workers or max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
-    RewardSet(None, script.rewards)  # a misspelt reward stops before a judge is started
+    columns = {name for row in rows for name in json.loads(row["other_columns"])}
+    RewardSet(None, script.rewards).require_columns(columns, in_training=True)  # a misspelt reward stops before a judge is started
     if script.share_to:
         share.check(script.share_to, script.share_every)
     limits = {"workers": workers, "run_timeout_s": script.run_timeout_s}
@@ -569,8 +576,16 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     record = open_task_record(script, args, rows, resume)
     settings = {"waits_for_machine": True, "reader": elsewhere, "task_record": record}
     rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), **settings)
+    told = references_line([_task_of(row) for row in rows], elsewhere.judge if elsewhere else judge) if args.process_index == 0 else None
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
+    plan |= {"references": told} if told else {}
     return rows, eval_tasks, tokenizer, rewards, plan
+
+
+def _task_of(row: dict) -> dict:
+    """The task row that a row of the dataset was made of, without its source."""
+    named = {name: row[name] for name in ("task_id", "tests", "entry_point")}
+    return json.loads(row["other_columns"]) | named | {"prompt": row["user_prompt"]}
 
 
 def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
@@ -580,7 +595,6 @@ def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
     generator = f"vLLM ({args.vllm_mode})" if args.use_vllm else "transformers"
     rewards = ", ".join(script.rewards)
     mixture = " + ".join(f"{one['source']} ({one['tasks']} tasks, {one['share']:.0%} of a step)" for one in plan["task_sets"])
-    seals = ", ".join(f"{axis}: {mechanism}" for axis, mechanism in judge["sandbox"]["report"].items())
     lines = [
         ("model", f"{model_args.model_name_or_path}, {'4-bit NF4' if model_args.load_in_4bit else model_args.dtype}, {adapter}"),
         ("tasks", f"{plan['tasks']} from {mixture}, {plan['with_hidden_tests']} with hidden tests, {plan['tasks_left_out']} left out"),
@@ -593,11 +607,12 @@ def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
         *([("evaluation", f"{plan['eval_tasks']} tasks of {script.eval_tasks} x {script.eval_samples}, every {script.eval_every} steps")]
           if "eval_tasks" in plan else []),
         ("toolchain", f"{judge['cargo']}; {judge['clippy']}; {judge['workers']} workers"),
-        ("sandbox", f"{judge['sandbox']['tier']} ({seals})"),
+        ("sandbox", doctor.sandbox_in_short(judge["sandbox"])),
         ("GPU", gpu or "none: training on the CPU"),
         ("disk", f"{plan['free_disk_gib']} GiB free for {args.output_dir}"),
+        *([("references", plan["references"])] if plan.get("references") else []),
     ]  # fmt: skip
-    print("\n".join(f"{name:>10}  {text}" for name, text in lines), flush=True)
+    print("\n".join(console.labelled(name, text) for name, text in lines), flush=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -969,18 +984,40 @@ def make_trainer_class():
 
 
 def step_line(step: int, steps: int, logs: dict, eta_s: float) -> str:
-    """`step 3/8 | reward 4.2 | build 81 % ...`: what a person wants to know of one step."""
-    percent = lambda key: f"{100 * logs[key]:.0f} %" if logs.get(key) is not None else "-"  # noqa: E731
-    seconds = lambda key: f"{logs.get(key) or 0:.1f}"  # noqa: E731
-    number = lambda key: f"{logs[key]:.2f}" if logs.get(key) is not None else "-"  # noqa: E731
-    hidden = f" hidden {percent('judge/hidden_test_share')}" if "judge/hidden_test_share" in logs else ""
+    """`step 3/8 | reward 4.2 | build 81 % ...`: what a person wants to know of one step, as much of it as the terminal is wide.
+
+    Everything else is in metrics.jsonl. Where phases do not fit one by one: seconds in all, and of these the wait, or the longest phase.
+    """
+
+    def percent(key: str) -> str:
+        return f"{100 * logs[key]:.0f} %" if logs.get(key) is not None else "-"
+
+    rates = {"build": "judge/build_rate", "clippy": "judge/clippy_rate", "tests": "judge/test_rate", "honest": "judge/honest_test_rate"}
+    if "judge/hidden_test_share" in logs:
+        rates["hidden"] = "judge/hidden_test_share"
+    waited = waited_s(logs)
+    phases = {name: logs.get(f"time/{name}_s") or 0.0 for name in ("generate", "grade", "train")}
+    if waited is not None:  # most is graded while others are sampled: what counts is how long the card waited for the rest
+        phases = {"generate": phases["generate"], "wait": waited, "train": phases["train"]}
+    total = sum(phases.values())
+    longest = max(phases, key=lambda name: phases[name]) if waited is None else "wait"
+    digits = 0 if total >= 10 else 1
     minutes, rest = divmod(round(eta_s), 60)
-    return (
-        f"step {step}/{steps} | reward {number('reward')} | build {percent('judge/build_rate')} "
-        f"clippy {percent('judge/clippy_rate')} tests {percent('judge/test_rate')} honest {percent('judge/honest_test_rate')}"
-        f"{hidden} | {logs.get('completions/mean_length') or 0:.0f} tokens | generate {seconds('time/generate_s')} "
-        f"wait {seconds('time/wait_s')} train {seconds('time/train_s')} s | ETA {minutes} min {rest:02d} s"
-    )
+
+    def line(without: set[str]) -> str:
+        long_seconds = f"{' '.join(f'{name} {seconds:.1f}' for name, seconds in phases.items())} s"
+        parts = {
+            "step": f"step {step}/{steps}",
+            "reward": f"reward {logs['reward']:.2f}" if logs.get("reward") is not None else "reward -",
+            "rates": " ".join(f"{name} {percent(key)}" for name, key in rates.items() if name not in without),
+            "tokens": f"{logs.get('completions/mean_length') or 0:.0f} tokens",
+            "seconds": f"{total:.{digits}f} s ({longest} {phases[longest]:.{digits}f})" if "phases" in without else long_seconds,
+            "ETA": f"ETA {minutes}:{rest:02d}" if "words" in without else f"ETA {minutes} min {rest:02d} s",
+        }
+        return " | ".join(text for name, text in parts.items() if text and name not in without)
+
+    second = "honest" if "hidden" in rates else "build"
+    return console.first_that_fits(line, ["clippy", "tests", "tokens", "phases", "words", second, "build", "seconds", "rates", "reward"])
 
 
 def smells(history: list[dict]) -> dict[str, str]:
@@ -1027,12 +1064,23 @@ def make_callback_class():
             self._graded = self._infra = 0.0
             self._history: list[dict] = []
             self._warned: set[str] = set()
+            self._beat = contextlib.ExitStack()
 
         def on_train_begin(self, args, state, control, **kwargs):
             self._started, self._first_step = time.monotonic(), state.global_step
             self._last_logged_step = state.global_step
             if state.is_world_process_zero:
                 cut_torn_line(self.metrics_path)  # of a run that was killed: the next line must not go on in it
+
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.is_world_process_zero:
+                done = state.global_step - self._first_step
+                usual_s = (time.monotonic() - self._started) / done if done else None
+                self._beat.enter_context(console.waiting(f"step {state.global_step + 1} of {state.max_steps}", usual_s))
+
+        def quieten(self) -> None:
+            """Say no more of the step under way, which will not end."""
+            self._beat.close()
 
         def on_log(self, args, state, control, logs=None, **kwargs):
             if not logs or not {"reward", "loss"} & logs.keys():  # the closing summary of a run is no step
@@ -1077,6 +1125,7 @@ def make_callback_class():
             control.should_training_stop = control.should_save = True
 
         def on_step_end(self, args, state, control, **kwargs):
+            self._beat.close()
             elapsed = time.monotonic() - self._started
             per_step = elapsed / max(1, state.global_step - self._first_step)
             closing_s = self.iterations.seconds if self.iterations else 0.0  # as long as the last evaluation took
@@ -1158,6 +1207,21 @@ def save_model(trainer, tokenizer, output_dir: Path, model_args, save_merged: bo
         model.get_base_model().generation_config.save_pretrained(merged)
         tokenizer.save_pretrained(merged)
     return final
+
+
+def require_all_weights(model, checkpoint: Path) -> None:
+    """The checkpoint (of a run that trains all weights) holds every weight of the model, tied ones once. Raises UserError."""
+    held = doctor.weight_names(checkpoint)
+    if not held:
+        return  # no safetensors: not one of ours, and torch reads it
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    saved = {id(weight) for name, weight in weights.items() if name in held}
+    missing = sorted(name for name, weight in weights.items() if id(weight) not in saved)
+    if missing:
+        raise UserError(
+            f"{checkpoint} lacks {len(missing)} of the model's {len(weights)} weights ({', '.join(missing[:3])}): go on from another "
+            "checkpoint-N folder with --resume_from_checkpoint"
+        )
 
 
 def write_cards(final: Path, iterations: Iterations | None, model_args, script: ScriptArguments, args, log_history: list[dict]) -> None:
@@ -1242,10 +1306,8 @@ def train(
     import torch
     from datasets import Dataset
     from transformers import PrinterCallback, ProgressCallback
-    from transformers.utils import logging as transformers_logging
     from trl import get_peft_config, get_quantization_config
 
-    transformers_logging.disable_progress_bar()  # a bar for each save, of one file
     output_dir, is_main = Path(args.output_dir), args.process_index == 0
     if script.gpu_memory_limit_gib and torch.cuda.is_available():
         total = torch.cuda.mem_get_info()[1] / 2**30
@@ -1263,7 +1325,8 @@ def train(
     callback = make_callback_class()(script, output_dir / "metrics.jsonl", completions_per_step(args), iterations)
     evaluation = [make_evaluation_callback_class()(iterations, script.eval_every, callback)] if iterations else []
     sharer = share.Sharer(output_dir, script.share_to, script.share_every) if script.share_to and is_main else None
-    with lossless_vllm_sync() if args.use_vllm else contextlib.nullcontext():
+    loading = f"loading {model_args.model_name_or_path}{', then starting vLLM' if args.use_vllm else ''}"
+    with console.waiting(loading), lossless_vllm_sync() if args.use_vllm else contextlib.nullcontext():
         trainer = make_trainer_class()(
             model=model_args.model_name_or_path,
             reward_funcs=rewards.functions,
@@ -1282,9 +1345,8 @@ def train(
             min_generations=script.min_generations,
             groups_per_update=script.groups_per_update,
         )
-    logging.getLogger("trl.trainer.grpo_trainer").addFilter(is_not_trl_dump)  # adding it twice adds it once
-    if getattr(trainer.model.config.get_text_config(), "tie_word_embeddings", False):
-        logging.getLogger("transformers.trainer").addFilter(is_not_tied_head)
+    if resume and not model_args.use_peft:
+        require_all_weights(trainer.model, Path(resume))
     if not args.push_to_hub:  # TRL's card beside the run says "fine-tuned version of None"; ours is with the weights
         trainer.create_model_card = lambda **names: None
     trainer.remove_callback(ProgressCallback)  # our line per step says more than a bar that moves once a step
@@ -1300,6 +1362,7 @@ def train(
             "or set --gradient_checkpointing true"
         ) from error
     finally:
+        callback.quieten()
         stopped_by = sys.exc_info()[1]
         if is_main and trainer.state.global_step > 0:
             try:
@@ -1325,18 +1388,21 @@ REFUSALS = (
 def main(argv: list[str] | None = None) -> int:
     """-> exit status: 0 done (or stopped cleanly), 1 stopped by an error or a limit, 2 cannot work as asked."""
     try:
-        script, args, model_args = parse_arguments(sys.argv[1:] if argv is None else argv)
-        with run_lock.hold(Path(args.output_dir)):
-            return run(script, args, model_args)
+        with console.LibraryLogs() as logs, console.no_bars():
+            with console.waiting("importing torch and TRL"):
+                script, args, model_args = parse_arguments(sys.argv[1:] if argv is None else argv)
+            with run_lock.hold(Path(args.output_dir)):
+                return run(script, args, model_args, logs)
     except REFUSALS as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
 
 
-def run(script: ScriptArguments, args, model_args) -> int:
+def run(script: ScriptArguments, args, model_args, logs: console.LibraryLogs) -> int:
     """Plan, train -> exit status, in a run folder that is ours. Raises one of REFUSALS before anything is written."""
     resume = doctor.checkpoint_to_resume(Path(args.output_dir), args.resume_from_checkpoint)
-    rows, eval_tasks, tokenizer, rewards, plan = make_plan(script, args, model_args, resume)
+    with console.waiting("looking at tasks, model and machine"):
+        rows, eval_tasks, tokenizer, rewards, plan = make_plan(script, args, model_args, resume)
     if is_finished(resume, plan):
         rewards.judge.close()
         return 0
@@ -1344,12 +1410,16 @@ def run(script: ScriptArguments, args, model_args) -> int:
         if args.process_index == 0:
             print_plan(plan, script, args, model_args)
             if resume:
-                print(f"{'going on':>10}  from {resume}", flush=True)
+                print(console.labelled("going on", f"from {resume}"), flush=True)
             doctor.write_run_file(Path(args.output_dir), resolved_config(script, args, model_args), plan)
             write_trained_tasks(Path(args.output_dir), [{**row, "prompt": row["user_prompt"]} for row in rows])
         if args.distributed_state is not None:
             args.distributed_state.wait_for_everyone()  # run.json is there
-        use_one_thread_for_a_tiny_model(args, model_args)
+        if args.use_vllm:
+            with console.waiting("importing vLLM"), contextlib.suppress(ImportError):  # doctor.require_vllm has looked
+                import vllm  # noqa: F401  its loggers exist from here on
+        logs.write_to(Path(args.output_dir) / (console.LOG_NAME if args.process_index == 0 else f"debug.rank{args.process_index}.log"))
+        use_one_thread_for_a_tiny_model(model_args.model_name_or_path, args.device.type)
         callback = train(script, args, model_args, rows, eval_tasks, tokenizer, rewards, resume)
     except (UserError, RewardError) as error:
         print(f"train.py: {error}", file=sys.stderr)
@@ -1359,6 +1429,7 @@ def run(script: ScriptArguments, args, model_args) -> int:
         return 130
     finally:
         rewards.judge.close()
+        end_process_group()
     if callback.stop_reason and args.process_index == 0:
         print(f"stopped early: {callback.stop_reason}", file=sys.stderr)
     return 1 if callback.failed else 0

@@ -51,7 +51,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=1, help="GPUs, one process each")
     parser.add_argument("--before_checkout", type=Path, help="another checkout: its train.py is what was before")
     parser.add_argument("--no_before", action="store_true", help="today's settings only; ratio is null")
-    parser.add_argument("--variant", action="append", default=[], metavar='"NAME: FLAGS"', help="one more run, with these flags of train.py")
+    parser.add_argument("--variant", action="append", default=[], metavar='"NAME: FLAGS"', help="one more run, with these flags")
     parser.add_argument("--out", type=Path, help="also write the JSON here")
     parser.add_argument("--keep", type=Path, help="keep the run folders here")
     arguments, arguments.flags = parser.parse_known_args(argv)

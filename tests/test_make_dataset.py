@@ -230,6 +230,13 @@ sys.exit(make_dataset.main({arguments!r}))
 """
 
 
+def test_programs_are_of_the_edition_asked_for(tmp_path, judge):
+    made = judge(pass_all)
+    with serve(Writer()) as endpoint:
+        assert main(command(endpoint, write_source(tmp_path), tmp_path / "out", "--edition", "2024")) == 0
+    assert made[0].options["edition"] == "2024"
+
+
 def test_killed_again_and_again_it_ends_as_if_never_killed(tmp_path, judge):
     judge(pass_all)
     source, whole, torn = write_source(tmp_path), tmp_path / "whole", tmp_path / "torn"
@@ -444,6 +451,7 @@ def test_duplicates_of_prompt_or_code_are_dropped_and_counted():
         (17_000, (15_000, 1_000, 500), [15_000, 1_000, 500]),
         (165, (15_000, 1_000, 500), [150, 10, 5]),
         (10, (15_000, 1_000, 500), [8, 1, 1]),
+        (3, (15_000, 1_000, 500), [1, 1, 1]),
         (4, (10, 0, 0), [4, 0, 0]),
     ],
 )

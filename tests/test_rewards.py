@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
-from conftest import BROKEN, GOOD, PROSE, FakeJudge, infra_verdict
+from conftest import BROKEN, GOOD, PROSE, ROOT, FakeJudge, infra_verdict
 
 import rewards
 from rewards import RewardError, RewardSet, batch_metrics, completion_text, weighted_sum
@@ -540,3 +541,38 @@ def test_batch_metrics_of_nothing_but_failures_claim_no_rates():
     graded = RewardSet(FakeJudge(infra_verdict)).grade([{"prompt": "a"}] * 3, [GOOD] * 3)
     assert batch_metrics(graded) == {"judge/infra_share": 1.0}
     assert batch_metrics([]) == {}
+
+
+def test_the_readmes_own_reward_works_as_it_stands(tmp_path, monkeypatch):
+    """The snippet, saved under the name that it gives, and the specs of the command below it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    ((snippet, command),) = re.findall(r"```python\n(.*?)```\n\n    python train.py --rewards (.*?)\n", text, re.DOTALL)
+    name = re.match(r"# (\w+\.py)\n", snippet)[1]
+    (tmp_path / name).write_text(snippet)
+    monkeypatch.chdir(tmp_path)
+    reward_set = RewardSet(FakeJudge(), command.split())
+    own = reward_set.functions[-1]
+    assert reward_set.weights[own.__name__] == 0.5
+    completions = [GOOD, PROSE, GOOD.replace("b + a", "b + a //" + "x" * 1000)]
+    short, empty, long = own(["p"] * 3, completions)
+    assert empty == 1.0 and short == pytest.approx(1 - len(extract_program(GOOD).source) / 2000) and 0 < long < short - 0.4
+
+
+def test_where_no_guard_refused_anything_the_top_guards_share_is_0():
+    graded = RewardSet(FakeJudge(lambda job: PASS)).grade([{"prompt": "a"}] * 2, [GOOD] * 2)
+    assert batch_metrics(graded)["judge/top_guard_share"] == 0
+
+
+def test_a_reward_file_may_lie_below_a_folder_with_a_colon(tmp_path):
+    folder = tmp_path / "a:b"
+    folder.mkdir()
+    (folder / "mine.py").write_text("def one(prompts, completions, **kwargs):\n    return [1.0] * len(completions)\n")
+    assert rewards.load_reward_function(f"{folder}/mine.py:one")([], ["x"]) == [1.0]
+
+
+def test_a_reward_file_that_imports_a_broken_one_names_the_broken_one(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "broken_helper.py").write_text("x = 1\ndef (:\n")
+    (tmp_path / "mine.py").write_text("import broken_helper\n")
+    with pytest.raises(RewardError, match=r"broken_helper\.py, line 2: SyntaxError"):
+        rewards.load_reward_function(f"{tmp_path}/mine.py:one")
