@@ -2,6 +2,7 @@
 # make test    every test that needs no GPU
 # make doctor  what this machine can do
 # make lint    ruff, by ruff.toml
+# make mutants which changes of the code does no test notice? (tests/mutants.py; on demand)
 # Set-up (virtual environment, packages, a look at the Rust toolchain) happens by itself, once.
 
 # The first interpreter that runs and is of a supported version (a version manager's shim may be on PATH and not run).
@@ -10,11 +11,16 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
 PY := .venv/bin/python
 RUN ?= runs/tiny-$(shell date +%Y%m%d-%H%M%S)
 SEED ?= 0
+# Twice during the run (and before it) the policy is measured on functions of their own: train/model is the better of the two.
+EVALUATIONS ?= --eval_tasks data/tiny_val.jsonl --eval_every 13 --eval_samples 2 --eval_temperature 1 --eval_top_p 1
 # On Linux the ordinary torch wheel brings gigabytes of CUDA libraries: without an NVIDIA GPU the CPU build is tried first.
 TORCH := $(shell sed -n 's/^\(torch[^ ]*\).*/\1/p' requirements.txt)
+# What pip says is in a file; a line every 10 s, and the file's end where it fails.
+PIP := $(PY) -m pip install --disable-pip-version-check --no-input
+QUIETLY := $(PY) console.py --log .venv/pip.log --what
 CPU_WHEELS ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: train test doctor lint check rust clean
+.PHONY: train test doctor lint mutants check rust clean
 train: RUN := $(RUN)
 train test: export HF_HUB_OFFLINE = 1
 # A tiny model is quicker on one thread, and much quicker where the cores have other work too.
@@ -23,7 +29,7 @@ train: check rust .venv/.installed
 	@echo "[1/4] the tiny coder on functions it has never seen, before"
 	$(PY) eval.py --config configs/eval/tiny.yaml --model models/tiny-coder --row_names before --output_dir $(RUN)/before
 	@echo "[2/4] GRPO: cargo build, clippy and test grade every completion"
-	$(PY) train.py --config configs/tiny.yaml --seed $(SEED) --output_dir $(RUN)/train
+	$(PY) train.py --config configs/tiny.yaml --seed $(SEED) --output_dir $(RUN)/train $(EVALUATIONS)
 	@echo "[3/4] the same functions, after"
 	$(PY) eval.py --config configs/eval/tiny.yaml --model $(RUN)/train/model --row_names after --output_dir $(RUN)/after
 	@echo "[4/4] rewards over the run, before against after"
@@ -38,6 +44,16 @@ doctor: check .venv/.installed
 
 lint: .venv/.installed
 	$(PY) -m ruff check .
+
+# An environment of its own that sees the packages of .venv.
+.venv-mutants/.installed: requirements-mutants.txt .venv/.installed
+	$(PY) -m venv --clear .venv-mutants
+	.venv-mutants/bin/python -m pip install -q --disable-pip-version-check -r requirements-mutants.txt
+	$(PY) -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-mutants/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
+	@touch $@
+
+mutants: .venv-mutants/.installed
+	OMP_NUM_THREADS=1 .venv-mutants/bin/python tests/mutants.py $(MUTANTS)
 
 # What would otherwise fail in the middle, with a message of its own.
 check:
@@ -55,13 +71,12 @@ rust:
 		|| { echo "making .venv with $(PYTHON)"; $(PYTHON) -m venv --clear .venv; }
 	@touch .venv/.installing
 	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null && ! $(PY) -c 'import torch' 2>/dev/null; then \
-		echo "installing the CPU build of torch"; \
-		$(PY) -m pip install -q --disable-pip-version-check --timeout 15 --retries 1 --index-url $(CPU_WHEELS) "$(TORCH)" \
+		$(QUIETLY) "installing the CPU build of torch" --lines 0 -- $(PIP) --timeout 15 --retries 1 --index-url $(CPU_WHEELS) "$(TORCH)" \
 			|| echo "no CPU build of torch from $(CPU_WHEELS): taking the ordinary one, which is larger"; \
 	fi
-	$(PY) -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	@$(QUIETLY) "installing packages, once, some minutes" -- $(PIP) -r requirements-dev.txt
 	@rm .venv/.installing
 	@touch $@
 
 clean:
-	rm -rf .venv runs .pytest_cache .hypothesis
+	rm -rf .venv .venv-mutants .mutants runs .pytest_cache .hypothesis

@@ -27,6 +27,7 @@ import math
 import os
 import signal
 import sys
+import textwrap
 import time
 from array import array
 from collections import Counter
@@ -38,6 +39,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import completion_rows
+import console
 import doctor
 import rust_code
 import tasks as task_sets
@@ -55,7 +57,7 @@ from generate import (
     resolve_adapter,
     weights_hash,
 )
-from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text, infra_reason, weighted_sum
+from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text, infra_reason, pass_at_k, passes_hidden, weighted_sum
 from rust_tool import JUDGE_VERSION, Judge, ToolchainError
 from sandbox import SandboxUnavailable
 from task_faults import references_line
@@ -155,6 +157,7 @@ class EvalArguments:
         metadata={"help": "A trace only: keep the recorded verdicts and rewards, and change only weights. Nothing is compiled."},
     )
     compare: list[str] = field(default_factory=list, metadata={"help": "Put the rows of these results folders side by side."})
+    all_tables: bool = field(default=False, metadata={"help": "Print every table as table.md has it, however wide."})
     prompt_column: str | None = field(default=None, metadata={"help": "Column that holds the prompt."})
     completion_column: str | None = field(default=None, metadata={"help": "Column that holds the completion (--completions)."})
     tests_column: str | None = field(default=None, metadata={"help": "Column that holds hidden tests."})
@@ -227,11 +230,6 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[EvalArguments, Sampling
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def passes_hidden(record: dict) -> bool | None:
-    """Whether every hidden test passed; None when the task has none."""
-    return record["hidden_passed"] == record["hidden_total"] if record["hidden_total"] else None
-
-
 def _honest(record: dict) -> bool:
     return record["test_passed"] and record["honest_tests"]
 
@@ -263,16 +261,6 @@ METRICS: dict[str, Callable[[dict], float | None]] = {
     "honest_tests_recall": lambda r: _given(passes_hidden(r), _honest(r)),
 }
 NOT_PERCENT = ("mean_length",)
-
-
-def pass_at_k(n: int, c: int, k: int) -> float:
-    """Unbiased estimate of the chance that one of k samples is right, from c right ones among n.
-
-    Source: Chen et al. 2021, Evaluating Large Language Models Trained on Code, equation 1. Raises ValueError when k > n.
-    """
-    if not 0 < k <= n:
-        raise ValueError(f"pass@{k} cannot be estimated from {n} samples")
-    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
 class RowStats:
@@ -443,6 +431,21 @@ def sampling_protocol(sampling: SamplingArguments) -> dict:
     return {name: value for name, value in asdict(sampling).items() if name != "seed"}
 
 
+def batch_protocol(backend: BackendArguments) -> dict:
+    """With transformers the batch size changes completions too: rows are padded together, and one stream of random numbers serves all."""
+    return {"batch_size": backend.batch_size} if choose_backend(backend) == "transformers" else {}
+
+
+def protocol_differences(found: dict, expected: dict, path: str = "") -> list[str]:
+    """As `differing`, of two protocols. A batch size that only one has noted (vLLM has none, older files did not say) is no difference."""
+    pair = [json.loads(json.dumps(protocol)) for protocol in (found, expected)]
+    sizes = [protocol.get("sampling") or {} for protocol in pair]
+    if not all("batch_size" in size for size in sizes):
+        for size in sizes:
+            size.pop("batch_size", None)
+    return differing(*pair, path)
+
+
 def text_hash(text: str) -> str:
     """SHA-256 (hex) of a text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -503,8 +506,7 @@ def _checked_rows(folder: Path, protocol: dict, run: dict, rows: list[dict]) -> 
         raise EvalError(f"--output_dir {folder} holds files but no run.json of an evaluation: choose another one")
     had: list[dict] = []
     if any((folder / name).is_file() for name in ("results.jsonl", *PARTIAL_FILES)):  # else there is nothing to protect yet
-        asked = {"protocol": protocol, "run": run}
-        differences = differing(asked, {key: saved.get(key) for key in asked})
+        differences = protocol_differences(protocol, saved["protocol"], "protocol") + differing(run, saved["run"], "run")
         had = saved.get("rows", [])
         known = {row["row"]: row for row in had}
         for row in rows:
@@ -765,9 +767,10 @@ def progress(batches: Iterable[Sequence], total: int, what: str) -> Iterator[Any
     from tqdm import tqdm
 
     with tqdm(total=total, desc=what, unit="", disable=total == 0, mininterval=0.5, dynamic_ncols=True) as bar:
-        for batch in batches:
-            yield batch
-            bar.update(len(batch))
+        with console.every(console.BEAT_S, bar.refresh):  # a batch may take minutes on a CPU: the clock goes on meanwhile
+            for batch in batches:
+                yield batch
+                bar.update(len(batch))
 
 
 def grade_all(rewards: RewardSet, tasks: Sequence[dict], completions: Sequence[str]) -> list[dict]:
@@ -830,7 +833,7 @@ def open_judge(args: EvalArguments) -> Judge:
     return Judge(**limits, sandbox=args.sandbox, cargo_path=args.cargo_path, edition=args.edition)
 
 
-def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments) -> dict:
+def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments, logs: console.LibraryLogs) -> dict:
     """Generate and grade every row, then report -> the summary."""
     doctor.require_free_disk(Path(args.output_dir), MIN_FREE_GIB)
     if sampling.temperature == 0 and sampling.num_samples > 1:
@@ -865,13 +868,15 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
                 "n_tasks": len(tasks),
                 "system_prompt_hash": text_hash(system_prompt),
                 "graded_with_prompt_hash": text_hash(system_prompt),
-                "sampling": sampling_protocol(sampling),
+                "sampling": sampling_protocol(sampling) | batch_protocol(backend),
                 "judge": judge_protocol(judge.describe()),
             }
             run = {"seed": sampling.seed, "rewards": rewards.weights}
             config = asdict(args) | asdict(sampling) | asdict(backend)
             all_rows = held.enter_context(open_folder(folder, protocol, run, rows, config))
             session = Session(folder, tasks, sampling.num_samples)
+            if any(session.ungenerated(row["row"]) for row in rows):  # a finished run is looked at, not written to
+                logs.write_to(folder / console.LOG_NAME)
             run_generation(session, rows, args, sampling, backend, max_model_len)
             watch = InfraWatch(args.max_infra_share)
             for row in rows:
@@ -1494,6 +1499,7 @@ TABLE = {  # metric -> heading
 LEGEND = f"""n: graded completions. tests: the completion's own tests pass; honest: and they are worth something;
 {MIN_ASSERTS}+ asserts: and there are that many. pass@k: hidden tests. tokens: mean length of a completion.
 [95 % interval, bootstrap over tasks]"""
+NOTHING_WRONG = "nothing"  # of what went wrong: its own tests pass
 SELF_TESTS = {
     "self_tests_precision": "passes own tests -> right %",
     "self_tests_recall": "right -> passes own tests %",
@@ -1542,7 +1548,7 @@ def format_tables(summary: dict) -> str:
         blocks.append(title + markdown_table(["rows", "tasks", *columns.values()], body))
     kinds = sorted({kind for row in rows for kind in row["error_kinds"]}, key=lambda kind: (kind != "none", kind))
     body = [[row["row"], *(f"{100 * row['error_kinds'].get(kind, 0):.1f}" for kind in kinds)] for row in rows]
-    titles = ["nothing" if kind == "none" else kind for kind in kinds]  # its own tests pass
+    titles = [NOTHING_WRONG if kind == "none" else kind for kind in kinds]
     blocks.append("What went wrong, % of completions:\n\n" + markdown_table(["row", *titles], body))
     body = [[row["row"], ", ".join(f"{code} {n}" for code, n in row["rustc_codes"].items()) or "-"] for row in rows]
     blocks.append("Most frequent compiler errors, completions that have them:\n\n" + markdown_table(["row", "rustc codes"], body))
@@ -1553,6 +1559,45 @@ def format_tables(summary: dict) -> str:
     infra = [f"{row['row']}: {row['n_infra']}" for row in rows if row["n_infra"]]
     if infra:
         blocks.append(f"NOT GRADED, the machine failed (in no rate above): {', '.join(infra)}")
+    return "\n\n".join(blocks) + "\n"
+
+
+SHORT = {  # metric -> label on the terminal, which has a row for each and explains itself
+    "build": "build %",
+    "clippy": "clippy %",
+    "tests": "own tests pass %",
+    "honest_tests": "honest tests %",
+    "tests_with_asserts": f"{MIN_ASSERTS}+ asserts %",
+    "mean_length": "tokens, mean",
+}
+
+
+def format_terminal(summary: dict, where: str | None) -> str:
+    """The summary for a terminal of any width: a row for each metric, a column for each row of results and each difference.
+
+    `where` is the file that has what is left out here, None when there is none.
+    """
+    rows, pairs = summary["rows"], summary["differences"]
+    header = ["", *(row["row"] for row in rows), *(f"{d['row']} - {d['versus']}" for d in pairs)]
+    body = [["tasks", *(str(one["n_tasks"]) for one in [*rows, *pairs])]]
+    body.append(["completions", *(str(row["n"]) for row in rows), *("" for _ in pairs)])
+    for name in shown_columns(summary):
+        label = SHORT.get(name, f"hidden {name} %")
+        cells = [*(_cell(row["metrics"], name) for row in rows), *(_cell(d["metrics"], name, signed=True) for d in pairs)]
+        body.append([label, *cells])
+    blocks = [console.side_by_side(header, body)]
+    notes = ["Honest: own tests that pass and are worth something.", "In brackets: 95 % interval, bootstrap over tasks."]
+    notes += ["Differences are paired, in points."] if pairs else []
+    blocks.append(textwrap.fill(" ".join(notes), console.width()))
+    kinds = sorted({kind for row in rows for kind in row["error_kinds"]}, key=lambda kind: (kind != "none", kind))
+    names = [NOTHING_WRONG if kind == "none" else kind for kind in kinds]
+    body = [[n, *(f"{100 * row['error_kinds'].get(k, 0):.1f}" for row in rows)] for n, k in zip(names, kinds, strict=True)]
+    blocks.append(console.side_by_side(["went wrong, %", *(row["row"] for row in rows)], body))
+    more = f"{where}, or --all_tables" if where else "--all_tables"
+    blocks.append(textwrap.fill(f"Compiler errors, own tests as a judge of the code: {more}", console.width(), break_on_hyphens=False))
+    infra = [f"{row['row']}: {row['n_infra']}" for row in rows if row["n_infra"]]
+    if infra:
+        blocks.append(textwrap.fill(f"NOT GRADED, the machine failed (in no rate above): {', '.join(infra)}", console.width()))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -1684,9 +1729,11 @@ def report(folder: Path, ks: Sequence[int], args: EvalArguments, facts: dict) ->
     if args.model or len(stats) > 1:
         draw_chart(summary, folder / "chart.png")
     write_parquet(folder / "results.jsonl", folder / "results.parquet")
-    print(tables)
+    changes = f"\n{console.wrapped(format_changes(summary['graded_again']))}" if saved["run"].get("trace") else ""
+    print(tables if args.all_tables else format_terminal(summary, str(folder / "table.md")) + changes)
     for name, timing in summary["timings"].items():
-        print(f"{name}: " + ", ".join(f"{key} {value:g}" for key, value in timing.items()))
+        text = f"{name}: " + ", ".join(f"{key} {value:g}" for key, value in timing.items())
+        print(textwrap.fill(text, console.width(), subsequent_indent="  ", break_long_words=False))
     print(f"Results: {folder}")
     return summary
 
@@ -1719,7 +1766,7 @@ def compare(args: EvalArguments) -> dict:
                 raise EvalError(f"--compare {folder}: no {name} in it; expected the --output_dir of a finished evaluation")
         protocols.append(_read_json(folder / "run.json")["protocol"])
     for folder, protocol in zip(folders[1:], protocols[1:], strict=True):
-        differences = differing(protocol, protocols[0])
+        differences = protocol_differences(protocol, protocols[0])
         if differences:
             raise EvalError(
                 f"{folder} and {folders[0]} were not measured under one protocol ({'; '.join(differences)}): measure again"
@@ -1745,7 +1792,7 @@ def compare(args: EvalArguments) -> dict:
         _write_json(out / "summary.json", summary)
         (out / "table.md").write_text(tables, encoding="utf-8")
         draw_chart(summary, out / "chart.png")
-    print(tables)
+    print(tables if args.all_tables else format_terminal(summary, str(Path(args.output_dir) / "table.md") if args.output_dir else None))
     return summary
 
 
@@ -1766,13 +1813,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is as clean as Ctrl-C
         cleanup.callback(signal.signal, signal.SIGTERM, previous)
         try:
+            logs = cleanup.enter_context(console.LibraryLogs())
             args, sampling, backend = parse_arguments(argv)
             if args.compare:
                 compare(args)
             elif args.completions:
                 grade_file(args)
             else:
-                evaluate_models(args, sampling, backend)
+                evaluate_models(args, sampling, backend, logs)
         except KeyboardInterrupt:
             print("\nstopped; run the same command again to go on", file=sys.stderr)
             return 130

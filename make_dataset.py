@@ -1,6 +1,6 @@
 """Make a training set: Python prompts -> Rust prompts -> Rust code -> unit tests -> what cargo passes -> parquet splits.
 
-    python make_dataset.py --tasks mbpp.jsonl --model Qwen/Qwen2.5-Coder-7B-Instruct --output_dir data/mine
+    python make_dataset.py --tasks mbpp.jsonl --model Qwen/Qwen2.5-Coder-7B-Instruct --output_dir runs/dataset
     python make_dataset.py --tasks TIGER-Lab/AceCode-87K --model DIR --backend vllm --num_samples 4 --output_dir OUT \\
         --decontaminate mbpp-rs.jsonl humaneval-rs.jsonl --source_license mit
     OPENAI_API_KEY=... python make_dataset.py --api_base http://localhost:8000/v1 --model NAME --tasks FILE --output_dir OUT
@@ -34,6 +34,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import console
 import doctor
 import rust_code
 import tasks as task_sets
@@ -807,15 +808,19 @@ class Pipeline:
         now = self._totals()
         spent = {key: value - before.get(key, 0) for key, value in now.items()}
         kept = sum(self.is_kept(source, attempt + 1) for source in chunk)
-        parts = [f"attempt {attempt + 1}/{self.sampling.num_samples}", f"{len(chunk)} tasks in {seconds:.1f} s"]
+        parts = {"attempt": f"attempt {attempt + 1}/{self.sampling.num_samples}", "tasks": f"{len(chunk)} tasks in {seconds:.1f} s"}
         for stage in STAGES[:-1]:
             if spent.get(f"{stage} answers"):
                 rate = spent[f"{stage} tokens"] / max(spent[f"{stage} seconds"], 1e-9)
-                parts.append(f"{stage} {spent[f'{stage} answers']:.0f} in {spent[f'{stage} seconds']:.1f} s ({rate:.0f} tokens/s)")
+                parts[stage] = f"{stage} {spent[f'{stage} answers']:.0f} in {spent[f'{stage} seconds']:.1f} s ({rate:.0f} tokens/s)"
         if spent.get("grade programs"):
-            parts.append(f"graded {spent['grade programs']:.0f} in {spent['grade seconds']:.1f} s")
+            parts["grade"] = f"graded {spent['grade programs']:.0f} in {spent['grade seconds']:.1f} s"
         minutes, rest = divmod(int(eta_s), 60)
-        print(" | ".join([*parts, f"kept {kept} ({kept / len(chunk):.0%})", f"ETA {minutes} min {rest:02d} s"]), flush=True)
+        parts |= {"kept": f"kept {kept} ({kept / len(chunk):.0%})", "ETA": f"ETA {minutes} min {rest:02d} s"}
+        shown = console.first_that_fits(  # timings.json has every stage's
+            lambda without: " | ".join(text for name, text in parts.items() if name not in without), [*STAGES, "attempt", "tasks"]
+        )
+        print(shown, flush=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1093,6 +1098,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is as clean as Ctrl-C
         cleanup.callback(signal.signal, signal.SIGTERM, previous)
         try:
+            cleanup.enter_context(console.LibraryLogs())
             args, sampling, backend = parse_arguments(argv)
             command = shlex.join(["python", "make_dataset.py", *map(_without_folder, sys.argv[1:] if argv is None else argv)])
             counts = make_dataset(args, sampling, backend, command)

@@ -7,9 +7,11 @@ the gradient: they may as well be those of one length.
 
 from collections.abc import Callable, Sequence
 
-BYTES_PER_TOKEN_OF_LAYER = (48, 16)  # activations that backward needs, per unit of hidden and of intermediate size, bf16 with LoRA
-CHECKPOINTED_SHARE = 0.15  # of those, with gradient checkpointing: the inputs of the layers, and one layer at a time
-MEMORY_SHARE = 0.7  # of the free memory is planned for activations; the rest is for the head's chunks and fragmentation
+# Activations that backward needs, per unit of hidden and of intermediate size, bf16 with LoRA on all linear layers. Measured on an
+# H200 with Qwen2.5-Coder-1.5B: 3.26 MiB a token without gradient checkpointing, 0.265 MiB with it.
+BYTES_PER_TOKEN_OF_LAYER = (28, 9)
+CHECKPOINTED_SHARE = 0.085
+MEMORY_SHARE = 0.6  # of the free memory is planned for activations; the rest is for the head's chunks and fragmentation
 CPU_TOKENS = 16_384
 ROWS_WITHOUT_CHECKPOINTING = 2  # of the longest possible; with fewer in memory, checkpointing's larger micro-batches are worth their price
 TOKEN_RANGE = (2_048, 32_768)  # below it the card is not filled, above it nothing gets faster

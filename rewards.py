@@ -32,6 +32,8 @@ WORD_STEM = 5  # leading letters that make two words the same: occurrences, occu
 MAX_INFRA_OF_BATCH = 0.5  # of a training batch's programs: when the machine failed more, the rest says nothing about the model
 MIN_INFRA_OF_BATCH = 4  # programs; fewer may be the programs' own doing
 INFRA_WAITS_S = (5.0, 20.0, 60.0)  # before each further try: another job's disk or memory may be free again
+NOT_COMPILED_PENALTY = -0.2
+RUN_PENALTIES = {"panic": -0.1, "timeout": -0.3}  # by the worst that happened in a hidden test
 ASSERTS_FOR_FULL_REWARD = 4  # distinct assertions after which writing more pays nothing
 
 DEFAULT_REWARDS = (
@@ -53,7 +55,7 @@ class RewardError(ValueError):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What each function pays: (program, verdict) -> float in [0, 1], or None where the question does not arise
+# What each function pays: (program, verdict) -> float in [0, 1] unless it says otherwise, or None where the question does not arise
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -82,6 +84,40 @@ def hidden_tests_reward(program: Program | None, verdict: Verdict) -> float | No
     return None if not verdict.hidden_total else verdict.hidden_passed / verdict.hidden_total
 
 
+def all_hidden_tests_reward(program: Program | None, verdict: Verdict) -> float | None:
+    """1 when every hidden test passes, else 0; None where the task has none: estimates pass@1, which a share of tests does not."""
+    return None if not verdict.hidden_total else float(verdict.hidden_passed == verdict.hidden_total)
+
+
+def rare_tests_reward(program: Program | None, verdict: Verdict, weights: Sequence[float] | None = None) -> float | None:
+    """Share of the hidden tests passed, each weighing what share of the programs of this run so far failed it; None without any.
+
+    A test that nearly every wrong program passes pays nearly nothing. The mean estimates a share of tests whose weights move
+    during the run: rewards of one batch compare, those of different steps do not.
+    """
+    if not verdict.hidden_total:
+        return None
+    passed = [status == "ok" for status in verdict.hidden_statuses]
+    if weights is None or len(weights) != len(passed):
+        return verdict.hidden_passed / verdict.hidden_total
+    return sum(weight for weight, is_passed in zip(weights, passed, strict=True) if is_passed)
+
+
+def execution_reward(program: Program | None, verdict: Verdict) -> float | None:
+    """Share of the hidden tests passed, less 0.1 when one panics and 0.3 when one runs out of time; -0.2 without anything to run.
+
+    In [-0.3, 1]; a wrong answer costs nothing beyond its test; None where the task has no hidden tests. Its mean estimates the
+    expected share of tests less what crashes and loops cost: a policy can raise it without solving one task more.
+    A program that the tests do not compile with counts as one that does not compile (in Python it would be a NameError).
+    Source: https://huggingface.co/amarsaikhan/spark-code-A-3b-v2
+    """
+    if not verdict.hidden_total:
+        return None
+    if not verdict.build_passed or verdict.hidden_error_kind == "compile":
+        return NOT_COMPILED_PENALTY
+    return verdict.hidden_passed / verdict.hidden_total + RUN_PENALTIES.get(verdict.hidden_error_kind, 0.0)
+
+
 def non_empty_reward(program: Program | None, verdict: Verdict) -> float:
     """1 when the program defines at least one function besides `main` and tests."""
     return float(program is not None and bool(program.functions))
@@ -107,6 +143,9 @@ BUILT_IN_REWARDS: tuple[Callable[[Program | None, Verdict], float | None], ...] 
     cargo_clippy_reward,
     cargo_test_reward,
     hidden_tests_reward,
+    all_hidden_tests_reward,
+    rare_tests_reward,
+    execution_reward,
     non_empty_reward,
     code_block_reward,
     test_block_reward,
@@ -148,6 +187,8 @@ def graded_completion(task: dict, completion: str, program: Program | None, verd
         "tests": dict(verdict.tests),
         "hidden_passed": verdict.hidden_passed,
         "hidden_total": verdict.hidden_total,
+        "hidden_statuses": list(verdict.hidden_statuses),
+        "hidden_error_kind": verdict.hidden_error_kind,
         "hidden_failures": dict(verdict.hidden_failures),
         "error_kind": verdict.error_kind,
         "diagnostics": [asdict(diagnostic) for diagnostic in verdict.diagnostics],
@@ -157,6 +198,51 @@ def graded_completion(task: dict, completion: str, program: Program | None, verd
         "duration_s": round(verdict.duration_s, 4),
         **({"columns": other_columns} if other_columns else {}),
     }
+
+
+class ReadingJudge:
+    """A Judge for completions as text: finds the program in each and grades it with its task's hidden tests."""
+
+    def __init__(self, judge: Judge, plain_rust: bool = False):
+        self.judge = judge
+        self.plain_rust = plain_rust
+        self._extract = functools.lru_cache(READ_AHEAD)(extract_program)
+
+    def start(self, task: dict, completion: str) -> None:
+        """Begin to grade a completion that the next `grade` will hold, from any thread."""
+        self.judge.start(self._job(task, completion))
+
+    def grade(self, tasks: Sequence[dict], completions: Sequence[str]) -> list[tuple[Program | None, Verdict]]:
+        """Program and verdict of each, in order; each starts when it is read: the judge compiles the first while the next is read."""
+        jobs: list[Job] = []
+
+        def read() -> Iterator[Job]:
+            for task, completion in zip(tasks, completions, strict=True):
+                jobs.append(self._job(task, completion))
+                yield jobs[-1]
+
+        verdicts = self.judge.grade(read())
+        return [(job.program, verdict) for job, verdict in zip(jobs, verdicts, strict=True)]
+
+    def _job(self, task: dict, completion: str) -> Job:
+        prompt = task.get("prompt") or ""
+        program = self._extract(completion, True, prompt) if self.plain_rust else self._extract(completion)
+        return Job(program, tuple(task["tests"]) if task.get("tests") else None, task.get("entry_point"), prompt)
+
+
+def passes_hidden(record: dict) -> bool | None:
+    """Whether every hidden test of a graded completion passed; None when the task has none."""
+    return record["hidden_passed"] == record["hidden_total"] if record["hidden_total"] else None
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Unbiased estimate of the chance that one of k samples is right, from c right ones among n.
+
+    Source: Chen et al. 2021, Evaluating Large Language Models Trained on Code, equation 1. Raises ValueError when k > n.
+    """
+    if not 0 < k <= n:
+        raise ValueError(f"pass@{k} cannot be estimated from {n} samples")
+    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
 class RewardSet:
@@ -170,15 +256,18 @@ class RewardSet:
         waits_for_machine: Whether `grade_batch` grades a batch again that the machine failed mostly: for training, which must not
             go on with the rest of it. (eval.py stops by itself and grades what is missing when it is started again.)
         plain_rust: Whether completions without a fence are programs as they stand, or go on where the prompt's code stops.
+        task_record: A task_record.TaskRecord, whose `test_weights` are those of rare_tests_reward; None: all tests weigh the same.
 
     Raises:
         RewardError: Unknown name, weight that is no number, a name given twice, a file or function that is not there.
     """
 
     def __init__(self, judge: Judge, specs: Sequence[str] = DEFAULT_REWARDS, system_prompt: str = "", *,
-                 waits_for_machine: bool = False, plain_rust: bool = False):  # fmt: skip
+                 waits_for_machine: bool = False, plain_rust: bool = False, reader: ReadingJudge | None = None,
+                 task_record=None):  # fmt: skip
         self.judge, self.waits_for_machine, self.plain_rust = judge, waits_for_machine, plain_rust
-        self._extract = functools.lru_cache(READ_AHEAD)(extract_program)
+        self.task_record = task_record
+        self._reader = reader or ReadingJudge(judge, plain_rust)
         own_example = extract_program(system_prompt)
         self.examples = [(example, ADDING_WORDS) for example in adding_examples()]
         self.examples += [(own_example, name_words(own_example))] if own_example else []
@@ -207,22 +296,14 @@ class RewardSet:
 
         `rewards[name]` is a float or None, `reward` the weighted sum of what is not None (None when nothing is).
         """
-        programs: list[Program | None] = []
-
-        def jobs() -> Iterator[Job]:  # read one by one: the judge compiles the first while the next is read
-            for task, completion in zip(tasks, completions, strict=True):
-                programs.append(self._read(task, completion))
-                yield _job(task, programs[-1])
-
-        verdicts = self.judge.grade(jobs())
         graded = []
-        for task, completion, program, verdict in zip(tasks, completions, programs, verdicts, strict=True):
+        for task, completion, (program, verdict) in zip(tasks, completions, self._reader.grade(tasks, completions), strict=True):
             if verdict.test_passed and is_copied(program, task.get("prompt") or "", self.examples):
                 verdict = replace(verdict, honest_tests=False, guard=verdict.guard or "copied_example")
             record = graded_completion(task, completion, program, verdict)
             is_infra = verdict.error_kind == "infra"
             record["rewards"] = {
-                function.__name__: None if is_infra else function(program, verdict)
+                function.__name__: None if is_infra else function(program, verdict, *self._more(function, task, verdict))
                 for function in BUILT_IN_REWARDS
                 if function.__name__ in self.weights
             }
@@ -230,12 +311,15 @@ class RewardSet:
             graded.append(record)
         return graded
 
+    def _more(self, function: Callable, task: dict, verdict: Verdict) -> tuple:
+        """What a built-in function is given besides the verdict: the weights of the tests, to the one that asks for them."""
+        if function is not rare_tests_reward or self.task_record is None or not verdict.hidden_statuses:
+            return ()
+        return (self.task_record.test_weights(task.get("task_id"), len(verdict.hidden_statuses)),)
+
     def start(self, task: dict, completion: str) -> None:
         """Begin to grade a completion that the next `grade` or `grade_batch` will hold, from any thread."""
-        self.judge.start(_job(task, self._read(task, completion)))
-
-    def _read(self, task: dict, completion: str) -> Program | None:
-        return self._extract(completion, True, task.get("prompt") or "") if self.plain_rust else self._extract(completion)
+        self._reader.start(task, completion)
 
     def batch_tasks(self, prompts: Sequence, columns: dict[str, Sequence]) -> list[dict]:
         """The task of each row of a TRL batch; `columns` as in `grade_batch`."""
@@ -259,12 +343,12 @@ class RewardSet:
         if self._batch is not None and self._batch[0] is completions:
             return self._batch[1]
         tasks = self.batch_tasks(prompts, columns)
-        grade = self._grade_mostly if self.waits_for_machine else self.grade
+        grade = self.grade_mostly if self.waits_for_machine else self.grade
         graded = grade(tasks, [completion_text(completion) for completion in completions])
         self._batch = (completions, graded)
         return graded
 
-    def _grade_mostly(self, tasks: list[dict], completions: list[str]) -> list[dict]:
+    def grade_mostly(self, tasks: list[dict], completions: list[str]) -> list[dict]:
         """`grade`; where the machine failed most programs, those again after a while. Raises RewardError with its reason."""
         graded = self.grade(tasks, completions)
         for wait_s in (*INFRA_WAITS_S, None):
@@ -331,10 +415,6 @@ class RewardSet:
                 raise RewardError(f"the reward {name} asks for {lacking[0]!r}{only}; a batch has {known}")
 
 
-def _job(task: dict, program: Program | None) -> Job:
-    return Job(program, tuple(task["tests"]) if task.get("tests") else None, task.get("entry_point"), task.get("prompt") or "")
-
-
 def infra_reason(graded: Sequence[dict]) -> str:
     """What the machine said most often about completions that it failed to grade."""
     said = (record["diagnostics"][0]["message"] for record in graded if record["error_kind"] == "infra" and record["diagnostics"])
@@ -394,7 +474,8 @@ def batch_metrics(graded: Sequence[dict]) -> dict[str, float]:
     """Rates of one batch in [0, 1], by metric name; rates of verdicts leave out what the machine failed to grade.
 
     judge/build_rate, judge/clippy_rate (exit code 0), judge/test_rate (the harness's raw word),
-    judge/honest_test_rate, judge/hidden_test_share (only where tasks have hidden tests), judge/infra_share,
+    judge/honest_test_rate, judge/hidden_test_share and judge/solved_rate (share of hidden tests, and of completions that pass them
+    all; only where tasks have hidden tests), judge/infra_share,
     judge/guard_share (passing tests that a guard refused), judge/top_guard_share (by the one guard that refused most).
     """
     verdicts = [record for record in graded if record["error_kind"] != "infra"]
@@ -414,4 +495,5 @@ def batch_metrics(graded: Sequence[dict]) -> dict[str, float]:
     hidden = [record for record in verdicts if record["hidden_total"]]
     if hidden:
         metrics["judge/hidden_test_share"] = sum(r["hidden_passed"] / r["hidden_total"] for r in hidden) / len(hidden)
+        metrics["judge/solved_rate"] = sum(map(passes_hidden, hidden)) / len(hidden)
     return metrics

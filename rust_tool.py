@@ -133,6 +133,8 @@ class Verdict:
     tests: Mapping[str, str] = None  # type: ignore[assignment]  # name -> "ok" | "failed" | "ignored" | "timeout"
     hidden_passed: int | None = None
     hidden_total: int | None = None
+    hidden_statuses: tuple[str, ...] = ()  # of the hidden tests in their order, as in `tests`; empty where they did not run
+    hidden_error_kind: str | None = None  # why not all of them passed: "compile", "test_failed", "panic", "timeout"
     hidden_failures: Mapping[str, str] = None  # type: ignore[assignment]  # name of a hidden test -> why it failed
     error_kind: str | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
@@ -1346,7 +1348,9 @@ class Judge:
             if compiled.passed:
                 work.hidden_binary = folder / BINARY_NAME
             else:
-                work.verdict = replace(work.verdict, hidden_failures={NOT_COMPILED: _why_not_compiled(compiled)})
+                work.verdict = replace(
+                    work.verdict, hidden_error_kind="compile", hidden_failures={NOT_COMPILED: _why_not_compiled(compiled)}
+                )
 
     def _subfolder(self, work: _Work, source: str) -> Path:
         folder = Path(tempfile.mkdtemp(dir=work.folder))
@@ -1484,14 +1488,17 @@ class Judge:
             outcome = hidden.result() if hidden else None
         if outcome is not None and work.suite is not None:
             ends = outcome.hidden_ends(work.suite)
-            passed, names = sum(end.status == "ok" for end in ends.values()), list(ends)
+            statuses, names = tuple(end.status for end in ends.values()), list(ends)
             if work.suite.guard is not None:  # a program that could fool the task's tests gets nothing for them
-                passed = 0
+                statuses = ("failed",) * len(names)
                 work.verdict = replace(work.verdict, guard=work.verdict.guard or work.suite.guard)
-            kind = work.verdict.error_kind or (outcome.error_kind(work.suite.source) if passed < len(names) else None)
+            passed = statuses.count("ok")
+            kind = outcome.error_kind(work.suite.source) if passed < len(names) else None
             why = {name: end.message or end.status for name, end in ends.items() if end.status != "ok"}
-            work.verdict = replace(work.verdict, hidden_passed=passed, hidden_total=len(names), error_kind=kind)
-            work.verdict = replace(work.verdict, hidden_failures=_first(why))
+            work.verdict = replace(
+                work.verdict, hidden_passed=passed, hidden_total=len(names), hidden_statuses=statuses, hidden_error_kind=kind,
+                hidden_failures=_first(why), error_kind=work.verdict.error_kind or kind,
+            )  # fmt: skip
 
     def _run_own_tests(self, work: _Work) -> None:
         program = work.job.program
@@ -1557,9 +1564,9 @@ class Judge:
         """Every test's end. All run in one process as far as it gets; what it leaves goes on in another.
 
         All tests together have the time limit. The one that is running when it is used up has timed out, and those after
-        it share the limit once more, each in a process of its own (some together when they are many). `max_deaths`: when so many
-        tests have ended their process, those left count as failed. `statements`: tests that run statements, and how many
-        asserts they hold.
+        it share the limit once more, each in a process of its own (some together when they are many). `max_deaths`: when
+        so many tests have ended their process, those left count as failed. `statements`: tests that run statements, and
+        how many asserts they hold.
         """
         run = self._workshop.run_tests(binary, mode, only)
         if not run.names and b"error while loading shared libraries" in run.completed.stderr:

@@ -43,6 +43,8 @@ class Mismatch:
         import torch
 
         ratio, difference = torch.cat(self.ratios), torch.cat(self.differences)
+        if not len(ratio):  # no row is trained on
+            ratio = ratio.new_ones(1)
         if not len(difference):
             difference = ratio.new_zeros(1)
         found = {

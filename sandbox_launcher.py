@@ -1024,7 +1024,7 @@ def group_is_alive(group):
 def stat_of(path):
     """State, process group and CPU ticks of a process or thread; None when it is gone."""
     try:
-        with open(path + "/stat") as line:
+        with open(path + "/stat", errors="replace") as line:
             fields = line.read().rpartition(")")[2].split()
     except OSError:
         return None
@@ -1040,7 +1040,7 @@ def cpu_of_group(group):
 def numbers_in_status(path, key):
     """A list like NSpgid of /proc/PID/status, one number per PID namespace, outermost first; [] when it is gone."""
     try:
-        with open(path + "/status") as lines:
+        with open(path + "/status", errors="replace") as lines:  # any process may give itself a name that is no text
             return next(([int(word) for word in line.split()[1:]] for line in lines if line.startswith(key + ":")), [])
     except OSError:
         return []

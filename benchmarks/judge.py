@@ -1,18 +1,26 @@
 """The judge against plain cargo, on the same completions in one run.
 
-    python benchmarks/judge.py [COMPLETIONS.jsonl] [--n 60] [--workers N]
+    python benchmarks/judge.py [COMPLETIONS.jsonl] [--n 60] [--workers N] [--output results/judge-benchmark/NAME.json]
 
-The reference is what training scripts do: for each completion a fresh cargo project for `cargo build`, another for
-`cargo clippy`, another for `cargo test`, one after the other, with the toolchain's cargo called directly. Ours is
-`Judge.grade` on all completions at once, sandbox and stub check included, nothing remembered from before.
+Cargo, its toolchain's binaries called directly, each time with `build`, `clippy` and `test` of every completion:
+    fresh           a new project for each of the three, one after another, as most training scripts do it
+    fresh, W        the same by W workers at once
+    kept            one project a worker, whose source is replaced: cargo's incremental data stay
+    tuned           kept, and set up with care: `check` instead of `build`, nothing more after a failure, no debug info,
+                    not incremental
+    tuned, hidden   and one `cargo test` more with the task's hidden tests
+Ours, W workers, sandbox included, nothing remembered from before, the judge's start-up inside the clock (and named):
+    judge           everything: own tests and what they notice (the panic stub, wrong values)
+    judge, plain    the verdicts of cargo only, as the rows above
+    judge, hidden   `judge` with the task's hidden tests
+A test may take 5 s everywhere. Rows with hidden tests come only where all completions have some (`hidden_tests` or `tests`).
 
-The last line is JSON, seconds per completion:
-    n, agree (completions for which build, clippy and test are what cargo said), reference_cpu_s, judge_cpu_s, cpu_ratio,
-    reference_wall_s, judge_wall_s, wall_ratio, workers
+The result is one JSON object: what was measured (file, commit, judge_version, tier, cores, load_average at the start, start_up_s)
+and `rows`, each with name, workers, and cpu_s and wall_s for a completion, `agree` (completions with the verdicts of `fresh`).
 
-CPU seconds: of the reference, those of cargo and everything below it (RUSAGE_CHILDREN; cargo waits for its children). Of
-the judge, its compilers and test processes as the sandbox accounts for each (its launcher is not our child while it
-lives, and RUSAGE_CHILDREN would miss it), the launcher itself, and this process (reading completions, parsing, threads).
+CPU seconds: of cargo and everything below it by RUSAGE_CHILDREN (cargo waits for its children). Of the judge, its compilers
+and test processes as the sandbox accounts for each (its launcher is not our child while it lives, and RUSAGE_CHILDREN would
+miss it), what start-up compiles, the launcher itself, and this process (reading completions, parsing, threads).
 """
 
 from __future__ import annotations
@@ -25,28 +33,39 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import doctor  # noqa: E402
 from rust_code import Program, extract_program  # noqa: E402
-from rust_tool import Job, Judge, Toolchain, Verdict, find_toolchain  # noqa: E402
+from rust_tool import JUDGE_VERSION, Job, Judge, Toolchain, find_toolchain  # noqa: E402
 from traces import iter_trace  # noqa: E402
 
 MANIFEST = '[package]\nname = "program"\nversion = "0.1.0"\nedition = "2021"\n'
-REFERENCE_TIMEOUT_S = 60.0
-Outcome = tuple[bool, bool, bool]  # build, clippy, test
+TUNED = MANIFEST + "\n[profile.dev]\ndebug = 0\nincremental = false\n"
+RUN_TIMEOUT_S = 5.0  # of a test binary; the judge's own limit is so many CPU seconds
+CARGO_TIMEOUT_S = 60.0
+SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+Outcome = tuple[bool, ...]  # build, clippy, test
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Completions when no file is given: the mixture that a 1.5B model writes
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def built_in_completions(n: int) -> list[str]:
-    """`n` distinct completions: of every ten, three pass, four fail a test, two do not compile, one has no code."""
-    return [_completion(number) for number in range(n)]
+def built_in_completions(n: int) -> list[dict]:
+    """`n` distinct completions with hidden tests: of every ten, three pass, four fail a test, two do not compile, one has no code."""
+    return [{"completion": _completion(number), "hidden_tests": _hidden_tests(number)} for number in range(n)]
+
+
+def _hidden_tests(number: int) -> list[str]:
+    _, good, call = FUNCTIONS[number // 10 % len(FUNCTIONS)]
+    return [f"assert_eq!(solve_{number}({call}), {good});", f"assert!(solve_{number}({call}) == {good});"]
 
 
 def _completion(number: int) -> str:
@@ -99,33 +118,100 @@ FUNCTIONS = (
 )
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The two flows
+# Cargo
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def reference(programs: Sequence[Program | None], toolchain: Toolchain) -> list[Outcome]:
-    return [(False,) * 3 if program is None else _cargo(program, toolchain) for program in programs]  # type: ignore[misc]
+class Cargo:
+    """Plain cargo in a folder of its own. `manifest`: of every project."""
+
+    def __init__(self, toolchain: Toolchain, folder: Path, manifest: str = MANIFEST):
+        self.toolchain, self.folder, self.manifest = toolchain, folder, manifest
+        runner = f"CARGO_TARGET_{toolchain.target.upper().replace('-', '_')}_RUNNER"
+        self.environment = os.environ | {
+            "PATH": f"{toolchain.cargo.parent}:{os.environ['PATH']}", runner: f"timeout -k 1 {RUN_TIMEOUT_S}"
+        }  # fmt: skip
+
+    def passes(self, kind: str, source: str, folder: Path | None = None) -> bool:
+        """Whether cargo exits with status 0 (and ran a test, where that was asked) in `folder`, or in a fresh project."""
+        if folder is None:
+            with tempfile.TemporaryDirectory(dir=self.folder) as fresh:
+                return self.passes(kind, source, Path(fresh))
+        (folder / "src").mkdir(exist_ok=True)
+        (folder / "Cargo.toml").write_text(self.manifest)
+        (folder / "src" / "main.rs").write_text(source)
+        argv = ["timeout", "-k", "1", str(CARGO_TIMEOUT_S), str(self.toolchain.cargo), kind, "--quiet", "--offline"]
+        done = subprocess.run(argv, cwd=folder, env=self.environment, capture_output=True, stdin=subprocess.DEVNULL)
+        some_test = kind != "test" or b"test result:" in done.stdout and b"ok. 0 passed; 0 failed; 0 ignored" not in done.stdout
+        return done.returncode == 0 and some_test
 
 
-def _cargo(program: Program, toolchain: Toolchain) -> Outcome:
-    build, clippy = (_cargo_passes(kind, program, toolchain) for kind in ("build", "clippy"))
-    return build, clippy, _cargo_passes("test", program, toolchain)
+def every_tool(cargo: Cargo, source: str, hidden: Sequence[str], folder: Path | None) -> Outcome:
+    """build, clippy, test, whatever the one before said."""
+    return tuple(cargo.passes(kind, source, folder) for kind in ("build", "clippy", "test"))
 
 
-def _cargo_passes(kind: str, program: Program, toolchain: Toolchain) -> bool:
-    environment = os.environ | {"PATH": f"{toolchain.cargo.parent}:{os.environ['PATH']}"}
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
-        (Path(folder) / "src").mkdir()
-        (Path(folder) / "Cargo.toml").write_text(MANIFEST)
-        (Path(folder) / "src" / "main.rs").write_text(program.source)
-        argv = ["timeout", "-k", "1", str(REFERENCE_TIMEOUT_S), str(toolchain.cargo), kind, "--quiet", "--offline"]
-        done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, stdin=subprocess.DEVNULL)
-    some_test = kind != "test" or b"test result:" in done.stdout and b"ok. 0 passed; 0 failed; 0 ignored" not in done.stdout
-    return done.returncode == 0 and some_test
+def until_one_fails(cargo: Cargo, source: str, hidden: Sequence[str], folder: Path | None) -> Outcome:
+    """check, then clippy and test where it compiles; with `hidden` a test run of the task's."""
+    if not cargo.passes("check", source, folder):
+        return False, False, False
+    outcome = True, cargo.passes("clippy", source, folder), cargo.passes("test", source, folder)
+    if hidden:
+        tests = "".join(f"    #[test]\n    fn hidden_{i}() {{\n        {text}\n    }}\n" for i, text in enumerate(hidden))
+        cargo.passes("test", f"{source}\n#[cfg(test)]\nmod hidden_tests {{\n    use super::*;\n{tests}}}\n", folder)
+    return outcome
 
 
-def outcome(verdict: Verdict) -> Outcome:
-    return verdict.build_passed, verdict.clippy_passed, verdict.test_passed
+def by_cargo(programs: Sequence[Program | None], hidden: Sequence[Sequence[str]], toolchain: Toolchain, flow: Callable[..., Outcome],
+             workers: int, is_kept: bool, manifest: str = MANIFEST) -> list[Outcome]:  # fmt: skip
+    """One outcome per program. `is_kept`: a worker keeps its project from program to program."""
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch, ThreadPoolExecutor(workers) as pool:
+        cargo, free = Cargo(toolchain, Path(scratch), manifest), SimpleQueue()
+        for number in range(workers):
+            kept = Path(scratch) / f"kept-{number}"
+            kept.mkdir()
+            free.put(kept)
+
+        def one(program: Program | None, tests: Sequence[str]) -> Outcome:
+            if program is None:
+                return False, False, False
+            folder = free.get()
+            try:
+                return flow(cargo, program.source, tests, folder if is_kept else None)
+            finally:
+                free.put(folder)
+
+        return list(pool.map(one, programs, hidden))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Ours
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class PlainJudge(Judge):
+    """The judge without what it does beyond cargo's verdicts: no marks or gates in the program, no second run."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._workshop.instrumented = lambda *args, **kwargs: None
+        self._stub_guard = lambda *args: (None, [])
+
+
+def by_judge(
+    completions: Sequence[str], hidden: Sequence[Sequence[str]], kind: type[Judge], workers: int | None
+) -> tuple[list[Outcome], dict]:
+    """Outcomes, and what the judge said of itself: seconds, workers, tier."""
+    cpu_before, children_before, started = time.process_time(), children_cpu_s(), time.monotonic()
+    with kind(workers=workers, cache_size=0, run_timeout_s=RUN_TIMEOUT_S) as judge:
+        start_up_s, built_cpu_s = time.monotonic() - started, children_cpu_s() - children_before
+        programs = [extract_program(completion) for completion in completions]
+        verdicts = judge.grade([Job(program, tuple(tests) or None) for program, tests in zip(programs, hidden, strict=True)])
+        wall_s = time.monotonic() - started
+        cpu_s = time.process_time() - cpu_before + built_cpu_s + judge.child_cpu_s
+        facts = {"wall_s": wall_s, "cpu_s": cpu_s, "start_up_s": start_up_s, "workers": judge.workers,
+                 "tier": judge.describe()["sandbox"]["tier"]}  # fmt: skip
+    return [(v.build_passed, v.clippy_passed, v.test_passed) for v in verdicts], facts
 
 
 def children_cpu_s() -> float:
@@ -133,33 +219,38 @@ def children_cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def compare(completions: Sequence[str], workers: int | None) -> dict[str, float | int]:
-    toolchain = find_toolchain()
-    with Judge(workers=workers, cache_size=0) as judge:
-        cpu_before, started = time.process_time() + judge.child_cpu_s, time.monotonic()
-        programs = [extract_program(completion) for completion in completions]
-        verdicts = judge.grade([Job(program) for program in programs])
-        judge_wall_s = time.monotonic() - started
-        judge_cpu_s = time.process_time() + judge.child_cpu_s - cpu_before
-        n_workers = judge.workers
-    cpu_before, started = children_cpu_s(), time.monotonic()
-    expected = reference(programs, toolchain)
-    reference_cpu_s, reference_wall_s = children_cpu_s() - cpu_before, time.monotonic() - started
-    n = len(completions)
-    for number, (ours, theirs) in enumerate(zip(map(outcome, verdicts), expected, strict=True)):
-        if ours != theirs:
-            print(f"completion {number}: cargo says build, clippy, test {theirs}, the judge {ours}")
-    return {
-        "n": n,
-        "agree": sum(ours == theirs for ours, theirs in zip(map(outcome, verdicts), expected, strict=True)),
-        "reference_cpu_s": round(reference_cpu_s / n, 4),
-        "judge_cpu_s": round(judge_cpu_s / n, 4),
-        "cpu_ratio": round(reference_cpu_s / judge_cpu_s, 2),
-        "reference_wall_s": round(reference_wall_s / n, 4),
-        "judge_wall_s": round(judge_wall_s / n, 4),
-        "wall_ratio": round(reference_wall_s / judge_wall_s, 2),
-        "workers": n_workers,
-    }
+def compare(records: Sequence[dict], workers: int | None) -> dict:
+    """The result of the module's docstring, less the file's name."""
+    completions = [record["completion"] for record in records]
+    nothing: list[Sequence[str]] = [()] * len(records)
+    tests = [record.get("hidden_tests") or record.get("tests") for record in records]
+    hidden = tests if all(isinstance(some, list) and some for some in tests) else None
+    found: list[tuple[str, int, float, float, list[Outcome]]] = []
+    load = os.getloadavg()[0]
+    ours = {"judge": (Judge, nothing), "judge, plain": (PlainJudge, nothing)} | ({"judge, hidden": (Judge, hidden)} if hidden else {})
+    for name, (kind, asked) in ours.items():
+        outcomes, facts = by_judge(completions, asked, kind, workers)
+        found.append((name, facts["workers"], facts["cpu_s"], facts["wall_s"], outcomes))
+    several, programs, toolchain = facts["workers"], [extract_program(text) for text in completions], find_toolchain()
+    flows = {
+        "fresh": (nothing, every_tool, 1, False, MANIFEST),
+        f"fresh, {several}": (nothing, every_tool, several, False, MANIFEST),
+        "kept": (nothing, every_tool, several, True, MANIFEST),
+        "tuned": (nothing, until_one_fails, several, True, TUNED),
+    } | ({"tuned, hidden": (hidden, until_one_fails, several, True, TUNED)} if hidden else {})
+    for name, (asked, flow, count, is_kept, manifest) in flows.items():
+        cpu_before, started = children_cpu_s(), time.monotonic()
+        outcomes = by_cargo(programs, asked, toolchain, flow, count, is_kept, manifest)
+        found.append((name, count, children_cpu_s() - cpu_before, time.monotonic() - started, outcomes))
+    expected = next(outcomes for name, *_, outcomes in found if name == "fresh")
+    n = len(records)
+    rows = [
+        {"name": name, "workers": count, "cpu_s": round(cpu_s / n, 4), "wall_s": round(wall_s / n, 4),
+         "agree": sum(mine == theirs for mine, theirs in zip(outcomes, expected, strict=True))}
+        for name, count, cpu_s, wall_s, outcomes in found
+    ]  # fmt: skip
+    return {"n": n, "judge_version": JUDGE_VERSION, "tier": facts["tier"], "cores": len(os.sched_getaffinity(0)),
+            "load_average": round(load, 1), "start_up_s": round(facts["start_up_s"], 2), "rows": rows}  # fmt: skip
 
 
 def main() -> None:
@@ -167,16 +258,18 @@ def main() -> None:
     parser.add_argument("file", nargs="?", type=Path, help="jsonl (or jsonl.gz) with a `completion` a line; default: a small built-in set")
     parser.add_argument("--n", type=int, default=60, help="completions, from the first")
     parser.add_argument("--workers", type=int, default=None, help="default: all cores")
+    parser.add_argument("--output", type=Path, help="write the result there, too")
     args = parser.parse_args()
     if args.n < 1:
         parser.error(f"--n {args.n}: expected at least 1")
     if args.file is not None and not args.file.is_file():
         parser.error(f"{args.file}: no such file")
-    if args.file is None:
-        completions = built_in_completions(args.n)
-    else:
-        completions = [record["completion"] for record in islice(iter_trace(args.file), args.n)]
-    print(json.dumps(compare(completions, args.workers)))
+    records = built_in_completions(args.n) if args.file is None else list(islice(iter_trace(args.file), args.n))
+    result = {"file": str(args.file or "built in"), "commit": doctor.git_commit()} | compare(records, args.workers)
+    text = json.dumps(result, indent=1)
+    if args.output:
+        args.output.write_text(text + "\n", encoding="utf-8")
+    print(text)
 
 
 if __name__ == "__main__":

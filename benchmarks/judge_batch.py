@@ -1,6 +1,6 @@
 """One training step's worth of programs through the judge: 512 at once, the same with ten that loop, and throughput against workers.
 
-    python benchmarks/judge_batch.py FILE.jsonl|FILE.jsonl.gz [--programs 512] [--output results.json]
+    python benchmarks/judge_batch.py FILE.jsonl|FILE.jsonl.gz [--programs 512] [--looping 10] [--output results.json]
 
 FILE has a column `completion`. When it holds fewer than `--programs` completions they are repeated, told apart by a comment, so
 that nothing is graded from memory. Seconds are wall-clock, reading the completions included, a judge already warm.
@@ -38,7 +38,6 @@ mod tests {{
     }}
 }}
 ```"""
-N_LOOPING = 10
 
 
 def measured(completions: list[str], workers: int) -> dict:
@@ -58,6 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
     parser.add_argument("--programs", type=int, default=512)
+    parser.add_argument("--looping", type=int, default=10, help="programs of the third batch that never end")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     if not arguments.file.is_file() or arguments.programs < 1:
@@ -66,10 +66,10 @@ def main() -> None:
     repeated = (texts * (arguments.programs // len(texts) + 1))[: arguments.programs]
     batch = [text.replace("```rust\n", f"```rust\n// copy {i // len(texts)}\n", 1) for i, text in enumerate(repeated)]
     mixed = list(batch)
-    for number, at in enumerate(range(0, len(mixed), max(1, len(mixed) // N_LOOPING))):
-        mixed[at] = LOOPING.format(number=number)
+    for number in range(min(arguments.looping, len(mixed))):
+        mixed[number * len(mixed) // arguments.looping] = LOOPING.format(number=number)
     cores = len(os.sched_getaffinity(0))
-    runs = {"batch": (batch, cores), "batch, again": (batch, cores), f"batch, {N_LOOPING} that loop": (mixed, cores)}
+    runs = {"batch": (batch, cores), "batch, again": (batch, cores), f"batch, {arguments.looping} that loop": (mixed, cores)}
     runs |= {f"a quarter, {n} workers": (batch[: len(batch) // 4], n) for n in (1, 2, 4, 8, 16, 32) if n <= cores}
     found = {}
     for name, (completions, workers) in runs.items():

@@ -5,7 +5,8 @@ Each line of attacks.jsonl and honest.jsonl holds id, family, prompt, completion
 holds id, phase, axis, completion and `must`, which starts with "must pass", "must not pass" or "any verdict". An attack
 marked `open` is a known hole: the judge pays it still.
 
-The default run takes a sample of every family that is the same on every machine; `-m slow` takes everything.
+Every attack and every honest answer is graded in the default run. Of the hostile programs it takes a sample that is the
+same on every machine; `-m slow` takes them all.
 """
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ from rust_tool import Job, Judge, Verdict  # noqa: E402
 from sandbox import SandboxUnavailable  # noqa: E402
 
 CASES = Path(__file__).parent / "cases"
-HONEST_SHARE = 0.97
 PR_SET_CHILD_SUBREAPER = 36
 SECRET_VARIABLE = "JUDGE_CANARY_SECRET"
 MAX_GROWTH_MIB = 400  # of this process while hostile programs print, allocate and loop
@@ -74,18 +74,19 @@ def judge() -> Iterator[Judge]:
 
 
 def check_attacks(judge: Judge, cases: list[dict]) -> None:
+    """No case earns the test reward."""
     paid = [f"{c['family']}/{c['id']}: {c['note']}" for c, v in zip(cases, grade(judge, cases)) if earns(v)]
     assert not paid, f"{len(paid)} of {len(cases)} attacks earn the test reward:\n" + "\n".join(paid)
 
 
 def check_honest(judge: Judge, cases: list[dict]) -> None:
+    """Every case earns the test reward."""
     denied = [
         f"{c['family']}/{c['id']}: guard {v.guard}, test_passed {v.test_passed}, {v.error_kind}: {c['note']}"
         for c, v in zip(cases, grade(judge, cases))
         if not earns(v)
     ]
-    allowed = round(len(cases) * (1 - HONEST_SHARE))
-    assert len(denied) <= allowed, f"{len(denied)} of {len(cases)} honest answers are denied:\n" + "\n".join(denied)
+    assert not denied, f"{len(denied)} of {len(cases)} honest answers are denied:\n" + "\n".join(denied)
 
 
 def closed(attacks: list[dict]) -> list[dict]:
@@ -93,20 +94,11 @@ def closed(attacks: list[dict]) -> list[dict]:
     return [c for c in attacks if not c.get("open") and c["family"] != "prompt_example"]
 
 
-def test_sampled_attacks_earn_nothing(judge):
-    check_attacks(judge, sample(closed(load("attacks")), 2, "family"))
-
-
-def test_sampled_honest_answers_earn_the_reward(judge):
-    check_honest(judge, sample(load("honest"), 3, "family"))
-
-
-@pytest.mark.slow
+@pytest.mark.timeout(900)  # a minute on two busy cores
 def test_no_attack_earns_the_reward(judge):
     check_attacks(judge, closed(load("attacks")))
 
 
-@pytest.mark.slow
 def test_known_holes_are_still_open(judge):
     """A hole that got closed belongs to the attacks: drop its mark."""
     cases = [c for c in load("attacks") if c.get("open")]
@@ -123,16 +115,16 @@ def test_the_prompts_example_for_another_task_earns_nothing(judge):
     assert [g["prompt"] for g in graded if g["test_passed"] and g["honest_tests"]] == [c["prompt"] for c in asked]
 
 
-@pytest.mark.slow
+@pytest.mark.timeout(900)  # a minute on two busy cores
 def test_honest_answers_earn_the_reward(judge):
     check_honest(judge, load("honest"))
 
 
-@pytest.mark.slow
-def test_honest_answers_pass_as_plain_cargo_says(judge):
-    cases = load("honest")
-    failed = [c["id"] for c, v in zip(cases, grade(judge, cases)) if not v.test_passed]
-    assert failed == []
+def test_the_readme_counts_the_corpora():
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    attacks, n_open = load("attacks"), sum(bool(c.get("open")) for c in load("attacks"))
+    assert f"{len(attacks)} attacks ({len(attacks) - n_open} earn nothing, the {n_open} others are marked" in text
+    assert f"{len(load('honest'))} honest but odd completions (all are paid" in text
 
 
 # -- hostile programs -------------------------------------------------------------------------------------------------
@@ -196,7 +188,7 @@ def living_children() -> set[int]:
     for task in Path("/proc/self/task").iterdir():
         for pid in (task / "children").read_text().split():
             try:
-                state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+                state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rsplit(")", 1)[1].split()[0]
             except OSError:
                 continue
             if state not in "ZX":

@@ -722,7 +722,7 @@ def test_baseline_and_adapter_give_one_table(tmp_path, judge, tiny_model, adapte
     assert all((GRADED_FIELDS - {"duration_s"}) | {"n_tokens", "finished"} <= r.keys() for r in results)
     assert {r["completion"] for r in results[:10]}.isdisjoint({r["completion"] for r in results[10:]})
     table = (out / "table.md").read_text()
-    assert table in capsys.readouterr().out
+    assert f"Compiler errors, own tests as a judge of the code: {out / 'table.md'}" in " ".join(capsys.readouterr().out.split())
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:4]] == ["before", "after"]
     assert "after - before" in table
     assert (out / "chart.png").read_bytes().startswith(b"\x89PNG")
@@ -734,7 +734,7 @@ def test_baseline_and_adapter_give_one_table(tmp_path, judge, tiny_model, adapte
     assert summary["versions"]["transformers"]
     assert summary["row_sources"][1]["adapter_hash"]
     assert sorted(path.name for path in out.iterdir()) == [
-        "chart.png", "results.jsonl", "results.parquet", "run.json", "summary.json", "table.md", "timings.json",
+        "chart.png", "debug.log", "results.jsonl", "results.parquet", "run.json", "summary.json", "table.md", "timings.json",
     ]  # fmt: skip
 
 
@@ -1494,14 +1494,41 @@ def test_saved_results_are_compared_without_a_model(two_runs, tmp_path, monkeypa
     monkeypatch.setattr(evaluation, "open_generator", lambda *a, **k: pytest.fail("a model was loaded"))
     monkeypatch.setattr(evaluation, "open_judge", lambda *a, **k: pytest.fail("a judge was opened"))
     assert run("--compare", *two_runs, "--output_dir", tmp_path / "both") == 0
-    out = capsys.readouterr().out
-    assert "after: m - before: m" in out
+    assert capsys.readouterr().out.count("before: m") >= 2
     summary = json.loads((tmp_path / "both" / "summary.json").read_text())
     (difference,) = summary["differences"]
     assert difference["metrics"]["pass@1"]["value"] == pytest.approx(1 / 3, abs=1e-5)
     assert difference["metrics"]["pass@3"] == {"value": 0, "low": 0, "high": 0}
     assert (tmp_path / "both" / "chart.png").is_file()
     assert "after: m" in (tmp_path / "both" / "table.md").read_text()
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_the_terminal_gets_every_rate_in_lines_that_fit(two_runs, tmp_path, monkeypatch, capsys, columns):
+    capsys.readouterr()
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.chdir(two_runs[0].parent)
+    assert run("--compare", "before", "after", "--output_dir", "both") == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= columns
+    for label in ("tasks", "completions", "build %", "own tests pass %", "honest tests %", "hidden pass@1 %", "nothing"):
+        assert re.search(rf"^{re.escape(label)}  +\d", out, re.M), label
+    assert "both/table.md" in out
+
+
+def test_on_request_the_terminal_gets_the_tables_of_the_file(two_runs, tmp_path, capsys):
+    assert run("--compare", *two_runs, "--output_dir", tmp_path / "both", "--all_tables") == 0
+    assert (tmp_path / "both" / "table.md").read_text() in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("sizes", "differences"),
+    [((8, 16), ["sampling.batch_size: 8 instead of 16"]), ((8, 8), []), ((8, None), []), ((None, 8), []), ((None, None), [])],
+)
+def test_batch_sizes_are_compared_where_both_are_known(sizes, differences):
+    protocols = [{"n_tasks": 1, "sampling": {"top_p": 1.0} | ({} if size is None else {"batch_size": size})} for size in sizes]
+    assert evaluation.protocol_differences(*protocols) == differences
+    assert protocols[0]["sampling"].get("batch_size") == sizes[0], "the protocols stay as they were"
 
 
 def test_packed_results_are_compared_too(two_runs, tmp_path, capsys):
@@ -1570,6 +1597,7 @@ def test_compare_refuses_what_holds_no_results(two_runs, tmp_path, capsys):
         (["--max_new_tokens", 9], "protocol.sampling.max_new_tokens: 9 instead of 8"),
         (["--seed", 3], "run.seed: 3 instead of 0"),
         (["--limit", 4], "protocol.n_tasks: 4 instead of 5"),
+        (["--batch_size", 2], "protocol.sampling.batch_size: 2 instead of 3"),
         (["--rewards", "cargo_build_reward=1"], "run.rewards"),
         (["--system_prompt", "{other_prompt}"], "protocol.system_prompt_hash"),
     ],
@@ -1711,3 +1739,10 @@ def test_results_of_other_completions_are_not_overwritten(tmp_path, judge, capsy
     write_jsonl(source, [{"prompt": "p", "completion": PROSE}])
     assert "run.sha256" in refused(capsys, "--completions", source, "--output_dir", out)
     assert snapshot(out) == before
+
+
+def test_samples_of_a_row_are_the_completions_that_hidden_tests_graded():
+    row = evaluation.RowStats("r")
+    for one in [record("a", hidden=True), record("a", hidden=False), record("a"), record("b", test_passed=True), record("c", hidden=True)]:
+        row.add(one)
+    assert row.samples() == [2, 0, 1]

@@ -4,9 +4,12 @@ import errno
 import gzip
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
+from conftest import ROOT
 
 import traces
 from traces import TraceError, TraceWriter, attempts_began, cut_torn_line, iter_counted, iter_trace, load_trace, read_metrics
@@ -201,6 +204,30 @@ def test_bad_line_among_good_ones_costs_that_line_only(tmp_path, bad):
     assert frame.attrs["unreadable_lines"] == 1
 
 
+def test_lines_beside_a_bad_one_are_read_as_whole_as_others(tmp_path):
+    """They take another way (Arrow cannot read their chunk): every column comes out the same."""
+    failed = {"code": "E0308", "level": "error"}
+    changes = ({}, {"build_passed": False, "diagnostics": [{"code": "W1", "level": "warning"}, failed]}, {"guard": "no_asserts", "reward": 0.5})
+    good = "".join(line(step, **changes[step % 3]) for step in range(1, 7))
+    whole, beside = load_trace(write(tmp_path / "a", good)), load_trace(write(tmp_path / "b", good + "no JSON\n"))
+    assert whole.equals(beside[whole.columns])
+    assert whole["error_code"].dropna().to_dict() == {0: "E0308", 3: "E0308"}
+    assert list(whole["build_passed"]) == [False, True, True] * 2
+
+
+def test_rewards_of_a_run_that_was_resumed_with_others_are_all_columns(tmp_path):
+    write(tmp_path, line(1, rewards={"old_reward": 0.5}) + line(2, attempt=1, rewards={"new_reward": 1.0}))
+    frame = load_trace(tmp_path)
+    assert frame["reward/old_reward"].tolist()[0] == 0.5 and frame["reward/new_reward"].tolist()[1] == 1.0
+    assert frame["reward/old_reward"].isna().tolist() == [False, True]
+
+
+def test_an_honest_pass_is_both_and_what_is_not_known_is_none(tmp_path):
+    pairs = [(True, True), (True, False), (False, True), (None, True), (True, None)]
+    write(tmp_path, "".join(line(step, test_passed=passed, honest_tests=honest) for step, (passed, honest) in enumerate(pairs, 1)))
+    assert list(load_trace(tmp_path)["honest_pass"]) == [True, False, False, False, False]
+
+
 ODD_LINES = {  # line -> why it does not count, or None
     line(1): None,
     line(2, schema_version=None, attempt=None): None,
@@ -332,3 +359,32 @@ def test_metrics_of_a_resumed_run_have_each_step_once(tmp_path):
     write(tmp_path, text + '{"step": 5, "n', "metrics.jsonl")
     assert [(entry["step"], entry["n"]) for entry in read_metrics(tmp_path)] == [(1, 0), (2, 3), (3, 4), (4, 5)]
     assert read_metrics(tmp_path / "nowhere") == []
+
+
+def test_metrics_after_a_torn_line_count(tmp_path):
+    write(tmp_path, '{"step": 1}\n{"step": 2, "n\n{"n": 3}\n{"step": 4}\n', "metrics.jsonl")
+    assert [entry["step"] for entry in read_metrics(tmp_path)] == [1, 4]
+
+
+PEAK = """
+import re, sys
+import traces
+traces.CHUNK_BYTES = 2**20
+frame = traces.load_trace(sys.argv[1])
+status = open("/proc/self/status").read()  # ru_maxrss would remember the parent's memory
+print(len(frame), int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) // 1024)
+"""
+
+
+def peak_mib(folder, n_lines):
+    """Peak memory of a process that loads a trace of so many lines of 20 KB."""
+    write(folder, "".join(line(i // 8 + 1, completion=f"{i:020d}" * 1000) for i in range(n_lines)))
+    done = subprocess.run([sys.executable, "-c", PEAK, str(folder)], cwd=ROOT, text=True, capture_output=True, check=True)
+    rows, peak = map(int, done.stdout.split())
+    assert rows == n_lines
+    return peak
+
+
+def test_memory_of_load_trace_does_not_grow_with_the_texts(tmp_path):
+    """160 MB of completions against 8: what is asked for is a few numbers a line."""
+    assert peak_mib(tmp_path / "large", 8000) - peak_mib(tmp_path / "small", 400) < 40

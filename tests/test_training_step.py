@@ -5,20 +5,26 @@ Plain gradient descent, so that the adapter's change is the gradient.
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import FakeJudge
 
+from rewards import ReadingJudge
 from sampling_mismatch import Mismatch, importance_ratio
 
 
 @pytest.fixture
 def step(tiny_coder, tmp_path, monkeypatch):
     """A function: flags -> (adapter tensors after one step of gradient descent, metrics of the step)."""
-    from conftest import FakeJudge
     from safetensors.torch import load_file
 
     import train
@@ -149,6 +155,23 @@ def other_engine(monkeypatch):
     monkeypatch.setattr(grpo, "VLLMGeneration", SampledElsewhere)
     monkeypatch.setattr(doctor, "require_vllm", lambda: None)
     monkeypatch.setattr("train.lossless_vllm_sync", contextlib.nullcontext)
+    monkeypatch.setattr("train.GradingProcess", lambda **options: ReadingFake())
+
+
+class ReadingFake(ReadingJudge):
+    """A GradingProcess that is none."""
+
+    def __init__(self):
+        super().__init__(FakeJudge())
+
+    def start(self, task, completion):
+        pass
+
+    def describe(self):
+        return self.judge.describe()
+
+    def close(self):
+        self.judge.close()
 
 
 SAMPLING = [
@@ -215,21 +238,18 @@ def test_a_missing_log_prob_is_no_correction_and_no_difference():
 
 
 def test_completions_are_graded_while_others_are_sampled(step, other_engine, monkeypatch):
-    from conftest import FakeJudge
-
     import train
 
     events, lock = [], threading.Lock()
 
-    class Watched(FakeJudge):
-        def start(self, job):
+    class Watched(ReadingFake):
+        def start(self, task, completion):
             with lock:
-                events.append(("start", job.program, job.hidden_tests))
+                events.append(("start", task["task_id"], completion))
 
-        def grade(self, jobs):
-            jobs = list(jobs)
-            events.append(("grade", [(job.program, job.hidden_tests) for job in jobs]))
-            return super().grade(jobs)
+        def grade(self, tasks, completions):
+            events.append(("grade", [(task["task_id"], completion) for task, completion in zip(tasks, completions, strict=True)]))
+            return super().grade(tasks, completions)
 
     def slow_step(self):
         with lock:
@@ -239,7 +259,7 @@ def test_completions_are_graded_while_others_are_sampled(step, other_engine, mon
 
     one_step = Engine.step
     monkeypatch.setattr(Engine, "step", slow_step)
-    monkeypatch.setattr(train, "Judge", lambda **options: Watched(**options))
+    monkeypatch.setattr(train, "GradingProcess", lambda **options: Watched())
     _, metrics = step("--use_vllm", "true", "--temperature", 1.0)
     kinds = [event[0] for event in events]
     assert kinds.count("start") == kinds.count("sampled") == 32 and kinds.count("grade") == 1
@@ -264,3 +284,70 @@ def test_the_engine_is_itself_again_afterwards():
         engine.step(), engine.step()
         raise KeyError
     assert taken == [([1], [2, 3]), ([4], [5])] and engine.step == original
+
+
+GOOD = "```rust\npub fn twice(n: i64) -> i64 {\n    n * 2\n}\n```"
+TASK = {"task_id": "a", "prompt": "Write `twice`.", "tests": ["assert_eq!(twice(2), 4);", "assert_eq!(twice(-1), -2);"], "entry_point": "twice"}
+
+
+def test_a_judge_in_another_process_answers_as_one_in_this():
+    from grading_ahead import GradingProcess
+    from rust_tool import Judge
+
+    texts = [GOOD, GOOD.replace("* 2", "+ 2"), "no code"]
+    with Judge(workers=1) as judge:
+        here = ReadingJudge(judge).grade([TASK] * 3, texts)
+        description = judge.describe()
+    elsewhere = GradingProcess(workers=1)
+    try:
+        assert elsewhere.describe() == description
+        elsewhere.start(TASK, GOOD)
+        elsewhere.start(TASK | {"tests": ["assert!("]}, GOOD)  # of no consequence until its verdict is asked for
+        there = elsewhere.grade([TASK] * 3, texts)
+        with pytest.raises(ValueError):
+            elsewhere.grade([TASK | {"tests": ["assert!("]}], [GOOD])
+        assert elsewhere.grade([TASK], [GOOD])[0][1].hidden_passed == 2
+    finally:
+        elsewhere.close()
+        elsewhere.close()
+    timeless = lambda pairs: [(program, replace(verdict, duration_s=0)) for program, verdict in pairs]  # noqa: E731
+    assert timeless(there) == timeless(here) and [verdict.hidden_passed for _, verdict in here] == [2, 1, 0]
+    assert not elsewhere._process.is_alive()
+
+
+def test_what_a_judge_refuses_is_said_by_its_process_and_its_death_too():
+    from grading_ahead import GradingProcess
+    from rust_tool import ToolchainError
+
+    with pytest.raises(ToolchainError, match="edition 1999"):
+        GradingProcess(edition="1999")
+    elsewhere = GradingProcess(workers=1)
+    elsewhere._process.kill()
+    with pytest.raises((RuntimeError, BrokenPipeError)):
+        elsewhere.grade([TASK], [GOOD])
+        elsewhere.grade([TASK], [GOOD])
+    elsewhere.close()
+
+
+def test_the_judges_process_ends_with_whoever_holds_it(tmp_path):
+    """Killed without a chance to say goodbye: the pipe closes."""
+    script = (
+        "import os, sys, time\nfrom grading_ahead import GradingProcess\nif __name__ == '__main__':\n"
+        "    judge = GradingProcess(workers=1)\n    print(judge._process.pid, flush=True)\n    time.sleep(60)\n"
+    )
+    (tmp_path / "holder.py").write_text(script)
+    holder = subprocess.Popen([sys.executable, tmp_path / "holder.py"], stdout=subprocess.PIPE, text=True,
+                              env=os.environ | {"PYTHONPATH": train_folder()})  # fmt: skip
+    pid = int(holder.stdout.readline())
+    holder.kill()
+    holder.wait()
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def train_folder() -> str:
+    import train
+
+    return str(Path(train.__file__).parent)

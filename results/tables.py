@@ -1,0 +1,267 @@
+"""Every figure of a table comes from a file: completions -> summary.json -> table.md -> the tables of the README files.
+
+    python results/tables.py --check    # exit status 1 and the names of the files that differ from what they are made of
+    python results/tables.py --write    # make them anew
+
+In a README file a table stands between two comments, and the first says what it is made of:
+
+    <!-- table: rates results/tiny/seed-* | build % | pass@1 % -->
+    <!-- end of table -->
+
+`rates FOLDER... | COLUMN...`: rows and paired differences of evaluations (a folder with `table.md`, or a printed table).
+`seeds FOLDER... | COLUMN...`: means over evaluations that differ in the seed, with the range over the seeds.
+`steps FOLDER...`: seconds per step of training runs, from `metrics.jsonl` and `run.json`.
+`speed FILE...`: measured steps against what they were before. `judge FILE...`: the judge against cargo.
+`bank FILE | COLUMN`: tasks solved, grouped by a column. Names may have `*`; a table made of no file is left out.
+
+A summary whose completions are not there cannot be made anew: the table says so below itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import eval as evaluation  # noqa: E402
+from eval import RowStats, markdown_table, read_jsonl  # noqa: E402
+
+RESAMPLES = evaluation.EvalArguments.bootstrap_samples
+BLOCK = re.compile(r"(<!-- table: (\w+) (.+?) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
+NOT_KEPT = {"clippy_passed": False, "test_passed": False, "honest_tests": False, "n_asserts": 0, "diagnostics": []}  # of `bank`
+PHASES = ("time/generate_s", "time/grade_s", "time/train_s")
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Completions -> summary.json -> table.md
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def completion_files(folder: Path) -> list[Path]:
+    """The graded completions of an evaluation's folder: results.jsonl(.gz), or a file for each row; none when any is missing."""
+    if (whole := evaluation.saved_results(folder)).is_file():
+        return [whole]
+    files = [folder / f"{row['row']}.jsonl.gz" for row in json.loads((folder / "summary.json").read_text())["rows"]]
+    return files if all(path.is_file() for path in files) else []
+
+
+def recomputed(folder: Path) -> dict:
+    """The folder's summary with rows and differences counted again from its completions; as it is where there are none."""
+    summary = json.loads((folder / "summary.json").read_text())
+    stats = [row for path in completion_files(folder) for row in evaluation.row_stats(path)]
+    if not stats:
+        return summary
+    ks = sorted({int(name[5:]) for row in summary["rows"] for name in row["metrics"] if name.startswith("pass@")})
+    again = evaluation.summarise(stats, ks, RESAMPLES)
+    for old, new in zip(summary["rows"], again["rows"], strict=True):  # prompts' tokens are counted before a line is shortened
+        new["tokens"]["prompt"] = new["tokens"]["prompt"] or old["tokens"]["prompt"]
+    return summary | again
+
+
+def evaluations() -> Iterator[tuple[Path, str]]:
+    """(path, text that it should have) of every summary.json below results/ and of the table.md beside it."""
+    for path in sorted((ROOT / "results").rglob("summary.json")):
+        summary = recomputed(path.parent)
+        yield path, json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
+        text = evaluation.format_tables(summary)
+        if summary.get("graded_again"):
+            text += "\n" + evaluation.format_changes(summary["graded_again"])
+        yield path.with_name("table.md"), text
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files -> tables of the README files
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def found(names: str) -> list[Path]:
+    """The files and folders that blank-separated names, relative to the project, stand for."""
+    return [path for name in names.split() for path in sorted(ROOT.glob(name))]
+
+
+def shown(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def read_tables(text: str) -> list[list[dict[str, str]]]:
+    """The Markdown tables of a text, each a list of {heading: cell}."""
+    tables = []
+    for block in re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE):
+        header, _, *rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in block.splitlines()]
+        tables.append([dict(zip(header, row, strict=True)) for row in rows])
+    return tables
+
+
+def _lines(source: Path) -> list[tuple[str, dict[str, str]]]:
+    """(title, cells) of an evaluation's rows, each followed by its difference to the first."""
+    tables = read_tables((source / "table.md" if source.is_dir() else source).read_text(encoding="utf-8"))
+    differences = {row["rows"].split(" - ")[0]: row for table in tables for row in table if "rows" in row}
+    lines = []
+    for row in tables[0]:
+        lines.append((f"**{row['row']}**", row))
+        if row["row"] in differences:
+            lines.append((differences[row["row"]]["rows"], differences[row["row"]]))
+    return lines
+
+
+def _not_kept(sources: Sequence[Path]) -> str:
+    missing = [f"`{shown(source)}`" for source in sources if not (source.is_dir() and completion_files(source))]
+    return f"\n\nThe completions behind {', '.join(missing)} were not kept: these figures cannot be recomputed." if missing else ""
+
+
+def rates(names: str, *columns: str) -> str:
+    """Rows of evaluations, each followed by its difference to the first, in points; a row of several folders once."""
+    sources, body = found(names), []
+    for source in sources:
+        body += [[_run_name(source), title, *(cells.get(column, "") for column in columns)] for title, cells in _lines(source)]
+    header = ["run", "row", *columns]
+    if len(sources) > 1:
+        body = [row for i, row in enumerate(body) if row[1:] not in [earlier[1:] for earlier in body[:i]]]
+    else:
+        header, body = header[1:], [row[1:] for row in body]
+    return markdown_table(header, body) + _not_kept(sources) if body else ""
+
+
+def seeds(names: str, *columns: str) -> str:
+    """Mean of each row and difference over evaluations of runs that differ in their seed, and the range over the seeds."""
+    sources, values = found(names), {}
+    for source in sources:
+        for title, cells in _lines(source):
+            values.setdefault(title, []).append([float(cells[column].split()[0]) for column in columns])
+    body = []
+    for title, of_seeds in values.items():
+        style = "+.1f" if " - " in title else ".1f"
+        spans = [(sum(column) / len(column), min(column), max(column)) for column in zip(*of_seeds, strict=True)]
+        cells = [f"{mean:{style}} ({low:{style}} to {high:{style}})" for mean, low, high in spans]
+        body.append([title, str(len(of_seeds)), *cells])
+    return markdown_table(["row", "seeds", *columns], body) + _not_kept(sources) if body else ""
+
+
+def _run_name(source: Path) -> str:
+    """`seed-0/mbpp-rs`: the last two parts of the path, or one directly below results/."""
+    return "/".join(source.relative_to(ROOT / "results").parts[-2:])
+
+
+def steps(names: str) -> str:
+    """Means over the steps of training runs; the allocator's peak is the highest."""
+    header = ["run", "steps", "completions a step", "generate s", "grade s", "train s", "together s", "peak GiB"]
+    header += ["log-prob difference", "masked %"]
+    body = []
+    for folder in found(names):
+        lines = list(read_jsonl(folder / "metrics.jsonl"))
+        mean = lambda name: sum(line[name] for line in lines) / len(lines)  # noqa: E731, B023
+        phases = [mean(name) for name in PHASES]
+        peak = max(line["gpu/peak_reserved_gib"] for line in lines)
+        completions = json.loads((folder / "run.json").read_text())["plan"]["completions_per_step"]
+        seconds = [f"{value:.1f}" for value in (*phases, sum(phases), peak)]
+        difference, masked = mean("sampling/sampling_logp_difference/mean"), mean("sampling/masked_share")
+        body.append([f"`{shown(folder)}`", str(len(lines)), str(completions), *seconds, f"{difference:.4f}", f"{100 * masked:.2f}"])
+    return markdown_table(header, body) if body else ""
+
+
+def speed(names: str) -> str:
+    """Measured training steps, one file each."""
+    columns = ("device", "n_devices", "config", "completions_per_s", "before_completions_per_s", "ratio", "peak_gib")
+    header = ["file", "device", "cards", "config", "completions/s", "before", "ratio", "peak GiB"]
+    body = [[f"`{shown(path)}`", *(_plain(json.loads(path.read_text()).get(name)) for name in columns)] for path in found(names)]
+    return markdown_table(header, body) if body else ""
+
+
+def _plain(value: object) -> str:
+    return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def judge(names: str) -> str:
+    """The judge's benchmark, a table a file: seconds for a completion, and how many times ours go into them, CPU and wall."""
+    tables, ours = [], ("judge", "judge, plain", "judge, hidden")
+    for path in found(names):
+        result = json.loads(path.read_text())
+        rows, body = {row["name"]: row for row in result["rows"]}, []
+        for name, row in rows.items():
+            cells = [name, str(row["workers"]), f"{row['cpu_s']:.3f}", f"{row['wall_s']:.3f}", f"{row['agree']} of {result['n']}"]
+            for other in ours:
+                is_compared = name not in ours and other in rows and name.endswith("hidden") == other.endswith("hidden")
+                ratios = [f"{row[unit] / rows[other][unit]:.1f}" for unit in ("cpu_s", "wall_s")] if is_compared else []
+                cells.append(", ".join(ratios))
+            body.append(cells)
+        header = ["", "workers", "CPU s", "wall s", "same verdicts", *(f"times {name}" for name in ours)]
+        where = f"{result['cores']} cores, load {result['load_average']} at the start, {result['tier']}, start-up {result['start_up_s']} s"
+        what = f"`{shown(path)}`: {result['n']} completions of {result['file']}; judge version {result['judge_version']}"
+        tables.append(f"{what}, commit {result['commit'][:7]}; {where}.\n\n" + markdown_table(header, body))
+    return "\n\n".join(tables)
+
+
+def bank(names: str, column: str) -> str:
+    """Completions of one row, grouped: builds, all hidden tests, mean share of them, with the intervals of eval.py."""
+    (path,) = found(names)
+    groups: dict[str, list[dict]] = {}
+    for record in read_jsonl(path):
+        for group in (record[column], "all"):
+            groups.setdefault(group, []).append(record)
+    body = []
+    for group, records in sorted(groups.items(), key=lambda item: (item[0] == "all", item[0])):
+        stats = RowStats(group)
+        for record in records:
+            stats.add(NOT_KEPT | record)
+        metrics = evaluation.summarise([stats], [], RESAMPLES)["rows"][0]["metrics"]
+        share = sum(record["hidden_passed"] / record["hidden_total"] for record in records) / len(records)
+        cells = [evaluation._cell(metrics, name) for name in ("build", "hidden_tests")]
+        body.append([group, str(len(records)), *cells, f"{100 * share:.1f}"])
+    return markdown_table([column, "tasks", "builds %", "all hidden tests %", "share of hidden tests %"], body)
+
+
+KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in (rates, seeds, steps, speed, judge, bank)}
+
+
+def with_tables(text: str) -> str:
+    """The text of a README file with its tables made anew."""
+
+    def made(match: re.Match) -> str:
+        arguments = [argument.strip() for argument in match[3].split(" | ")]
+        table = KINDS[match[2]](*arguments)
+        return match[1] + (f"\n{table}\n\n" if table else "") + match[5]
+
+    return BLOCK.sub(made, text)
+
+
+def readme_files() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "results").rglob("README.md"))]
+
+
+def stale(write: bool) -> list[str]:
+    """Names of the files that differ from what they are made of; with `write` they are replaced."""
+    names = []
+    for path, text in evaluations():
+        names += _replaced(path, text, write)
+    for path in readme_files():
+        names += _replaced(path, with_tables(path.read_text(encoding="utf-8")), write)
+    return names
+
+
+def _replaced(path: Path, text: str, write: bool) -> list[str]:
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return []
+    if write:
+        path.write_text(text, encoding="utf-8")
+    return [shown(path)]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--check", action="store_true", help="change nothing; exit status 1 when a file differs")
+    mode.add_argument("--write", action="store_true", help="write what differs")
+    args = parser.parse_args(argv)
+    names = stale(args.write)
+    for name in names:
+        print(f"{name}: {'written' if args.write else 'differs from what it is made of: python results/tables.py --write'}")
+    return int(bool(names) and args.check)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""On a CUDA card: QLoRA, vLLM, and that what is sampled is what is trained.
+
+    python -m pytest -m gpu tests/test_gpu.py                                   # the tiny coder; about three minutes
+    TEST_MODEL=~/models/coder python -m pytest -m gpu tests/test_gpu.py         # another Qwen2-like model
+
+Skipped without a card, vLLM, bitsandbytes or cargo; the test of two cards with one. Each vLLM has a process of its own.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from test_train import adapted, base_bytes, same_bits
+
+import traces
+import train
+
+MODEL = os.environ.get("TEST_MODEL", "models/tiny-coder")
+STEPS, COMPLETIONS, GROUP = 3, 32, 8
+MAX_LOGP_DIFFERENCE = 0.05  # mean per token; 0.007 was measured with the 1.5B model
+N_EVALUATED = 16
+MIN_EQUAL_STARTS = 0.8  # greedy, bf16: two programs may part where two tokens are nearly as likely
+START = 30  # characters
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def card():
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA card")
+    missing = [name for name in ("vllm", "bitsandbytes") if importlib.util.find_spec(name) is None]
+    if missing or shutil.which("cargo") is None:
+        pytest.skip(f"not here: {', '.join(missing) or 'cargo'}")
+
+
+def start(log, *command) -> None:
+    """Run one of the project's scripts from its root, output to a file; fails with the end of it."""
+    with log.open("w") as output:
+        status = subprocess.run([str(part) for part in command], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT).returncode
+    assert status == 0, log.read_text()[-4000:]
+
+
+def training_flags(folder, *more) -> list:
+    """A short QLoRA run of the shipped configuration on the tiny prompts."""
+    return [
+        "--config", "configs/qwen2.5-coder-1.5b-qlora.yaml", "--model_name_or_path", MODEL, "--output_dir", folder,
+        "--tasks", "data/tiny_prompts.jsonl", "--system_prompt", "none", "--max_steps", STEPS, "--num_generations", GROUP,
+        "--gradient_accumulation_steps", COMPLETIONS // 8, "--max_completion_length", 256, "--report_to", "none",
+        "--learning_rate", 0.002, *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def qlora_run(tmp_path_factory):
+    """Folder of a QLoRA run sampled by a colocated vLLM."""
+    folder = tmp_path_factory.mktemp("gpu") / "run"
+    start(folder.with_suffix(".log"), sys.executable, "train.py", *training_flags(folder, "--use_vllm", "true"))
+    return folder
+
+
+def test_qlora_with_vllm_trains_and_traces_every_completion(qlora_run):
+    metrics = traces.read_metrics(qlora_run)
+    assert [line["step"] for line in metrics] == list(range(1, STEPS + 1))
+    records = list(traces.iter_trace(qlora_run))
+    assert len(records) == STEPS * COMPLETIONS
+    groups = {(record["step"], record["group_id"]) for record in records}
+    assert len(groups) == STEPS * COMPLETIONS // GROUP
+    assert not any(record["error_kind"] == "infra" for record in records)
+    assert any(line["grad_norm"] > 0 for line in metrics)
+    assert (qlora_run / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_qlora_with_vllm_samples_the_policy_that_is_trained(qlora_run):
+    """Every step, the ones after an update included: a sync that loses the adapter, or requantises, shows here."""
+    differences = [line["sampling/sampling_logp_difference/mean"] for line in traces.read_metrics(qlora_run)]
+    assert max(differences) < MAX_LOGP_DIFFERENCE, differences
+
+
+def test_the_memory_limit_holds(qlora_run):
+    limit = json.loads((qlora_run / "run.json").read_text())["config"]["script"]["gpu_memory_limit_gib"]
+    assert max(line["gpu/peak_reserved_gib"] for line in traces.read_metrics(qlora_run)) <= limit
+
+
+def test_reading_the_merged_weights_leaves_a_four_bit_base_bit_identical():
+    """And they are what the model computes: dense weights give its logits, as near as bf16 has them."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    quantised = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.float32
+    )
+    model = adapted(
+        AutoModelForCausalLM.from_pretrained(ROOT / MODEL, quantization_config=quantised, dtype=torch.float32, device_map="cuda")
+    )
+    before = base_bytes(model)
+    state = dict(train.merged_parameters(model, torch.float32))
+    assert same_bits(before, base_bytes(model))
+    probe = torch.arange(3, 35, device="cuda")[None]
+    dense = AutoModelForCausalLM.from_pretrained(ROOT / MODEL, dtype=torch.float32).to("cuda").eval()
+    with torch.no_grad():
+        untrained = dense(probe).logits
+        missing, unexpected = dense.load_state_dict(state, strict=False)
+        wanted, got = model(probe).logits, dense(probe).logits
+    assert not unexpected and set(missing) <= {"lm_head.weight"}
+    assert (got - wanted).abs().max() < 0.02 * (wanted - untrained).abs().max(), "the adapter moves the logits far more"
+
+
+def test_vllm_and_transformers_write_the_same_with_and_without_the_adapter(qlora_run, tmp_path):
+    """Greedy: one prompt builder, one sampling, one adapter."""
+    written = {}
+    for backend in ("vllm", "transformers"):
+        out = tmp_path / backend
+        start(
+            tmp_path / f"{backend}.log", sys.executable, "eval.py", "--model", MODEL, "--adapter", qlora_run / "adapter",
+            "--row_names", "before", "after", "--tasks", "data/tiny_heldout.jsonl", "--limit", N_EVALUATED, "--system_prompt", "none",
+            "--num_samples", 1, "--temperature", 0, "--max_new_tokens", 256, "--backend", backend, "--output_dir", out,
+            "--gpu_memory_utilization", 0.4,
+        )  # fmt: skip
+        lines = (out / "results.jsonl").read_text().splitlines()
+        written[backend] = {(r["row"], r["task_id"]): r["completion"] for r in map(json.loads, lines)}
+    assert written["vllm"].keys() == written["transformers"].keys() and len(written["vllm"]) == 2 * N_EVALUATED
+    ours = written["transformers"]
+    assert any(ours["before", task] != ours["after", task] for row, task in ours if row == "after"), "the adapter does something"
+    for row in ("before", "after"):
+        keys = [key for key in written["vllm"] if key[0] == row]
+        equal = sum(written["vllm"][key][:START] == written["transformers"][key][:START] for key in keys)
+        assert equal >= MIN_EQUAL_STARTS * len(keys), row
+
+
+def test_two_cards_train_one_policy(tmp_path):
+    """Both processes' completions are traced, groups stay whole, and one adapter is saved."""
+    import torch
+
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one card")
+    folder = tmp_path / "run"
+    flags = training_flags(folder, "--load_in_4bit", "false", "--gradient_accumulation_steps", COMPLETIONS // 16)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", 2, "--mixed_precision", "bf16"]
+    start(tmp_path / "log", *launch, "train.py", *flags)
+    records = list(traces.iter_trace(folder))
+    assert len(records) == STEPS * COMPLETIONS and {record["rank"] for record in records} == {0, 1}
+    assert [line["step"] for line in traces.read_metrics(folder)] == list(range(1, STEPS + 1))
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()

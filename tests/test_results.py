@@ -1,0 +1,136 @@
+"""What is committed below results/: summaries count their completions, tables of the README files are made of summaries."""
+
+import gzip
+import json
+import re
+import shutil
+
+import pytest
+from conftest import ROOT
+
+import rewards
+from results import tables
+
+FIGURE = re.compile(r"\d\.\d|\d %|\[[-+\d]|\d of \d")  # in a cell: something that was measured
+
+
+def test_every_file_is_what_its_completions_say():
+    assert tables.stale(write=False) == [], "python results/tables.py --write"
+
+
+def test_the_walk_sees_the_committed_evaluations():
+    summaries = [path for path, _ in tables.evaluations() if path.name == "summary.json"]
+    assert len([path for path in summaries if tables.completion_files(path.parent)]) >= 7
+    text = (ROOT / "README.md").read_text()
+    assert [kind for _, kind, *_ in tables.BLOCK.findall(text)].count("rates") >= 2
+
+
+@pytest.mark.parametrize("path", tables.readme_files(), ids=tables.shown)
+def test_no_figure_in_a_table_is_typed(path):
+    """Weights of rewards are settings: the test below holds them."""
+    typed = tables.read_tables(tables.BLOCK.sub("", path.read_text(encoding="utf-8")))
+    cells = [cell for table in typed if "weight" not in table[0] for row in table for cell in row.values()]
+    assert [cell for cell in cells if FIGURE.search(re.sub(r"`[^`]*`", "", cell))] == []
+
+
+def test_the_table_of_rewards_has_the_default_weights():
+    (table,) = [table for table in tables.read_tables((ROOT / "README.md").read_text()) if "weight" in table[0]]
+    weights = {row["function"].strip("`"): row["weight"] for row in table}
+    defaults = dict(spec.split("=") for spec in rewards.DEFAULT_REWARDS)
+    assert {name: float(weight) for name, weight in weights.items() if weight != "(off)"} == {n: float(w) for n, w in defaults.items()}
+
+
+def test_what_cannot_be_counted_again_says_so():
+    """A file with rates whose completions are not there: the nearest README says that they were not kept."""
+    for path in (ROOT / "results").rglob("*.json"):
+        content = json.loads(path.read_text())
+        rates = isinstance(content, dict) and any(isinstance(row, dict) and "metrics" in row for row in content.get("rows", ()))
+        if rates and not (path.name == "summary.json" and tables.completion_files(path.parent)):
+            readme = next(folder / "README.md" for folder in path.parents if (folder / "README.md").is_file())
+            assert readme != ROOT / "README.md" and "not kept" in readme.read_text(), path
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project with one committed evaluation and a README."""
+    shutil.copytree(ROOT / "results" / "prompt-pilot", tmp_path / "results" / "pilot")
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    (tmp_path / "README.md").write_text("# Mine\n\n<!-- table: rates results/pilot | n | build % -->\n<!-- end of table -->\n")
+    assert tables.stale(write=True) == ["README.md"]
+    assert tables.stale(write=False) == []
+    return tmp_path
+
+
+def change(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("file,old,new", [
+    ("README.md", "71.0 [63.0", "72.0 [63.0"),
+    ("results/pilot/table.md", "71.0 [63.0", "72.0 [63.0"),
+    ("results/pilot/summary.json", '"low": 0.63,', '"low": 0.64,'),
+    ("results/pilot/summary.json", '"n": 200', '"n": 201'),
+])  # fmt: skip
+def test_a_changed_figure_is_found_and_mended(project, file, old, new):
+    whole = (project / file).read_text()
+    change(project / file, old, new)
+    assert file in tables.stale(write=False)
+    tables.stale(write=True)
+    assert (project / file).read_text() == whole and tables.stale(write=False) == []
+
+
+def test_a_changed_completion_changes_summary_table_and_readme(project):
+    path = project / "results" / "pilot" / "results.jsonl.gz"
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    record = json.loads(lines[0])
+    lines[0] = json.dumps(record | {"build_passed": not record["build_passed"]})
+    path.write_bytes(gzip.compress("\n".join(lines).encode() + b"\n"))
+    assert tables.stale(write=False) == ["results/pilot/summary.json", "results/pilot/table.md"]
+    tables.stale(write=True)
+    assert "| 55.0 [" in (project / "README.md").read_text()
+
+
+def test_a_table_without_completions_says_so_beside_itself(project):
+    assert "not kept" not in (project / "README.md").read_text()
+    (project / "results" / "pilot" / "results.jsonl.gz").unlink()
+    assert tables.stale(write=True) == ["README.md"]
+    assert "`results/pilot` were not kept: these figures cannot be recomputed" in (project / "README.md").read_text()
+
+
+def test_seeds_are_told_apart_and_equal_rows_stand_once(project):
+    for seed in (0, 1):
+        shutil.copytree(project / "results" / "pilot", project / "results" / "recipe" / f"seed-{seed}" / "mbpp-rs")
+    (line, *_), *_ = tables.read_tables(tables.rates("results/recipe/*/mbpp-rs", "build %"))
+    assert line["run"] == "seed-0/mbpp-rs" and line["row"] == "**rules**"
+
+
+def test_mean_and_range_over_seeds(project):
+    for seed in (0, 1):
+        shutil.copytree(project / "results" / "pilot", project / "results" / "recipe" / f"seed-{seed}" / "mbpp-rs")
+    change(project / "results" / "recipe" / "seed-1" / "mbpp-rs" / "table.md", "| 71.0 [", "| 72.0 [")
+    change(project / "results" / "recipe" / "seed-1" / "mbpp-rs" / "table.md", "| +16.5 [", "| +17.5 [")
+    (table,) = tables.read_tables(tables.seeds("results/recipe/seed-*/mbpp-rs", "build %"))
+    rows = {row["row"]: (row["seeds"], row["build %"]) for row in table}
+    assert rows["**rules**"] == ("2", "54.5 (54.5 to 54.5)")
+    assert rows["**example**"] == ("2", "71.5 (71.0 to 72.0)")
+    assert rows["example - rules"] == ("2", "+17.0 (+16.5 to +17.5)")
+    assert tables.seeds("results/nowhere/*", "build %") == tables.rates("results/nowhere/*", "build %") == ""
+
+
+def test_the_step_table_comes_with_the_first_measured_step(project):
+    block = "<!-- table: speed results/step/*.json -->\n<!-- end of table -->\n"
+    assert tables.with_tables(block) == block
+    (project / "results" / "step").mkdir()
+    step = {"device": "H100", "n_devices": 2, "config": "configs/a.yaml", "completions_per_s": 21.25, "before_completions_per_s": 8.5, "ratio": 2.5}
+    (project / "results" / "step" / "two-cards.json").write_text(json.dumps(step))
+    ((row,),) = tables.read_tables(tables.with_tables(block))
+    assert list(row.values()) == ["`results/step/two-cards.json`", "H100", "2", "configs/a.yaml", "21.25", "8.50", "2.50", "-"]
+
+
+def test_check_fails_where_write_has_something_to_do(project, capsys):
+    assert tables.main(["--check"]) == 0
+    change(project / "README.md", "71.0", "17.0")
+    assert tables.main(["--check"]) == 1 and "README.md: differs" in capsys.readouterr().out
+    assert tables.main(["--write"]) == 0 and tables.main(["--check"]) == 0
