@@ -686,7 +686,8 @@ def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str |
     digest = hashlib.sha256("\0".join([program.source, *tests]).encode("utf-8", "replace")).hexdigest()[:12]
     module, solution = f"hidden_{digest}", solution_source(program)
     root = parse_rust(solution)
-    asked = "".join(_candidate(text, entry_point) for text in (*parts.modules.values(), *parts.mains.values())) and _is_name(entry_point)
+    texts = (*parts.modules.values(), *parts.mains.values(), *parts.statements.values())
+    asked = _is_name(entry_point) and any(_candidate(text, entry_point) for text in texts)
     lines = [
         f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {STD_NAMES}",
         *([f"    use {entry_point} as candidate;"] if asked else []),
@@ -764,7 +765,7 @@ def _candidate(body: str, entry_point: str | None) -> str:
     nodes = list(walk(parse_rust(f"fn body() {{{body}}}")))
     used = any(node.type == "identifier" and text_of(node) == "candidate" for node in nodes)
     bound = any(node.type == "let_declaration" and text_of(child_of(node, "pattern")) == "candidate" for node in nodes)
-    return f"        let candidate = {entry_point};\n" if used and not bound and entry_point else ""
+    return f"let candidate = {entry_point};" if used and not bound and entry_point else ""
 
 
 @lru_cache(maxsize=1024)  # a task's tests are read once for all its completions
@@ -798,16 +799,16 @@ def _hidden_parts(tests: tuple[str, ...], entry_point: str | None, crate: str) -
 
 def _read_runners(parts: _HiddenParts, entry_point: str | None, crate: str) -> None:
     """Every `main` in a module of its own, and all statements in another, with a `#[test]` that runs them."""
-    numbers = itertools.count(1)
+    numbers, bound = itertools.count(1), None if _is_name(entry_point) else entry_point  # a plain name is imported as `candidate`
     for name, text in parts.mains.items():
-        piece = piece_of_main(text, name, crate, numbers, "" if _is_name(entry_point) else _candidate(text, entry_point).strip())
+        piece = piece_of_main(text, name, crate, numbers, _candidate(text, bound))
         main = next(item.node for item in all_items(parse_rust(text)) if item.is_main)
         returns = text_of(child_of(main, "return_type"))
         runner = f"#[test]\nfn {RUNNER}(){' -> ' if returns else ''}{returns} {{ main() }}"
         parts.runners.append((name, f"{piece.text}\n{runner}", piece.tests))
     if parts.statements:
         piece = piece_of_statements(parts.statements, crate, numbers)
-        candidate = "".join(dict.fromkeys(_candidate(text, entry_point) for text in parts.statements.values())).strip()
+        candidate = "".join(dict.fromkeys(_candidate(text, bound) for text in parts.statements.values()))
         text = f"#[test]\nfn {RUNNER}() {{ {candidate}\n{piece.text}}}"
         parts.runners.append(("statements", text, tuple(test.moved(2) for test in piece.tests)))
 

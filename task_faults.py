@@ -135,7 +135,8 @@ def try_references(
     if limit is not None and len(having) > limit:
         having = random.Random(0).sample(having, limit)
     asked = [(task, program) for task in having for program in programs[task["task_id"]] if program is not None]
-    verdicts = judge.grade(Job(program, tuple(task["tests"]), task.get("entry_point"), task["prompt"]) for task, program in asked)
+    jobs = [Job(program, tuple(task["tests"]), task.get("entry_point"), task["prompt"]) for task, program in asked]
+    verdicts = judge.grade(jobs) if jobs else []
     found: dict[str, list[str | None]] = {}
     for (task, _), verdict in zip(asked, verdicts, strict=True):
         if verdict.error_kind != "infra":  # which says nothing about the task

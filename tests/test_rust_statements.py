@@ -48,6 +48,7 @@ FORMS = {
     "statements": (DOUBLE, ["assert_eq!(double(2), 4);", "assert_eq!(double(2), 5)"], ".F"),
     "statements over several lines": (DOUBLE, ["let v = vec![2];\nlet w = 4;\nassert_eq!(\n double(v[0]),\n w);"], "."),
     "candidate": (DOUBLE, ["assert_eq!(candidate(2), 4);", "assert!(candidate(2) == 3)"], ".F"),
+    "candidate of any type": ("pub fn double<T: Clone>(x: T) -> Vec<T> { vec![x.clone(), x] }", ["assert_eq!(candidate(1), [1, 1]);", "assert_eq!(candidate(\"a\").len(), 2);"], ".."),
     "candidate is no plain name": (f"struct S;\nimpl S {{ {DOUBLE} }}", ["assert_eq!(candidate(2), 4);"], ".", "S::double"),
     "candidate of a main": (f"struct S;\nimpl S {{ {DOUBLE} }}", ["fn main() { assert_eq!(candidate(2), 4); assert_eq!(candidate(1), 1); }"], ".F", "S::double"),
     "a main that closes the prompt": (DOUBLE, ["}\n\nfn main() {\n    let candidate = double;\n    assert_eq!(candidate(2), 4);\n    assert_eq!(candidate(3), 7);\n}\n"], ".F"),
