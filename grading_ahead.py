@@ -19,6 +19,11 @@ from rewards import ReadingJudge
 from rust_tool import Judge
 
 NICENESS = 5  # the engine gets three quarters of a core that it shares with a compiler
+FOR_THE_TRAINER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a terminal sends them to both; the trainer saves and closes the pipe
+
+
+class JudgeGone(RuntimeError):
+    """The judge's process is no more; the message is one sentence for the user."""
 
 
 @contextlib.contextmanager
@@ -46,73 +51,83 @@ def finished_requests(engine, take: Callable[[list[int], list[int]], object]) ->
 
 
 class GradingProcess:
-    """A ReadingJudge in a process of its own: the same answers and errors. A process that died is a RuntimeError.
+    """A ReadingJudge in a process of its own: the same answers and errors. When the process has died, whatever is asked raises JudgeGone.
 
     `judge.grade` takes jobs.
     """
 
     def __init__(self, plain_rust: bool = False, **judge_options):
-        """`judge_options`: a Judge's. Raises what Judge raises."""
+        """`judge_options`: a Judge's. Raises what Judge raises, and JudgeGone."""
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._turn = threading.Lock()  # one message at a time, from whatever thread
         self._process = context.Process(target=_serve, args=(theirs, plain_rust, judge_options), daemon=True, name="judge")
-        self._process.start()
+        self._owner_pid = os.getpid()
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_TRAINER)  # the new process inherits it, until it ignores them
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
         theirs.close()
         atexit.register(self.close)  # before multiprocessing's own, which would wait for it
-        self._description = self._answer()
-        self.judge = SimpleNamespace(grade=self._grade_jobs)
+        self.judge = SimpleNamespace(grade=lambda jobs: self._ask("jobs", list(jobs)))
+        try:
+            self._description = self._ask("describe")
+        except BaseException:
+            self.close()
+            raise
 
     def start(self, task: dict, completion: str) -> None:
         with self._turn:
             self._pipe.send(("start", task, completion))
 
     def grade(self, tasks: list[dict], completions: list[str]) -> list[tuple]:
-        with self._turn:
-            self._pipe.send(("grade", tasks, completions))
-            return self._answer()
-
-    def _grade_jobs(self, jobs) -> list:
-        with self._turn:
-            self._pipe.send(("jobs", list(jobs)))
-            return self._answer()
+        return self._ask("grade", tasks, completions)
 
     def describe(self) -> dict:
         return self._description
 
     def close(self) -> None:
         """Ends the process, whose judge leaves nothing behind. May be called twice."""
+        if os.getpid() != self._owner_pid:
+            return  # a forked child's copy owns nothing
         atexit.unregister(self.close)
+        with contextlib.suppress(OSError):  # it has died, or this is the second time
+            self._pipe.send(("close",))  # a process that was forked meanwhile may hold the pipe open
         self._pipe.close()
         self._process.join()
 
-    def _answer(self):
+    def _ask(self, *message):
         try:
-            value, error = self._pipe.recv()
-        except (EOFError, ConnectionResetError):
+            with self._turn:
+                self._pipe.send(message)
+                value, error = self._pipe.recv()
+        except (EOFError, ConnectionError):
             self._process.join()
-            raise RuntimeError(f"the judge's process ended by itself (exit code {self._process.exitcode})") from None
+            code = self._process.exitcode
+            how = f"signal {-code}; 9 may be the kernel's, short of memory" if code < 0 else f"exit code {code}"
+            raise JudgeGone(f"the judge's process ended by itself ({how})") from None
         if error is not None:
             raise error
         return value
 
 
 def _serve(pipe, plain_rust: bool, judge_options: dict) -> None:
-    """The other process: until the pipe is closed, by `close` or by the end of whoever holds it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C goes to both; the trainer saves and closes the pipe
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """The other process: until `close`, or the end of whoever holds the pipe."""
+    for number in FOR_THE_TRAINER:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_TRAINER)
     os.nice(NICENESS)
-    try:
-        judge = Judge(**judge_options)
-    except Exception as error:  # whoever asked for a judge gets the reason
-        pipe.send((None, error))
-        return
-    with judge, contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+    with contextlib.ExitStack() as open_judge, contextlib.suppress(EOFError, ConnectionError):
+        try:
+            judge = open_judge.enter_context(Judge(**judge_options))
+        except Exception as error:  # whoever asked for a judge gets the reason
+            pipe.send((None, error))
+            return
         reader = ReadingJudge(judge, plain_rust)
-        answers = {"start": reader.start, "grade": reader.grade, "jobs": judge.grade}
-        pipe.send((judge.describe(), None))
-        while True:
-            what, *arguments = pipe.recv()
+        answers = {"describe": judge.describe, "start": reader.start, "grade": reader.grade, "jobs": judge.grade}
+        while (message := pipe.recv())[0] != "close":
+            what, *arguments = message
             try:
                 answer = answers[what](*arguments), None
             except Exception as error:  # of a task's tests: whoever asks for the verdict gets it

@@ -1240,9 +1240,10 @@ class Judge:
                     pending[key] = self._started(key) or self._start(*fresh[key])
             known |= self._finish(fresh, pending)
         finally:
-            for future in (*pending.values(), *self._ahead.values()):
+            with self._cache_lock:
+                unasked, self._ahead = self._ahead, {}
+            for future in (*pending.values(), *unasked.values()):
                 future.cancel()
-            self._ahead.clear()
         for key in fresh:
             self._remember(key, known[key])
         verdicts = [known[key] if job.program is not None else _no_code(job) for job, key in asked]

@@ -13,7 +13,8 @@ SEQUENCE_TOKENS = 2_048  # longer ones are cut: attention's cost grows with the 
 
 def can_share(config) -> bool:
     """Whether a model of this transformers config attends to what a mask of truth values allows, and to nothing else."""
-    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    default = "full_attention" if getattr(config, "sliding_window", None) is None else "sliding_attention"
+    layers = set(getattr(config, "layer_types", None) or [default])
     return config._attn_implementation == "sdpa" and layers == {"full_attention"}
 
 

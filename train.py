@@ -42,7 +42,7 @@ from generate import (
     render,
     use_one_thread_for_a_tiny_model,
 )
-from grading_ahead import GradingProcess, finished_requests
+from grading_ahead import GradingProcess, JudgeGone, finished_requests
 from group_sampling import GroupSampling
 from iterations import EvalSampling, Iterations
 from iterations import line as evaluation_line
@@ -573,10 +573,13 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     limits |= {"sandbox": script.sandbox, "cargo_path": script.cargo_path, "edition": script.edition}
     elsewhere = GradingProcess(**limits) if args.use_vllm and args.vllm_mode == "colocate" and script.grade_ahead else None
     judge = elsewhere or Judge(**limits)
-    record = open_task_record(script, args, rows, resume)
-    settings = {"waits_for_machine": True, "reader": elsewhere, "task_record": record}
-    rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), **settings)
-    told = references_line([_task_of(row) for row in rows], elsewhere.judge if elsewhere else judge) if args.process_index == 0 else None
+    with contextlib.ExitStack() as if_it_fails:
+        if_it_fails.callback(judge.close)
+        rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), waits_for_machine=True, reader=elsewhere,
+                            task_record=open_task_record(script, args, rows, resume))  # fmt: skip
+        is_main = args.process_index == 0
+        told = references_line([_task_of(row) for row in rows], elsewhere.judge if elsewhere else judge) if is_main else None
+        if_it_fails.pop_all()
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
     plan |= {"references": told} if told else {}
     return rows, eval_tasks, tokenizer, rewards, plan
@@ -735,8 +738,9 @@ def make_trainer_class():
             self.args.gradient_checkpointing = not fits
             if fits:
                 self.accelerator.unwrap_model(self.model).gradient_checkpointing_disable()
+            budget = self._budget()  # on every process: they agree on it
             if self.accelerator.is_main_process:
-                print(f" micro-batch  up to {self._budget()} tokens, gradient checkpointing {'off' if fits else 'on'}", flush=True)
+                print(f" micro-batch  up to {budget} tokens, gradient checkpointing {'off' if fits else 'on'}", flush=True)
 
         def _generate(self, prompts):
             started, self._first_finished = time.perf_counter(), None
@@ -810,10 +814,10 @@ def make_trainer_class():
             while True:
                 self._mismatch = Mismatch()
                 parts = self._micro_batches(batch)
+                seen = {name: len(values) for name, values in self._metrics["train"].items()}
                 try:
-                    seen = {name: len(values) for name, values in self._metrics["train"].items()}
                     loss = sum(self._forward_backward(model, batch, part, part is parts[-1]) for part in parts)
-                    self._weigh_metrics(seen, [sum(int(batch["completion_mask"][rows].sum()) for rows in part) for part in parts])
+                    self._weigh_metrics(seen, [[row for rows in part for row in rows] for part in parts], batch["completion_mask"])
                     self._log_mismatch()
                     return loss
                 except torch.OutOfMemoryError:
@@ -821,23 +825,28 @@ def make_trainer_class():
                     if self.accelerator.num_processes > 1 or not is_whole_step or len(parts) == len(batch["prompt_ids"]):
                         raise
                 model.zero_grad()  # of the parts that went well
+                for name, values in self._metrics["train"].items():
+                    del values[seen.get(name, 0) :]
                 torch.cuda.empty_cache()
                 self.token_budget //= 2
                 print(f"out of GPU memory: --tokens_per_micro_batch is {self.token_budget} from here on", file=sys.stderr, flush=True)
 
-        def _weigh_metrics(self, seen: dict[str, int], tokens: list[int]) -> None:
-            """TRL takes the mean of what each micro-batch logs, a mean over its tokens: here they differ in size."""
+        def _weigh_metrics(self, seen: dict[str, int], parts: list[list[int]], mask) -> None:
+            """TRL takes the mean of what each micro-batch logs, a mean over all processes' tokens (or rows): here they differ in size."""
+            sizes = torch.tensor([[int(mask[rows].sum()), len(rows)] for rows in parts], device=mask.device)
+            of_tokens, of_rows = self.accelerator.reduce(sizes, "sum").T.tolist()
+            are_of_rows = ("vespo/", "clip_ratio/", "cispo_") if self.importance_sampling_level == "sequence" else ("vespo/",)
             for name, values in self._metrics["train"].items():
-                new = values[seen.get(name, 0) :]
-                if len(new) == len(tokens) and not name.endswith(("_min", "_max")):
-                    values[seen.get(name, 0) :] = [sum(value * n for value, n in zip(new, tokens, strict=True)) / max(1, sum(tokens))]
+                new, sizes = values[seen.get(name, 0) :], of_rows if name.startswith(are_of_rows) else of_tokens
+                if len(new) == len(parts) and not name.endswith(("_min", "_max")):
+                    values[seen.get(name, 0) :] = [sum(value * n for value, n in zip(new, sizes, strict=True)) / max(1, sum(sizes))]
 
         def _micro_batches(self, batch: dict) -> list[list[list[int]]]:
             """Each a list of sequences, each the rows in it: one, or several of one prompt."""
             lengths = [batch[mask].sum(dim=1).tolist() for mask in ("prompt_mask", "completion_mask")]
             budget = self._budget()
             if self.shares_prompts:
-                prompts = [tuple(ids) for ids in batch["prompt_ids"].tolist()]
+                prompts = list(zip(map(tuple, batch["prompt_ids"].tolist()), lengths[0], strict=True))  # padding may be a token, too
                 found = shared_prompts.sequences(prompts, *lengths, min(budget, shared_prompts.SEQUENCE_TOKENS))
                 tokens = [shared_prompts.n_tokens(rows, *lengths) for rows in found]
                 parts = [[found[i] for i in part] for part in micro_batches.cut([0] * len(found), tokens, budget)]
@@ -1381,7 +1390,8 @@ def train(
 
 # What stops a run before it starts, each said in one sentence.
 REFUSALS = (
-    UserError, TaskError, GenerationError, RewardError, ToolchainError, SandboxUnavailable, share.ShareError, doctor.MachineError,
+    UserError, TaskError, GenerationError, RewardError, ToolchainError, SandboxUnavailable, JudgeGone, share.ShareError,
+    doctor.MachineError,
 )  # fmt: skip
 
 
@@ -1396,6 +1406,9 @@ def main(argv: list[str] | None = None) -> int:
     except REFUSALS as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("train.py: interrupted", file=sys.stderr)
+        return 130
 
 
 def run(script: ScriptArguments, args, model_args, logs: console.LibraryLogs) -> int:
@@ -1424,9 +1437,9 @@ def run(script: ScriptArguments, args, model_args, logs: console.LibraryLogs) ->
     except (UserError, RewardError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("train.py: interrupted", file=sys.stderr)
-        return 130
+    except JudgeGone as error:
+        print(f"train.py: {error}: go on with --resume_from_checkpoint last", file=sys.stderr)
+        return 1
     finally:
         rewards.judge.close()
         end_process_group()

@@ -51,12 +51,14 @@ def furthest(one, other):
     return max(((one[name] - other[name]).abs().max() / one[name].abs().max()).item() for name in one if "lora_B" in name)
 
 
-@pytest.mark.parametrize(
-    ("loss_type", "shares"), [("dapo", "true"), ("dapo", "false"), ("grpo", "true")]  # grpo's depends on the division: TRL's own is kept
-)
-def test_the_gradient_is_that_of_trls_own_batches(step, loss_type, shares):
-    expected, before = step("--tokens_per_micro_batch", 0, "--loss_type", loss_type)
-    packed, after = step("--tokens_per_micro_batch", 500, "--loss_type", loss_type, "--share_prompts", shares)
+@pytest.mark.parametrize("flags", [
+    "--share_prompts true", "--share_prompts false", "--loss_type grpo",  # grpo's depends on the division: TRL's own is kept
+    "--loss_type cispo --importance_sampling_level sequence", "--loss_type vespo", "--mask_truncated_completions true",
+    "--beta 0.5 --steps_per_generation 2 --num_iterations 2", "--steps_per_generation 8 --num_iterations 2 --max_steps 3",
+])  # fmt: skip
+def test_the_gradient_is_that_of_trls_own_batches(step, flags):
+    expected, before = step("--tokens_per_micro_batch", 0, *flags.split())
+    packed, after = step("--tokens_per_micro_batch", 500, *flags.split())
     assert any(tensor.abs().max() > 0 for name, tensor in expected.items() if "lora_B" in name)
     assert furthest(expected, packed) < 1e-3
     assert after["loss"] == pytest.approx(before["loss"], rel=1e-3, abs=1e-6) and after["grad_norm"] == pytest.approx(before["grad_norm"], rel=1e-3)
