@@ -26,7 +26,7 @@ def completions(tmp_path):
 
 
 def test_every_script_is_tried_here():
-    assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {"judge", "judge_batch", "report", "traces"}
+    assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {"judge", "judge_batch", "report", "step", "traces"}
 
 
 def test_the_judge_against_cargo(tmp_path, monkeypatch):
@@ -56,6 +56,20 @@ def test_one_step_of_programs(completions, tmp_path):
     found = json.loads((tmp_path / "batch.json").read_text())
     assert found["batch"]["kinds"] == {"None": 2, "test_failed": 2}
     assert found["batch, 1 that loop"]["kinds"]["timeout"] == 1
+
+
+def test_seconds_of_a_training_step(tiny_coder, tmp_path):
+    out, flags = tmp_path / "step.json", ["--per_device_train_batch_size", 8, "--num_generations", 4, "--max_completion_length", 8]
+    printed = run("step", "--config", "configs/tiny.yaml", "--model", tiny_coder, "--steps", 2, "--out", out, "--max_prompt_length", 256,
+                  "--tokens_per_micro_batch", 500, *flags)  # fmt: skip
+    *rows, last = printed.splitlines()
+    result = json.loads(out.read_text())
+    assert json.loads(last) == result and [row.split()[0] for row in rows[1:]] == ["before", "today"] == list(result["runs"])
+    assert max(map(len, rows)) <= 80 and (result["device"], result["n_devices"], result["completions_per_step"]) == ("CPU", 1, 8)
+    before, today = result["before_completions_per_s"], result["completions_per_s"]
+    assert before == result["runs"]["before"]["completions_per_s"] > 0 and result["ratio"] == pytest.approx(today / before, abs=0.01)
+    for found in result["runs"].values():
+        assert found["completions_per_s"] == pytest.approx(8 / found["step_s"], rel=0.1) and found["train_s"] > 0 and found["peak_gib"] is None
 
 
 def test_reading_a_trace():

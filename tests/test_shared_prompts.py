@@ -62,11 +62,14 @@ def test_log_probs_and_gradients_are_those_of_separate_rows():
 
 
 def test_models_that_attend_in_another_way_are_not_asked_to():
-    from transformers import Qwen2Config
+    from transformers import MistralConfig, Qwen2Config
 
     sliding = Qwen2Config(use_sliding_window=True, sliding_window=8, max_window_layers=0, num_hidden_layers=2)
     sliding._attn_implementation = "sdpa"
     assert not shared_prompts.can_share(sliding)
+    everywhere = MistralConfig(sliding_window=8)  # says so in one number for all layers
+    everywhere._attn_implementation = "sdpa"
+    assert not shared_prompts.can_share(everywhere)
     for attention in ("flash_attention_2", "eager"):
         other = Qwen2Config()
         other._attn_implementation = attention

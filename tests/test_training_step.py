@@ -6,10 +6,12 @@ Plain gradient descent, so that the adapter's change is the gradient.
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -68,19 +70,20 @@ def test_the_gradient_is_that_of_trls_own_batches(step, flags):
 def test_a_step_that_runs_out_of_memory_is_done_again_in_smaller_parts(step, monkeypatch, capsys):
     import trl
 
-    whole, _ = step("--tokens_per_micro_batch", 100_000)
+    whole, before = step("--tokens_per_micro_batch", 100_000)
     real, sizes = trl.GRPOTrainer.compute_loss, []
 
     def on_a_small_card(self, model, inputs, *args, **kwargs):
         sizes.append(len(inputs["prompt_ids"]))
-        if sizes[-1] > 8:
+        if sizes[-1] > 8 or sum(size <= 8 for size in sizes) == 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(self, model, inputs, *args, **kwargs)
 
     monkeypatch.setattr(trl.GRPOTrainer, "compute_loss", on_a_small_card)
-    halved, _ = step("--tokens_per_micro_batch", 100_000)
+    halved, after = step("--tokens_per_micro_batch", 100_000)
     assert sizes[0] == 32 and max(sizes[-3:]) <= 8
     assert furthest(whole, halved) < 1e-3
+    assert after["entropy"] == pytest.approx(before["entropy"], rel=1e-4)  # not of the part that went well before
     assert "out of GPU memory: --tokens_per_micro_batch is 50000 from here on" in capsys.readouterr().err
 
 
@@ -94,6 +97,75 @@ def test_a_single_row_that_does_not_fit_is_an_error_with_a_way_out(step, monkeyp
     with pytest.raises(AssertionError, match="== 0"):  # of the exit status
         step("--tokens_per_micro_batch", 1_000)
     assert "lower --tokens_per_micro_batch" in capsys.readouterr().err
+
+
+def test_two_processes_train_on_what_trls_own_batches_hold(tiny_coder, tmp_path):
+    """Groups of unequal numbers and lengths: each process cuts its rows into as many micro-batches as the other."""
+    from safetensors.torch import load_file
+
+    (tmp_path / "own.py").write_text("def by_length(completions, **kwargs):\n    return [len(completion[-1]['content']) / 100 for completion in completions]\n")
+
+    def run(budget):
+        out = tmp_path / str(budget)
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, "train.py", "--config", "configs/tiny.yaml",
+                   "--model_name_or_path", tiny_coder, "--output_dir", out, "--max_steps", 1, "--per_device_train_batch_size", 4,
+                   "--gradient_accumulation_steps", 4, "--steps_per_generation", 2, "--num_generations", 4, "--max_completion_length", 48, "--max_prompt_length", 256, "--optim",
+                   "sgd", "--learning_rate", 1.0, "--max_grad_norm", 0, "--use_peft", "true", "--lora_dropout", 0, "--save_strategy", "no", "--seed", 3,
+                   "--min_generations", 2, "--groups_per_update", 3, "--rewards", f"{tmp_path / 'own.py'}:by_length=1",
+                   "--tokens_per_micro_batch", budget]  # fmt: skip
+        done = subprocess.run(list(map(str, command)), cwd=train_folder(), capture_output=True, text=True, timeout=200,
+                              env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert (out / "trace.rank1.jsonl").is_file()
+        return load_file(out / "adapter" / "adapter_model.safetensors"), json.loads((out / "metrics.jsonl").read_text())
+
+    expected, before = run(0)
+    packed, after = run(300)
+    assert any(tensor.abs().max() > 0 for name, tensor in expected.items() if "lora_B" in name)
+    assert furthest(expected, packed) < 1e-3
+    assert after["loss"] == pytest.approx(before["loss"], rel=1e-3, abs=1e-6)
+
+
+def trainer_without_a_model(**attributes):
+    """The trainer's methods, for those that need no more than these attributes."""
+    import train
+
+    trainer = object.__new__(train.make_trainer_class())
+    vars(trainer).update(attributes)
+    return trainer
+
+
+def test_every_process_has_its_say_in_the_budget():
+    """One process that asked the others alone would wait for an answer to another question."""
+    asked = []
+    model = SimpleNamespace(gradient_checkpointing_disable=lambda: None)
+    for is_main in (True, False):
+        accelerator = SimpleNamespace(is_main_process=is_main, device=torch.device("cuda"), unwrap_model=lambda model: model)
+        trainer = trainer_without_a_model(accelerator=accelerator, model=model, args=SimpleNamespace(), token_budget=None)
+        trainer._fitting_tokens = lambda checkpointing: asked.append(checkpointing) or 5_000
+        trainer._choose_checkpointing(longest_row=1_000)
+    assert asked == [False, False] * 2
+
+
+def test_metrics_of_micro_batches_weigh_by_all_processes_tokens_or_rows():
+    other = torch.tensor([[0, 0], [4, 1]])  # tokens and rows of the other process
+    mask = torch.tensor([[1, 1], [1, 0], [1, 0]])
+    metrics = {"entropy": [9.0, 0.0, 1.0], "vespo/phi_seq_mean": [0.0, 1.0], "clip_ratio/high_max": [0.0, 1.0], "reward": [3.0]}
+    for level, clipped in (("token", 5 / 8), ("sequence", 2 / 4)):
+        of_both = SimpleNamespace(reduce=lambda sizes, how: sizes + other)
+        train_metrics = {name: list(values) for name, values in metrics.items()} | {"clip_ratio/high_mean": [0.0, 1.0]}
+        trainer = trainer_without_a_model(accelerator=of_both, importance_sampling_level=level, _metrics={"train": train_metrics})
+        trainer._weigh_metrics({"entropy": 1, "reward": 1}, [[0, 1], [2]], mask)
+        assert train_metrics == {"entropy": [9.0, 5 / 8], "vespo/phi_seq_mean": [2 / 4], "clip_ratio/high_max": [0.0, 1.0], "reward": [3.0],
+                                 "clip_ratio/high_mean": [clipped]}  # fmt: skip
+
+
+def test_prompts_that_differ_in_their_padding_only_are_not_shared():
+    batch = {"prompt_ids": torch.tensor([[0, 7], [0, 7], [0, 7]]), "prompt_mask": torch.tensor([[0, 1], [1, 1], [0, 1]]),
+             "completion_mask": torch.ones(3, 2, dtype=torch.long)}  # fmt: skip
+    trainer = trainer_without_a_model(shares_prompts=True, token_budget=1_000, accelerator=SimpleNamespace(num_processes=1))
+    (sequences,) = trainer._micro_batches(batch)
+    assert sorted(map(sorted, sequences)) == [[0, 2], [1]]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -318,17 +390,119 @@ def test_a_judge_in_another_process_answers_as_one_in_this():
 
 
 def test_what_a_judge_refuses_is_said_by_its_process_and_its_death_too():
-    from grading_ahead import GradingProcess
+    from grading_ahead import GradingProcess, JudgeGone
     from rust_tool import ToolchainError
 
     with pytest.raises(ToolchainError, match="edition 1999"):
         GradingProcess(edition="1999")
     elsewhere = GradingProcess(workers=1)
     elsewhere._process.kill()
-    with pytest.raises((RuntimeError, BrokenPipeError)):
-        elsewhere.grade([TASK], [GOOD])
-        elsewhere.grade([TASK], [GOOD])
+    for _ in range(2):  # sooner or later than the pipe is known to be broken
+        with pytest.raises(JudgeGone, match="the judge's process ended by itself .signal 9"):
+            elsewhere.grade([TASK], [GOOD])
     elsewhere.close()
+
+
+def test_signals_to_all_processes_of_a_terminal_are_the_trainers_alone(monkeypatch):
+    """From the first moment on: a judge that dies of a Ctrl-C while it starts would say so with a traceback."""
+    from multiprocessing.context import SpawnProcess
+
+    from grading_ahead import FOR_THE_TRAINER, GradingProcess
+
+    def start(process):
+        begin(process)
+        for number in FOR_THE_TRAINER:
+            os.kill(process.pid, number)
+
+    begin = SpawnProcess.start
+    monkeypatch.setattr(SpawnProcess, "start", start)
+    elsewhere = GradingProcess(workers=1)
+    for number in FOR_THE_TRAINER:
+        os.kill(elsewhere._process.pid, number)
+    assert elsewhere.grade([TASK], [GOOD])[0][1].hidden_passed == 2
+    elsewhere.close()
+    assert elsewhere._process.exitcode == 0
+
+
+def test_a_judge_is_closed_although_another_process_holds_its_pipe():
+    from grading_ahead import GradingProcess
+
+    elsewhere = GradingProcess(workers=1)
+    holder = os.fork()
+    if holder == 0:
+        elsewhere.close()  # of no effect in a copy
+        time.sleep(60)
+        os._exit(0)
+    try:
+        closing = threading.Thread(target=elsewhere.close)
+        closing.start()
+        closing.join(30)
+        assert not closing.is_alive()
+    finally:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "status", "message"),
+    [
+        ("references_line", "JudgeGone", 2, "train.py: gone"),
+        ("references_line", "KeyboardInterrupt", 130, "train.py: interrupted"),
+        ("train", "JudgeGone", 1, "train.py: gone: go on with --resume_from_checkpoint last"),
+    ],
+)
+def test_whatever_ends_a_run_ends_the_judges_process_too(step, other_engine, monkeypatch, capsys, function, error, status, message):
+    import grading_ahead
+    import train
+
+    closed = []
+
+    def end(*args, **kwargs):
+        raise {"JudgeGone": grading_ahead.JudgeGone, "KeyboardInterrupt": KeyboardInterrupt}[error]("gone")
+
+    monkeypatch.setattr(ReadingFake, "close", lambda self: closed.append(self))
+    monkeypatch.setattr(train, function, end)
+    with pytest.raises(AssertionError, match=f"{status} == 0"):
+        step("--use_vllm", "true", "--temperature", 1.0)
+    assert closed and capsys.readouterr().err.splitlines()[-1] == message
+
+
+def test_a_judge_that_dies_between_two_steps_leaves_what_was_learned(step, other_engine, monkeypatch, capsys):
+    import train
+    from grading_ahead import GradingProcess
+
+    class Mortal(GradingProcess):
+        def grade(self, tasks, completions):
+            if getattr(self, "has_graded", False):
+                self._process.kill()
+            self.has_graded = True
+            return super().grade(tasks, completions)
+
+    monkeypatch.setattr(train, "GradingProcess", Mortal)
+    with pytest.raises(AssertionError, match="1 == 0"):
+        step("--use_vllm", "true", "--temperature", 1.0, "--max_steps", 2, "--judge_workers", 2)
+    said = capsys.readouterr()
+    assert "adapter after 1 steps" in said.out
+    assert said.err.splitlines()[-1].endswith("9 may be the kernel's, short of memory): go on with --resume_from_checkpoint last")
+
+
+def test_a_job_that_is_started_while_a_batch_ends_is_the_next_ones(monkeypatch):
+    from rust_tool import Job, Judge
+
+    class Unasked(Future):
+        def cancel(self):
+            starting = threading.Thread(target=judge.start, args=(late,))
+            starting.start()
+            starting.join()
+            return super().cancel()
+
+    with Judge(workers=1) as judge:
+        program = ReadingJudge(judge)._job(TASK, GOOD).program
+        late, begin, begun = Job(program), judge._start, []
+        monkeypatch.setattr(judge, "_start", lambda job, suite: begun.append(job) or (begin(job, suite) if job == late else Unasked()))
+        judge.start(Job(program, None, None, "never asked for"))
+        assert judge.grade([]) == [] and begun[1:] == [late]
+        assert judge.grade([late])[0].build_passed and begun[1:] == [late]
 
 
 def test_the_judges_process_ends_with_whoever_holds_it(tmp_path):
