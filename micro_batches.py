@@ -17,12 +17,16 @@ ROWS_WITHOUT_CHECKPOINTING = 2  # of the longest possible; with fewer in memory,
 TOKEN_RANGE = (2_048, 32_768)  # below it the card is not filled, above it nothing gets faster
 
 
-def token_budget(config, free_bytes: float, checkpointing: bool) -> int:
+def fitting_tokens(config, free_bytes: float, checkpointing: bool) -> int:
     """Padded tokens of one micro-batch that fit into `free_bytes` of GPU memory, for a model of this transformers config."""
     hidden, layers = config.hidden_size, config.num_hidden_layers
     per_token = layers * (BYTES_PER_TOKEN_OF_LAYER[0] * hidden + BYTES_PER_TOKEN_OF_LAYER[1] * config.intermediate_size)
-    fitting = MEMORY_SHARE * free_bytes / (per_token * (CHECKPOINTED_SHARE if checkpointing else 1.0))
-    return int(min(max(fitting, TOKEN_RANGE[0]), TOKEN_RANGE[1]))
+    return int(MEMORY_SHARE * free_bytes / (per_token * (CHECKPOINTED_SHARE if checkpointing else 1.0)))
+
+
+def token_budget(fitting: int) -> int:
+    """What is planned for where so many tokens fit: a number in TOKEN_RANGE, though less may fit."""
+    return min(max(fitting, TOKEN_RANGE[0]), TOKEN_RANGE[1])
 
 
 def cut(prompt_lengths: Sequence[int], completion_lengths: Sequence[int], budget: int) -> list[list[int]]:

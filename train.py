@@ -733,14 +733,17 @@ def make_trainer_class():
                 self._choose_checkpointing(script.max_prompt_length + self.max_completion_length)
 
         def _choose_checkpointing(self, longest_row: int) -> None:
-            """Without gradient checkpointing, a third less to compute, where the memory holds ROWS_WITHOUT_CHECKPOINTING such rows."""
-            fits = self._fitting_tokens(checkpointing=False) >= micro_batches.ROWS_WITHOUT_CHECKPOINTING * longest_row
+            """Without gradient checkpointing, a third less to compute, where the memory holds a micro-batch: ours or one of TRL's."""
+            needed = self.args.per_device_train_batch_size * longest_row
+            if self._cuts_anew():
+                needed = max(longest_row, self.token_budget or micro_batches.ROWS_WITHOUT_CHECKPOINTING * longest_row)
+            fits = self._fitting_tokens(checkpointing=False) >= needed
             self.args.gradient_checkpointing = not fits
             if fits:
                 self.accelerator.unwrap_model(self.model).gradient_checkpointing_disable()
-            budget = self._budget()  # on every process: they agree on it
+            n_tokens = self._budget() if self._cuts_anew() else needed  # asked for on every process: they agree on it
             if self.accelerator.is_main_process:
-                print(f" micro-batch  up to {budget} tokens, gradient checkpointing {'off' if fits else 'on'}", flush=True)
+                print(f" micro-batch  up to {n_tokens} tokens, gradient checkpointing {'off' if fits else 'on'}", flush=True)
 
         def _generate(self, prompts):
             started, self._first_finished = time.perf_counter(), None
@@ -778,15 +781,18 @@ def make_trainer_class():
         def _budget(self) -> int:
             if self.token_budget is None:
                 is_cuda = self.accelerator.device.type == "cuda"
-                self.token_budget = self._fitting_tokens(self.args.gradient_checkpointing) if is_cuda else micro_batches.CPU_TOKENS
+                fitting = self._fitting_tokens(self.args.gradient_checkpointing) if is_cuda else micro_batches.CPU_TOKENS
+                self.token_budget = micro_batches.token_budget(fitting)
             return self.token_budget
 
         def _fitting_tokens(self, checkpointing: bool) -> int:
             free, total = torch.cuda.mem_get_info()
             unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
             limit = torch.cuda.get_per_process_memory_fraction() * total - torch.cuda.memory_allocated()
-            config = self.accelerator.unwrap_model(self.model).config
-            return self._over_processes(micro_batches.token_budget(config, min(free + unused, limit), checkpointing), "MIN")
+            model = self.accelerator.unwrap_model(self.model)
+            later = 3 * sum(weights.nbytes for weights in model.parameters() if weights.requires_grad)  # gradients and Adam's two moments
+            fitting = micro_batches.fitting_tokens(model.config, min(free + unused, limit) - later, checkpointing)
+            return self._over_processes(fitting, "MIN")
 
         def _over_processes(self, value: int, how: str) -> int:
             if self.accelerator.num_processes == 1:

@@ -20,6 +20,7 @@ import pytest
 import torch
 from conftest import FakeJudge
 
+import micro_batches
 from rewards import ReadingJudge
 from sampling_mismatch import Mismatch, importance_ratio
 
@@ -135,16 +136,38 @@ def trainer_without_a_model(**attributes):
     return trainer
 
 
-def test_every_process_has_its_say_in_the_budget():
+@pytest.mark.parametrize(
+    ("budget", "rows", "fitting", "needed"),
+    [(None, 8, 2_000, 2_000), (None, 8, 1_999, 2_000), (7_000, 8, 6_999, 7_000), (500, 8, 1_000, 1_000), (0, 8, 7_999, 8_000)],
+    ids=["two rows", "too little", "asked for", "a long row", "TRL's own"],
+)
+def test_checkpointing_is_off_where_a_micro_batch_fits_without_on_every_process(budget, rows, fitting, needed, capsys):
     """One process that asked the others alone would wait for an answer to another question."""
     asked = []
     model = SimpleNamespace(gradient_checkpointing_disable=lambda: None)
     for is_main in (True, False):
         accelerator = SimpleNamespace(is_main_process=is_main, device=torch.device("cuda"), unwrap_model=lambda model: model)
-        trainer = trainer_without_a_model(accelerator=accelerator, model=model, args=SimpleNamespace(), token_budget=None)
-        trainer._fitting_tokens = lambda checkpointing: asked.append(checkpointing) or 5_000
+        args = SimpleNamespace(per_device_train_batch_size=rows)
+        trainer = trainer_without_a_model(accelerator=accelerator, model=model, args=args, token_budget=budget)
+        trainer._fitting_tokens = lambda checkpointing: asked.append(checkpointing) or fitting
+        trainer._cuts_anew = lambda: budget != 0
         trainer._choose_checkpointing(longest_row=1_000)
-    assert asked == [False, False] * 2
+        assert args.gradient_checkpointing == (fitting < needed)
+    assert asked[: len(asked) // 2] == asked[len(asked) // 2 :]
+    planned = {None: micro_batches.TOKEN_RANGE[0], 0: needed}.get(budget, budget)
+    assert f"up to {planned} tokens, gradient checkpointing {'on' if fitting < needed else 'off'}" in capsys.readouterr().out
+
+
+def test_memory_for_gradients_and_optimizer_is_left(monkeypatch):
+    model = torch.nn.Linear(1_000, 1_000, bias=False)
+    model.config = SimpleNamespace(hidden_size=10, intermediate_size=10, num_hidden_layers=1)
+    for name, value in {"mem_get_info": (20_000_000, 30_000_000), "memory_reserved": 0, "memory_allocated": 0, "get_per_process_memory_fraction": 1}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    accelerator = SimpleNamespace(num_processes=1, unwrap_model=lambda model: model)
+    trainer = trainer_without_a_model(accelerator=accelerator, model=model)
+    assert trainer._fitting_tokens(False) == micro_batches.fitting_tokens(model.config, 20_000_000 - 12_000_000, False)
+    model.requires_grad_(False)
+    assert trainer._fitting_tokens(False) == micro_batches.fitting_tokens(model.config, 20_000_000, False)
 
 
 def test_metrics_of_micro_batches_weigh_by_all_processes_tokens_or_rows():
