@@ -1,7 +1,7 @@
 """Seconds of a training step: yesterday's settings and today's, run after one another on the same cards.
 
     python benchmarks/step.py --model DIR [--config configs/qwen2.5-coder-1.5b-hidden-tests.yaml] [--use_vllm true ...]
-    python benchmarks/step.py --config configs/tiny.yaml --steps 3          # a CPU will do
+    python benchmarks/step.py --config configs/tiny.yaml --steps 3 --tokens_per_micro_batch 16384   # a CPU will do
 
 Each is a `train.py` process with the same seed (with `--processes N` under `accelerate launch`); flags that this script does not know
 go to both. Before: TRL's own micro-batches (a count of rows, padded to the longest of the step) and its extra forward pass, grading when
