@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -118,19 +119,30 @@ def _serve(pipe, plain_rust: bool, judge_options: dict) -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_TRAINER)
     os.nice(NICENESS)
-    with contextlib.ExitStack() as open_judge, contextlib.suppress(EOFError, ConnectionError):
-        try:
-            judge = open_judge.enter_context(Judge(**judge_options))
-        except Exception as error:  # whoever asked for a judge gets the reason
+    try:
+        judge = Judge(**judge_options)
+    except Exception as error:  # whoever asked for a judge gets the reason
+        with contextlib.suppress(ConnectionError):
             pipe.send((None, error))
-            return
-        reader = ReadingJudge(judge, plain_rust)
-        answers = {"describe": judge.describe, "start": reader.start, "grade": reader.grade, "jobs": judge.grade}
-        while (message := pipe.recv())[0] != "close":
-            what, *arguments = message
+        return
+    reader, asked = ReadingJudge(judge, plain_rust), queue.SimpleQueue()
+    answers = {"describe": judge.describe, "start": reader.start, "grade": reader.grade, "jobs": judge.grade}
+    threading.Thread(target=_listen, args=(pipe, asked, judge), daemon=True).start()
+    with judge, contextlib.suppress(ConnectionError):
+        while True:
+            what, *arguments = asked.get()
             try:
                 answer = answers[what](*arguments), None
             except Exception as error:  # of a task's tests: whoever asks for the verdict gets it
                 answer = None, error
             if what != "start":
                 pipe.send(answer)
+
+
+def _listen(pipe, asked: queue.SimpleQueue, judge: Judge) -> None:
+    """Hand on what is asked. At the end the rest of a batch is for nobody: it is not graded."""
+    with contextlib.suppress(EOFError, ConnectionError):
+        while (message := pipe.recv())[0] != "close":
+            asked.put(message)
+    judge.close()
+    os._exit(0)  # whatever still waits for a verdict

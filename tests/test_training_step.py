@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import Future
@@ -528,22 +529,28 @@ def test_a_job_that_is_started_while_a_batch_ends_is_the_next_ones(monkeypatch):
         assert judge.grade([late])[0].build_passed and begun[1:] == [late]
 
 
-def test_the_judges_process_ends_with_whoever_holds_it(tmp_path):
-    """Killed without a chance to say goodbye: the pipe closes."""
-    script = (
-        "import os, sys, time\nfrom grading_ahead import GradingProcess\nif __name__ == '__main__':\n"
-        "    judge = GradingProcess(workers=1)\n    print(judge._process.pid, flush=True)\n    time.sleep(60)\n"
-    )
-    (tmp_path / "holder.py").write_text(script)
-    holder = subprocess.Popen([sys.executable, tmp_path / "holder.py"], stdout=subprocess.PIPE, text=True,
-                              env=os.environ | {"PYTHONPATH": train_folder()})  # fmt: skip
-    pid = int(holder.stdout.readline())
-    holder.kill()
-    holder.wait()
-    deadline = time.monotonic() + 60
-    while Path(f"/proc/{pid}").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+def test_the_judges_process_ends_with_whoever_holds_it():
+    """Killed without a chance to say goodbye, in the middle of a batch that takes minutes: the pipe closes."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        scratch = Path(folder, "scratch")
+        script = (
+            "import sys\nfrom grading_ahead import GradingProcess\nif __name__ == '__main__':\n"
+            f"    judge = GradingProcess(workers=1, run_timeout_s=4, scratch_dir={str(scratch)!r})\n    print(judge._process.pid, flush=True)\n"
+            f"    judge.grade([{TASK}] * 60, [{GOOD!r}.replace('n * 2', f'loop {{{{ std::hint::black_box({{i}}); }}}}') for i in range(60)])\n"
+        )
+        Path(folder, "holder.py").write_text(script)
+        holder = subprocess.Popen([sys.executable, f"{folder}/holder.py"], stdout=subprocess.PIPE, text=True,
+                                  env=os.environ | {"PYTHONPATH": train_folder()})  # fmt: skip
+        pid = int(holder.stdout.readline())
+        time.sleep(3)
+        assert holder.poll() is None and list(scratch.iterdir())
+        holder.kill()
+        holder.wait()
+        deadline = time.monotonic() + 60
+        while Path(f"/proc/{pid}").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert list(scratch.iterdir()) == []
 
 
 def train_folder() -> str:
