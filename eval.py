@@ -88,7 +88,7 @@ VERDICT_FIELDS = (
 )
 RECORDED_FIELDS = (
     *VERDICT_FIELDS, "schema_version", "completion", "program", "clippy_warnings", "tests", "diagnostics", "n_asserts", "duration_s",
-    "hidden_failures",
+    "hidden_statuses", "hidden_error_kind", "hidden_failures",
 )  # fmt: skip
 RECORDED_BATCH = 512  # lines written at once when nothing is compiled
 REWARD_DIGITS = 9  # two sums of the same rewards may differ in the last bits

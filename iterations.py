@@ -23,9 +23,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import console
 import micro_batches
 from rewards import pass_at_k, passes_hidden
-from tasks import iter_jsonl
+from tasks import iter_rows
 from traces import TraceWriter, cut_torn_line
 
 ROWS_FILE, TABLE_FILE, COMPLETIONS_FILE = "iterations.jsonl", "iterations.md", "evaluations.jsonl"
@@ -77,7 +78,7 @@ class Iterations:
         if is_main:
             cut_torn_line(folder / ROWS_FILE)
             _finish_replacing(folder / weights_name)
-        self.rows = [row for _, row in iter_jsonl(folder / ROWS_FILE)] if (folder / ROWS_FILE).exists() else []
+        self.rows = [row for _, row in iter_rows(folder / ROWS_FILE)] if (folder / ROWS_FILE).exists() else []
         kept = folder / weights_name / CHOSEN_FILE
         if kept.exists() and (row := json.loads(kept.read_text())) not in self.rows:  # killed between its weights and its row
             self._append(row)
@@ -103,8 +104,9 @@ class Iterations:
         mean_tokens (of a completion), trained_tokens (prompts and completions sampled for training so far).
         """
         started = time.monotonic()
-        graded, kl = self._graded(trainer)
         step = trainer.state.global_step
+        with console.waiting(f"evaluation after step {step}", self.seconds or None) if self.is_main else contextlib.nullcontext():
+            graded, kl = self._graded(trainer)
         row = {
             "iteration": self.rows[-1]["iteration"] + 1 if self.rows else int(step > 0),
             "step": step,
@@ -182,14 +184,22 @@ class Iterations:
 
 
 def line(row: dict) -> str:
-    """What is printed of an evaluation."""
+    """What is printed of an evaluation, as much of it as the terminal is wide; iterations.md has the rest."""
     percent = lambda key: f"{row[key]:.1%}" if row[key] is not None else "-"  # noqa: E731
-    kl = f" | KL {row['kl']:.1e}" if row["kl"] is not None else ""
-    return (
-        f"evaluation {row['iteration']} after step {row['step']} | pass@1 {percent('pass@1')} pass@5 {percent('pass@5')} "
-        f"build {percent('build_rate')} hidden {percent('hidden_test_share')} | train pass rate {percent('train_pass_rate')}{kl} | "
-        f"{row['mean_tokens']:.0f} tokens | {row['eval_s']:.1f} s"
-    )
+    rates = {"pass@1": "pass@1", "pass@5": "pass@5", "build": "build_rate", "hidden": "hidden_test_share"}
+
+    def text(without: set[str]) -> str:
+        parts = {
+            "where": f"evaluation {row['iteration']} after step {row['step']}",
+            "rates": " ".join(f"{name} {percent(key)}" for name, key in rates.items() if name not in without),
+            "train": f"train pass rate {percent('train_pass_rate')}",
+            "KL": f"KL {row['kl']:.1e}" if row["kl"] is not None else "",
+            "tokens": f"{row['mean_tokens']:.0f} tokens",
+            "seconds": f"{row['eval_s']:.1f} s",
+        }
+        return " | ".join(part for name, part in parts.items() if part and name not in without)
+
+    return console.first_that_fits(text, ["tokens", "seconds", "train", "KL", "hidden", "build", "pass@5"])
 
 
 def rates(graded: Sequence[dict], samples: int) -> dict:

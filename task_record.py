@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rewards import passes_hidden
-from tasks import TaskError, iter_jsonl
+from tasks import TaskError, iter_rows
 from traces import cut_torn_line
 
 RECORD_FILE = "task_record.jsonl"
@@ -113,7 +113,7 @@ def lines_until(path: Path, step: int) -> list[dict]:
     if not path.exists():
         return []
     cut_torn_line(path)
-    return [line for _, line in iter_jsonl(path) if line["step"] <= step]
+    return [line for _, line in iter_rows(path) if line["step"] <= step]
 
 
 def tallied(outcomes: Iterable[tuple[str, bool, Sequence[str]]]) -> dict:
@@ -158,7 +158,7 @@ def read_first_record(file: str, rows: Sequence[dict]) -> list[tuple[str, bool, 
         raise TaskError(f"--task_record {file}: no such file; expected results.jsonl of eval.py, or a trace")
     prompts = {row["task_id"]: row["user_prompt"] for row in rows}
     found = []
-    for number, record in iter_jsonl(Path(file)):
+    for number, record in iter_rows(Path(file)):
         if not {"task_id", "prompt", "error_kind", "test_passed", "hidden_passed"} <= record.keys():
             raise TaskError(f"--task_record {file}, line {number}: not a graded completion; expected results.jsonl of eval.py, or a trace")
         prompt = prompts.get(record["task_id"])

@@ -197,6 +197,18 @@ def test_rows_over_other_tasks_get_no_difference():
     assert differences == []
 
 
+def test_every_row_gets_its_difference_over_the_tasks_that_it_shares_with_the_first():
+    """Two rows with half of the first's tasks, and between them one that nothing graded, one of other tasks, one of all."""
+    first = {"t1": [False], "t2": [False], "t3": [True], "t4": [True]}
+    half = [stats_of(name, {"t1": [True], "t2": [True]}) for name in ("half", "again")]
+    stats = [stats_of("a", first), half[0], RowStats("none"), stats_of("other", {"x": [True]}), stats_of("all", first), half[1]]
+    rows, differences = evaluation.estimates(stats, [1], 200)
+    assert [row.get("tests", {}).get("value") for row in rows] == [0.5, 1.0, None, 1.0, 0.5, 1.0] and rows[2] == {}
+    found = [(d["row"], d["n_tasks"], d["metrics"]["tests"], d["metrics"]["pass@1"]["value"]) for d in differences]
+    nothing, everything = ({"value": v, "low": v, "high": v} for v in (0, 1))
+    assert found == [("half", 2, everything, 1), ("all", 4, nothing, 0), ("again", 2, everything, 1)]
+
+
 def test_the_same_results_always_print_the_same_interval():
     values = {f"t{i}": [i % 3 == 0] for i in range(20)}
     assert evaluation.estimates([stats_of("a", values)], [1], 500) == evaluation.estimates([stats_of("a", values)], [1], 500)
@@ -1739,6 +1751,17 @@ def test_results_of_other_completions_are_not_overwritten(tmp_path, judge, capsy
     write_jsonl(source, [{"prompt": "p", "completion": PROSE}])
     assert "run.sha256" in refused(capsys, "--completions", source, "--output_dir", out)
     assert snapshot(out) == before
+
+
+def test_what_a_row_counts_beside_its_rates_and_in_no_rate():
+    row = evaluation.RowStats("r")
+    tokens = {"n_tokens": 7, "n_prompt_tokens": 20}
+    row.add(record("a", kind="compile", codes=("E0308",), **tokens))
+    row.add(record("a", kind="test_failed", codes=("E0999",), **tokens))  # compiler errors that did not decide
+    row.add(record("a", kind="infra", **tokens))
+    row.add(record("a", kind="infra"))
+    assert (row.n_infra, row.n_graded) == (2, 2)
+    assert row.tokens == {"completion": 21, "prompt": 60} and row.rustc_codes == {"E0308": 1}
 
 
 def test_samples_of_a_row_are_the_completions_that_hidden_tests_graded():

@@ -182,7 +182,7 @@ def test_with_vllm_rows_that_were_never_sampled_are_not_graded_nor_in_any_mean(s
     assert sum(forwards) == sum(record["is_trained"] for record in records) > 0
     assert metrics["sampling/sampling_logp_difference/mean"] == pytest.approx(0.24, abs=0.04)  # of the stand-in's noise
     assert metrics["sampling/sampling_logp_difference/max"] < 2
-    unmoved, metrics = step(*flags, "--rewards", "non_empty_reward=0.5", "code_block_reward=1")  # random texts hold no program
+    unmoved, metrics = step(*flags, "--share_prompts", "true", "--rewards", "non_empty_reward=0.5", "code_block_reward=1")  # random texts hold no program
     assert metrics["groups/with_signal"] == 0 and not any(tensor.any() for name, tensor in unmoved.items() if "lora_B" in name)
     assert metrics["time/generate_s"] + metrics["time/wait_s"] + metrics["time/train_s"] == pytest.approx(metrics["step_time"], rel=0.01)
 

@@ -263,3 +263,19 @@ def test_evaluation_settings_that_cannot_work_are_refused(argv, fake_judge, tmp_
     fake_judge(judged)
     assert train.main(argv(tmp_path / "run", *flags)) == 2
     assert flags[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (200, "evaluation 3 after step 20 | pass@1 41.0% pass@5 48.0% build 64.0% hidden - | train pass rate 12.5% | KL 1.5e-02 | 210 tokens | 9.5 s"),
+        (80, "evaluation 3 after step 20 | pass@1 41.0% pass@5 48.0% build 64.0% hidden -"),
+        (60, "evaluation 3 after step 20 | pass@1 41.0% pass@5 48.0%"),
+        (20, "evaluation 3 after step 20 | pass@1 41.0%"),
+    ],
+)
+def test_the_line_of_an_evaluation_is_as_long_as_the_terminal_is_wide(monkeypatch, columns, expected):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    row = {"iteration": 3, "step": 20, "pass@1": 0.41, "pass@5": 0.48, "build_rate": 0.64, "hidden_test_share": None,
+           "train_pass_rate": 0.125, "kl": 0.015, "mean_tokens": 210.0, "eval_s": 9.5}  # fmt: skip
+    assert iterations.line(row) == expected

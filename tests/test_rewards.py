@@ -567,7 +567,8 @@ def test_a_reward_file_may_lie_below_a_folder_with_a_colon(tmp_path):
     folder = tmp_path / "a:b"
     folder.mkdir()
     (folder / "mine.py").write_text("def one(prompts, completions, **kwargs):\n    return [1.0] * len(completions)\n")
-    assert rewards.load_reward_function(f"{folder}/mine.py:one")([], ["x"]) == [1.0]
+    [one] = RewardSet(FakeJudge(), [f"{folder}/mine.py:one=1"]).functions
+    assert one(["p"], [GOOD]) == [1.0]
 
 
 def test_a_reward_file_that_imports_a_broken_one_names_the_broken_one(tmp_path, monkeypatch):
@@ -575,4 +576,4 @@ def test_a_reward_file_that_imports_a_broken_one_names_the_broken_one(tmp_path, 
     (tmp_path / "broken_helper.py").write_text("x = 1\ndef (:\n")
     (tmp_path / "mine.py").write_text("import broken_helper\n")
     with pytest.raises(RewardError, match=r"broken_helper\.py, line 2: SyntaxError"):
-        rewards.load_reward_function(f"{tmp_path}/mine.py:one")
+        RewardSet(None, [f"{tmp_path}/mine.py:one=1"])
