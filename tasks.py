@@ -216,12 +216,6 @@ def iter_rows(path: Path) -> Iterator[tuple[Place, dict]]:
         yield where, _no_error(row)
 
 
-def iter_jsonl(path: Path) -> Iterator[tuple[int, dict]]:
-    """(line number, object) of every line that is not blank, one at a time. Raises TaskError with the line number."""
-    for number, row in _iter_lines(path):
-        yield number, _no_error(row)
-
-
 def _no_error(row: dict | TaskError) -> dict:
     if isinstance(row, TaskError):
         raise row
