@@ -11,8 +11,13 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
 PY := .venv/bin/python
 RUN ?= runs/tiny-$(shell date +%Y%m%d-%H%M%S)
 SEED ?= 0
+# Twice during the run (and before it) the policy is measured on functions of their own: train/model is the better of the two.
+EVALUATIONS ?= --eval_tasks data/tiny_val.jsonl --eval_every 13 --eval_samples 2 --eval_temperature 1 --eval_top_p 1
 # On Linux the ordinary torch wheel brings gigabytes of CUDA libraries: without an NVIDIA GPU the CPU build is tried first.
 TORCH := $(shell sed -n 's/^\(torch[^ ]*\).*/\1/p' requirements.txt)
+# What pip says is in a file; a line every 10 s, and the file's end where it fails.
+PIP := $(PY) -m pip install --disable-pip-version-check --no-input
+QUIETLY := $(PY) console.py --log .venv/pip.log --what
 CPU_WHEELS ?= https://download.pytorch.org/whl/cpu
 
 .PHONY: train test doctor lint mutants check rust clean
@@ -24,7 +29,7 @@ train: check rust .venv/.installed
 	@echo "[1/4] the tiny coder on functions it has never seen, before"
 	$(PY) eval.py --config configs/eval/tiny.yaml --model models/tiny-coder --row_names before --output_dir $(RUN)/before
 	@echo "[2/4] GRPO: cargo build, clippy and test grade every completion"
-	$(PY) train.py --config configs/tiny.yaml --seed $(SEED) --output_dir $(RUN)/train
+	$(PY) train.py --config configs/tiny.yaml --seed $(SEED) --output_dir $(RUN)/train $(EVALUATIONS)
 	@echo "[3/4] the same functions, after"
 	$(PY) eval.py --config configs/eval/tiny.yaml --model $(RUN)/train/model --row_names after --output_dir $(RUN)/after
 	@echo "[4/4] rewards over the run, before against after"
@@ -66,11 +71,10 @@ rust:
 		|| { echo "making .venv with $(PYTHON)"; $(PYTHON) -m venv --clear .venv; }
 	@touch .venv/.installing
 	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null && ! $(PY) -c 'import torch' 2>/dev/null; then \
-		echo "installing the CPU build of torch"; \
-		$(PY) -m pip install -q --disable-pip-version-check --timeout 15 --retries 1 --index-url $(CPU_WHEELS) "$(TORCH)" \
+		$(QUIETLY) "installing the CPU build of torch" --lines 0 -- $(PIP) --timeout 15 --retries 1 --index-url $(CPU_WHEELS) "$(TORCH)" \
 			|| echo "no CPU build of torch from $(CPU_WHEELS): taking the ordinary one, which is larger"; \
 	fi
-	$(PY) -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	@$(QUIETLY) "installing packages, once, some minutes" -- $(PIP) -r requirements-dev.txt
 	@rm .venv/.installing
 	@touch $@
 

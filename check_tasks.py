@@ -2,6 +2,11 @@
 
     python check_tasks.py --report report.json
     python check_tasks.py data/rust_tasks_test.jsonl --sample 20 --against mbpp.jsonl mbpp-rs.jsonl humaneval.jsonl
+    python check_tasks.py FILE         # anybody's tasks, in any layout: which of them are broken
+
+Tasks without our columns category and difficulty are only asked whether they can be trained on (`task_faults.py`): whether
+their tests can be read and do not contradict each other, and whether the reference solution passes them where the row holds one
+(or `--solutions` does). Tests that do not compile, and crates that are not there, are named. For our own:
 
 Per task, with the judge that pays rewards: the reference passes every hidden test without a word from clippy, functions that
 panic pass none, a constant answer passes at most MAX_CONSTANT_SHARE of them, and at least MIN_KILLED small changes of the
@@ -26,9 +31,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import task_faults
 from rust_code import check_hidden_tests, code_blocks, extract_program
 from rust_syntax import ASSERT_MACROS, FAILING, Node, parse_any_length, text_of, walk
-from rust_tool import Job, Judge, ToolchainError, Verdict
+from rust_tool import EDITIONS, Job, Judge, ToolchainError, Verdict
 from sandbox import SandboxUnavailable
 from tasks import TaskError, load_tasks, read_rows, signature_prompt
 
@@ -471,8 +477,8 @@ def reference_problems(verdict: Verdict, n_tests: int) -> list[str]:
     problems = []
     if not verdict.clippy_passed or verdict.clippy_warnings:
         problems.append(f"clippy objects to the reference ({said})")
-    if verdict.hidden_total != n_tests:
-        problems.append(f"the judge reads {verdict.hidden_total} hidden tests where the row has {n_tests}: one assert or block each")
+    if verdict.hidden_total < n_tests:
+        problems.append(f"the judge reads {verdict.hidden_total} asserts where the row has {n_tests} texts of them")
     if verdict.hidden_passed != verdict.hidden_total:
         kind = verdict.error_kind or "the tests do not compile with it"
         problems.append(f"the reference passes {verdict.hidden_passed} of {verdict.hidden_total} hidden tests ({kind})")
@@ -558,7 +564,8 @@ def row_problems(task: Mapping, solution: str | None) -> list[str]:
     if any("".join(test.split()).rstrip(";") in shown for test in tests):
         problems.append("a hidden test stands in the prompt word for word")
     try:
-        check_hidden_tests(tests, name)
+        for test in tests:
+            check_hidden_tests([test], name)
     except ValueError as error:
         problems.append(str(error))
     return problems + _signature_problems(prompt, variant, name, solution)
@@ -767,9 +774,9 @@ def _unit_vector(words: Counter[str], weight: Mapping[str, float]) -> dict[str, 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def load_bank(files: Iterable[Path | str] = BANK) -> list[dict]:
-    """Task rows of all files, in order, each with the `file` it came from. Raises TaskError."""
-    return [task | {"file": Path(file).name} for file in files for task in load_tasks(str(file))]
+def load_bank(files: Iterable[Path | str] = BANK, columns: dict[str, str] | None = None) -> list[dict]:
+    """Task rows of all files, in order, each with the `file` it came from. `columns` as for load_tasks. Raises TaskError."""
+    return [task | {"file": Path(file).name} for file in files for task in load_tasks(str(file), columns=columns)]
 
 
 def load_solutions(path: Path | str = SOLUTIONS) -> dict[str, str]:
@@ -826,7 +833,10 @@ def overlap_row(overlap: Overlap) -> dict:
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="*", type=Path, default=list(BANK), help="task files (default: the bank's three)")
-    parser.add_argument("--solutions", type=Path, default=SOLUTIONS, help="jsonl of task_id and solution")
+    parser.add_argument("--solutions", type=Path, help="jsonl of task_id and solution (default: the bank's; of other files, their rows')")
+    for name in ("prompt", "tests", "task_id", "entry_point"):
+        parser.add_argument(f"--{name}_column", metavar="NAME", help=f"column that holds the {name} in the files")
+    parser.add_argument("--edition", choices=EDITIONS, default=EDITIONS[0], help="Rust edition that programs are compiled as")
     parser.add_argument("--sample", type=int, metavar="N", help="prove N tasks only; rows and likeness are checked for all")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--against", nargs="+", default=[], metavar="FILE", help="prompt sets that nothing may be taken from")
@@ -844,7 +854,11 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def check(arguments: argparse.Namespace) -> tuple[list[str], dict]:
     """Run every check -> (problems, one line each; the report). Raises TaskError, ToolchainError, SandboxUnavailable."""
-    tasks, solutions = load_bank(arguments.files), load_solutions(arguments.solutions)
+    columns = {name: getattr(arguments, f"{name}_column") for name in ("prompt", "tests", "task_id", "entry_point")}
+    tasks = load_bank(arguments.files, columns)
+    if not any("category" in task and "difficulty" in task for task in tasks):
+        return check_others(arguments, tasks)
+    solutions = load_solutions(arguments.solutions or SOLUTIONS)
     by_row = {id(task): row_problems(task, solutions.get(task["task_id"])) for task in tasks}
     problems = [f"{task['task_id']}: {problem}" for task in tasks for problem in by_row[id(task)]]
     problems += duplicate_problems(tasks, solutions)
@@ -853,7 +867,7 @@ def check(arguments: argparse.Namespace) -> tuple[list[str], dict]:
 
     provable = {task["task_id"]: task for task in tasks if not by_row[id(task)]}
     chosen = sample_of(list(provable.values()), arguments.sample, arguments.seed)
-    with Judge(workers=arguments.workers, run_timeout_s=RUN_TIMEOUT_S, sandbox=arguments.sandbox) as judge:
+    with open_judge(arguments, run_timeout_s=RUN_TIMEOUT_S) as judge:
         proofs = prove(chosen, solutions, judge, max_mutants=arguments.mutants, show_progress=True)
         described = judge.describe()
     problems += [f"{proof.task_id}: {problem}" for proof in proofs for problem in proof.problems]
@@ -869,8 +883,35 @@ def check(arguments: argparse.Namespace) -> tuple[list[str], dict]:
     return problems, report
 
 
+def open_judge(arguments: argparse.Namespace, **limits: float) -> Judge:
+    """The judge as the command line asks for it. Raises ToolchainError or SandboxUnavailable."""
+    return Judge(workers=arguments.workers, sandbox=arguments.sandbox, edition=arguments.edition, **limits)
+
+
+def check_others(arguments: argparse.Namespace, tasks: Sequence[dict]) -> tuple[list[str], dict]:
+    """Tasks that are not the bank's: which are broken, as far as reading them and their references tell."""
+    given = load_solutions(arguments.solutions) if arguments.solutions else {}
+    chosen = sample_of(tasks, arguments.sample, arguments.seed)
+    faults = {task["task_id"]: why for task in chosen if (why := task_faults.readable_fault(task))}
+    with open_judge(arguments) as judge:
+        n_tried, failed = task_faults.try_references(chosen, judge, given=given)
+        described = judge.describe()
+    problems = [f"{task_id}: {why}" for task_id, why in (faults | failed).items()]
+    n_tested = sum(bool(task["tests"]) for task in chosen)
+    counts = {"tasks": len(tasks), "looked_at": len(chosen), "with_tests": n_tested, "references": n_tried}
+    judged_by = {key: described[key] for key in ("judge_version", "rustc", "edition")}
+    return problems, {"counts": counts, "problems": problems, "judge": judged_by}
+
+
 def summary_lines(report: Mapping) -> Iterator[str]:
     """What the terminal shows besides the problems."""
+    counts = report["counts"]
+    if "references" in counts:
+        yield (
+            f"{counts['looked_at']} of {counts['tasks']} tasks, {counts['with_tests']} with tests, {counts['references']} with a reference "
+            f"solution: {len(report['problems'])} broken"
+        )
+        return
     for overlap in report["overlap"]:
         found = f"{overlap['tasks_sharing_a_run']} tasks share a run of {OVERLAP_NGRAM} words, largest share {overlap['largest_share']:.0%}"
         yield f"against {overlap['file']} ({overlap['texts']} texts): {found}"

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import console
+
 HERE = Path(__file__).resolve().parent
 PYTHON_RANGE = ((3, 11), (3, 13))  # first and last minor version the pinned packages have wheels for
 VLLM_RANGE = ((0, 22), (0, 31))  # what TRL 1.16 supports
@@ -190,6 +192,16 @@ def damaged_file(checkpoint: Path) -> str | None:
     return None
 
 
+def weight_names(checkpoint: Path) -> set[str]:
+    """Names of all tensors in a checkpoint's safetensors files, as their headers have them."""
+    names: set[str] = set()
+    for path in checkpoint.glob("model*.safetensors"):
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            names |= json.loads(file.read(length)).keys() - {"__metadata__"}
+    return names
+
+
 def _require_whole_safetensors(path: Path) -> None:
     """Raises ValueError, KeyError, TypeError or struct.error. Source: https://huggingface.co/docs/safetensors (format)."""
     with path.open("rb") as file:
@@ -327,6 +339,15 @@ def check_toolchain(cargo_path: str) -> Check:
     return Check("Rust", f"{toolchain.rustc_version}; {toolchain.clippy_version}; linker {toolchain.linker}", True, True)
 
 
+def sandbox_in_short(sandbox: dict) -> str:
+    """`landlock: files, network, ... sealed` of Judge.describe()'s sandbox; what is open is named first."""
+    open_axes = [axis for axis, mechanism in sandbox["report"].items() if mechanism == "none"]
+    sealed = [axis for axis in sandbox["report"] if axis not in open_axes]
+    parts = [f"NOT sealed: {', '.join(open_axes)}"] if open_axes else []
+    parts += [f"{', '.join(sealed)} sealed"] if sealed else []
+    return f"{sandbox['tier']}: {'; '.join(parts)} (how: make doctor)"
+
+
 def check_judge(cargo_path: str) -> Check:
     """Sandbox axes really in force, and a known good program graded."""
     try:
@@ -380,9 +401,9 @@ def main() -> int:
         result = check()
         works = works and (result.is_ok or not result.is_needed)
         mark = "ok  " if result.is_ok else ("FAIL" if result.is_needed else "--  ")
-        print(f"{mark} {result.name:>9}  {result.found}", flush=True)
+        print(console.labelled(f"{mark} {result.name:>9}", result.found, indent=16), flush=True)
         if not result.is_ok and result.advice:
-            print(f"{'':>16}{result.advice}")
+            print(console.labelled("", result.advice, indent=16))
     print("The CPU path works: make train" if works else "The CPU path does not work yet: see FAIL above.")
     return 0 if works else 1
 

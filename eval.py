@@ -27,6 +27,7 @@ import math
 import os
 import signal
 import sys
+import textwrap
 import time
 from array import array
 from collections import Counter
@@ -37,6 +38,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+import completion_rows
+import console
 import doctor
 import rust_code
 import tasks as task_sets
@@ -54,9 +57,10 @@ from generate import (
     resolve_adapter,
     weights_hash,
 )
-from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text, infra_reason, weighted_sum
+from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text, infra_reason, pass_at_k, passes_hidden, weighted_sum
 from rust_tool import JUDGE_VERSION, Judge, ToolchainError
 from sandbox import SandboxUnavailable
+from task_faults import references_line
 from traces import SCHEMA_VERSION, TraceError, TraceWriter, cut_torn_line, iter_counted, iter_trace, load_trace, trace_files, why_left_out
 
 CONFIDENCE = 0.95
@@ -84,6 +88,7 @@ VERDICT_FIELDS = (
 )
 RECORDED_FIELDS = (
     *VERDICT_FIELDS, "schema_version", "completion", "program", "clippy_warnings", "tests", "diagnostics", "n_asserts", "duration_s",
+    "hidden_statuses", "hidden_error_kind", "hidden_failures",
 )  # fmt: skip
 RECORDED_BATCH = 512  # lines written at once when nothing is compiled
 REWARD_DIGITS = 9  # two sums of the same rewards may differ in the last bits
@@ -143,7 +148,8 @@ class EvalArguments:
     completions: str | None = field(
         default=None,
         metadata={
-            "help": "Grade this .jsonl or .parquet file of existing completions, or the trace of a training run (its folder)."
+            "help": "Grade this .jsonl (.gz, too), .json or .parquet file of existing completions, one or several a row, or the trace "
+            "of a training run (its folder)."
         },
     )
     reuse_verdicts: bool = field(
@@ -151,6 +157,7 @@ class EvalArguments:
         metadata={"help": "A trace only: keep the recorded verdicts and rewards, and change only weights. Nothing is compiled."},
     )
     compare: list[str] = field(default_factory=list, metadata={"help": "Put the rows of these results folders side by side."})
+    all_tables: bool = field(default=False, metadata={"help": "Print every table as table.md has it, however wide."})
     prompt_column: str | None = field(default=None, metadata={"help": "Column that holds the prompt."})
     completion_column: str | None = field(default=None, metadata={"help": "Column that holds the completion (--completions)."})
     tests_column: str | None = field(default=None, metadata={"help": "Column that holds hidden tests."})
@@ -166,7 +173,7 @@ class EvalArguments:
         metadata={"help": "Reward functions to record, as name=weight."},
     )
     judge_workers: int | None = field(default=None, metadata={"help": "Programs graded at once (default: all cores)."})
-    run_timeout_s: float = field(default=5.0, metadata={"help": "CPU seconds each test may take."})
+    run_timeout_s: float = field(default=2.0, metadata={"help": "CPU seconds that all tests of a program may take together."})
     sandbox: str = field(
         default="auto",
         metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."},
@@ -223,11 +230,6 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[EvalArguments, Sampling
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def passes_hidden(record: dict) -> bool | None:
-    """Whether every hidden test passed; None when the task has none."""
-    return record["hidden_passed"] == record["hidden_total"] if record["hidden_total"] else None
-
-
 def _honest(record: dict) -> bool:
     return record["test_passed"] and record["honest_tests"]
 
@@ -259,16 +261,6 @@ METRICS: dict[str, Callable[[dict], float | None]] = {
     "honest_tests_recall": lambda r: _given(passes_hidden(r), _honest(r)),
 }
 NOT_PERCENT = ("mean_length",)
-
-
-def pass_at_k(n: int, c: int, k: int) -> float:
-    """Unbiased estimate of the chance that one of k samples is right, from c right ones among n.
-
-    Source: Chen et al. 2021, Evaluating Large Language Models Trained on Code, equation 1. Raises ValueError when k > n.
-    """
-    if not 0 < k <= n:
-        raise ValueError(f"pass@{k} cannot be estimated from {n} samples")
-    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
 class RowStats:
@@ -439,6 +431,21 @@ def sampling_protocol(sampling: SamplingArguments) -> dict:
     return {name: value for name, value in asdict(sampling).items() if name != "seed"}
 
 
+def batch_protocol(backend: BackendArguments) -> dict:
+    """With transformers the batch size changes completions too: rows are padded together, and one stream of random numbers serves all."""
+    return {"batch_size": backend.batch_size} if choose_backend(backend) == "transformers" else {}
+
+
+def protocol_differences(found: dict, expected: dict, path: str = "") -> list[str]:
+    """As `differing`, of two protocols. A batch size that only one has noted (vLLM has none, older files did not say) is no difference."""
+    pair = [json.loads(json.dumps(protocol)) for protocol in (found, expected)]
+    sizes = [protocol.get("sampling") or {} for protocol in pair]
+    if not all("batch_size" in size for size in sizes):
+        for size in sizes:
+            size.pop("batch_size", None)
+    return differing(*pair, path)
+
+
 def text_hash(text: str) -> str:
     """SHA-256 (hex) of a text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -499,8 +506,7 @@ def _checked_rows(folder: Path, protocol: dict, run: dict, rows: list[dict]) -> 
         raise EvalError(f"--output_dir {folder} holds files but no run.json of an evaluation: choose another one")
     had: list[dict] = []
     if any((folder / name).is_file() for name in ("results.jsonl", *PARTIAL_FILES)):  # else there is nothing to protect yet
-        asked = {"protocol": protocol, "run": run}
-        differences = differing(asked, {key: saved.get(key) for key in asked})
+        differences = protocol_differences(protocol, saved["protocol"], "protocol") + differing(run, saved["run"], "run")
         had = saved.get("rows", [])
         known = {row["row"]: row for row in had}
         for row in rows:
@@ -761,9 +767,10 @@ def progress(batches: Iterable[Sequence], total: int, what: str) -> Iterator[Any
     from tqdm import tqdm
 
     with tqdm(total=total, desc=what, unit="", disable=total == 0, mininterval=0.5, dynamic_ncols=True) as bar:
-        for batch in batches:
-            yield batch
-            bar.update(len(batch))
+        with console.every(console.BEAT_S, bar.refresh):  # a batch may take minutes on a CPU: the clock goes on meanwhile
+            for batch in batches:
+                yield batch
+                bar.update(len(batch))
 
 
 def grade_all(rewards: RewardSet, tasks: Sequence[dict], completions: Sequence[str]) -> list[dict]:
@@ -826,7 +833,7 @@ def open_judge(args: EvalArguments) -> Judge:
     return Judge(**limits, sandbox=args.sandbox, cargo_path=args.cargo_path, edition=args.edition)
 
 
-def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments) -> dict:
+def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments, logs: console.LibraryLogs) -> dict:
     """Generate and grade every row, then report -> the summary."""
     doctor.require_free_disk(Path(args.output_dir), MIN_FREE_GIB)
     if sampling.temperature == 0 and sampling.num_samples > 1:
@@ -854,18 +861,22 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
     with ExitStack() as held:
         with open_judge(args) as judge:
             rewards = RewardSet(judge, args.rewards, system_prompt)
+            rewards.require_columns({name for task in tasks for name in task}, in_training=False)
+            _tell_of_references(tasks, judge)
             protocol = {
                 "tasks_hash": tasks_hash.hexdigest(),
                 "n_tasks": len(tasks),
                 "system_prompt_hash": text_hash(system_prompt),
                 "graded_with_prompt_hash": text_hash(system_prompt),
-                "sampling": sampling_protocol(sampling),
+                "sampling": sampling_protocol(sampling) | batch_protocol(backend),
                 "judge": judge_protocol(judge.describe()),
             }
             run = {"seed": sampling.seed, "rewards": rewards.weights}
             config = asdict(args) | asdict(sampling) | asdict(backend)
             all_rows = held.enter_context(open_folder(folder, protocol, run, rows, config))
             session = Session(folder, tasks, sampling.num_samples)
+            if any(session.ungenerated(row["row"]) for row in rows):  # a finished run is looked at, not written to
+                logs.write_to(folder / console.LOG_NAME)
             run_generation(session, rows, args, sampling, backend, max_model_len)
             watch = InfraWatch(args.max_infra_share)
             for row in rows:
@@ -875,6 +886,13 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
         session.finish([row["row"] for row in all_rows])
         ks = args.k or ([1] if any(task["tests"] for task in tasks) else [])
         return report(folder, ks, args, {"judge": described, "timings": session.timings.by_row})
+
+
+def _tell_of_references(tasks: Sequence[dict], judge: Judge) -> None:
+    """Say on stderr what share of the tasks no program may be able to pass, where references tell."""
+    line = references_line(tasks, judge)
+    if line is not None:
+        print(f"note: {line}", file=sys.stderr)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -887,12 +905,14 @@ class Input:
     """Completions that exist already.
 
     began: of a training trace, the first step of each attempt; None for any other file.
+    column: where completions are; several side by side are as many rows.
     tasks: task id -> task row of --tasks, for what the completions do not hold themselves.
     """
 
     path: Path
     began: dict[int, int] | None = None
     tasks: dict[str, dict] = field(default_factory=dict)
+    column: str = "completion"
 
     @property
     def name(self) -> str:
@@ -900,8 +920,10 @@ class Input:
         return self.path.resolve().name if self.path.is_dir() else Path(self.path.name.removesuffix(".gz")).stem
 
     def rows(self) -> Iterator[tuple[str, dict]]:
-        """Yield (place, row) in file order; of a trace, what no later attempt superseded."""
-        return iter_input(self.path) if self.began is None else iter_traced(self.path, self.began)
+        """Yield (place, row) of every completion in file order; of a trace, what no later attempt superseded."""
+        if self.began is not None:
+            return iter_traced(self.path, self.began)
+        return (single for where, row in iter_input(self.path) for single in completion_rows.single_rows(where, row, self.column))
 
     def sha256(self) -> str:
         """Hash (hex) of the file, or of every file of the trace."""
@@ -913,9 +935,10 @@ class Input:
 def open_input(args: EvalArguments) -> Input:
     """What --completions names, recognised by its contents, and the tasks of --tasks. Raises EvalError, TraceError or TaskError."""
     path = Path(args.completions)
-    is_packed = path.name.endswith(".jsonl.gz")
-    if not path.is_dir() and path.suffix not in {".jsonl", ".parquet"} and not is_packed:
-        raise EvalError(f"--completions {path}: expected a .jsonl or .parquet file, or the run folder or trace of a training run")
+    if not path.is_dir() and Path(path.name.removesuffix(".gz")).suffix not in {".jsonl", ".json", ".parquet"}:
+        raise EvalError(
+            f"--completions {path}: expected a .jsonl (.gz, too), .json or .parquet file, or the run folder or trace of a training run"
+        )
     if not path.exists():
         raise EvalError(f"--completions {path}: no such file")
     tasks = {}
@@ -923,10 +946,14 @@ def open_input(args: EvalArguments) -> Input:
         columns = {name: getattr(args, f"{name}_column") for name in ("prompt", "tests", "task_id", "entry_point")}
         tasks = {task["task_id"]: task for task in task_sets.load_tasks(args.tasks, split=args.tasks_split, columns=columns)}
     is_trace = path.is_dir() or (path.suffix != ".parquet" and why_left_out(next(iter_trace(path), None)) is None)
-    if not is_trace and (is_packed or args.reuse_verdicts):
-        what = "--reuse_verdicts needs" if args.reuse_verdicts else "a .jsonl.gz file has to be"
-        raise EvalError(f"--completions {path}: {what} the trace of a training run, and its first line is none")
-    return Input(path, attempts_began(path) if is_trace else None, tasks)
+    if not is_trace and args.reuse_verdicts:
+        raise EvalError(f"--completions {path}: --reuse_verdicts needs the trace of a training run, and its first line is none")
+    if not is_trace and not args.completion_column:
+        _, first = next(iter_input(path), ("", {"completion": ""}))
+        args.completion_column = None if "completion" in first else completion_rows.found_column(first)
+        if args.completion_column:
+            print(f"note: completions are read from the column {args.completion_column!r}, several from each row", file=sys.stderr)
+    return Input(path, attempts_began(path) if is_trace else None, tasks, args.column("completion"))
 
 
 def attempts_began(path: Path) -> dict[int, int]:
@@ -951,11 +978,7 @@ def iter_traced(path: Path, began: dict[int, int]) -> Iterator[tuple[str, dict]]
 
 def iter_input(path: Path) -> Iterator[tuple[str, dict]]:
     """Yield (place in the file, row) without holding the file. Raises TaskError naming the line that is no JSON object."""
-    if path.suffix == ".parquet":
-        yield from task_sets.iter_parquet(path)
-        return
-    for number, row in task_sets.iter_jsonl(path):
-        yield f"{path}, line {number}", row
+    yield from task_sets.iter_rows(path)
 
 
 def _is_missing(value: Any) -> bool:
@@ -1014,7 +1037,7 @@ def read_completion(where: str, row: dict, args: EvalArguments, known: dict[str,
         raise EvalError(f"{where}: {error}") from error
     task_id, entry_point = row.get(names["task_id"]), row.get(names["entry_point"])
     task = {
-        "task_id": f"prompt-{text_hash(prompt)[:12]}" if _is_missing(task_id) else str(task_id),
+        "task_id": _task_id(task_id, prompt, where),
         "prompt": prompt,
         "tests": tests,
         "entry_point": entry_point if isinstance(entry_point, str) else None,
@@ -1025,6 +1048,13 @@ def read_completion(where: str, row: dict, args: EvalArguments, known: dict[str,
         task = {key: _as_json(value) for key, value in row["columns"].items()} | task
     passed_through = {key: _as_json(value) for key, value in row.items() if key not in names.values()}
     return task, _text(row[names["completion"]], names["completion"], where), passed_through
+
+
+def _task_id(given: Any, prompt: str, where: str) -> str:
+    """The row's own id, else one that its prompt has; a row without either is a task of its own."""
+    if not _is_missing(given):
+        return str(given)
+    return f"prompt-{text_hash(prompt)[:12]}" if prompt.strip() else completion_rows.row_of(where)
 
 
 def _joined(where: str, task: dict, known: dict[str, dict], args: EvalArguments) -> dict:
@@ -1058,58 +1088,121 @@ def _check_traced_tests(where: str, task: dict, row: dict, args: EvalArguments) 
         )
 
 
-def survey(source: Input, args: EvalArguments) -> tuple[int, TasksHash, bool]:
-    """Read the whole input once, before anything is graded -> (rows, their tasks, whether it is a file of plain Rust).
+@dataclass
+class Survey:
+    """What a whole input holds, before anything is graded."""
 
-    Plain Rust: no completion has a fence, and most are Rust as they stand. Raises EvalError for the first bad row.
-    """
+    source: Input
+    args: EvalArguments
+    count: int = 0
+    tasks: TasksHash = field(default_factory=TasksHash)
+    tested: int = 0  # completions with hidden tests
+    without_prompt: int = 0
+    without_id: int = 0  # nor a prompt that could give them one
+    known: int = 0  # in --tasks
+    forms: Counter = field(default_factory=Counter)  # "fenced", "plain", "other", up to the first that is fenced
+    samples: Counter = field(default_factory=Counter)  # of (row, task), for pass@k
+    tests: dict[str, str] = field(default_factory=dict)  # task -> hash of its hidden tests
+    mixed: dict[str, str] = field(default_factory=dict)  # task whose rows have other tests -> where
+    columns: set[str] = field(default_factory=set)  # that users' reward functions get
+
+    def add(self, where: str, row: dict) -> None:
+        """Take in a row. Raises EvalError for a bad one."""
+        task, completion, passed_through = read_completion(where, row, self.args, self.source.tasks)
+        self.count += 1
+        self.columns |= _paid_task(task, passed_through, self.source.tasks).keys()
+        if not self.forms["fenced"]:
+            is_plain = rust_code.is_plain_rust(completion, task["prompt"])
+            self.forms["fenced" if rust_code.holds_fence(completion) else "plain" if is_plain else "other"] += 1
+        has_prompt = bool(task["prompt"].strip())
+        self.without_prompt += not has_prompt
+        self.without_id += not has_prompt and task["task_id"] == completion_rows.row_of(where)
+        self.known += task["task_id"] in self.source.tasks
+        if self.source.began is not None:
+            _check_traced_tests(where, task, row, self.args)
+        is_new = self.tasks.add(task)
+        if self.args.hidden_tests == "required" and not task["tests"]:
+            raise EvalError(f"{where}: no hidden tests in column {self.args.column('tests')!r}; found the columns {', '.join(row)}")
+        if not task["tests"]:
+            return
+        self.tested += 1
+        if is_new:
+            check_hidden_tests(task, where)
+        if self.args.k:
+            self.samples[input_row(passed_through, self.source), task["task_id"]] += 1
+        asked = text_hash("\0".join(task["tests"]))[:16]
+        if self.tests.setdefault(task["task_id"], asked) != asked:
+            self.mixed.setdefault(task["task_id"], where)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a file of plain Rust: no completion has a fence, and most are Rust, alone or after their prompt."""
+        return not self.forms["fenced"] and 2 * self.forms["plain"] > self.count
+
+    def finish(self) -> None:
+        """Say what is odd. Raises EvalError for what cannot be graded as asked."""
+        args, path = self.args, self.source.path
+        if not self.count:
+            raise EvalError(f"--completions {path}: no rows in it")
+        if self.source.began is not None and _asks_hidden(args) and not self.tested and not args.reuse_verdicts:
+            where = f"{args.tasks} has none for its tasks" if args.tasks else "pass the file they are in as --tasks"
+            raise EvalError(f"{path}: {HIDDEN_REWARD} needs hidden tests, and the trace holds none (column hidden_tests): {where}")
+        for said in self._oddities():
+            print(said, file=sys.stderr)
+        if args.k:
+            self._check_k()
+
+    def _oddities(self) -> Iterator[str]:
+        tasks = self.source.tasks
+        if tasks and self.known < self.count:
+            yield (
+                f"warning: {self.known} of {self.count} completions belong to a task of {self.args.tasks} "
+                f"(its first id is {next(iter(tasks))!r})"
+            )
+        if self.without_prompt:
+            yield (
+                f"warning: {self.without_prompt} of {self.count} completions have no prompt, so none of them can be refused as a copied "
+                "example: pass the task file as --tasks"
+            )
+        if self.without_id:
+            found = f"{self.without_id} of {self.count} completions have neither a prompt nor a task id"
+            yield f"warning: {found}: each row is a task of its own"
+        if self.mixed:
+            task_id, where = next(iter(self.mixed.items()))
+            yield (
+                f"warning: {len(self.mixed)} task ids stand for several tasks: {where} has other hidden tests than the rows of "
+                f"{task_id!r} before it"
+            )
+        if self.is_plain:
+            found = f"{self.forms['plain']} of {self.count} completions are Rust and none is fenced"
+            yield f"note: {found}: they are graded as they stand, or after the code of their prompt where they go on with it"
+
+    def _check_k(self) -> None:
+        args, path = self.args, self.source.path
+        if not self.tested:
+            raise EvalError(
+                f"{path}: pass@k needs hidden tests, and no row has any in column {args.column('tests')!r} (see --tests_column)"
+            )
+        if self.mixed:
+            task_id, where = next(iter(self.mixed.items()))
+            raise EvalError(
+                f"{where}: pass@k needs one task for each id, and {task_id!r} has other hidden tests here than before: give every task "
+                "its own id (see --task_id_column)"
+            )
+        if max(args.k) > min(self.samples.values()):
+            (_, task_id), fewest = min(self.samples.items(), key=lambda item: item[1])
+            raise EvalError(f"pass@{max(args.k)} needs at least {max(args.k)} completions per task; task {task_id!r} has {fewest}")
+
+
+def survey(source: Input, args: EvalArguments) -> Survey:
+    """Read the whole input once, before anything is graded. Raises EvalError for the first bad row."""
     from tqdm import tqdm
 
-    path = source.path
-    count, tasks_hash, samples, tested, without_prompt, n_known, unfenced = 0, TasksHash(), Counter(), 0, 0, 0, Counter()
+    found = Survey(source, args)
     for where, row in tqdm(islice(source.rows(), args.limit), desc="reading", unit="", delay=2, leave=False):
-        task, completion, passed_through = read_completion(where, row, args, source.tasks)
-        count += 1
-        if not unfenced["fenced"]:
-            unfenced["fenced" if rust_code.holds_fence(completion) else "plain" if rust_code.is_plain_rust(completion) else "other"] += 1
-        without_prompt += not task["prompt"]
-        n_known += task["task_id"] in source.tasks
-        if source.began is not None:
-            _check_traced_tests(where, task, row, args)
-        is_new = tasks_hash.add(task)
-        if args.hidden_tests == "required" and not task["tests"]:
-            raise EvalError(f"{where}: no hidden tests in column {args.column('tests')!r}; found the columns {', '.join(row)}")
-        if is_new and task["tests"]:
-            check_hidden_tests(task, where)
-        if args.k and task["tests"]:
-            samples[input_row(passed_through, source), task["task_id"]] += 1
-        tested += bool(task["tests"])
-    if not count:
-        raise EvalError(f"--completions {path}: no rows in it")
-    if source.tasks and n_known < count:
-        first = next(iter(source.tasks))
-        print(f"warning: {n_known} of {count} completions belong to a task of {args.tasks} (its first id is {first!r})", file=sys.stderr)
-    if source.began is not None and _asks_hidden(args) and not tested and not args.reuse_verdicts:
-        where = f"{args.tasks} has none for its tasks" if args.tasks else "pass the file they are in as --tasks"
-        raise EvalError(f"{path}: {HIDDEN_REWARD} needs hidden tests, and the trace holds none (column hidden_tests): {where}")
-    if source.began is not None and without_prompt:
-        print(
-            f"warning: {without_prompt} of {count} completions have no prompt, so none of them can be refused as a copied example: pass "
-            "the task file as --tasks",
-            file=sys.stderr,
-        )
-    if args.k and not tested:
-        raise EvalError(
-            f"{path}: pass@k needs hidden tests, and no row has any in column {args.column('tests')!r} (see --tests_column)"
-        )
-    if args.k and max(args.k) > min(samples.values()):
-        (_, task_id), fewest = min(samples.items(), key=lambda item: item[1])
-        raise EvalError(f"pass@{max(args.k)} needs at least {max(args.k)} completions per task; task {task_id!r} has {fewest}")
-    is_plain = not unfenced["fenced"] and 2 * unfenced["plain"] > count
-    if is_plain:
-        found = f"{unfenced['plain']} of {count} completions are Rust and none is fenced"
-        print(f"note: {found}: they are graded as they stand", file=sys.stderr)
-    return count, tasks_hash, is_plain
+        found.add(where, row)
+    found.finish()
+    return found
 
 
 def input_row(row: dict, source: Input) -> str:
@@ -1129,11 +1222,15 @@ def grade_file(args: EvalArguments) -> dict:
     doctor.require_free_disk(folder, MIN_FREE_GIB)
     RewardSet(None, args.rewards)  # a misspelt reward stops before anything is read
     recorded = recorded_judge(source) if args.reuse_verdicts else None
-    count, tasks_hash, is_plain = survey(source, args)
+    surveyed = survey(source, args)
+    RewardSet(None, args.rewards).require_columns(surveyed.columns, in_training=False)
+    count, tasks_hash, is_plain = surveyed.count, surveyed.tasks, surveyed.is_plain
     system_prompt = task_sets.read_system_prompt(args.system_prompt)
     with ExitStack() as cleanup:
         judge = None if recorded else cleanup.enter_context(open_judge(args))
         rewards = RewardSet(judge, args.rewards, system_prompt, plain_rust=is_plain)
+        if judge is not None and args.hidden_tests != "off":
+            _tell_of_references([*source.tasks.values()], judge)
         made_by = source.path.parent / "run.json"  # of the evaluation whose results are graded again
         made = _read_json(made_by).get("protocol", {}) if source.path.name == "results.jsonl" and made_by.is_file() else {}
         protocol = {
@@ -1180,7 +1277,7 @@ def _grade_rows(source: Input, count: int, args: EvalArguments, rewards: RewardS
         if args.reuse_verdicts:
             graded = [recorded_again(where, row, task, rewards) for (where, row), (task, _, _) in zip(batch, read, strict=True)]
         else:
-            graded = grade_all(rewards, [task for task, _, _ in read], [completion for _, completion, _ in read])
+            graded = _graded_rows(rewards, read, source.tasks)
             watch.check(graded)
         records = []
         for g, (task, _, passed_through) in zip(graded, read, strict=True):
@@ -1189,6 +1286,22 @@ def _grade_rows(source: Input, count: int, args: EvalArguments, rewards: RewardS
             samples[row, task["task_id"]] += 1
         writer.write(records)
         timings.add("grading", grade_s=time.monotonic() - start, graded=len(batch))
+
+
+def _paid_task(task: dict, passed_through: dict, known: dict[str, dict]) -> dict:
+    """A row's task as reward functions see it: with the other columns of its row, and of its task in --tasks."""
+    return {name: _as_json(value) for name, value in known.get(task["task_id"], {}).items()} | passed_through | task
+
+
+def _graded_rows(rewards: RewardSet, read: Sequence[tuple[dict, str, dict]], known: dict[str, dict]) -> list[dict]:
+    """Graded completions of what `read_completion` read, in order."""
+    tasks = [_paid_task(task, passed_through, known) for task, _, passed_through in read]
+    graded = grade_all(rewards, tasks, [completion for _, completion, _ in read])
+    for record, (task, _, _) in zip(graded, read, strict=True):  # a results file has the row's columns beside ours
+        record.pop("columns", None)
+        others = {name: value for name, value in task.items() if name not in task_sets.TASK_COLUMNS}
+        record |= {"columns": others} if others else {}
+    return graded
 
 
 def _input_record(graded: dict, task: dict, passed_through: dict, row: str, sample: int) -> dict:
@@ -1206,7 +1319,7 @@ def _grade_failed_again(written: Path, source: Input, args: EvalArguments, rewar
         records = [record for _, record in batch]
         failed = [i for i, record in enumerate(records) if record["error_kind"] == "infra"]
         read = [read_completion(*batch[i][0], args, source.tasks) for i in failed]
-        graded = grade_all(rewards, [task for task, _, _ in read], [completion for _, completion, _ in read]) if read else []
+        graded = _graded_rows(rewards, read, source.tasks) if read else []
         for i, g, (task, _, passed_through) in zip(failed, graded, read, strict=True):
             records[i] = _input_record(g, task, passed_through, records[i]["row"], records[i]["sample"])
         writer.write(records)
@@ -1386,6 +1499,7 @@ TABLE = {  # metric -> heading
 LEGEND = f"""n: graded completions. tests: the completion's own tests pass; honest: and they are worth something;
 {MIN_ASSERTS}+ asserts: and there are that many. pass@k: hidden tests. tokens: mean length of a completion.
 [95 % interval, bootstrap over tasks]"""
+NOTHING_WRONG = "nothing"  # of what went wrong: its own tests pass
 SELF_TESTS = {
     "self_tests_precision": "passes own tests -> right %",
     "self_tests_recall": "right -> passes own tests %",
@@ -1434,7 +1548,7 @@ def format_tables(summary: dict) -> str:
         blocks.append(title + markdown_table(["rows", "tasks", *columns.values()], body))
     kinds = sorted({kind for row in rows for kind in row["error_kinds"]}, key=lambda kind: (kind != "none", kind))
     body = [[row["row"], *(f"{100 * row['error_kinds'].get(kind, 0):.1f}" for kind in kinds)] for row in rows]
-    titles = ["nothing" if kind == "none" else kind for kind in kinds]  # its own tests pass
+    titles = [NOTHING_WRONG if kind == "none" else kind for kind in kinds]
     blocks.append("What went wrong, % of completions:\n\n" + markdown_table(["row", *titles], body))
     body = [[row["row"], ", ".join(f"{code} {n}" for code, n in row["rustc_codes"].items()) or "-"] for row in rows]
     blocks.append("Most frequent compiler errors, completions that have them:\n\n" + markdown_table(["row", "rustc codes"], body))
@@ -1445,6 +1559,45 @@ def format_tables(summary: dict) -> str:
     infra = [f"{row['row']}: {row['n_infra']}" for row in rows if row["n_infra"]]
     if infra:
         blocks.append(f"NOT GRADED, the machine failed (in no rate above): {', '.join(infra)}")
+    return "\n\n".join(blocks) + "\n"
+
+
+SHORT = {  # metric -> label on the terminal, which has a row for each and explains itself
+    "build": "build %",
+    "clippy": "clippy %",
+    "tests": "own tests pass %",
+    "honest_tests": "honest tests %",
+    "tests_with_asserts": f"{MIN_ASSERTS}+ asserts %",
+    "mean_length": "tokens, mean",
+}
+
+
+def format_terminal(summary: dict, where: str | None) -> str:
+    """The summary for a terminal of any width: a row for each metric, a column for each row of results and each difference.
+
+    `where` is the file that has what is left out here, None when there is none.
+    """
+    rows, pairs = summary["rows"], summary["differences"]
+    header = ["", *(row["row"] for row in rows), *(f"{d['row']} - {d['versus']}" for d in pairs)]
+    body = [["tasks", *(str(one["n_tasks"]) for one in [*rows, *pairs])]]
+    body.append(["completions", *(str(row["n"]) for row in rows), *("" for _ in pairs)])
+    for name in shown_columns(summary):
+        label = SHORT.get(name, f"hidden {name} %")
+        cells = [*(_cell(row["metrics"], name) for row in rows), *(_cell(d["metrics"], name, signed=True) for d in pairs)]
+        body.append([label, *cells])
+    blocks = [console.side_by_side(header, body)]
+    notes = ["Honest: own tests that pass and are worth something.", "In brackets: 95 % interval, bootstrap over tasks."]
+    notes += ["Differences are paired, in points."] if pairs else []
+    blocks.append(textwrap.fill(" ".join(notes), console.width()))
+    kinds = sorted({kind for row in rows for kind in row["error_kinds"]}, key=lambda kind: (kind != "none", kind))
+    names = [NOTHING_WRONG if kind == "none" else kind for kind in kinds]
+    body = [[n, *(f"{100 * row['error_kinds'].get(k, 0):.1f}" for row in rows)] for n, k in zip(names, kinds, strict=True)]
+    blocks.append(console.side_by_side(["went wrong, %", *(row["row"] for row in rows)], body))
+    more = f"{where}, or --all_tables" if where else "--all_tables"
+    blocks.append(textwrap.fill(f"Compiler errors, own tests as a judge of the code: {more}", console.width(), break_on_hyphens=False))
+    infra = [f"{row['row']}: {row['n_infra']}" for row in rows if row["n_infra"]]
+    if infra:
+        blocks.append(textwrap.fill(f"NOT GRADED, the machine failed (in no rate above): {', '.join(infra)}", console.width()))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -1576,9 +1729,11 @@ def report(folder: Path, ks: Sequence[int], args: EvalArguments, facts: dict) ->
     if args.model or len(stats) > 1:
         draw_chart(summary, folder / "chart.png")
     write_parquet(folder / "results.jsonl", folder / "results.parquet")
-    print(tables)
+    changes = f"\n{console.wrapped(format_changes(summary['graded_again']))}" if saved["run"].get("trace") else ""
+    print(tables if args.all_tables else format_terminal(summary, str(folder / "table.md")) + changes)
     for name, timing in summary["timings"].items():
-        print(f"{name}: " + ", ".join(f"{key} {value:g}" for key, value in timing.items()))
+        text = f"{name}: " + ", ".join(f"{key} {value:g}" for key, value in timing.items())
+        print(textwrap.fill(text, console.width(), subsequent_indent="  ", break_long_words=False))
     print(f"Results: {folder}")
     return summary
 
@@ -1611,7 +1766,7 @@ def compare(args: EvalArguments) -> dict:
                 raise EvalError(f"--compare {folder}: no {name} in it; expected the --output_dir of a finished evaluation")
         protocols.append(_read_json(folder / "run.json")["protocol"])
     for folder, protocol in zip(folders[1:], protocols[1:], strict=True):
-        differences = differing(protocol, protocols[0])
+        differences = protocol_differences(protocol, protocols[0])
         if differences:
             raise EvalError(
                 f"{folder} and {folders[0]} were not measured under one protocol ({'; '.join(differences)}): measure again"
@@ -1637,7 +1792,7 @@ def compare(args: EvalArguments) -> dict:
         _write_json(out / "summary.json", summary)
         (out / "table.md").write_text(tables, encoding="utf-8")
         draw_chart(summary, out / "chart.png")
-    print(tables)
+    print(tables if args.all_tables else format_terminal(summary, str(Path(args.output_dir) / "table.md") if args.output_dir else None))
     return summary
 
 
@@ -1658,13 +1813,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is as clean as Ctrl-C
         cleanup.callback(signal.signal, signal.SIGTERM, previous)
         try:
+            logs = cleanup.enter_context(console.LibraryLogs())
             args, sampling, backend = parse_arguments(argv)
             if args.compare:
                 compare(args)
             elif args.completions:
                 grade_file(args)
             else:
-                evaluate_models(args, sampling, backend)
+                evaluate_models(args, sampling, backend, logs)
         except KeyboardInterrupt:
             print("\nstopped; run the same command again to go on", file=sys.stderr)
             return 130

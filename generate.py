@@ -17,7 +17,6 @@ import asyncio
 import hashlib
 import importlib.util
 import json
-import logging
 import os
 import sys
 import threading
@@ -26,13 +25,15 @@ from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
+import console
 import tasks
 from share import without_token
 
 API_KEY_VARIABLE = "OPENAI_API_KEY"
+ONE_THREAD_PARAMETERS = 20e6  # a model of fewer computes a layer faster on one core than several agree on who does what
 VLLM_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the ranks that vLLM reserves room for
 BATCH_SEED_STRIDE = 1_000_003  # a prime: batches of neighbouring seeds do not share a stream
 HASH_EDGE_BYTES = 1 << 20  # weights are recognised by their size and both ends, 1 MiB each
@@ -224,6 +225,23 @@ def load_config(model: str) -> Any:
         raise GenerationError(f"cannot load the model {model}: {_first_line(error)}") from error
 
 
+def use_one_thread_for_a_tiny_model(model: str, device: str) -> bool:
+    """On a CPU a tiny model computes on one thread, unless OMP_NUM_THREADS says otherwise -> whether that was set.
+
+    Beside other load threads wait for each other at every layer, which costs more than they save.
+    """
+    import torch
+
+    config = load_config(model).get_text_config()
+    layers, width = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
+    if "OMP_NUM_THREADS" in os.environ or device != "cpu" or not (layers and width):
+        return False
+    if 12 * layers * width**2 + config.vocab_size * width > ONE_THREAD_PARAMETERS:  # the usual estimate of a transformer's size
+        return False
+    torch.set_num_threads(1)
+    return True
+
+
 def require_unicode(conversations: Sequence[Conversation], names: Sequence[str] | None = None) -> None:
     """Raises GenerationError naming the first conversation whose text cannot be encoded. `names` as for `render`."""
     for number, messages in enumerate(conversations):
@@ -396,6 +414,7 @@ class TransformersGenerator:
         self.tokenizer = load_tokenizer(model)
         self.batch_size = args.batch_size
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        use_one_thread_for_a_tiny_model(model, self.device)
         self.model = self._load(model, args)
         self.stop_ids = stop_token_ids(self.tokenizer, self.model.generation_config)
         # generate() fills unset fields from here, so nothing of the model's own may stay
@@ -627,6 +646,14 @@ class VllmGenerator:
     def close(self) -> None:
         """Shut the engine down; its memory comes back when the process ends."""
         self.llm.llm_engine.engine_core.shutdown()
+        end_process_group()
+
+
+def end_process_group() -> None:
+    """End torch.distributed where vLLM or a launcher began it; left open, torch warns of it as the process exits."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _model_generation_config(model: str) -> Any:
@@ -807,9 +834,15 @@ class ApiGenerator:
         request = self._request(conversation, sampling, sampling.seed)
         with openai.OpenAI(api_key=api_key(), base_url=self.args.api_base, timeout=self.args.api_timeout_s) as client:
             try:
-                for chunk in client.chat.completions.create(**request, stream=True):
+                chunks = client.chat.completions.create(**request, stream=True)
+                if not chunks.response.headers.get("content-type", "").startswith("text/event-stream"):  # the whole answer at once
+                    yield json.loads(chunks.response.read())["choices"][0]["message"]["content"] or ""
+                    return
+                for chunk in chunks:
                     if chunk.choices:
                         yield chunk.choices[0].delta.content or ""
+            except (ValueError, LookupError, TypeError) as error:
+                raise GenerationError(f"{self.args.api_base} gave neither a stream nor a completion ({_first_line(error)})") from error
             except openai.OpenAIError as error:
                 raise self._explained(error) from error
 
@@ -826,9 +859,10 @@ def open_generator(
         if adapters:
             raise GenerationError("--adapter cannot be combined with --api_base: the endpoint decides what it serves")
         return ApiGenerator(model, args)
-    if backend == "vllm":
-        return VllmGenerator(model, args, adapters, max_model_len, seed)
-    return TransformersGenerator(model, args, adapters)
+    with console.waiting(f"loading {model}{' into vLLM' if backend == 'vllm' else ''}"), console.no_bars():
+        if backend == "vllm":
+            return VllmGenerator(model, args, adapters, max_model_len, seed)
+        return TransformersGenerator(model, args, adapters)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -847,6 +881,7 @@ class TryArguments:
     )
     sandbox: str = field(default="auto", metadata={"help": "How the program is sealed off: auto, or plain for not at all."})
     cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
+    edition: Literal["2021", "2024"] = field(default="2021", metadata={"help": "Rust edition that the program is compiled as."})
 
 
 def format_verdict(graded: dict) -> str:
@@ -876,7 +911,7 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
     from rust_tool import Judge
 
     conversation = tasks.build_messages(prompt, tasks.read_system_prompt(args.system_prompt))
-    with Judge(sandbox=args.sandbox, cargo_path=args.cargo_path) as judge:  # first: no cargo, no waiting for a model
+    with Judge(sandbox=args.sandbox, cargo_path=args.cargo_path, edition=args.edition) as judge:  # first: no cargo, no waiting for a model
         if backend.backend == "vllm":
             raise GenerationError("--backend vllm: one prompt is streamed by transformers; leave --backend out")
         backend.backend = "transformers"  # an engine takes longer to start than one completion takes
@@ -903,19 +938,8 @@ def _is_list(hint: Any) -> bool:
     return get_origin(hint) is list
 
 
-def quiet_libraries() -> None:
-    """Leave out what libraries say on import that frightens and is not true: nothing here computes in 4 bits on a CPU."""
-    logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(is_not_kernel_hint)  # adding it twice adds it once
-
-
-def is_not_kernel_hint(entry: logging.LogRecord) -> bool:
-    """Log filter: bitsandbytes advises a package for 4-bit models on a CPU."""
-    return "Failed to load CPU gemm_4bit_forward" not in entry.getMessage()
-
-
 def make_parser(classes: Sequence[type], **options: Any) -> Any:
     """TrlParser of these dataclasses that takes one value of a config file, where a list is due, for a list of it."""
-    quiet_libraries()
     from trl import TrlParser
 
     lists = {name for one in classes for name, hint in get_type_hints(one).items() if _is_list(hint)}
@@ -926,6 +950,11 @@ def make_parser(classes: Sequence[type], **options: Any) -> Any:
                 if config[name] is not None and not isinstance(config[name], list):
                     config[name] = [config[name]]
             return super().set_defaults_with_config(**config)
+
+        def format_help(self):
+            settings = [action for action in self._actions if action.dest != "help"]
+            words = "".join(f" {action.dest.upper()}" for action in settings if not action.option_strings)
+            return console.help_text(f"{self.prog} [--config FILE.yaml] [--SETTING VALUE ...]{words}", self.description or "", settings)
 
     # allow_abbrev: argparse would otherwise take --max_min for --max_minutes without a word
     return ListParser(classes, allow_abbrev=False, **options)
@@ -942,6 +971,11 @@ def parse_dataclasses(classes: Sequence[type], argv: Sequence[str] | None, doc: 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line: exit status 0 when the program builds and its tests pass, 1 when not, 2 for a wrong call."""
+    with console.LibraryLogs():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     parser = make_parser((TryArguments, BackendArguments, SamplingArguments), description=__doc__.split("\n\n")[0])
     parser.add_argument("prompt", help="What to ask for.")
     try:

@@ -1,4 +1,5 @@
-//! What the judge puts into programs: a gate in the functions under test, a mark at the assertions that count.
+//! What the judge puts into programs: a gate in the functions under test, a mark at the assertions that count; and the
+//! assert macros of hidden tests that are statements.
 //!
 //! Linked into the harness (`judge_harness.rs`), which sets the switches; programs call the functions. In stub mode a
 //! gate panics. In wrong-value mode it makes its function return a constant of its return type at once: a test that
@@ -6,9 +7,11 @@
 //! get an `impl Wrong` for their own structs and enums from `rust_tool.py`.
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::fmt::{Arguments, Debug};
 use std::hash::Hash;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 /// What gates do: 0 nothing, 1 panic, FIRST_WRONG + k return the k-th wrong value.
 pub static MODE: AtomicU8 = AtomicU8::new(0);
@@ -206,3 +209,147 @@ macro_rules! wrong_tuples {
 }
 
 wrong_tuples! { (A); (A, B); (A, B, C); (A, B, C, D); (A, B, C, D, E); (A, B, C, D, E, F); }
+
+// -- Hidden tests that are statements: assertions that are recorded, and go on -----------------------------------------
+
+pub use std::option::Option::{None, Some};
+pub use std::{column, format_args, line, stringify};
+
+/// Line and column of an assertion in the source; column 0: the number of a statement that can be left out as a whole.
+pub type Site = (u32, u32);
+
+#[derive(Default)]
+struct Record {
+    has_held: bool,
+    has_failed: bool,
+    is_skipped: bool,
+}
+
+static RECORDS: Mutex<BTreeMap<Site, Record>> = Mutex::new(BTreeMap::new());
+/// Where the site that is being evaluated is written, line above column, 0 for none: it outlives the process.
+pub static RUNNING: OnceLock<&AtomicU64> = OnceLock::new();
+/// How the harness passes on what became of a site ("held", "failed", "fell": a panic left it), and in which words.
+pub static REPORT: OnceLock<Box<dyn Fn(Site, &str, &str) + Send + Sync>> = OnceLock::new();
+/// Set when a panic left a site that did so for the first time; the harness then runs the statements again without it.
+pub static HAS_FALLEN: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// Whether the panic that unwinds this thread has been put to a site: the innermost.
+    static IS_BLAMED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A site that is being evaluated.
+pub struct Evaluation {
+    site: Site,
+    outer: u64,
+    has_failed: Cell<bool>,
+}
+
+fn record<T>(site: Site, change: impl FnOnce(&mut Record) -> T) -> T {
+    change(RECORDS.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).entry(site).or_default())
+}
+
+fn report(site: Site, what: &str, message: &str) {
+    if let Some(report) = REPORT.get() {
+        report(site, what, message);
+    }
+}
+
+fn set_running(site: u64) -> u64 {
+    RUNNING.get().map_or(0, |running| running.swap(site, Ordering::Relaxed))
+}
+
+/// Leave a site out from now on.
+pub fn skip(site: Site) {
+    record(site, |found| found.is_skipped = true);
+}
+
+/// Before a site is evaluated; None when it is to be left out.
+pub fn begin(line: u32, column: u32) -> Option<Evaluation> {
+    if record((line, column), |found| found.is_skipped) {
+        return None;
+    }
+    IS_BLAMED.set(false);
+    let outer = set_running((line as u64) << 32 | column as u64);
+    Some(Evaluation { site: (line, column), outer, has_failed: Cell::new(false) })
+}
+
+impl Evaluation {
+    /// The assertion does not hold. Settled before the message is made, which may run the program's code.
+    pub fn fail(&self, message: Arguments<'_>) {
+        self.has_failed.set(true);
+        if !record(self.site, |found| std::mem::replace(&mut found.has_failed, true)) {
+            report(self.site, "failed", "");
+            report(self.site, "failed", &message.to_string());
+        }
+    }
+
+    pub fn differ<L: Debug + ?Sized, R: Debug + ?Sized>(&self, operator: &str, left: &L, right: &R, message: Arguments<'_>) {
+        let colon = if message.as_str() == Some("") { "" } else { ": " };
+        self.fail(format_args!("assertion `left {operator} right` failed{colon}{message}\n  left: {left:?}\n right: {right:?}"));
+    }
+
+    /// All of it, with what its temporaries do when they go, came to its end.
+    pub fn close(self) {
+        if !self.has_failed.get() && !record(self.site, |found| std::mem::replace(&mut found.has_held, true)) {
+            report(self.site, "held", "");
+        }
+    }
+}
+
+impl Drop for Evaluation {
+    fn drop(&mut self) {
+        set_running(self.outer);
+        if std::thread::panicking() && !IS_BLAMED.replace(true) {
+            skip(self.site);
+            HAS_FALLEN.store(true, Ordering::Relaxed);
+            report(self.site, "fell", "");
+        }
+    }
+}
+
+/// `assert!` that is recorded; the others likewise. Conditions and messages are as std has them. Nothing is called as a method:
+/// a trait of the program may have one of the same name.
+#[macro_export]
+macro_rules! record_assert {
+    ($condition:expr $(,)?) => { $crate::record_assert!($condition, "assertion failed: {}", $crate::stringify!($condition)) };
+    ($condition:expr, $($message:tt)+) => {
+        match $crate::begin($crate::line!(), $crate::column!()) {
+            $crate::None => {}
+            $crate::Some(evaluation) => {
+                if !$condition { $crate::Evaluation::fail(&evaluation, $crate::format_args!($($message)+)); }
+                $crate::Evaluation::close(evaluation);
+            }
+        }
+    };
+}
+
+#[macro_export]
+macro_rules! record_assert_eq {
+    ($left:expr, $right:expr $(,)?) => { $crate::record_comparison!(==, $left, $right, "") };
+    ($left:expr, $right:expr, $($message:tt)+) => { $crate::record_comparison!(==, $left, $right, $($message)+) };
+}
+
+#[macro_export]
+macro_rules! record_assert_ne {
+    ($left:expr, $right:expr $(,)?) => { $crate::record_comparison!(!=, $left, $right, "") };
+    ($left:expr, $right:expr, $($message:tt)+) => { $crate::record_comparison!(!=, $left, $right, $($message)+) };
+}
+
+#[macro_export]
+macro_rules! record_comparison {
+    ($operator:tt, $left:expr, $right:expr, $($message:tt)+) => {
+        match $crate::begin($crate::line!(), $crate::column!()) {
+            $crate::None => {}
+            $crate::Some(evaluation) => {
+                match (&$left, &$right) {
+                    (left, right) => if !(*left $operator *right) {
+                        let operator = $crate::stringify!($operator);
+                        $crate::Evaluation::differ(&evaluation, operator, left, right, $crate::format_args!($($message)+));
+                    }
+                };
+                $crate::Evaluation::close(evaluation);
+            }
+        }
+    };
+}

@@ -9,37 +9,56 @@
 //!   and the descriptor does not survive `exec`;
 //! * a last line says that the harness itself came to its end: `process::exit(0)` in a test leaves that line out.
 //!
+//! Hidden tests that are statements are one test here, whose assertions record how they ended and go on. One that panicked
+//! is left out and the test run again, so that it does not take the others along. Which assertion is being evaluated stands in
+//! a page of memory that the judge reads when the process has died; nobody holds its descriptor once it is mapped.
+//!
 //! Results, one a line, after the nonce: `test I run|ignored plain|should_panic NAME`, `start I`,
+//! `site LINE COLUMN held|failed|fell PANIC_LINE HEX` (the first time; `fell`: a panic left it; column 0: a whole statement),
+//! `limit memory` (the process is about to end for it),
 //! `end I ok|failed|asserted REACHED LINE HEX` (1 when a counted assertion was reached, or, in wrong-value mode, a wrong
 //! value returned, 2 when one of those was a `None` or `Err`; where and with which words it panicked), `done`.
 //!
 //! Not guarded against: `unsafe` code that searches memory for the nonce (the judge refuses what that takes).
-#![feature(staged_api, test, rustc_attrs)]
+#![feature(staged_api, test, rustc_attrs, alloc_error_hook)]
 #![unstable(feature = "test", issue = "none")]
 #![allow(internal_features)]
 
 extern crate judge_gate;
 extern crate real;
 
-use judge_gate::{FIRST_WRONG, IS_MISSING, IS_REACHED, MODE, WRONG_VALUES};
+use judge_gate::{FIRST_WRONG, HAS_FALLEN, IS_MISSING, IS_REACHED, MODE, REPORT, RUNNING, WRONG_VALUES};
+use std::alloc::set_alloc_error_hook;
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::ffi::c_long;
 use std::os::fd::FromRawFd;
 use std::panic::{catch_unwind, set_hook, AssertUnwindSafe};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
 
 #[unstable(feature = "test", issue = "none")]
 pub use real::*;
 
 /// Bytes of a panic's message that are reported.
 const MESSAGE_BYTES: usize = 600;
+/// How the functions end that run a `main` or a list of statements: they get the stack that a `main` has.
+const STATEMENTS: &str = "::all_statements";
+const MAIN_STACK_BYTES: usize = 8 << 20;
 const F_SETFD: i32 = 2;
 const FD_CLOEXEC: i32 = 1;
+const PAGE_BYTES: usize = 4096;
+const PROT_READ_WRITE: i32 = 3;
+const MAP_SHARED: i32 = 1;
+const ITIMER_PROF: i32 = 2; // CPU time of all threads; SIGPROF ends the process
 
 extern "C" {
     fn fcntl(fd: i32, command: i32, ...) -> i32;
     fn dup2(from: i32, to: i32) -> i32;
+    fn close(fd: i32) -> i32;
+    fn mmap(address: *mut u8, length: usize, protection: i32, flags: i32, fd: i32, offset: i64) -> *mut u8;
+    fn setitimer(which: i32, new: *const [[c_long; 2]; 2], old: *mut [[c_long; 2]; 2]) -> i32;
 }
 
 thread_local! {
@@ -47,7 +66,8 @@ thread_local! {
     static LAST_PANIC: RefCell<Option<(u32, String)>> = const { RefCell::new(None) };
 }
 
-/// What the judge sent: one line each for the nonce, the mode and the tests to run (`all`, or ascending indices).
+/// What the judge sent: one line each for the nonce, the mode, the tests to run (`all`, or ascending indices) and the sites to
+/// leave out (`LINE:COLUMN`), of which the gate is told.
 struct Order {
     nonce: String,
     modes: Vec<u8>, // of the gates: every test runs in each
@@ -70,6 +90,10 @@ fn read_order(order_fd: i32) -> Order {
         "all" => None,
         some => Some(some.split_whitespace().map(|index| index.parse().expect("index")).collect()),
     };
+    for site in lines.next().expect("sites").split_whitespace() {
+        let (line, column) = site.split_once(':').expect("site");
+        judge_gate::skip((line.parse().expect("line"), column.parse().expect("column")));
+    }
     Order { nonce, modes, runs_ignored: mode == "ignored_too", wanted }
 }
 
@@ -86,11 +110,54 @@ fn failed(status: &'static str, line: u32, message: &str) -> End {
     End { status, line, message: message.to_string() }
 }
 
+/// Lets the gate say what becomes of assertions, and which is being evaluated.
+fn listen_to_sites(nonce: &str, report: &File, page_fd: i32) {
+    let page = unsafe { mmap(std::ptr::null_mut(), PAGE_BYTES, PROT_READ_WRITE, MAP_SHARED, page_fd, 0) };
+    assert!(page as isize != -1, "page");
+    unsafe { close(page_fd) };
+    let _ = RUNNING.set(unsafe { &*(page as *const AtomicU64) });
+    let (nonce, report) = (nonce.to_string(), report.try_clone().expect("report"));
+    let _ = REPORT.set(Box::new(move |(line, column), what, message| {
+        let (panic_line, text) = match what {
+            "fell" => LAST_PANIC.with(|last| last.borrow().clone()).unwrap_or_default(),
+            _ => (line, message.to_string()),
+        };
+        let said = format!("{nonce} site {line} {column} {what} {panic_line} {}\n", hex(&text));
+        (&report).write_all(said.as_bytes()).expect("report");
+    }));
+}
+
+/// What is said, and to whom, when no memory is left: made while there is some.
+static NO_MEMORY: OnceLock<(String, File)> = OnceLock::new();
+
+fn name_the_memory_limit(nonce: &str, report: &File) {
+    let _ = NO_MEMORY.set((format!("{nonce} limit memory\n"), report.try_clone().expect("report")));
+    set_alloc_error_hook(|_| {
+        if let Some((text, mut report)) = NO_MEMORY.get().map(|(text, report)| (text, report)) {
+            let _ = report.write_all(text.as_bytes());
+        }
+    });
+}
+
+/// Runs one test, and again as long as a panic leaves one more of its recorded assertions, which is then left out.
+fn settled(test: &TestDescAndFn) -> End {
+    loop {
+        HAS_FALLEN.store(false, Ordering::Relaxed);
+        let end = outcome(test);
+        if end.status == "ok" || !HAS_FALLEN.load(Ordering::Relaxed) {
+            return end;
+        }
+    }
+}
+
 /// Runs one test in a thread of its own, named as libtest names it, and says how it ended.
 fn outcome(test: &TestDescAndFn) -> End {
     let StaticTestFn(run) = test.testfn else { return failed("failed", 0, "no plain test") };
     let should_panic = test.desc.should_panic;
-    let builder = std::thread::Builder::new().name(test.desc.name.to_string());
+    let mut builder = std::thread::Builder::new().name(test.desc.name.to_string());
+    if test.desc.name.as_slice().ends_with(STATEMENTS) {
+        builder = builder.stack_size(MAIN_STACK_BYTES);
+    }
     let thread = builder.spawn(move || match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) if should_panic == ShouldPanic::No => OK,
         Ok(Ok(())) => failed("asserted", 0, "test did not panic as expected"),
@@ -126,16 +193,22 @@ fn remember_panics() {
 }
 
 /// Entry point that `rustc --test` generates a call of. Returns normally whatever the tests did. Arguments: descriptors
-/// for the order, the results, and what programs print.
+/// for the order, the results, what programs print, and the page; then the CPU time in microseconds, finer than the kernel's
+/// limit.
 #[unstable(feature = "test", issue = "none")]
 pub fn test_main_static(tests: &[&TestDescAndFn]) {
-    let fds: Vec<i32> = std::env::args().skip(1).map(|fd| fd.parse().expect("descriptor")).collect();
+    let numbers: Vec<c_long> = std::env::args().skip(1).map(|number| number.parse().expect("number")).collect();
+    let fds: Vec<i32> = numbers[..4].iter().map(|fd| *fd as i32).collect();
+    let once = [[0, 0], [numbers[4] / 1_000_000, numbers[4] % 1_000_000]];
+    unsafe { setitimer(ITIMER_PROF, &once, std::ptr::null_mut()) };
     unsafe { fcntl(fds[1], F_SETFD, FD_CLOEXEC) };
     for stream in [1, 2] {
         unsafe { dup2(fds[2], stream) }; // what programs print is theirs: as much as they like, and nobody reads it
     }
     let mut report = unsafe { File::from_raw_fd(fds[1]) };
     let Order { nonce, modes, runs_ignored, wanted } = read_order(fds[0]);
+    listen_to_sites(&nonce, &report, fds[3]);
+    name_the_memory_limit(&nonce, &report);
     remember_panics();
     let mut lines = String::new(); // what is to be said before the next test runs
     let is_wanted = |index: usize| wanted.as_ref().is_none_or(|wanted| wanted.binary_search(&index).is_ok());
@@ -152,7 +225,7 @@ pub fn test_main_static(tests: &[&TestDescAndFn]) {
         IS_REACHED.store(false, Ordering::Relaxed);
         IS_MISSING.store(false, Ordering::Relaxed);
         MODE.store(mode, Ordering::Relaxed);
-        let End { status, line, message } = outcome(test);
+        let End { status, line, message } = settled(test);
         let reached = IS_REACHED.load(Ordering::Relaxed) as u8 * (1 + IS_MISSING.load(Ordering::Relaxed) as u8);
         lines = format!("{nonce} end {index} {status} {reached} {line} {}\n", hex(&message));
     }

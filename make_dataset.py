@@ -1,6 +1,6 @@
 """Make a training set: Python prompts -> Rust prompts -> Rust code -> unit tests -> what cargo passes -> parquet splits.
 
-    python make_dataset.py --tasks mbpp.jsonl --model Qwen/Qwen2.5-Coder-7B-Instruct --output_dir data/mine
+    python make_dataset.py --tasks mbpp.jsonl --model Qwen/Qwen2.5-Coder-7B-Instruct --output_dir runs/dataset
     python make_dataset.py --tasks TIGER-Lab/AceCode-87K --model DIR --backend vllm --num_samples 4 --output_dir OUT \\
         --decontaminate mbpp-rs.jsonl humaneval-rs.jsonl --source_license mit
     OPENAI_API_KEY=... python make_dataset.py --api_base http://localhost:8000/v1 --model NAME --tasks FILE --output_dir OUT
@@ -32,7 +32,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
+import console
 import doctor
 import rust_code
 import tasks as task_sets
@@ -176,11 +178,12 @@ class DatasetArguments:
     chunk_size: int = field(default=512, metadata={"help": "Tasks that go through the stages together."})
     max_model_len: int = field(default=4096, metadata={"help": "Longest prompt and answer in tokens (what vLLM reserves room for)."})
     judge_workers: int | None = field(default=None, metadata={"help": "Programs graded at once (default: all cores)."})
-    run_timeout_s: float = field(default=5.0, metadata={"help": "CPU seconds each test may take."})
+    run_timeout_s: float = field(default=2.0, metadata={"help": "CPU seconds that all tests of a program may take together."})
     sandbox: str = field(
         default="auto", metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."}
     )
     cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
+    edition: Literal["2021", "2024"] = field(default="2021", metadata={"help": "Rust edition that programs are compiled as."})
     max_infra_share: float = field(
         default=0.03, metadata={"help": "Stop when more than this share of programs could not be graded."}
     )
@@ -805,15 +808,19 @@ class Pipeline:
         now = self._totals()
         spent = {key: value - before.get(key, 0) for key, value in now.items()}
         kept = sum(self.is_kept(source, attempt + 1) for source in chunk)
-        parts = [f"attempt {attempt + 1}/{self.sampling.num_samples}", f"{len(chunk)} tasks in {seconds:.1f} s"]
+        parts = {"attempt": f"attempt {attempt + 1}/{self.sampling.num_samples}", "tasks": f"{len(chunk)} tasks in {seconds:.1f} s"}
         for stage in STAGES[:-1]:
             if spent.get(f"{stage} answers"):
                 rate = spent[f"{stage} tokens"] / max(spent[f"{stage} seconds"], 1e-9)
-                parts.append(f"{stage} {spent[f'{stage} answers']:.0f} in {spent[f'{stage} seconds']:.1f} s ({rate:.0f} tokens/s)")
+                parts[stage] = f"{stage} {spent[f'{stage} answers']:.0f} in {spent[f'{stage} seconds']:.1f} s ({rate:.0f} tokens/s)"
         if spent.get("grade programs"):
-            parts.append(f"graded {spent['grade programs']:.0f} in {spent['grade seconds']:.1f} s")
+            parts["grade"] = f"graded {spent['grade programs']:.0f} in {spent['grade seconds']:.1f} s"
         minutes, rest = divmod(int(eta_s), 60)
-        print(" | ".join([*parts, f"kept {kept} ({kept / len(chunk):.0%})", f"ETA {minutes} min {rest:02d} s"]), flush=True)
+        parts |= {"kept": f"kept {kept} ({kept / len(chunk):.0%})", "ETA": f"ETA {minutes} min {rest:02d} s"}
+        shown = console.first_that_fits(  # timings.json has every stage's
+            lambda without: " | ".join(text for name, text in parts.items() if name not in without), [*STAGES, "attempt", "tasks"]
+        )
+        print(shown, flush=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1059,7 +1066,7 @@ def make_dataset(args: DatasetArguments, sampling: SamplingArguments, backend: B
     wanted = survey(args, evaluation, counts)
     print(f"{counts['source prompts']} prompts of {args.tasks}, {len(wanted)} to be written", flush=True)
     limits = {"workers": args.judge_workers, "run_timeout_s": args.run_timeout_s}
-    with Judge(**limits, sandbox=args.sandbox, cargo_path=args.cargo_path) as judge:
+    with Judge(**limits, sandbox=args.sandbox, cargo_path=args.cargo_path, edition=args.edition) as judge:
         settings = make_settings(args, sampling, backend, judge)
         with open_folder(folder, settings, asdict(args) | asdict(sampling) | asdict(backend)) as stages:
             pipeline = Pipeline(args, sampling, backend, stages, judge)
@@ -1091,6 +1098,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is as clean as Ctrl-C
         cleanup.callback(signal.signal, signal.SIGTERM, previous)
         try:
+            cleanup.enter_context(console.LibraryLogs())
             args, sampling, backend = parse_arguments(argv)
             command = shlex.join(["python", "make_dataset.py", *map(_without_folder, sys.argv[1:] if argv is None else argv)])
             counts = make_dataset(args, sampling, backend, command)

@@ -19,12 +19,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tiny_tasks
-from tasks import build_messages
+from tasks import build_messages, find_leak
 
 HERE = Path(__file__).resolve().parent
 VOCABULARY = 1024
 N_TRAINING_PROMPTS = 600
 N_HELD_OUT_PROMPTS = 128
+N_VALIDATION_PROMPTS = 32
 N_HASHED_SAMPLES = 20_000
 LONGEST_SAMPLE = 384  # tokens; prompts have at most 70, answers about 110
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's names for what mallopt sets
@@ -52,6 +53,14 @@ def prompt_rows(split: str, count: int, seed: int) -> list[dict]:
         row = {"task_id": f"tiny-{split}/{len(rows)}", "prompt": task.prompt, "composition": task.function.composition}
         rows.append(row if split == "train" else row | {"entry_point": task.name, "tests": tiny_tasks.hidden_tests(task)})
     return rows
+
+
+def validation_rows(known: dict[str, list[dict]], count: int, seed: int) -> list[dict]:
+    """Rows for evaluations inside the run: held-out compositions and prompts that neither of the `known` splits has, by train.py's rule."""
+    used = {row["composition"] for row in known["heldout"]}
+    drawn = [row for row in prompt_rows("val", len(tiny_tasks.split_compositions()[1]), seed) if row["composition"] not in used]
+    rows = [row for row in drawn if not any(find_leak(split, [row]) for split in known.values())][:count]
+    return [row | {"task_id": f"tiny-val/{number}"} for number, row in enumerate(rows)]
 
 
 def samples(seed: int) -> Iterator[tuple[str, str]]:
@@ -82,9 +91,10 @@ def overlap(held_out: Sequence[str], training: Sequence[str], n: int) -> dict[st
 
 
 def write_data(folder: Path, report: Path, seed: int) -> None:
-    """Write both prompt files and the overlap report."""
+    """Write the three prompt files and the overlap report."""
     rows = {"train": prompt_rows("train", N_TRAINING_PROMPTS, seed), "heldout": prompt_rows("heldout", N_HELD_OUT_PROMPTS, seed)}
-    for name, file in (("train", "tiny_prompts.jsonl"), ("heldout", "tiny_heldout.jsonl")):
+    rows["val"] = validation_rows(rows, N_VALIDATION_PROMPTS, seed)
+    for name, file in (("train", "tiny_prompts.jsonl"), ("heldout", "tiny_heldout.jsonl"), ("val", "tiny_val.jsonl")):
         text = "".join(json.dumps(row) + "\n" for row in rows[name])
         (folder / file).write_text(text, encoding="utf-8")
     stream = samples(seed)

@@ -11,11 +11,13 @@ rolling mean, from the spread of group means (completions of one prompt are not 
 """
 
 import argparse
+import re
 import sys
 import time
 from pathlib import Path
 
-from traces import TraceError, load_trace, read_metrics
+import console
+from traces import TraceError, load_trace, read_iterations, read_metrics, waited_s
 
 RATES = {
     "build_passed": "cargo build",
@@ -25,7 +27,9 @@ RATES = {
 }
 HIDDEN = "hidden tests passed (share)"
 STYLES = ("-", "--", ":", "-.")
-TOP_CODES = 6
+# Told apart with any colour vision: Okabe and Ito 2008, without their yellow, which does not show on white.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5f5f5f")
+MOST_LINES = 6  # named in one panel
 FOLLOW_EVERY_S = 2.0
 
 
@@ -104,8 +108,8 @@ def plot(frames: dict, output: Path, window: int) -> None:
     plt = _pyplot()
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6), constrained_layout=True)
     named: set[str] = set()  # in the legend: a colour means the same in every run
-    functions = list(dict.fromkeys(name for frame in frames.values() for name in frame.columns if name.startswith("reward/")))
-    for run, (label, frame) in enumerate(frames.items()):
+    functions, n_functions = moved_most(frames, window)
+    for run, frame in enumerate(frames.values()):
         style, graded = STYLES[run % len(STYLES)], with_hidden_share(frame[frame["error_kind"] != "infra"])
 
         def draw(axes, column, title, scale=1.0, graded=graded, style=style, **look):
@@ -118,19 +122,32 @@ def plot(frames: dict, output: Path, window: int) -> None:
         draw(left, "reward", "weighted sum", color="black", linewidth=2)
         for number, column in enumerate(functions):
             if column in graded:
-                draw(left, column, column.removeprefix("reward/"), color=f"C{number}", alpha=0.8)
+                draw(left, column, column.removeprefix("reward/"), color=PALETTE[number], alpha=0.8)
         rates = RATES | ({"hidden_share": HIDDEN} if graded["hidden_share"].notna().any() else {})
         for number, (column, title) in enumerate(rates.items()):
-            draw(right, column, title, scale=100, color=f"C{number}")
-        if len(frames) > 1:
-            right.plot([], [], style, color="black", label=f"run {label[-40:]}")
-    left.set(title="rewards", xlabel="completions", ylabel=f"mean of the last {window}")
+            draw(right, column, title, scale=100, color=PALETTE[number])
+    if len(frames) > 1:
+        runs = [plt.Line2D([], [], linestyle=STYLES[run % len(STYLES)], color="black") for run in range(len(frames))]
+        figure.legend(runs, [f"run {label[-40:]}" for label in frames], loc="outside upper center", ncols=len(frames))
+    left_out = f" (of {n_functions} functions the {len(functions)} that moved most)" if n_functions > len(functions) else ""
+    left.set(title=f"rewards{left_out}", xlabel="completions", ylabel=f"mean of the last {window}")
     right.set(title="what cargo said", xlabel="completions", ylabel=f"% of the last {window}", ylim=(0, 100))
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
     figure.savefig(output, dpi=130)
     plt.close(figure)
+
+
+def moved_most(frames: dict, window: int) -> tuple[list[str], int]:
+    """Reward columns to draw, in the order of the trace: those whose rolling mean has the widest range -> (columns, how many there are)."""
+    ranges: dict[str, float] = {}
+    for frame in frames.values():
+        for column in (name for name in frame.columns if name.startswith("reward/")):
+            mean = rolling_mean(frame[column], window).dropna()
+            ranges[column] = max(ranges.get(column, 0.0), float(mean.max() - mean.min()) if len(mean) else 0.0)
+    chosen = sorted(ranges, key=lambda column: -ranges[column])[: MOST_LINES - 1]  # beside the weighted sum
+    return [column for column in ranges if column in chosen], len(ranges)
 
 
 def plot_details(frames: dict, metrics: dict, output: Path) -> None:
@@ -160,17 +177,17 @@ def plot_details(frames: dict, metrics: dict, output: Path) -> None:
 def _draw_overlaid(axes, frame, metrics: list[dict], style: str, suffix: str) -> None:
     length, signal, policy, spread = axes
     by_step = frame.groupby("step")
-    length.plot(by_step["n_tokens"].mean(), style, color="C0", label=f"mean{suffix}")
-    length.plot(by_step["n_tokens"].quantile(0.9), style, color="C1", label=f"90th percentile{suffix}", alpha=0.7)
+    length.plot(by_step["n_tokens"].mean(), style, color=PALETTE[0], label=f"mean{suffix}")
+    length.plot(by_step["n_tokens"].quantile(0.9), style, color=PALETTE[1], label=f"90th percentile{suffix}", alpha=0.7)
     length.set(title="completion length", ylabel="tokens")
-    signal.plot(100 * without_signal(frame), style, color="C3", label=f"groups without signal{suffix}")
-    draw_logged(signal, metrics, "completions/clipped_ratio", style, f"truncated completions{suffix}", color="C4", scale=100)
+    signal.plot(100 * without_signal(frame), style, color=PALETTE[1], label=f"groups without signal{suffix}")
+    draw_logged(signal, metrics, "completions/clipped_ratio", style, f"truncated completions{suffix}", color=PALETTE[0], scale=100)
     signal.set(title="lost signal", ylabel="%", ylim=(0, 100))
     for number, (key, title) in enumerate({"entropy": "entropy", "kl": "KL to the reference", "grad_norm": "gradient norm"}.items()):
-        draw_logged(policy, metrics, key, style, f"{title}{suffix}", color=f"C{number}")
+        draw_logged(policy, metrics, key, style, f"{title}{suffix}", color=PALETTE[number])
     policy.set(title="policy")
     inside = frame.groupby(["step", "group_id"], observed=True)["reward"].std(ddof=0).groupby("step").mean()
-    spread.plot(inside, style, color="C5", label=f"mean standard deviation{suffix}")
+    spread.plot(inside, style, color=PALETTE[0], label=f"mean standard deviation{suffix}")
     spread.set(title="reward inside a group", ylabel="reward")
 
 
@@ -181,26 +198,35 @@ def draw_logged(axes, metrics: list[dict], key: str, style: str, label: str, col
         axes.plot(*zip(*points, strict=True), style, label=label, color=color)
 
 
+def phases_s(entry: dict) -> dict[str, float]:
+    """Seconds of a step by phase, together the whole of it: what is graded while others are sampled shows as the wait that is left."""
+    waited = waited_s(entry)
+    middle = {"grade": entry.get("time/grade_s")} if waited is None else {"wait": waited}
+    phases = {"generate": entry.get("time/generate_s"), **middle, "train": entry.get("time/train_s")}
+    known = all(isinstance(value, (int, float)) for value in phases.values())
+    return {name: max(0.0, value) for name, value in phases.items()} if known else {}
+
+
 def _draw_own_row(axes, frame, metrics: list[dict], prefix: str) -> None:
     seconds, kinds, codes, guards = axes
-    phases = {"generate": "time/generate_s", "grade": "time/grade_s", "train": "time/train_s"}
-    timed = [entry for entry in metrics if all(isinstance(entry.get(key), (int, float)) for key in phases.values())]
+    timed = [(entry["step"], phases_s(entry)) for entry in metrics if phases_s(entry)]
+    names = list(dict.fromkeys(name for _, phases in timed for name in phases))
     if timed:
-        stacked = [[max(0.0, entry[key]) for entry in timed] for key in phases.values()]
-        seconds.stackplot([entry["step"] for entry in timed], stacked, labels=list(phases))
+        stacked = [[phases.get(name, 0.0) for _, phases in timed] for name in names]
+        seconds.stackplot([step for step, _ in timed], stacked, labels=names, colors=PALETTE)
     seconds.set(title=f"{prefix}seconds per step")
-    for target, column, limit, title in (
-        (kinds, "error_kind", None, "what went wrong, % of completions"),
-        (codes, "error_code", TOP_CODES, "first rustc error, % of completions"),
+    for target, column, title in (
+        (kinds, "error_kind", "what went wrong, % of completions"),
+        (codes, "error_code", "first rustc error, % of completions"),
     ):
-        names = most_frequent(frame, column, limit)
+        names = most_frequent(frame, column, MOST_LINES)
         if names:
             table = 100 * shares(frame, column, names)
-            target.stackplot(table.index, table.T.to_numpy(), labels=names)
+            target.stackplot(table.index, table.T.to_numpy(), labels=names, colors=PALETTE)
         target.set(title=prefix + title)
-    table = 100 * shares(frame, "guard", most_frequent(frame, "guard"))
-    for name in table.columns:
-        guards.plot(table[name], label=name)
+    table = 100 * shares(frame, "guard", most_frequent(frame, "guard", MOST_LINES))
+    for number, name in enumerate(table.columns):
+        guards.plot(table[name], label=name, color=PALETTE[number])
     guards.set(title=f"{prefix}guard hits, % of completions")
 
 
@@ -247,9 +273,23 @@ def followed_table(run_dir: Path, metrics: list[dict]):
         values = [entry[key] for entry in metrics if isinstance(entry.get(key), (int, float))]
         if values:
             table.add_row(title, form.format(scale * values[-1]), form.format(scale * values[0]), sparkline(values))
+    for title, values, unit in [("waited", [waited_s(entry) for entry in metrics], "s"), *evaluated(read_iterations(run_dir))]:
+        values = [value for value in values if value is not None]
+        if values:
+            table.add_row(title, *(f"{value:.3g} {unit}".rstrip() for value in (values[-1], values[0])), sparkline(values))
     for warning in last.get("warnings") or []:
         table.add_row("[bold red]warning", "", "", Text(warning))
     return table
+
+
+def evaluated(iterations: list[dict]) -> list[tuple[str, list, str]]:
+    """What a run's own evaluations measured -> (title, values by evaluation, None where absent; unit), rates in percent."""
+    columns = list(dict.fromkeys(key for row in iterations for key in row if key != "step"))
+    rates = [key for key in columns if re.search(r"(^|\.)(pass@\d+|build|\w+_(rate|share))$", key)]
+    scale = 100 if all(abs(row[key]) <= 1 for row in iterations for key in rates if key in row) else 1  # shares, or percent already
+    return [(f"eval {key}", [scale * row[key] if key in row else None for row in iterations], "%") for key in rates] + [
+        (f"eval {key}", [row.get(key) for row in iterations], "") for key in columns if key.rpartition(".")[2] == "kl"
+    ]
 
 
 def follow(run_dir: Path, stop_after_s: float | None = None) -> None:
@@ -313,7 +353,8 @@ def write_reports(run_dirs: list[Path]) -> int:
     status = 0
     for run_dir in run_dirs:
         try:
-            output = write_report(run_dir)
+            with console.waiting(f"reading {run_dir} for its report"):
+                output = write_report(run_dir)
             print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, opens in any browser")
         except TraceError as error:
             print(f"plot_rewards.py: {error}", file=sys.stderr)
@@ -334,7 +375,8 @@ def main(argv: list[str] | None = None) -> int:
             follow(arguments.run_dirs[0])
             return 0
         labels = run_labels(arguments.run_dirs)
-        frames = {label: load_trace(run_dir) for label, run_dir in zip(labels, arguments.run_dirs, strict=True)}
+        with console.waiting(f"reading {', '.join(map(str, arguments.run_dirs))}"):
+            frames = {label: load_trace(run_dir) for label, run_dir in zip(labels, arguments.run_dirs, strict=True)}
     except TraceError as error:
         print(f"plot_rewards.py: {error}", file=sys.stderr)
         return 2
@@ -346,8 +388,9 @@ def main(argv: list[str] | None = None) -> int:
     window = min(arguments.window, *(max(1, len(frame) // 2) for frame in frames.values()))
     metrics = {label: read_metrics(run_dir) for label, run_dir in zip(labels, arguments.run_dirs, strict=True)}
     try:
-        plot(frames, output, window)
-        plot_details(frames, metrics, details)
+        with console.waiting(f"drawing {output} and {details.name}"):
+            plot(frames, output, window)
+            plot_details(frames, metrics, details)
     except OSError as error:
         print(f"plot_rewards.py: cannot write {output} ({error.strerror})", file=sys.stderr)
         return 2

@@ -7,6 +7,7 @@ const LONG_LINE = 400; // characters of a line shown at first
 const LONG_TEXT = 500; // lines of a text shown at first
 const LONG_TEXT_BESIDE = 150; // the same where completions stand side by side
 const BLOCKS_KEPT = 6; // unpacked blocks in memory
+const DASHES = ["none", "7 3", "2 3", "9 3 2 3"]; // of a chart's lines, one after the other: colour is not all that tells them apart
 const MOST_SIDES = 64; // completions of a group shown side by side
 const BUILD = 1, CLIPPY = 2, TEST = 4, HONEST = 8; // bits of index.columns.flags
 
@@ -95,6 +96,8 @@ async function completion(row) {
 const value = (name, row) => index.columns[name][row];
 const stepName = (row) => index.steps[value("step", row)];
 const taskName = (row) => index.tasks[value("task", row)];
+let prefix = ""; // that the ids of all tasks begin with, as "rust-tasks/": the list has no room for it
+const shortName = (row) => taskName(row)?.slice(prefix.length) || taskName(row);
 const has = (row, flag) => (value("flags", row) & flag) !== 0;
 
 /** One word on how a completion fared, and its colour. */
@@ -315,7 +318,7 @@ function chart({ title, unit, steps, series }) {
     }
     const line = make("polyline", { points: points.map(([i, value]) => `${x(i)},${y(value)}`).join(" ") });
     line.style.stroke = colour;
-    if (number > 8) line.style.strokeDasharray = "5 3";
+    line.style.strokeDasharray = DASHES[number % DASHES.length];
     svg.append(line);
     if (steps.length <= 30) for (const [i, value] of points) {
       const dot = make("circle", { cx: x(i), cy: y(value), r: 2.4 });
@@ -325,9 +328,11 @@ function chart({ title, unit, steps, series }) {
   });
   const legend = make("div", { class: "legend" });
   const read = (i) => legend.replaceChildren(...series.map(({ name, values }, number) => {
-    const item = make("span", {}, make("i"), make("b", {}, i === null ? name : `${name} ${number_(values[i])}`));
-    item.style.color = `var(--c${number % 9})`;
-    return item;
+    const sample = make("line", { x1: 0, x2: 26, y1: 3, y2: 3 });
+    sample.style.stroke = `var(--c${number % 9})`;
+    sample.style.strokeDasharray = DASHES[number % DASHES.length];
+    const key = make("svg", { viewBox: "0 0 26 6", "aria-hidden": "true" }, sample);
+    return make("span", {}, key, make("b", {}, i === null ? name : `${name} ${number_(values[i])}`));
   }), ...(i === null ? [] : [make("b", {}, `at step ${steps[i]}`)]));
   const number_ = (value) => (value === null ? "–" : `${Number(value.toPrecision(4))}${isPercent ? " %" : ""}`);
   const cursor = make("line", { class: "cursor", y1: top, y2: height - bottom, visibility: "hidden" });
@@ -427,7 +432,7 @@ function drawList(isForced = true) {
     const row = shown[place], [text, colour] = outcome(row);
     const state = { "aria-selected": place === chosen ? "true" : "false", "aria-posinset": place + 1, "aria-setsize": shown.length };
     const option = make("div", { class: "row", role: "option", id: `row-${row}`, ...state, click: () => (choose(place), open("completion")) },
-      make("span", {}, stepName(row)), make("span", {}, taskName(row)), make("span", { class: colour }, text),
+      make("span", {}, stepName(row)), make("span", { title: plain(taskName(row) ?? "") }, shortName(row)), make("span", { class: colour }, text),
       make("span", {}, number(value("reward", row))), make("span", {}, number(value("advantage", row))));
     option.style.top = `${place * ROW_PX}px`;
     rows.push(option);
@@ -617,9 +622,16 @@ function chooseRow(row) {
   clearTimeout(previewTimer);
 }
 
+const KEYS_ANYWHERE = new Set(["j", "k", "g", "f", "/"]); // on the overview too: they lead to the completions
+
 function onKey(event) {
-  if ($("completions").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   const isTyping = event.target.matches("input, select, textarea");
+  if ($("completions").hidden) { // the overview scrolls by the other keys
+    if (!KEYS_ANYWHERE.has(event.key) || !index.columns.step.length) return;
+    history.pushState(null, "", "#completions");
+    followAddress();
+  }
   if (event.key === "Escape") return event.preventDefault(), back();
   if (isTyping) {
     if (event.key === "Enter" && event.target.matches("input")) event.preventDefault(), $("list").focus();
@@ -668,6 +680,9 @@ async function start() {
   if (!("DecompressionStream" in window)) throw new Error("this browser has no DecompressionStream: use Chrome 80, Firefox 113, Safari 16.4 or newer");
   index = await unpack("index");
   $("filter-box").open = !narrow.matches;
+  const [first = "", ...others] = index.tasks.filter((name) => name !== null);
+  const common = first.slice(0, first.lastIndexOf("/") + 1);
+  if (others.length && others.every((name) => name.startsWith(common))) prefix = common;
   for (const label of document.querySelectorAll("#filters .numeric")) label.hidden = !index.is_training;
   document.querySelector("#filters .named").hidden = index.is_training;
   drawOverview();

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 
-from report_overview import charts, config_sections, evaluation_tables, finite, first_and_last_step, logged_warnings
+from report_overview import charts, config_sections, evaluation_tables, finite, first_and_last_step, iterations_table, logged_warnings
 from rust_code import code_blocks, extract_program
 from traces import (
     OTHER_VERSION,
@@ -29,6 +29,7 @@ from traces import (
     iter_counted,
     iter_parsed,
     load_trace,
+    read_iterations,
     read_metrics,
     trace_files,
     why_left_out,
@@ -287,7 +288,9 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
             )
         survey.notes.append("The trace holds no graded completion: there is none to browse.")
     frame = _loaded(source, survey)
-    drawn = charts(frame, metrics if frame is not None or not survey.steps else [])
+    is_run = frame is not None or not survey.steps
+    iterations = read_iterations(folder) if is_run else []
+    drawn = charts(frame, metrics if is_run else [], iterations)
     tables, notes = evaluation_tables(folder)
     config, config_notes = config_sections(folder)
     if survey.steps and frame is None:
@@ -303,7 +306,7 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
                 "run": folder.resolve().name,
                 "summary": f"completions: {survey.steps.total():,}, {'steps' if index['is_training'] else 'rows'}: {len(survey.steps):,}",
                 "warnings": logged_warnings(metrics), "notes": [*survey.notes, *notes, *config_notes], "charts": drawn, "config": config,
-                "tables": [*tables, *filter(None, [first_and_last_step(drawn)])],
+                "tables": [*tables, *filter(None, [iterations_table(iterations), first_and_last_step(drawn)])],
             }  # fmt: skip
             file.write(_block("index", json.dumps(index)))
             file.write(tail)

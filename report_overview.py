@@ -9,15 +9,19 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from plot_rewards import HIDDEN, RATES, most_frequent, shares, with_hidden_share, without_signal
+from plot_rewards import HIDDEN, RATES, evaluated, most_frequent, shares, with_hidden_share, without_signal
+from traces import waited_s
 
-TOP_KINDS = 8
+TOP_KINDS = 6
 SUMMARIES = (".", "..", "result", "../result", "before", "../before", "after", "../after")  # where a run's evaluations may lie
 LOGGED = {  # chart -> its unit, and what metrics.jsonl logs for it, with its scale
     "completion length": ("tokens", {"mean": ("completions/mean_length", 1), "longest": ("completions/max_length", 1)}),
     "policy": ("", {"entropy": ("entropy", 1), "KL to the reference": ("kl", 1), "gradient norm": ("grad_norm", 1)}),
     "truncated completions": ("%", {"truncated": ("completions/clipped_ratio", 100)}),
-    "time": ("seconds", {"generate": ("time/generate_s", 1), "grade": ("time/grade_s", 1), "train": ("time/train_s", 1)}),
+    "time": (
+        "seconds",
+        {"generate": ("time/generate_s", 1), "grade": ("time/grade_s", 1), "train": ("time/train_s", 1), "wait": ("wait_s", 1)},
+    ),
 }
 LOGGED_RATES = {"build": "judge/build_rate", "clippy": "judge/clippy_rate", "test": "judge/test_rate", "honest": "judge/honest_test_rate"}
 
@@ -29,9 +33,15 @@ def finite(value) -> float | None:
     return round(value, 4) if isinstance(value, float) else value
 
 
-def charts(frame, metrics: list[dict]) -> list[dict]:
-    """Charts of the page: {title, unit, steps, series: [{name, values, band?}]}, from the trace (or None) and metrics.jsonl's steps."""
+def charts(frame, metrics: list[dict], iterations: list[dict] = ()) -> list[dict]:
+    """Charts of the page: {title, unit, steps, series: [{name, values, band?}]}, from the trace (or None), metrics.jsonl's steps and
+    the evaluations inside the run (traces.read_iterations)."""
+    metrics = [entry | {"wait_s": waited_s(entry)} for entry in metrics]
     drawn = _charts_of_trace(frame) if frame is not None else _charts_instead_of_trace(metrics)
+    for unit, title in (("%", "evaluations inside the run"), ("", "KL to the reference, at evaluations")):
+        found = [(name.removeprefix("eval "), values) for name, values, of in evaluated(iterations) if of == unit]
+        series = [{"name": name, "values": list(map(finite, values))} for name, values in found]
+        drawn.append({"title": title, "unit": unit, "steps": [row["step"] for row in iterations], "series": series})
     for title, (unit, keys) in LOGGED.items():
         drawn.append(_chart_of_metrics(title, unit, metrics, keys))
     return [chart for chart in drawn if chart and any(value is not None for one in chart["series"] for value in one["values"])]
@@ -111,6 +121,20 @@ def first_and_last_step(drawn: list[dict]) -> dict | None:
             "note": "Different prompts in every step: a step's mean is a noisy number."}  # fmt: skip
 
 
+def iterations_table(iterations: list[dict]) -> dict | None:
+    """Table of the evaluations inside the run, a row each: rates and KL, then what else was noted with them; "–": no value."""
+    if not iterations:
+        return None
+    columns = [(f"{name.removeprefix('eval ')} {unit}".strip(), values) for name, values, unit in evaluated(iterations)]
+    shown = {name.removeprefix("eval ") for name, _, _ in evaluated(iterations)} | {"step"}
+    others = list(dict.fromkeys(key for row in iterations for key in row if key not in shown))
+    columns += [(key, [row.get(key) for row in iterations]) for key in others]
+    cells = [["–" if finite(value) is None else f"{finite(value):.4g}" for value in values] for _, values in columns]
+    rows = [[str(row["step"]), *(column[place] for column in cells)] for place, row in enumerate(iterations)]
+    return {"title": "Evaluations inside the run", "columns": ["step", *(name for name, _ in columns)], "rows": rows,
+            "note": "Measured while it trained (iterations.jsonl), on tasks of their own."}  # fmt: skip
+
+
 def evaluation_tables(run_dir: Path) -> tuple[list[dict], list[str]]:
     """Tables of the evaluations in, beside and above a run folder (summary.json), and notes on those that cannot be read.
 
@@ -160,7 +184,10 @@ def config_sections(run_dir: Path) -> tuple[list[dict], list[str]]:
         config = run.get("config") or {}
         nested = {name: part for name, part in config.items() if isinstance(part, dict)}  # a section of train.py's command line each
         flat = {name: part for name, part in config.items() if name not in nested}
-        parts = {"plan": run.get("plan"), "config": flat, **nested, "versions": run.get("versions")}
+        plan = run.get("plan") or {}
+        judge = plan.get("judge") if isinstance(plan, dict) else None  # a page of limits, which few open
+        parts = {"plan": {name: part for name, part in plan.items() if name != "judge"}, "judge": judge, "config": flat, **nested}
+        parts["versions"] = run.get("versions")
     except (OSError, ValueError, AttributeError) as error:
         return [], [f"No config: run.json cannot be read ({error})."]
     sections = [{"title": name, "is_open": name == "plan", "rows": list(_flat(part))} for name, part in parts.items() if part]

@@ -5,22 +5,21 @@ read it, and its `.functions` have TRL's signature `f(prompts, completions, **kw
 Every function, users' own included, is `None` for a completion that the machine failed to grade (`error_kind: "infra"`).
 
 Own reward function: put `def short_program_reward(prompts, completions, **kwargs): ...` in a file and name it in the
-config as `my_rewards.py:short_program_reward=0.5`. `kwargs["graded"]` holds the graded completions of the batch.
+config as `my_rewards.py:short_program_reward=0.5`. `kwargs["graded"]` holds the graded completions of the batch, and every
+other column of the task file is there under its name (`own_rewards.py`).
 """
 
 import functools
-import importlib.util
 import json
 import math
 import numbers
 import sys
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
+import own_rewards
 from rust_code import Program, extract_program, same_program
 from rust_tool import Job, Judge, Verdict
 from tasks import TASK_COLUMNS, content_text
@@ -33,6 +32,8 @@ WORD_STEM = 5  # leading letters that make two words the same: occurrences, occu
 MAX_INFRA_OF_BATCH = 0.5  # of a training batch's programs: when the machine failed more, the rest says nothing about the model
 MIN_INFRA_OF_BATCH = 4  # programs; fewer may be the programs' own doing
 INFRA_WAITS_S = (5.0, 20.0, 60.0)  # before each further try: another job's disk or memory may be free again
+NOT_COMPILED_PENALTY = -0.2
+RUN_PENALTIES = {"panic": -0.1, "timeout": -0.3}  # by the worst that happened in a hidden test
 ASSERTS_FOR_FULL_REWARD = 4  # distinct assertions after which writing more pays nothing
 
 DEFAULT_REWARDS = (
@@ -46,12 +47,15 @@ DEFAULT_REWARDS = (
 )
 
 
+READ_AHEAD = 4_096  # completions whose program is remembered between `start` and `grade`
+
+
 class RewardError(ValueError):
     """The reward list of a config cannot be used; the message is one sentence for the user."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What each function pays: (program, verdict) -> float in [0, 1], or None where the question does not arise
+# What each function pays: (program, verdict) -> float in [0, 1] unless it says otherwise, or None where the question does not arise
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -80,6 +84,40 @@ def hidden_tests_reward(program: Program | None, verdict: Verdict) -> float | No
     return None if not verdict.hidden_total else verdict.hidden_passed / verdict.hidden_total
 
 
+def all_hidden_tests_reward(program: Program | None, verdict: Verdict) -> float | None:
+    """1 when every hidden test passes, else 0; None where the task has none: estimates pass@1, which a share of tests does not."""
+    return None if not verdict.hidden_total else float(verdict.hidden_passed == verdict.hidden_total)
+
+
+def rare_tests_reward(program: Program | None, verdict: Verdict, weights: Sequence[float] | None = None) -> float | None:
+    """Share of the hidden tests passed, each weighing what share of the programs of this run so far failed it; None without any.
+
+    A test that nearly every wrong program passes pays nearly nothing. The mean estimates a share of tests whose weights move
+    during the run: rewards of one batch compare, those of different steps do not.
+    """
+    if not verdict.hidden_total:
+        return None
+    passed = [status == "ok" for status in verdict.hidden_statuses]
+    if weights is None or len(weights) != len(passed):
+        return verdict.hidden_passed / verdict.hidden_total
+    return sum(weight for weight, is_passed in zip(weights, passed, strict=True) if is_passed)
+
+
+def execution_reward(program: Program | None, verdict: Verdict) -> float | None:
+    """Share of the hidden tests passed, less 0.1 when one panics and 0.3 when one runs out of time; -0.2 without anything to run.
+
+    In [-0.3, 1]; a wrong answer costs nothing beyond its test; None where the task has no hidden tests. Its mean estimates the
+    expected share of tests less what crashes and loops cost: a policy can raise it without solving one task more.
+    A program that the tests do not compile with counts as one that does not compile (in Python it would be a NameError).
+    Source: https://huggingface.co/amarsaikhan/spark-code-A-3b-v2
+    """
+    if not verdict.hidden_total:
+        return None
+    if not verdict.build_passed or verdict.hidden_error_kind == "compile":
+        return NOT_COMPILED_PENALTY
+    return verdict.hidden_passed / verdict.hidden_total + RUN_PENALTIES.get(verdict.hidden_error_kind, 0.0)
+
+
 def non_empty_reward(program: Program | None, verdict: Verdict) -> float:
     """1 when the program defines at least one function besides `main` and tests."""
     return float(program is not None and bool(program.functions))
@@ -105,6 +143,9 @@ BUILT_IN_REWARDS: tuple[Callable[[Program | None, Verdict], float | None], ...] 
     cargo_clippy_reward,
     cargo_test_reward,
     hidden_tests_reward,
+    all_hidden_tests_reward,
+    rare_tests_reward,
+    execution_reward,
     non_empty_reward,
     code_block_reward,
     test_block_reward,
@@ -146,6 +187,9 @@ def graded_completion(task: dict, completion: str, program: Program | None, verd
         "tests": dict(verdict.tests),
         "hidden_passed": verdict.hidden_passed,
         "hidden_total": verdict.hidden_total,
+        "hidden_statuses": list(verdict.hidden_statuses),
+        "hidden_error_kind": verdict.hidden_error_kind,
+        "hidden_failures": dict(verdict.hidden_failures),
         "error_kind": verdict.error_kind,
         "diagnostics": [asdict(diagnostic) for diagnostic in verdict.diagnostics],
         "honest_tests": verdict.honest_tests,
@@ -154,6 +198,51 @@ def graded_completion(task: dict, completion: str, program: Program | None, verd
         "duration_s": round(verdict.duration_s, 4),
         **({"columns": other_columns} if other_columns else {}),
     }
+
+
+class ReadingJudge:
+    """A Judge for completions as text: finds the program in each and grades it with its task's hidden tests."""
+
+    def __init__(self, judge: Judge, plain_rust: bool = False):
+        self.judge = judge
+        self.plain_rust = plain_rust
+        self._extract = functools.lru_cache(READ_AHEAD)(extract_program)
+
+    def start(self, task: dict, completion: str) -> None:
+        """Begin to grade a completion that the next `grade` will hold, from any thread."""
+        self.judge.start(self._job(task, completion))
+
+    def grade(self, tasks: Sequence[dict], completions: Sequence[str]) -> list[tuple[Program | None, Verdict]]:
+        """Program and verdict of each, in order; each starts when it is read: the judge compiles the first while the next is read."""
+        jobs: list[Job] = []
+
+        def read() -> Iterator[Job]:
+            for task, completion in zip(tasks, completions, strict=True):
+                jobs.append(self._job(task, completion))
+                yield jobs[-1]
+
+        verdicts = self.judge.grade(read())
+        return [(job.program, verdict) for job, verdict in zip(jobs, verdicts, strict=True)]
+
+    def _job(self, task: dict, completion: str) -> Job:
+        prompt = task.get("prompt") or ""
+        program = self._extract(completion, True, prompt) if self.plain_rust else self._extract(completion)
+        return Job(program, tuple(task["tests"]) if task.get("tests") else None, task.get("entry_point"), prompt)
+
+
+def passes_hidden(record: dict) -> bool | None:
+    """Whether every hidden test of a graded completion passed; None when the task has none."""
+    return record["hidden_passed"] == record["hidden_total"] if record["hidden_total"] else None
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Unbiased estimate of the chance that one of k samples is right, from c right ones among n.
+
+    Source: Chen et al. 2021, Evaluating Large Language Models Trained on Code, equation 1. Raises ValueError when k > n.
+    """
+    if not 0 < k <= n:
+        raise ValueError(f"pass@{k} cannot be estimated from {n} samples")
+    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
 class RewardSet:
@@ -166,28 +255,33 @@ class RewardSet:
             nor does the addition of two numbers, the example of most published prompts (Oxen.ai's among them).
         waits_for_machine: Whether `grade_batch` grades a batch again that the machine failed mostly: for training, which must not
             go on with the rest of it. (eval.py stops by itself and grades what is missing when it is started again.)
-        plain_rust: Whether completions without a fence are programs as they stand.
+        plain_rust: Whether completions without a fence are programs as they stand, or go on where the prompt's code stops.
+        task_record: A task_record.TaskRecord, whose `test_weights` are those of rare_tests_reward; None: all tests weigh the same.
 
     Raises:
         RewardError: Unknown name, weight that is no number, a name given twice, a file or function that is not there.
     """
 
     def __init__(self, judge: Judge, specs: Sequence[str] = DEFAULT_REWARDS, system_prompt: str = "", *,
-                 waits_for_machine: bool = False, plain_rust: bool = False):  # fmt: skip
+                 waits_for_machine: bool = False, plain_rust: bool = False, reader: ReadingJudge | None = None,
+                 task_record=None):  # fmt: skip
         self.judge, self.waits_for_machine, self.plain_rust = judge, waits_for_machine, plain_rust
+        self.task_record = task_record
+        self._reader = reader or ReadingJudge(judge, plain_rust)
         own_example = extract_program(system_prompt)
         self.examples = [(example, ADDING_WORDS) for example in adding_examples()]
         self.examples += [(own_example, name_words(own_example))] if own_example else []
         self.weights: dict[str, float] = {}
         self.functions: list[Callable[..., list[float | None]]] = []
         self._batch: tuple[object, list[dict]] | None = None
-        built_in = {function.__name__: function for function in BUILT_IN_REWARDS}
+        self._own: dict[str, Callable] = {}  # users' functions as they are written
+        built_in, modules = {function.__name__: function for function in BUILT_IN_REWARDS}, {}
         for spec in specs:
             name, weight = parse_reward_spec(spec)
             if name in built_in:
                 function = self._built_in(built_in[name])
             elif ".py:" in name:
-                function = self._users_own(load_reward_function(name))
+                function = self._users_own(name, modules)
             else:
                 raise RewardError(f"unknown reward {name!r}; built in are {', '.join(built_in)}; your own is FILE.py:FUNCTION")
             if function.__name__ in self.weights:
@@ -202,29 +296,42 @@ class RewardSet:
 
         `rewards[name]` is a float or None, `reward` the weighted sum of what is not None (None when nothing is).
         """
-        programs: list[Program | None] = []
-
-        def jobs() -> Iterator[Job]:  # read one by one: the judge compiles the first while the next is read
-            for task, completion in zip(tasks, completions, strict=True):
-                programs.append(extract_program(completion, self.plain_rust))
-                tests = tuple(task["tests"]) if task.get("tests") else None
-                yield Job(programs[-1], tests, task.get("entry_point"), task.get("prompt") or "")
-
-        verdicts = self.judge.grade(jobs())
         graded = []
-        for task, completion, program, verdict in zip(tasks, completions, programs, verdicts, strict=True):
+        for task, completion, (program, verdict) in zip(tasks, completions, self._reader.grade(tasks, completions), strict=True):
             if verdict.test_passed and is_copied(program, task.get("prompt") or "", self.examples):
                 verdict = replace(verdict, honest_tests=False, guard=verdict.guard or "copied_example")
             record = graded_completion(task, completion, program, verdict)
             is_infra = verdict.error_kind == "infra"
             record["rewards"] = {
-                function.__name__: None if is_infra else function(program, verdict)
+                function.__name__: None if is_infra else function(program, verdict, *self._more(function, task, verdict))
                 for function in BUILT_IN_REWARDS
                 if function.__name__ in self.weights
             }
             record["reward"] = weighted_sum(record["rewards"], self.weights)
             graded.append(record)
         return graded
+
+    def _more(self, function: Callable, task: dict, verdict: Verdict) -> tuple:
+        """What a built-in function is given besides the verdict: the weights of the tests, to the one that asks for them."""
+        if function is not rare_tests_reward or self.task_record is None or not verdict.hidden_statuses:
+            return ()
+        return (self.task_record.test_weights(task.get("task_id"), len(verdict.hidden_statuses)),)
+
+    def start(self, task: dict, completion: str) -> None:
+        """Begin to grade a completion that the next `grade` or `grade_batch` will hold, from any thread."""
+        self._reader.start(task, completion)
+
+    def batch_tasks(self, prompts: Sequence, columns: dict[str, Sequence]) -> list[dict]:
+        """The task of each row of a TRL batch; `columns` as in `grade_batch`."""
+        fields = ("task_id", "tests", "entry_point")
+        tasks = [{field: columns[field][i] for field in fields if field in columns} for i in range(len(prompts))]
+        for i, task in enumerate(tasks):
+            if "user_prompt" in columns:
+                task["prompt"] = columns["user_prompt"][i]
+            else:
+                task["prompt"] = prompts[i] if isinstance(prompts[i], str) else content_text(prompts[i][-1]["content"])
+            task |= json.loads(columns["other_columns"][i]) if "other_columns" in columns else {}
+        return tasks
 
     def grade_batch(self, prompts: Sequence, completions: Sequence, columns: dict[str, Sequence]) -> list[dict]:
         """Graded completions of one TRL batch; the judge runs for the first caller only, the others share the result.
@@ -235,20 +342,13 @@ class RewardSet:
         """
         if self._batch is not None and self._batch[0] is completions:
             return self._batch[1]
-        fields = ("task_id", "tests", "entry_point")
-        tasks = [{field: columns[field][i] for field in fields if field in columns} for i in range(len(completions))]
-        for i, task in enumerate(tasks):
-            if "user_prompt" in columns:
-                task["prompt"] = columns["user_prompt"][i]
-            else:
-                task["prompt"] = prompts[i] if isinstance(prompts[i], str) else content_text(prompts[i][-1]["content"])
-            task |= json.loads(columns["other_columns"][i]) if "other_columns" in columns else {}
-        grade = self._grade_mostly if self.waits_for_machine else self.grade
+        tasks = self.batch_tasks(prompts, columns)
+        grade = self.grade_mostly if self.waits_for_machine else self.grade
         graded = grade(tasks, [completion_text(completion) for completion in completions])
         self._batch = (completions, graded)
         return graded
 
-    def _grade_mostly(self, tasks: list[dict], completions: list[str]) -> list[dict]:
+    def grade_mostly(self, tasks: list[dict], completions: list[str]) -> list[dict]:
         """`grade`; where the machine failed most programs, those again after a while. Raises RewardError with its reason."""
         graded = self.grade(tasks, completions)
         for wait_s in (*INFRA_WAITS_S, None):
@@ -279,25 +379,40 @@ class RewardSet:
         del reward_function.__wrapped__  # its signature is TRL's, not the wrapped function's
         return reward_function
 
-    def _users_own(self, function: Callable) -> Callable[..., list[float | None]]:
+    def _users_own(self, spec: str, modules: dict) -> Callable[..., list[float | None]]:
         """A user's function with the same guarantees: None where the machine failed, traced like the built-in ones."""
+        file, _, name = spec.rpartition(":")
+        try:
+            function = self._own[name] = own_rewards.load(file, name, modules)
+        except own_rewards.OwnRewardError as error:
+            raise RewardError(f"reward {spec}: {error}") from error
 
-        @functools.wraps(function)
         def reward_function(prompts, completions, **kwargs):
             graded = self.grade_batch(prompts, completions, kwargs)
             try:
-                values = function(prompts=prompts, completions=completions, graded=graded, **kwargs)
+                values = own_rewards.answers(function, {**kwargs, "prompts": prompts, "completions": completions, "graded": graded})
             except Exception as error:  # somebody else's code: whatever it raises, say whose it was
-                raise RewardError(f"the reward {function.__name__} raised {type(error).__name__}: {error}") from error
+                raise RewardError(f"the reward {name} raised {type(error).__name__}: {error}") from error
             if not isinstance(values, Sequence) or len(values) != len(completions) or not all(map(_is_reward, values)):
-                raise RewardError(f"{function.__name__} must return {len(completions)} finite numbers or None, got {values!r:.80}")
+                raise RewardError(f"{name} must return {len(completions)} finite numbers or None, got {values!r:.80}")
             for record, value in zip(graded, values, strict=True):
                 is_infra = record["error_kind"] == "infra"
-                record["rewards"][function.__name__] = None if is_infra or value is None else float(value)
+                record["rewards"][name] = None if is_infra or value is None else float(value)
                 record["reward"] = weighted_sum(record["rewards"], self.weights)
-            return [record["rewards"][function.__name__] for record in graded]
+            return [record["rewards"][name] for record in graded]
 
+        reward_function.__name__ = name
         return reward_function
+
+    def require_columns(self, columns: Iterable[str], in_training: bool) -> None:
+        """Raises RewardError when a user's function asks for what no batch will have. `columns`: of the tasks, beyond TASK_COLUMNS."""
+        columns = sorted({*columns})
+        for name, function in self._own.items():
+            lacking = own_rewards.missing(function, columns, in_training)
+            if lacking:
+                only = ", which only training has" if lacking[0] in own_rewards.IN_TRAINING else ""
+                known = ", ".join((*own_rewards.ALWAYS, *columns))
+                raise RewardError(f"the reward {name} asks for {lacking[0]!r}{only}; a batch has {known}")
 
 
 def infra_reason(graded: Sequence[dict]) -> str:
@@ -355,38 +470,12 @@ def parse_reward_spec(spec: str) -> tuple[str, float]:
     return name.strip(), value
 
 
-def _import_failure(file: str, error: Exception) -> str:
-    """`FILE, line N: Error: message` about a file that could not be imported, in one line."""
-    if isinstance(error, SyntaxError):
-        where, line, what = error.filename or file, error.lineno, error.msg
-    else:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == Path(file).absolute()]
-        where, line, what = file, frames[-1].lineno if frames else None, str(error)
-    return f"{where}{f', line {line}' if line else ''}: {type(error).__name__}: {' '.join(what.split())}"
-
-
-def load_reward_function(name: str) -> Callable:
-    """`FILE.py:FUNCTION` -> the function. Raises RewardError when either is missing, or the file cannot be imported."""
-    file, _, function_name = name.rpartition(":")
-    if not Path(file).is_file():
-        raise RewardError(f"reward {name}: no file {file}")
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # somebody else's code: whatever it raises, say where
-        raise RewardError(f"reward {name}: {_import_failure(file, error)}") from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise RewardError(f"reward {name}: {file} defines no function {function_name}")
-    return function
-
-
 def batch_metrics(graded: Sequence[dict]) -> dict[str, float]:
     """Rates of one batch in [0, 1], by metric name; rates of verdicts leave out what the machine failed to grade.
 
     judge/build_rate, judge/clippy_rate (exit code 0), judge/test_rate (the harness's raw word),
-    judge/honest_test_rate, judge/hidden_test_share (only where tasks have hidden tests), judge/infra_share,
+    judge/honest_test_rate, judge/hidden_test_share and judge/solved_rate (share of hidden tests, and of completions that pass them
+    all; only where tasks have hidden tests), judge/infra_share,
     judge/guard_share (passing tests that a guard refused), judge/top_guard_share (by the one guard that refused most).
     """
     verdicts = [record for record in graded if record["error_kind"] != "infra"]
@@ -406,4 +495,5 @@ def batch_metrics(graded: Sequence[dict]) -> dict[str, float]:
     hidden = [record for record in verdicts if record["hidden_total"]]
     if hidden:
         metrics["judge/hidden_test_share"] = sum(r["hidden_passed"] / r["hidden_total"] for r in hidden) / len(hidden)
+        metrics["judge/solved_rate"] = sum(map(passes_hidden, hidden)) / len(hidden)
     return metrics

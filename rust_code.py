@@ -27,11 +27,14 @@ What this cannot see, some of which running the tests can:
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from rust_guards import TestFn, forbidden_construct, has_constant_comparison, has_silenced_lints, program_guard, worth_of
+from rust_statements import AssertTest, assert_tokens, macros, piece_of_main, piece_of_statements
 from rust_syntax import (
     ASSERT_MACROS,
     MAX_DEPTH,
@@ -41,7 +44,6 @@ from rust_syntax import (
     Item,
     Node,
     all_items,
-    base_name,
     body_of,
     child_of,
     harness_name,
@@ -88,13 +90,20 @@ class HiddenSuite:
     """A program with a task's tests appended as a module of its own."""
 
     source: str
-    test_names: tuple[str, ...]  # as far as the texts show: "hidden_1f0c::text0::tests::adds", "hidden_1f0c::tests::t0"
+    functions: tuple[str, ...]  # `#[test]`s as far as the texts show: "hidden_1f0c::text0::tests::adds"
     guard: str | None = None  # a construct in the program that could make them pass: they are worth nothing then
     module: str = ""  # that holds them all
+    asserts: tuple[tuple[str, tuple[AssertTest, ...]], ...] = ()  # a function that runs statements, their tests
 
-    def names_among(self, listed: Sequence[str]) -> tuple[str, ...]:
-        """The tests that were compiled, as the binary lists them; what the texts show where it lists none."""
-        return tuple(name for name in listed if name.startswith(f"{self.module}::")) or self.test_names
+    @property
+    def test_names(self) -> tuple[str, ...]:
+        """The tests as far as the texts show, those of statements under their place in the text."""
+        return (*self.functions, *(test.name for _runner, tests in self.asserts for test in tests))
+
+    def functions_among(self, listed: Sequence[str]) -> tuple[str, ...]:
+        """The `#[test]`s that were compiled, as the binary lists them; what the texts show where it lists none."""
+        runners = {runner for runner, _tests in self.asserts}
+        return tuple(name for name in listed if name.startswith(f"{self.module}::") and name not in runners) if listed else self.functions
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -109,65 +118,153 @@ class CodeBlock:
     closed: bool
 
 
-# How models mark what they think: `<think>`, `<reasoning>`, `[THINK]`, `<|begin_of_thought|>`, `\u25c1think\u25b7`. In brackets only
-# upper case: Rust has `[name]` itself.
-_THINKING = r"(?:think|thought|reason|reflect|deliberat|scratch|analy[sz])\w*"
-_SHOUTED = r"(?-i:(?:THINK|THOUGHT|REASON|REFLECT|DELIBERAT|SCRATCH|ANALY[SZ])\w*)"
-_OPENS = re.compile(rf"<\|?(?:(?:begin|start)[_-]of[_-])?(?P<a>{_THINKING})\|?>|\u25c1(?P<b>{_THINKING})\u25b7|\[(?P<c>{_SHOUTED})\]", re.I)
-_CLOSES = re.compile(rf"<\|?(?:/|end[_-]of[_-])(?P<a>{_THINKING})\|?>|\u25c1/(?P<b>{_THINKING})\u25b7|\[/(?P<c>{_SHOUTED})\]", re.I)
+# How models mark a part of what they write, in whatever word: `<think>`, `<|begin_of_thought|>`, `[PLAN]`, `\u25c1draft\u25b7`. In
+# brackets only upper case: Rust has `[name]` itself.
+_MARK = re.compile(
+    r"<\|?(?:(?P<shut>/|end[_-]of[_-])|(?P<begin>(?:begin|start)[_-]of[_-]))?(?P<name>[a-z][\w:.-]*)\|?>"
+    r"|\u25c1(?P<shut_b>/?)(?P<name_b>\w+)\u25b7|\[(?P<shut_c>/?)(?P<name_c>(?-i:[A-Z][A-Z_ -]+))\]",
+    re.I,
+)
+_MIN_MARK = 4  # letters of a mark without its partner: `<T>` and `</s>` are something else
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]*<\|message\|>")  # an answer in parts, of which `final` is for the user
 _CONTROL = r"(?:<\|[\w-]{1,40}\|>|</?s>|<eos>|<end_of_turn>)"  # what ends a turn, glued to the fence beside it
 _ITEM_START = re.compile(r"(?:#!?\[|//|(?:pub|fn|use|struct|enum|impl|mod|const|static|trait|type|async|unsafe|extern|macro_rules!)(?!\w))")
 
 
 def code_blocks(text: str) -> list[CodeBlock]:
-    """Return the fenced code blocks outside thinking sections, by CommonMark's rules at any indentation, and as models bend them.
+    """Return the fenced code blocks of the answer in a text, by CommonMark's rules at any indentation, and as models bend them.
 
     Indentation is free on the opening fence because list items indent theirs; a closing fence may be indented
     three columns more than its opening one. Beyond CommonMark: a closing fence may stand behind the last brace, an opening one
     behind prose or in front of code; one that opens Rust begins anew in a block without tag or content; and Rust before a
-    lone closing fence is a block whose opening fence was in the prompt.
+    lone closing fence is a block whose opening fence was in the prompt. What models mark as a draft is no answer
+    (`_without_drafts`).
     """
-    blocks: list[CodeBlock] = []
-    fence: re.Match[str] | None = None
-    lines: list[str] = []
-    thinking = ""  # the name of the mark that opened it
-    rows = _final_channel(text.lstrip("\ufeff\u200b").replace("\r\n", "\n")).split("\n")
-    closings = [(number, _name_of(found)) for number, row in enumerate(rows) for found in _CLOSES.finditer(row)]
-    for number, line in enumerate(rows):
-        rest = _after_thinking(line, thinking, fence is not None)
-        if rest is not None:  # some chat templates put the opening mark into the prompt: everything so far was thinking
-            blocks, fence, thinking, line, lines = [], None, "", rest, []
-        if thinking:
-            continue
-        line = _without_control(line)
-        if fence is not None and _closes(line, fence):
-            blocks.append(CodeBlock(_tag(fence["info"]), "\n".join(lines), closed=True))
-            fence, lines = None, []
-            continue
+    found = _Blocks()
+    for line in _without_drafts(_final_channel(text.lstrip("\ufeff\u200b").replace("\r\n", "\n"))).split("\n"):
+        found.take(_without_control(line))
+    if found.fence is not None:
+        found.end(closed=False)
+    return found.blocks
+
+
+class _Blocks:
+    """The code blocks of a text that is read line by line."""
+
+    def __init__(self) -> None:
+        self.blocks: list[CodeBlock] = []
+        self.fence: re.Match[str] | None = None  # of the open block
+        self.lines: list[str] = []  # of the open block, or of what stands in front of the first one
+
+    def take(self, line: str) -> None:
         opening = _opening_fence(line)
-        if fence is not None and not (opening and _tag(opening["info"]) == "rust" and _is_void(fence, lines)):
-            code = _before_glued_fence(line, fence)
-            lines.append(_dedent(line if code is None else code, len(fence["indent"])))
+        if self.fence is None:
+            self._outside(line, opening)
+        elif _closes(line, self.fence):
+            self.end()
+        elif opening and _tag(opening["info"]) == "rust" and _is_void(self.fence, self.lines):
+            self._begin(opening)
+        else:
+            code = _before_glued_fence(line, self.fence)
+            self.lines.append(_dedent(line if code is None else code, len(self.fence["indent"])))
             if code is not None:
-                blocks.append(CodeBlock(_tag(fence["info"]), "\n".join(lines), closed=True))
-                fence, lines = None, []
-            continue
-        opened = _OPENS.search(line)
-        if opened and (not line[: opened.start()].strip() or any(at > number and name == _name_of(opened) for at, name in closings)):
-            thinking = _name_of(opened)
-            continue
+                self.end()
+
+    def _outside(self, line: str, opening: re.Match[str] | None) -> None:
         if opening is None:
-            lines.append(line)
-            continue
-        if not blocks and fence is None and not opening["info"].strip() and _is_rust("\n".join(lines)):
-            blocks.append(CodeBlock("rust", "\n".join(lines), closed=True))
-            lines = []
-            continue
-        fence, lines = opening, _code_behind(opening["info"])
-    if fence is not None:
-        blocks.append(CodeBlock(_tag(fence["info"]), "\n".join(lines), closed=False))
-    return blocks
+            self.lines.append(line)
+        elif not self.blocks and not opening["info"].strip() and _is_rust("\n".join(self.lines)):
+            self.blocks.append(CodeBlock("rust", "\n".join(self.lines), closed=True))
+            self.lines = []
+        else:
+            self._begin(opening)
+
+    def _begin(self, opening: re.Match[str]) -> None:
+        self.fence, self.lines = opening, _code_behind(opening["info"])
+
+    def end(self, closed: bool = True) -> None:
+        self.blocks.append(CodeBlock(_tag(self.fence["info"]), "\n".join(self.lines), closed))
+        self.fence, self.lines = None, []
+
+
+def _without_drafts(text: str) -> str:
+    """The text without the sections that the model marked as something else than its answer.
+
+    A section stands between a mark and its closing one, outside code; a closing mark alone ends one that began in the prompt, and
+    a mark in front of everything that is never closed begins one that fills the whole text. The last closed section with code is
+    the answer itself where no code is left without it (`<answer>`), unless the text begins with it and goes on behind it.
+    """
+    sections, is_open = _sections(text)
+    kept, position = [], 0
+    for start, end in sections:
+        kept.append(text[position:start] if start >= position else "")
+        kept = [] if start == 0 else kept
+        position = end
+    rest = "".join([*kept, text[position:]])
+    if _FENCES.search(rest) or is_open or not sections:
+        return rest
+    start, end = next((section for section in reversed(sections) if _FENCES.search(text, *section)), (0, 0))
+    begins, goes_on = not text[:start].strip(), bool(re.sub(_CONTROL, "", text[end:]).strip())
+    return rest if begins and goes_on else _MARK.sub("", text[start:end])
+
+
+def _sections(text: str) -> tuple[list[tuple[int, int]], bool]:
+    """(start, end) of every marked section, marks included, in order; and whether the last one is never closed."""
+    shut_at: dict[str, int] = {}  # where each name is closed for the last time
+    for mark in _MARK.finditer(text):
+        if _is_shut(mark):
+            shut_at[_name_of(mark)] = mark.start()
+    sections: list[tuple[int, int]] = []
+    opened: tuple[int, str] | None = None
+    fence: re.Match[str] | None = None
+    in_fence: set[str] = set()  # names of marks in the open block: HTML that the program writes
+    offset, first = 0, len(text) - len(text.lstrip())
+    for line in text.split("\n"):
+        behind = 0
+        for mark in _MARK.finditer(line):
+            name, start, end = _name_of(mark), offset + mark.start(), offset + mark.end()
+            if opened is not None:
+                if _is_shut(mark) and name == opened[1]:
+                    sections.append((opened[0], end))
+                    opened, fence, behind = None, None, mark.end()
+            elif _is_shut(mark):
+                if mark["shut"] != "end_of_" and len(name) >= _MIN_MARK and name not in in_fence and _stands_free(mark, line, fence):
+                    sections, fence, behind = [(0, end)], None, mark.end()
+            elif fence is not None:
+                in_fence.add(name)
+            elif _opens_section(mark, line, shut_at.get(name, -1) > start, start == first):
+                opened = (start, name)
+        if opened is None:
+            fence, in_fence = _fence_after(line[behind:], fence, in_fence)
+        offset += len(line) + 1
+    return (sections, False) if opened is None else ([*sections, (opened[0], len(text))], True)
+
+
+def _opens_section(mark: re.Match[str], line: str, is_shut_later: bool, is_first: bool) -> bool:
+    before, after = line[: mark.start()].strip(), line[mark.end() :].strip()
+    if is_shut_later:
+        return not before or not after
+    is_token = "|" in mark[0] and not mark["begin"]  # of the chat template
+    return is_first and not is_token and len(_name_of(mark)) >= _MIN_MARK and not (mark["begin"] and after.startswith("```"))
+
+
+def _stands_free(mark: re.Match[str], line: str, fence: re.Match[str] | None) -> bool:
+    """Whether a closing mark without its opening one is meant as one: no quotation, and in code alone on its line."""
+    before, after = line[: mark.start()], line[mark.end() :]
+    return not before.strip() and not after.strip() if fence is not None else not (before.endswith("`") and after.startswith("`"))
+
+
+def _fence_after(line: str, fence: re.Match[str] | None, in_fence: set[str]) -> tuple[re.Match[str] | None, set[str]]:
+    """The block that is open behind a line."""
+    line = _without_control(line)
+    if fence is None:
+        return _opening_fence(line), set()
+    is_closed = _closes(line, fence) or _before_glued_fence(line, fence) is not None
+    return (None, set()) if is_closed else (fence, in_fence)
+
+
+def _is_shut(mark: re.Match[str]) -> bool:
+    return bool(mark["shut"] or mark["shut_b"] or mark["shut_c"])
 
 
 def _final_channel(text: str) -> str:
@@ -178,17 +275,7 @@ def _final_channel(text: str) -> str:
 
 
 def _name_of(mark: re.Match[str]) -> str:
-    return (mark["a"] or mark["b"] or mark["c"]).lower()
-
-
-def _after_thinking(line: str, thinking: str, is_code: bool) -> str | None:
-    """What follows the thinking that ends in this line; None where none ends."""
-    closing = next((c for c in reversed(list(_CLOSES.finditer(line))) if not thinking or _name_of(c) == thinking), None)
-    if closing is None:
-        return None
-    starts_line = not line[: closing.start()].strip()
-    opened = None if is_code else _OPENS.search(line)
-    return line[closing.end() :] if thinking or starts_line or (opened and _name_of(opened) == _name_of(closing)) else None
+    return (mark["name"] or mark["name_b"] or mark["name_c"]).lower()
 
 
 def _without_control(line: str) -> str:
@@ -247,9 +334,12 @@ def _dedent(line: str, columns: int) -> str:
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def is_plain_rust(text: str) -> bool:
-    """Whether a text without any fence is a Rust file as it stands, with a function in it. Never raises."""
-    return not holds_fence(text) and _is_rust(_well_formed(text))
+def is_plain_rust(text: str, prompt: str = "") -> bool:
+    """Whether a text without any fence is Rust with a function in it, as it stands or where the prompt's code ends. Never raises."""
+    return not holds_fence(text) and (_is_rust(_well_formed(text)) or continuation(prompt, text) is not None)
+
+
+_FENCES = re.compile(r"```|~~~")
 
 
 def holds_fence(text: str) -> bool:
@@ -257,19 +347,61 @@ def holds_fence(text: str) -> bool:
     return re.search(r"^[ \t]*(```|~~~)", text, re.MULTILINE) is not None
 
 
-def extract_program(completion: str, plain: bool = False) -> Program | None:
+def continuation(prompt: str, text: str) -> str | None:
+    """The code that a prompt and a text are together, when the prompt stops inside a function and the text goes on from there.
+
+    It ends with that function unless more items follow; the last brace may be missing (generation often stops before it).
+    None: the prompt's code is closed, or the two together are no Rust.
+    """
+    head = _open_code(_well_formed(prompt).replace("\r\n", "\n"))
+    if head is None or is_too_long(head + text):
+        return None
+    whole = head + _well_formed(text).replace("\r\n", "\n")
+    end, depth = _end_of_braces(whole, len(head.encode()))
+    whole += "\n}" if depth == 1 else ""
+    first = whole if end is None else whole.encode()[:end].decode() + "\n"
+    return next((code for code in (whole, first) if _is_rust(code)), None)
+
+
+def _open_code(prompt: str) -> str | None:
+    """The prompt's code up to where its last function is to go on: an open brace, or a body that holds nothing but comments."""
+    blocks = code_blocks(prompt)
+    start = next((line.start() for line in re.finditer(r"^.*$", prompt, re.M) if _ITEM_START.match(line[0].strip())), None)
+    code = blocks[-1].text if blocks else prompt[start:] if start is not None else ""
+    if not re.search(r"\bfn\b", code):
+        return None
+    if _end_of_braces(code, 0)[1] > 0:
+        return code
+    functions = [n for n in walk(parse_rust(code)) if n.type == "function_item" and body_of(n) is not None]
+    empty = [body_of(n) for n in functions if all(child.type.endswith("comment") for child in body_of(n).named_children)]
+    return code.encode()[: empty[-1].start_byte + 1].decode() + "\n" if empty else None
+
+
+def _end_of_braces(code: str, start: int) -> tuple[int | None, int]:
+    """Where the braces are closed for the first time behind byte `start` (None: nowhere), and how many are open at the end."""
+    depth, end = 0, None
+    for leaf in walk(parse_rust(code)):
+        if leaf.type in ("{", "}") and not leaf.is_missing:
+            depth += 1 if leaf.type == "{" else -1
+            if depth == 0 and end is None and leaf.start_byte >= start:
+                end = leaf.end_byte
+    return end, depth
+
+
+def extract_program(completion: str, plain: bool = False, prompt: str = "") -> Program | None:
     """Return the program of a completion, or None when it has no closed block of Rust. Never raises.
 
-    plain: a completion without any fence is a program as it stands; for files of which the caller knows that.
+    plain: a completion without any fence is a program as it stands, or goes on where the code of the prompt stops; for files of
+    which the caller knows that.
 
     Blocks tagged as Rust count. Several are joined, later definitions replacing earlier ones of the same name, while inherent
     impls and imports add up; one that repeats everything defined before stands alone. A completion without tagged blocks may
     still give a program (with `code_block` False) when an untagged block is Rust and holds a function.
     """
     if plain and not holds_fence(completion):
-        if not _is_rust(_well_formed(completion), strict=False):
-            return None
-        return read_program(_with_main(_well_formed(completion).replace("\r\n", "\n")), code_block=False)
+        text = _well_formed(completion).replace("\r\n", "\n")
+        code = text if _is_rust(text) else continuation(prompt, text) or (text if _is_rust(text, strict=False) else None)
+        return read_program(_with_main(code), code_block=False) if code else None
     blocks = code_blocks(_well_formed(completion))
     texts = [block.text for block in blocks if block.closed and block.tag == "rust"]
     tagged = bool(texts)
@@ -336,45 +468,57 @@ def _joined(texts: Sequence[str]) -> str:
 
 def _merged(earlier: str, later: str) -> str:
     """Append a block to what came before it, as a reader would: later definitions replace earlier ones."""
-    old, new = all_items(parse_rust(earlier)), all_items(parse_rust(later))
-    if old and all(item.node.type in ("macro_invocation", "use_declaration") for item in new) and parse_rust(later).children:
-        return earlier  # a usage snippet: statements, no items
-    old_top = [item for item in old if not item.modules and not item.owner]
-    new_keys = {merge_key(item) for item in new}
-    methods = {(item.owner, item.name) for item in new if item.owner and not item.trait}
-    imported = {found.name for found in Index(parse_rust(later)).imports if not found.modules}
-
-    def is_replaced(item: Item) -> bool:
-        inherent = [o for o in old if _is_inside(o, item)] if item.node.type == "impl_item" and child_of(item.node, "trait") is None else []
-        return all((o.owner, o.name) in methods for o in inherent) if inherent else merge_key(item) in new_keys
-
-    defined = [item for item in old_top if not item.test_side and item.node.type != "use_declaration"]
-    if defined and all(is_replaced(item) for item in defined if not item.is_main):
-        has_tests = any(item.is_test for item in new)
-        kept = [] if has_tests else [item for item in old_top if item.test_side and merge_key(item) not in new_keys]
-    else:
-        kept = [item for item in old_top if item.node.type == "use_declaration" or not is_replaced(item)]
-    data = earlier.encode()
-    pieces = []
-    for item in kept:
-        text = data[item.start_byte : item.node.end_byte]
-        gone = [o for o in old if _is_inside(o, item) and (o.owner, o.name) in methods and not o.trait]
-        cuts = [(o.start_byte - item.start_byte, o.node.end_byte - item.start_byte, "") for o in gone]
-        is_import = item.node.type == "use_declaration"
-        pieces.append(
-            _imports_left(item, text.decode("utf-8", "replace"), imported) if is_import else _edited(text.decode("utf-8", "replace"), cuts)
-        )
-    later_inner = _inner_lines(later)
-    inner = _inner_lines(earlier) + later_inner
-    if (
-        len(kept) == len(old_top)
-        and not inner
-        and pieces == [data[i.start_byte : i.node.end_byte].decode("utf-8", "replace") for i in kept]
-    ):
+    old, new = all_items(parse_rust(earlier)), _Newer(later)
+    if old and new.is_usage:
+        return earlier
+    top = [item for item in old if not item.modules and not item.owner]
+    kept = _kept(old, top, new)
+    pieces = [_kept_text(earlier.encode(), item, old, new) for item in kept]
+    inner = _inner_lines(earlier) + new.inner
+    whole = [earlier.encode()[item.start_byte : item.node.end_byte].decode("utf-8", "replace") for item in top]
+    if pieces == whole and not inner:
         return f"{earlier}\n\n{later}"
-    for line in later_inner:
+    for line in new.inner:
         later = later.replace(line, "", 1)
     return "\n\n".join([*(["\n".join(dict.fromkeys(inner))] if inner else []), *filter(None, pieces), later])
+
+
+class _Newer:
+    """What a later block brings along."""
+
+    def __init__(self, text: str) -> None:
+        root = parse_rust(text)
+        items = all_items(root)
+        self.keys = {merge_key(item) for item in items}
+        self.methods = {(item.owner, item.name) for item in items if item.owner and not item.trait}
+        self.imported = {found.name for found in Index(root).imports if not found.modules}
+        self.has_tests = any(item.is_test for item in items)
+        self.inner = _inner_lines(text)
+        # a usage snippet: statements, no items
+        self.is_usage = bool(root.children) and all(item.node.type in ("macro_invocation", "use_declaration") for item in items)
+
+    def replaces(self, item: Item, old: Sequence[Item]) -> bool:
+        """Whether an item of the earlier block is there again: an inherent `impl` when all of its methods are."""
+        is_inherent = item.node.type == "impl_item" and child_of(item.node, "trait") is None
+        inside = [other for other in old if _is_inside(other, item)] if is_inherent else []
+        return all((other.owner, other.name) in self.methods for other in inside) if inside else merge_key(item) in self.keys
+
+
+def _kept(old: Sequence[Item], top: Sequence[Item], new: _Newer) -> list[Item]:
+    """The earlier block's items that stay. Of one whose whole program is defined again, only tests where the later has none."""
+    defined = [item for item in top if not item.test_side and item.node.type != "use_declaration"]
+    if defined and all(new.replaces(item, old) for item in defined if not item.is_main):
+        return [] if new.has_tests else [item for item in top if item.test_side and merge_key(item) not in new.keys]
+    return [item for item in top if item.node.type == "use_declaration" or not new.replaces(item, old)]
+
+
+def _kept_text(data: bytes, item: Item, old: Sequence[Item], new: _Newer) -> str:
+    """An item that stays, without the methods or imported names that the later block brings again."""
+    text = data[item.start_byte : item.node.end_byte].decode("utf-8", "replace")
+    if item.node.type == "use_declaration":
+        return _imports_left(item, text, new.imported)
+    gone = [other for other in old if _is_inside(other, item) and (other.owner, other.name) in new.methods and not other.trait]
+    return _edited(text, [(other.start_byte - item.start_byte, other.node.end_byte - item.start_byte, "") for other in gone])
 
 
 def _is_inside(item: Item, outer: Item) -> bool:
@@ -521,60 +665,59 @@ def _fingerprint(program: Program) -> list[str]:
 
 @dataclass
 class _HiddenParts:
-    modules: list[str] = field(default_factory=list)  # texts with `#[test]` functions, as they stand
+    modules: dict[str, str] = field(default_factory=dict)  # name -> a text with `#[test]` functions, as it stands
     module_tests: list[str] = field(default_factory=list)  # their tests, below the hidden module
     crate_names: set[str] = field(default_factory=set)  # by which they call the program, as files in `tests/` do
-    helpers: list[str] = field(default_factory=list)  # items that a `main` brings along
-    bodies: list[str] = field(default_factory=list)  # statements, one test each
+    mains: dict[str, str] = field(default_factory=dict)  # a text with a `main`
+    statements: dict[str, str] = field(default_factory=dict)  # one that is statements
+    runners: list[tuple[str, str, tuple[AssertTest, ...]]] = field(default_factory=list)  # module, text, tests, by line of the text
 
 
-def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str | None) -> HiddenSuite:
+def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str | None, crate: str = "judge") -> HiddenSuite:
     """Return the program with a task's tests as a module of their own, in place of its own tests and `main`.
 
-    tests: each a text with `#[test]` functions (a test module, a test file), which is compiled as it stands in a module
-    of its own, or assert statements, one test, or a `main` over `candidate`, whose every assert is one test (what
-    precedes it is shared). entry_point: what `candidate` stands for when the tests do not say.
+    tests: each a text with `#[test]` functions (a test module, a test file), each of them one test; or one with a `main`, or
+    statements, every assert of which is one test (`rust_statements.py`). All are compiled as they stand, texts with items in a
+    module of their own, statements one after another. entry_point: what `candidate` stands for when the tests do not say.
+    crate: the name under which the source is linked with `judge_gate.rs`; no program may know it.
     Raises ValueError when the tests cannot be understood.
     """
-    parts = _hidden_parts(tests)
-    if not parts.bodies and not parts.module_tests:
-        raise ValueError("hidden tests: no test found; expected assert statements, #[test] functions or a main with asserts")
+    parts = _hidden_parts(tuple(tests), entry_point, crate)
     digest = hashlib.sha256("\0".join([program.source, *tests]).encode("utf-8", "replace")).hexdigest()[:12]
     module, solution = f"hidden_{digest}", solution_source(program)
     root = parse_rust(solution)
-    written = [f"mod {_module_name(n)} {{\n{text}\nuse super::*;\n}}" for n, text in enumerate(parts.modules)]
-    asked = "".join(_candidate(text, entry_point) for text in parts.modules) and str(entry_point).isidentifier()
+    texts = (*parts.modules.values(), *parts.mains.values(), *parts.statements.values())
+    asked = _is_name(entry_point) and any(_candidate(text, entry_point) for text in texts)
     lines = [
         f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {STD_NAMES}",
         *([f"    use {entry_point} as candidate;"] if asked else []),
-        *written,
-        *_body_tests(parts, entry_point),
+        *(f"mod {name} {{\n{text}\nuse super::*;\n}}" for name, text in parts.modules.items()),
+        *([macros(crate)] if parts.runners else []),
+        *(f"mod {name} {{\n{text}\nuse super::*;\n}}" for name, text, _tests in parts.runners),
         "}",
         *(f"#[allow(warnings)]\nextern crate self as {name};" for name in sorted(parts.crate_names - _paths_of(Index(root)))),
     ]
-    names = [
-        *(f"{module}::{name}" for name in parts.module_tests),
-        *(f"{module}::tests::{_test_name(parts, n)}" for n in range(len(parts.bodies))),
-    ]
     source = _with_module(solution, root, "\n".join(lines))
-    return HiddenSuite(source=f"{source}\nfn main() {{}}\n", test_names=tuple(names), guard=_hidden_guard(solution), module=module)
+    return HiddenSuite(
+        source=f"{source}\nfn main() {{}}\n",
+        functions=tuple(f"{module}::{name}" for name in parts.module_tests),
+        guard=_hidden_guard(solution),
+        module=module,
+        asserts=tuple(_placed(source, module, *runner) for runner in parts.runners),
+    )
 
 
-def _module_name(number: int) -> str:
-    return f"text{number}"
+def _placed(source: str, module: str, name: str, text: str, tests: Sequence[AssertTest]) -> tuple[str, tuple[AssertTest, ...]]:
+    """The function that runs a text of statements, and its tests by line of the source."""
+    n_before = source.count("\n", 0, source.index(f"mod {name} {{\n{text}", source.index(f"mod {module} {{"))) + 1
+    return f"{module}::{name}::{RUNNER}", tuple(test.moved(n_before) for test in tests)
 
 
-def _test_name(parts: _HiddenParts, number: int) -> str:
-    return f"t{number:0{len(str(len(parts.bodies) - 1))}}"
+RUNNER = "all_statements"  # which judge_harness.rs knows by its name
 
 
-def _body_tests(parts: _HiddenParts, entry_point: str | None) -> list[str]:
-    """The module of the tests that came as statements."""
-    functions = [
-        f"    #[test]\n    fn {_test_name(parts, n)}() {{\n{_candidate(body, entry_point)}{body}\n    }}"
-        for n, body in enumerate(parts.bodies)
-    ]
-    return ["    mod tests {", "    use super::*;", *parts.helpers, *functions, "    }"] if functions else []
+def _is_name(entry_point: str | None) -> bool:
+    return str(entry_point).isidentifier()
 
 
 def _with_module(solution: str, root: Node, text: str) -> str:
@@ -622,106 +765,74 @@ def _candidate(body: str, entry_point: str | None) -> str:
     nodes = list(walk(parse_rust(f"fn body() {{{body}}}")))
     used = any(node.type == "identifier" and text_of(node) == "candidate" for node in nodes)
     bound = any(node.type == "let_declaration" and text_of(child_of(node, "pattern")) == "candidate" for node in nodes)
-    return f"        let candidate = {entry_point};\n" if used and not bound and entry_point else ""
+    return f"let candidate = {entry_point};" if used and not bound and entry_point else ""
 
 
-def _hidden_parts(tests: Sequence[str]) -> _HiddenParts:
+@lru_cache(maxsize=1024)  # a task's tests are read once for all its completions
+def _hidden_parts(tests: tuple[str, ...], entry_point: str | None, crate: str) -> _HiddenParts:
     parts = _HiddenParts()
     if not tests or len(tests) > MAX_HIDDEN_TESTS:
         raise ValueError(f"hidden tests: {len(tests)} given, expected 1 to {MAX_HIDDEN_TESTS}")
     for number, test in enumerate(tests):
         text = test.replace("\r\n", "\n").strip()
         text = text.removeprefix("}").strip()  # MultiPL-E closes the prompt's function first
-        where = f"hidden test {number}"
+        where, name = f"hidden test {number}", f"text{number}"
         if is_too_long(_well_formed(text)) or "\0" in text or text != _well_formed(text):
             raise ValueError(f"{where}: over {MAX_SOURCE_BYTES} bytes or not text")
         root = parse_rust(text)
         index = Index(root)
         if index.tests:
-            _read_hidden_module(text, index, parts)
+            _read_hidden_module(text, name, index, parts)
         elif any(item.is_main for item in index.items):
-            _read_hidden_main(text, all_items(root), root, where, parts)
+            parts.mains[name] = text
+            parts.crate_names |= _foreign(index)
+            _check_asserts(root, text, where)
         else:
-            _read_hidden_statements(text, where, parts)
+            parts.statements[name] = text
+            parts.crate_names |= _foreign(index)
+            _check_statements(text, where)
+    _read_runners(parts, entry_point, crate)
+    if not any(tests for _name, _text, tests in parts.runners) and not parts.module_tests:
+        raise ValueError("hidden tests: no assert in them, in statements or a main, and no #[test] function")
     return parts
 
 
-def _read_hidden_statements(text: str, where: str, parts: _HiddenParts) -> None:
-    """One string of statements: one test. Where the grammar does not know what it reads, rustc will say what it is."""
-    root = parse_rust(f"fn body() {{\n{text}\n}}")
-    body = body_of(root.named_children[0]) if root.named_child_count == 1 and root.named_children[0].type == "function_item" else None
-    if body is None or any(node.is_missing for node in walk(root)):
+def _read_runners(parts: _HiddenParts, entry_point: str | None, crate: str) -> None:
+    """Every `main` in a module of its own, and all statements in another, with a `#[test]` that runs them."""
+    numbers, bound = itertools.count(1), None if _is_name(entry_point) else entry_point  # a plain name is imported as `candidate`
+    for name, text in parts.mains.items():
+        piece = piece_of_main(text, name, crate, numbers, _candidate(text, bound))
+        main = next(item.node for item in all_items(parse_rust(text)) if item.is_main)
+        returns = text_of(child_of(main, "return_type"))
+        runner = f"#[test]\nfn {RUNNER}(){' -> ' if returns else ''}{returns} {{ main() }}"
+        parts.runners.append((name, f"{piece.text}\n{runner}", piece.tests))
+    if parts.statements:
+        piece = piece_of_statements(parts.statements, crate, numbers)
+        candidate = "".join(dict.fromkeys(_candidate(text, bound) for text in parts.statements.values()))
+        text = f"#[test]\nfn {RUNNER}() {{ {candidate}\n{piece.text}}}"
+        parts.runners.append(("statements", text, tuple(test.moved(2) for test in piece.tests)))
+
+
+def _check_statements(text: str, where: str) -> None:
+    """Where the grammar does not know what it reads, rustc will say what it is, as long as an assert is in it."""
+    root = parse_rust(f"fn main() {{\n{text}\n}}")
+    is_body = root.named_child_count == 1 and root.named_children[0].type == "function_item"
+    if not is_body or any(node.is_missing for node in walk(root)) or (root.has_error and not assert_tokens(root)):
         raise ValueError(f"{where}: not Rust statements: {text[:80]!r}")
-    if not _holds_assert(body):
+
+
+def _check_asserts(root: Node, text: str, where: str) -> None:
+    if not assert_tokens(root):
         raise ValueError(f"{where}: no assert in it: {text[:80]!r}")
-    parts.bodies.append(_statements_text(_qualified(body)))
 
 
-def _read_hidden_module(text: str, index: Index, parts: _HiddenParts) -> None:
+def _read_hidden_module(text: str, name: str, index: Index, parts: _HiddenParts) -> None:
     """A text with `#[test]` functions: nothing of it is changed."""
-    name = _module_name(len(parts.modules))
     parts.module_tests += [f"{name}::{harness_name(item)}" for item in index.tests]
-    parts.modules.append(text)
-    parts.crate_names |= {found.path[0] for found in index.imports if found.path} - {*STD_CRATES, *_paths_of(index)}
+    parts.modules[name] = text
+    parts.crate_names |= _foreign(index)
 
 
-def _read_hidden_main(text: str, items: Sequence[Item], root: Node, where: str, parts: _HiddenParts) -> None:
-    """A `main`: every assert one test, everything else their helpers."""
-    if root.has_error:
-        raise ValueError(f"{where}: not Rust: {text[:80]!r}")
-    if not _holds_assert(root):
-        raise ValueError(f"{where}: no assert in it: {text[:80]!r}")
-    for item in items:
-        if item.is_main or item.owner or item.modules or item.node.type == "mod_item":
-            continue
-        if item.node.type == "use_declaration" and item.name.split("::")[0] == "super" and item.name.endswith("*"):
-            continue
-        attributes = text.encode()[item.start_byte : item.node.start_byte].decode()
-        parts.helpers.append(f"    {attributes}{_qualified(item.node)}")
-    for item in items:
-        if item.is_main:
-            parts.bodies += _per_assert(item.node) or [_statements_text(_qualified(body_of(item.node)))]
-
-
-def _per_assert(function: Node) -> list[str]:
-    """One body for each top-level statement that asserts: that statement after everything that does not assert."""
-    body = body_of(function)
-    statements = [node for node in body.named_children if not node.type.endswith("comment")] if body else []
-    mutable = {text_of(node.next_named_sibling) for s in statements if s.type == "let_declaration"
-               for node in s.named_children if node.type == "mutable_specifier" and node.next_named_sibling}  # fmt: skip
-    shared: list[str] = []
-    bodies: list[str] = []
-    for statement in statements:
-        text = _qualified(statement)
-        if not _holds_assert(statement) or statement.type == "let_declaration":
-            shared.append(text)
-            continue
-        bodies.append("\n".join([*shared, text]))
-        words = {text_of(node) for node in walk(statement) if node.type == "identifier"}
-        if words & mutable:
-            shared.append(text)  # later asserts may rely on what this one changed
-    return bodies
-
-
-def _holds_assert(node: Node) -> bool:
-    return any(base_name(text_of(child_of(n, "macro"))) in ASSERT_MACROS for n in walk(node)
-               if n.type == "macro_invocation")  # fmt: skip
-
-
-def _statements_text(block: str) -> str:
-    return block.strip()[1:-1]
-
-
-def _qualified(node: Node) -> str:
-    """The node's text with the standard macros spelled `::std::name!`, which no macro of the program shadows."""
-    base, edits = node.start_byte, []
-    for found in walk(node):
-        if found.type == "macro_invocation":
-            name = child_of(found, "macro")
-            edits.append(name) if text_of(name) in STD_MACROS else None
-        elif found.type == "identifier" and found.parent and found.parent.type == "token_tree":
-            following, before = found.next_sibling, found.prev_sibling
-            called = following is not None and following.type == "!" and text_of(found) in STD_MACROS
-            if called and not (before is not None and before.type == "::"):
-                edits.append(found)
-    return _edited(text_of(node), [(e.start_byte - base, e.start_byte - base, "::std::") for e in edits])
+def _foreign(index: Index) -> set[str]:
+    """Crates that a text imports from and does not define: the program, by the name that its task gives it."""
+    return {found.path[0] for found in index.imports if found.path} - {*STD_CRATES, *_paths_of(index)}

@@ -15,6 +15,11 @@ reaches an assertion that counts, and fails when a panic is the first statement 
 of them pass whatever of four wrong values the functions return. All of it is in one binary: functions and assertions
 start with a call into `judge_gate.rs`, so the check costs a run and no compilation.
 
+Hidden tests run as they are written (`hidden_passed` of `hidden_total`, `hidden_failures` says which failed and why): every
+`#[test]` is one test, and every assert of a `main` or of statements (`rust_statements.py`), whose macros record and go on. An
+assert that panics is left out and the statements run again in the same process; one that ends the process or loops is left out
+of the next process. All of a place's evaluations have to hold, in every run.
+
 What stays forgeable: `unsafe` code that finds the harness's nonce in memory (`rust_code` refuses what that takes); a test
 that compares with a constant which the program also returns by rote; a program whose functions only pretend to be used.
 No wrong values: of `impl Trait`, references to what the program defines, types with parameters, and in programs with a
@@ -31,6 +36,7 @@ from __future__ import annotations
 import atexit
 import fcntl
 import json
+import mmap
 import os
 import platform
 import re
@@ -38,22 +44,25 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import IO
 
 import rust_code
 import sandbox as sandboxes
 from rust_code import Program
+from rust_statements import Site
 from rust_syntax import Node, parse_any_length, walk
 from sandbox import Completed, Limits
 
-JUDGE_VERSION = 4  # raise it when a rule changes what a program gets
+JUDGE_VERSION = 5  # raise it when a rule changes what a program gets
 EDITIONS = ("2021", "2024")
 OLDEST_RUSTC = (1, 85)  # the first whose standard library and harness were tried
 HARNESS_SOURCE = Path(__file__).with_name("judge_harness.rs")
@@ -63,13 +72,14 @@ GIB = 2**30
 MIB = 2**20
 MAX_DIAGNOSTICS = 20
 MAX_MESSAGE_CHARS = 500
+MAX_FAILURE_CHARS = 200
+NOT_COMPILED = "do not compile"  # in place of a test's name: no hidden test was run
 TAIL_CHARS = 4000
+SHORTEST_S = 0.1  # CPU seconds that a process of tests gets at least
+SHORTEST_WALL_S = 2.0
 WALL_PER_CPU = 4.0  # wall-clock limits are this multiple of CPU limits, so that a busy machine changes no verdict
 MAX_DEATHS = 32  # of a program's own tests: it has failed after one, more are tried for the record
 GROUP_DEATH_S = 5.0  # that killed processes get to disappear
-SOLO_WAVE = 8  # processes of one program that run at once after a test took the others' process with it
-SHORT_SHARE = 0.2  # of the limit of a test: what all tests of a program get together before each gets the limit for itself
-FULL_TIMEOUTS = 2  # tests that may use up their whole limit; in a program that has them, the others get the short one
 JOBS_BETWEEN_CANARIES = 512
 MIN_SCRATCH_BYTES = 512 * MIB
 
@@ -123,6 +133,9 @@ class Verdict:
     tests: Mapping[str, str] = None  # type: ignore[assignment]  # name -> "ok" | "failed" | "ignored" | "timeout"
     hidden_passed: int | None = None
     hidden_total: int | None = None
+    hidden_statuses: tuple[str, ...] = ()  # of the hidden tests in their order, as in `tests`; empty where they did not run
+    hidden_error_kind: str | None = None  # why not all of them passed: "compile", "test_failed", "panic", "timeout"
+    hidden_failures: Mapping[str, str] = None  # type: ignore[assignment]  # name of a hidden test -> why it failed
     error_kind: str | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
     honest_tests: bool = False
@@ -133,6 +146,8 @@ class Verdict:
     def __post_init__(self) -> None:
         if self.tests is None:
             object.__setattr__(self, "tests", {})
+        if self.hidden_failures is None:
+            object.__setattr__(self, "hidden_failures", {})
 
 
 class ToolchainError(RuntimeError):
@@ -493,7 +508,7 @@ def _build_limits(timeout_s: float) -> Limits:
 def _run_limits(timeout_s: float) -> Limits:
     return Limits(
         cpu_s=timeout_s,
-        wall_s=timeout_s * WALL_PER_CPU,
+        wall_s=max(SHORTEST_WALL_S, timeout_s * WALL_PER_CPU),
         memory_bytes=2 * GIB,
         file_bytes=16 * MIB,
         open_files=64,
@@ -537,6 +552,11 @@ class _HarnessRun:
     running: int | None  # the test that had started and not ended when the process did
     was_done: bool
     completed: Completed
+    sites: dict[Site, _TestEnd] = field(default_factory=dict)  # asserts of statements, as far as they were evaluated
+    held_first: set[Site] = field(default_factory=set)  # that held when they were evaluated for the first time
+    fallen: set[Site] = field(default_factory=set)  # that a panic left
+    site: Site | None = None  # that was being evaluated when the process ended
+    is_out_of_memory: bool = False  # which ended it
 
 
 class _Workshop:
@@ -558,7 +578,6 @@ class _Workshop:
         self.jobs_dir.mkdir()
         self.build_limits = _build_limits(build_timeout_s)
         self.run_limits = _run_limits(run_timeout_s)
-        self.short_limits = _run_limits(min(run_timeout_s, max(1.0, run_timeout_s * SHORT_SHARE)))  # the kernel counts whole seconds
         self.sysroot = scratch / "sysroot"
         self.gate_crate = "judge_" + secrets.token_hex(8)
         self._make_sysroot()
@@ -657,17 +676,18 @@ class _Workshop:
         """What `cargo build` does, for programs that clippy's exit code says too little about."""
         return self._compile(folder, self.toolchain.rustc, ["--emit=link", "--out-dir=out"])
 
-    def build_tests(self, folder: Path, with_lints: bool = False) -> _Compiled:
+    def build_tests(self, folder: Path, with_lints: bool = False, is_hidden: bool = False) -> _Compiled:
         """The test binary (BINARY_NAME), linked with the judge's harness.
 
-        `with_lints`: by clippy, every lint at most a warning, so that lints about test code stop nothing.
+        `with_lints`: by clippy, every lint at most a warning, so that lints about test code stop nothing. `is_hidden`: without
+        any lint, because what a program forbids itself is not forbidden to the task's tests.
         """
         flags = ["--test", f"--emit=link={BINARY_NAME}", "-Cprefer-dynamic", *self.link_flags]
         flags += [f"--sysroot={self.sysroot}", f"-Ldependency={self.sysroot / 'libtest'}"]
         flags += [f"--extern={self.gate_crate}={self.gate}"]
         if with_lints:
             return self._compile(folder, self.toolchain.clippy_driver, [*flags, "--cap-lints=warn"])
-        return self._compile(folder, self.toolchain.rustc, flags)
+        return self._compile(folder, self.toolchain.rustc, [*flags, *(["--cap-lints=allow"] if is_hidden else [])])
 
     def instrumented(self, program: Program, gates: bool, with_enums: bool = True) -> str | None:
         """The source with marks at the assertions that count and, with `gates`, gates in the functions under test.
@@ -683,33 +703,43 @@ class _Workshop:
             return marked.replace(rust_code.STUB, "")
         return _with_gates(_with_wrong_types(marked, self.gate_crate, with_enums), self.gate_crate)
 
-    def run_tests(self, binary: Path, mode: str = "run", only: Sequence[int] | None = None, is_short: bool = False) -> _HarnessRun:
-        """One process of the test binary: all tests, or those whose index is in `only` (ascending).
+    def run_tests(
+        self,
+        binary: Path,
+        mode: str = "run",
+        only: Sequence[int] | None = None,
+        limit_s: float | None = None,
+        skip: Iterable[Site] = (),
+    ) -> _HarnessRun:
+        """One process of the test binary: all tests, or those whose index is in `only` (ascending), without the sites in `skip`.
 
         `mode`: "run"; "ignored_too" (those marked `#[ignore]` are run like the others); "stub" (gates panic); "wrong"
         (every test three times, gates return wrong values).
-        `is_short`: with SHORT_SHARE of the time limit.
+        `limit_s`: CPU seconds, by default the limit of a program.
         """
         nonce = secrets.token_hex(16)
         wanted = "all" if only is None else " ".join(map(str, only))
+        skipped = " ".join(f"{line}:{column}" for line, column in sorted(skip))
         order_out, order_in = os.pipe()
         report_out, report_in = os.pipe()
-        with open(report_out, "rb") as reports:
+        with open(report_out, "rb") as reports, _page() as page:
             try:
-                os.write(order_in, f"{nonce}\n{mode}\n{wanted}\n".encode())
+                os.write(order_in, f"{nonce}\n{mode}\n{wanted}\n{skipped}\n".encode())
                 os.close(order_in)
                 reader = _PipeReader(reports)
-                fds = (order_out, report_in, self._sink.fileno())
+                fds = (order_out, report_in, self._sink.fileno(), page.fileno())
                 arguments = [str(fd) for fd in fds]
                 environment = {"LD_LIBRARY_PATH": os.pathsep.join(str(path.parent) for path in self.libraries)}
-                limits = self.short_limits if is_short else self.run_limits
+                limits = self.run_limits if limit_s is None else _run_limits(limit_s)
+                arguments.append(str(int(limits.cpu_s * 1e6)))  # the kernel's own limit counts whole seconds
                 done = self.box.run(binary, arguments, limits, self.libraries, fds, env=environment)
             finally:
                 os.close(order_out)
                 os.close(report_in)
             report = reader.text()
+            running = int.from_bytes(os.pread(page.fileno(), 8, 0), sys.byteorder)
         self._account(done)
-        return _read_report(report, nonce, done)
+        return _read_report(report, nonce, done, (running >> 32, running & 0xFFFF_FFFF) if running else None)
 
 
 # What a program needs to have in it to make the compiler read another file.
@@ -901,8 +931,15 @@ class _PipeReader:
         return b"".join(self._kept).decode("utf-8", "replace")
 
 
-def _read_report(report: str, nonce: str, done: Completed) -> _HarnessRun:
-    run = _HarnessRun([], set(), set(), {}, [], None, False, done)
+def _page() -> IO[bytes]:
+    """Memory in which the harness says which assert is being evaluated: what it says last is there when it has died."""
+    page = os.fdopen(os.memfd_create("page"), "r+b", buffering=0)
+    page.truncate(mmap.PAGESIZE)
+    return page
+
+
+def _read_report(report: str, nonce: str, done: Completed, site: Site | None = None) -> _HarnessRun:
+    run = _HarnessRun([], set(), set(), {}, [], None, False, done, site=site)
     for line in report.splitlines():
         words = line.split(" ")
         if words[0] != nonce:
@@ -920,14 +957,52 @@ def _read_report(report: str, nonce: str, done: Completed) -> _HarnessRun:
             run.all_ends.append(_read_end(words[3:]))
             run.ends[int(words[2])] = run.all_ends[-1]
             run.running = None
+        elif words[1] == "site":
+            _read_site((int(words[2]), int(words[3])), *words[4:7], run)
+        elif words[1] == "limit":
+            run.is_out_of_memory = True
         elif words[1] == "done":
             run.was_done = True
     return run
 
 
+def _how_it_died(run: _HarnessRun) -> str:
+    """How the process ended within a test, with the limit that it hit where one is known."""
+    done = run.completed
+    if run.is_out_of_memory:
+        return f"memory limit: {_run_limits(1.0).memory_bytes // MIB} MiB"
+    if done.signal == signal.SIGXFSZ:
+        return f"limit of a file's size: {_run_limits(1.0).file_bytes // MIB} MiB"
+    if done.signal == signal.SIGABRT:
+        return "the process was aborted within the test: a stack overflow, a panic during a panic, or abort()"
+    how = f"signal {done.signal}" if done.signal else f"exit code {done.exit_code}"
+    return f"the process ended within the test: {how}"
+
+
+def _with_limit_named(message: str) -> str:
+    """A panic's message, and which limit of the sandbox is behind it when the system refused a thread or a file."""
+    limits = _run_limits(1.0)
+    named = {11: f"limit of threads and processes: {limits.processes}", 24: f"limit of open files: {limits.open_files}",
+             27: f"limit of a file's size: {limits.file_bytes // MIB} MiB"}  # fmt: skip
+    found = re.search(r"\bOs \{ code: (\d+), kind: ", message)
+    return f"{named[int(found[1])]}; {message}" if found and int(found[1]) in named else message
+
+
+def _read_site(site: Site, what: str, line: str, message: str, run: _HarnessRun) -> None:
+    """What became of an assert; where it held once and failed once it has failed."""
+    text = _with_limit_named(bytes.fromhex(message).decode("utf-8", "replace"))[:MAX_MESSAGE_CHARS]
+    if what == "fell":
+        run.fallen.add(site)
+    if what == "held" and site not in run.sites:
+        run.held_first.add(site)
+    if what != "held":
+        run.sites[site] = _TestEnd("failed", what == "failed" or text.startswith("assertion "), text, int(line) or None)
+    run.sites.setdefault(site, _TestEnd("ok"))
+
+
 def _read_end(words: Sequence[str]) -> _TestEnd:
     status, reached, line = words[0], int(words[1]), int(words[2])
-    text = bytes.fromhex(words[3]).decode("utf-8", "replace")[:MAX_MESSAGE_CHARS]
+    text = _with_limit_named(bytes.fromhex(words[3]).decode("utf-8", "replace"))[:MAX_MESSAGE_CHARS]
     if status == "ok":
         return _TestEnd("ok", is_reached=reached > 0, is_missing=reached > 1)
     is_assertion = status == "asserted" or text.startswith("assertion ")
@@ -1029,6 +1104,7 @@ class _Work:
     is_gated: bool = False
     is_marked: bool = False
     hidden_binary: Path | None = None
+    tests_timed_out: bool = False  # their compilation did
 
 
 class Judge:
@@ -1040,17 +1116,17 @@ class Judge:
     def __init__(
         self,
         workers: int | None = None,
-        run_timeout_s: float = 5.0,
-        build_timeout_s: float = 30.0,
+        run_timeout_s: float = 2.0,
+        build_timeout_s: float = 5.0,
         sandbox: str = "auto",
         scratch_dir: str | Path | None = None,
         cache_size: int = 20_000,
         cargo_path: str = "cargo",
         edition: str = EDITIONS[0],
     ):
-        """`workers` default: all cores. `run_timeout_s` and `build_timeout_s` are CPU seconds, for one test and one
-        compilation. `sandbox` as in open_sandbox. `scratch_dir` default: /dev/shm, else /var/tmp. `cache_size` verdicts
-        are remembered. `edition` of Rust: one of EDITIONS.
+        """`workers` default: all cores. `run_timeout_s` and `build_timeout_s` are CPU seconds, for all tests of a program
+        together and for one compilation. `sandbox` as in open_sandbox. `scratch_dir` default: /dev/shm, else /var/tmp.
+        `cache_size` verdicts are remembered. `edition` of Rust: one of EDITIONS.
 
         Raises:
             ToolchainError: another edition; the toolchain, or a known program, does not do what it should.
@@ -1071,6 +1147,7 @@ class Judge:
         self._cache: OrderedDict[tuple, Verdict] = OrderedDict()
         self._cache_size = cache_size
         self._cache_lock = threading.Lock()
+        self._ahead: dict[tuple, Future[Verdict]] = {}
         self._since_canaries = 0
         self._compile_pool = ThreadPoolExecutor(self.workers, "judge-compile")
         self._run_pool = ThreadPoolExecutor(2 * self.workers, "judge-run")
@@ -1126,6 +1203,17 @@ class Judge:
 
     # -- batches ------------------------------------------------------------------------------------------------------
 
+    def start(self, job: Job) -> None:
+        """Begin to grade a job that the next `grade` will ask for, from any thread. What no `grade` asks for is dropped by it.
+
+        Raises:
+            ValueError: its hidden tests cannot be understood.
+        """
+        key = _key(job)
+        with self._cache_lock:
+            if job.program is not None and key not in self._cache and key not in self._ahead:
+                self._ahead[key] = self._start(job, self._hidden_suite(job))
+
     def grade(self, jobs: Iterable[Job]) -> list[Verdict]:
         """One verdict per job, in order. Identical jobs are graded once, and remembered.
 
@@ -1140,7 +1228,7 @@ class Judge:
         pending: dict[tuple, Future[Verdict]] = {}
         try:
             for job in jobs:
-                key = (job.program, job.hidden_tests, job.entry_point)
+                key = _key(job)
                 asked.append((job, key))
                 if job.program is None or key in known or key in fresh:
                     continue
@@ -1148,18 +1236,28 @@ class Judge:
                 if remembered is not None:
                     known[key] = remembered
                 else:
-                    fresh[key] = job, _hidden_suite(job)
-                    pending[key] = self._start(*fresh[key])
+                    fresh[key] = job, self._hidden_suite(job)
+                    pending[key] = self._started(key) or self._start(*fresh[key])
             known |= self._finish(fresh, pending)
         finally:
-            for future in pending.values():
+            for future in (*pending.values(), *self._ahead.values()):
                 future.cancel()
+            self._ahead.clear()
         for key in fresh:
             self._remember(key, known[key])
         verdicts = [known[key] if job.program is not None else _no_code(job) for job, key in asked]
         self.graded_total += len(verdicts)
         self.infra_total += sum(verdict.error_kind == "infra" for verdict in verdicts)
         return verdicts
+
+    def _hidden_suite(self, job: Job) -> rust_code.HiddenSuite | None:
+        if job.program is None or not job.hidden_tests:
+            return None
+        return rust_code.with_hidden_tests(job.program, job.hidden_tests, job.entry_point, self._workshop.gate_crate)
+
+    def _started(self, key: tuple) -> Future[Verdict] | None:
+        with self._cache_lock:
+            return self._ahead.pop(key, None)
 
     def _finish(self, fresh: Mapping[tuple, tuple], pending: dict[tuple, Future[Verdict]]) -> dict[tuple, Verdict]:
         """Verdicts of what was started; those that the machine failed get one more try, which is put into `pending`."""
@@ -1246,8 +1344,13 @@ class Judge:
             self._compile_in_steps(work, program)
         if work.suite is not None and work.verdict.build_passed:
             folder = self._subfolder(work, work.suite.source)
-            if self._workshop.build_tests(folder).passed:
+            compiled = self._workshop.build_tests(folder, is_hidden=True)
+            if compiled.passed:
                 work.hidden_binary = folder / BINARY_NAME
+            else:
+                work.verdict = replace(
+                    work.verdict, hidden_error_kind="compile", hidden_failures={NOT_COMPILED: _why_not_compiled(compiled)}
+                )
 
     def _subfolder(self, work: _Work, source: str) -> Path:
         folder = Path(tempfile.mkdtemp(dir=work.folder))
@@ -1260,6 +1363,9 @@ class Judge:
         has_tests = "test" in program.source
         built = self._check(work, program, with_code=not has_tests or _needs_code(program.source))
         if not has_tests or not (built.passed or _may_vanish_under_test(built, program.source)):
+            return
+        if work.tests_timed_out:  # they would again
+            work.verdict = replace(work.verdict, error_kind=work.verdict.error_kind or "timeout")
             return
         compiled = self._compile_tests(work, program)
         if compiled.passed or not built.passed:
@@ -1337,6 +1443,7 @@ class Judge:
         are what `cargo build` and `cargo clippy` would say. False: it cannot tell, compile in steps."""
         compiled = self._compile_tests(work, program, with_lints=True)
         errors = [message for message in compiled.messages if message.is_error]
+        work.tests_timed_out = compiled.timed_out
         if compiled.timed_out or any(message.is_crash or not message.spans for message in errors):
             return False
         if compiled.passed == bool(errors):
@@ -1372,25 +1479,31 @@ class Judge:
     def _run(self, work: _Work) -> None:
         hidden = None
         if work.hidden_binary is not None and work.suite is not None:  # beside its own tests: one that loops in both waits once
-            hidden = self._hidden_pool.submit(self._run_all, work.hidden_binary, "ignored_too", n_tests=len(work.suite.test_names))
+            statements = {runner: len(tests) for runner, tests in work.suite.asserts}
+            hidden = self._hidden_pool.submit(self._run_all, work.hidden_binary, "ignored_too", statements=statements)
         try:
             if work.binary is not None:
                 self._run_own_tests(work)
         finally:
             outcome = hidden.result() if hidden else None
         if outcome is not None and work.suite is not None:
-            names, statuses = work.suite.names_among(outcome.names), outcome.statuses()
-            passed = sum(statuses.get(name) == "ok" for name in names)
+            ends = outcome.hidden_ends(work.suite)
+            statuses, names = tuple(end.status for end in ends.values()), list(ends)
             if work.suite.guard is not None:  # a program that could fool the task's tests gets nothing for them
-                passed = 0
+                statuses = ("failed",) * len(names)
                 work.verdict = replace(work.verdict, guard=work.verdict.guard or work.suite.guard)
-            kind = work.verdict.error_kind or (outcome.error_kind(work.suite.source) if passed < len(names) else None)
-            work.verdict = replace(work.verdict, hidden_passed=passed, hidden_total=len(names), error_kind=kind)
+            passed = statuses.count("ok")
+            kind = outcome.error_kind(work.suite.source) if passed < len(names) else None
+            why = {name: end.message or end.status for name, end in ends.items() if end.status != "ok"}
+            work.verdict = replace(
+                work.verdict, hidden_passed=passed, hidden_total=len(names), hidden_statuses=statuses, hidden_error_kind=kind,
+                hidden_failures=_first(why), error_kind=work.verdict.error_kind or kind,
+            )  # fmt: skip
 
     def _run_own_tests(self, work: _Work) -> None:
         program = work.job.program
         assert program is not None and work.binary is not None
-        outcome = self._run_all(work.binary, max_deaths=MAX_DEATHS, n_tests=len(program.tests))
+        outcome = self._run_all(work.binary, max_deaths=MAX_DEATHS)
         guard = program.guard or ("exit_in_test" if outcome.has_exited else None)
         notes: list[Diagnostic] = []
         if outcome.passed and guard is None:
@@ -1441,72 +1554,119 @@ class Judge:
         return folder / BINARY_NAME if self._workshop.build_tests(folder).passed else None
 
     def _run_all(
-        self, binary: Path, mode: str = "run", only: Sequence[int] | None = None, max_deaths: int | None = None, n_tests: int = 2
+        self,
+        binary: Path,
+        mode: str = "run",
+        only: Sequence[int] | None = None,
+        max_deaths: int | None = None,
+        statements: Mapping[str, int] = {},
     ) -> _Outcome:
-        """Every test's end: all in one process first, with a short limit; what that left unsettled goes on in others.
+        """Every test's end. All run in one process as far as it gets; what it leaves goes on in another.
 
-        `max_deaths`: when so many tests have ended their process, those left count as failed. `n_tests`: how many there
-        are; one alone gets the whole limit at once.
+        All tests together have the time limit. The one that is running when it is used up has timed out, and those after
+        it share the limit once more, each in a process of its own (some together when they are many). `max_deaths`: when
+        so many tests have ended their process, those left count as failed. `statements`: tests that run statements, and
+        how many asserts they hold.
         """
-        is_short = n_tests > 1
-        run = self._workshop.run_tests(binary, mode, only, is_short)
+        run = self._workshop.run_tests(binary, mode, only)
         if not run.names and b"error while loading shared libraries" in run.completed.stderr:
             raise InfraError(f"the test binary cannot be loaded: {run.completed.stderr[-300:]!r}")
-        outcome = _Outcome(run.names, run.ignored, run.ends, run.should_panic)
-        outcome.take(run, may_time_out=not is_short)
-        wanted, was_probed = only if only is not None else range(len(run.names)), False
+        outcome = _Outcome(run.names, run.ignored, run.should_panic)
+        wanted = left = [index for index in (only if only is not None else range(len(run.names))) if index not in run.ignored]
+        limit_s = self.run_timeout_s
         while True:
-            left = [index for index in wanted if index not in run.ignored and index not in outcome.ends]
+            outcome.take(run, left)
+            left = [index for index in wanted if index not in outcome.ends]
             if not left or (max_deaths is not None and outcome.n_deaths >= max_deaths):
                 return outcome
-            is_short = outcome.n_timeouts >= FULL_TIMEOUTS
-            if run.completed.timed_out and not was_probed:  # before all of them use up their whole limit
-                wave, was_probed = [[index] for index in left[:FULL_TIMEOUTS]], True
-            else:
-                size = -(-len(left) // SOLO_WAVE)
-                wave = [left[at : at + size] for at in range(0, len(left), size)]
-            runs = list(self._solo_pool.map(lambda batch, short=is_short: self._workshop.run_tests(binary, mode, batch, short), wave))
-            for batch, part in zip(wave, runs, strict=True):
-                is_alone = len(batch) == 1 or (part.running is None and not part.ends and not part.was_done)
-                outcome.take(part, batch[0] if is_alone else None)
-            if outcome.n_timeouts >= SOLO_WAVE:
-                outcome.ends |= {index: _TestEnd("timeout") for index in left if index not in outcome.ends}
+            limit_s = max(SHORTEST_S, limit_s - run.completed.cpu_s)
+            if run.completed.timed_out or limit_s == SHORTEST_S:
+                break
+            run = self._workshop.run_tests(binary, mode, left, limit_s, outcome.skipped)
+        self._run_statements(binary, mode, outcome, left, statements)
+        left = [index for index in left if index not in outcome.ends]
+        if not left:
+            return outcome
+        size = -(-len(left) // int(max(1, self.run_timeout_s / SHORTEST_S)))
+        batches = [left[at : at + size] for at in range(0, len(left), size)]
+        share_s = max(SHORTEST_S, self.run_timeout_s / len(batches))
+        alone = lambda batch: self._workshop.run_tests(binary, mode, batch, share_s)  # noqa: E731
+        for batch, run in zip(batches, self._solo_pool.map(alone, batches), strict=True):
+            outcome.take(run, batch)
+            unseen = [index for index in batch if index not in outcome.ends]
+            outcome.ends |= dict.fromkeys(unseen, _TestEnd("timeout", message="time limit of the program"))
+        return outcome
+
+    def _run_statements(self, binary: Path, mode: str, outcome: _Outcome, left: Sequence[int], statements: Mapping[str, int]) -> None:
+        """Go on with functions that run statements, without those that used up the limit: for each assert its share of it."""
+        left_s = self.run_timeout_s
+        for index in left:
+            n_asserts = statements.get(outcome.names[index], 0)
+            while n_asserts and index not in outcome.ends:
+                share_s = max(SHORTEST_S, self.run_timeout_s / n_asserts)
+                run = self._workshop.run_tests(binary, mode, [index], share_s, outcome.skipped)
+                outcome.take(run, [index])
+                left_s -= max(run.completed.cpu_s, share_s if run.completed.timed_out else 0.0)
+                if left_s <= 0 and index not in outcome.ends:
+                    outcome.ends[index] = _TestEnd("timeout", message="time limit of the program")
 
 
 class _Outcome:
     """How the tests of one binary ended, over all processes that it took."""
 
-    def __init__(self, names: list[str], ignored: set[int], ends: dict[int, _TestEnd], should_panic: set[int]):
-        self.names, self.ignored, self.ends, self.should_panic = names, ignored, ends, should_panic
+    def __init__(self, names: list[str], ignored: set[int], should_panic: set[int]):
+        self.names, self.ignored, self.should_panic = names, ignored, should_panic
+        self.ends: dict[int, _TestEnd] = {}
         self.has_exited = False  # a process ended with exit code 0 before the harness did
         self.ended_well = True
         self.n_deaths = 0  # tests that ended their process
-        self.n_timeouts = 0
+        self.sites: dict[Site, _TestEnd] = {}  # asserts of statements
+        self.held_first: set[Site] = set()
+        self.skipped: set[Site] = set()  # those, and statements, that end a run: left out of the next
 
-    def take(self, run: _HarnessRun, solo: int | None = None, may_time_out: bool = True) -> None:
-        """Add what one process reported. `solo`: the one test that it ran. `may_time_out`: its limit was a test's.
-
-        A test that was running when the process died is at fault; when the CPU ran out it is only if it had the whole
-        limit for itself.
-        """
+    def take(self, run: _HarnessRun, left: Sequence[int]) -> None:
+        """Add what one process reported that was to run the tests `left`. The one that was running when it died is at fault."""
         done = run.completed
         self.ends |= run.ends
+        self.held_first |= run.held_first - self.sites.keys()
+        for site, end in run.sites.items():
+            if end.status != "ok" or site not in self.sites:
+                self.sites[site] = end
+        self.skipped |= run.fallen
         if run.was_done and done.exit_code == 0:
-            return
-        if done.timed_out and not may_time_out:
             return
         self.ended_well = False
         self.has_exited |= done.exit_code == 0
-        at_fault = solo if solo is not None else run.running
+        at_fault = run.running if run.running is not None or run.ends else next(iter(left), None)
         if at_fault is None or at_fault in run.ends:
             return
-        if not done.timed_out:
+        if done.timed_out:
+            self._blame(at_fault, run.site, _TestEnd("timeout", message="time limit"))
+        else:
             self.n_deaths += 1
-            how = f"signal {done.signal}" if done.signal else f"exit code {done.exit_code}"
-            self.ends[at_fault] = _TestEnd("failed", message=f"the process ended within the test: {how}")
-        elif may_time_out and (solo is not None or not run.ends):
-            self.n_timeouts += 1
-            self.ends[at_fault] = _TestEnd("timeout", message="time limit")
+            self._blame(at_fault, run.site, _TestEnd("failed", message=_how_it_died(run)))
+
+    def _blame(self, test: int, site: Site | None, end: _TestEnd) -> None:
+        """The assert that was being evaluated is at fault, the test if there was none: it goes on without that assert."""
+        if site is None or site in self.skipped:
+            self.ends[test] = end
+        else:
+            self.sites[site] = end
+            self.skipped.add(site)
+
+    def hidden_ends(self, suite: rust_code.HiddenSuite) -> dict[str, _TestEnd]:
+        """How every hidden test ended: functions, then asserts of statements."""
+        by_name = dict(zip(self.names, range(len(self.names)), strict=True))
+        unknown = _TestEnd("failed", message="not run")
+        functions = suite.functions_among(self.names)
+        found = {name.removeprefix(f"{suite.module}::"): self.ends.get(by_name.get(name, -1), unknown) for name in functions}
+        for runner, tests in suite.asserts:
+            at = self.ends.get(by_name.get(runner, -1), unknown)
+            for test in tests:
+                never = at if at.status != "ok" else _TestEnd("failed", message="never evaluated")
+                bad = test.failure(self.sites, self.held_first, at) or (None if test.is_reached(self.sites.keys()) else never)
+                found[test.name] = bad or _TestEnd("ok")
+        return found
 
     def status(self, name: str) -> str | None:
         return self.statuses().get(name)
@@ -1524,7 +1684,7 @@ class _Outcome:
 
     def error_kind(self, source: str) -> str | None:
         """The worst that happened: "timeout", then "test_failed" (an assertion), then "panic"."""
-        bad = [end for end in self.ends.values() if end.status != "ok"]
+        bad = [end for end in (*self.ends.values(), *self.sites.values()) if end.status != "ok"]
         if any(end.status == "timeout" for end in bad):
             return "timeout"
         if any(end.is_assertion or _is_assert_at(source, end.line) for end in bad):
@@ -1676,10 +1836,20 @@ def _canary(source: str) -> Program:
     return replace(rust_code.read_program(source), guard=None, tests=(test,))
 
 
-def _hidden_suite(job: Job) -> rust_code.HiddenSuite | None:
-    if job.program is None or not job.hidden_tests:
-        return None
-    return rust_code.with_hidden_tests(job.program, job.hidden_tests, job.entry_point)
+def _key(job: Job) -> tuple:
+    """What a verdict is remembered by."""
+    return job.program, job.hidden_tests, job.entry_point
+
+
+def _first(failures: Mapping[str, str]) -> dict[str, str]:
+    return {name: why[:MAX_FAILURE_CHARS] for name, why in [*failures.items()][:MAX_DIAGNOSTICS]}
+
+
+def _why_not_compiled(compiled: _Compiled) -> str:
+    """What the compiler says of the program with the hidden tests in it."""
+    errors = [message.diagnostic for message in compiled.messages if message.is_error]
+    said = "; ".join(f"{error.code}: {error.message}" if error.code else error.message for error in errors[:3])
+    return "the time limit of a compilation" if compiled.timed_out else said[:MAX_MESSAGE_CHARS]
 
 
 def _no_code(job: Job) -> Verdict:

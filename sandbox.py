@@ -492,7 +492,7 @@ class _Call:
             return _not_started(": ".join(filter(None, [ending["error"], detail])), started)
         exit_code, by_signal = _decode(ending["status"])
         too_long = ending["why_killed"] == "deadline"
-        out_of_cpu = by_signal == signal.SIGXCPU or (
+        out_of_cpu = by_signal in (signal.SIGXCPU, signal.SIGPROF) or (
             by_signal == signal.SIGKILL and ending["cpu_s"] >= self._limits.cpu_s
         )
         return Completed(

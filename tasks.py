@@ -132,7 +132,7 @@ def as_test_list(tests: object) -> list[str] | None:
     return [test for test in tests if test.strip()] or None
 
 
-_RUST_TEST = re.compile(r"\bassert(_eq|_ne)?!\s*[(\[{]|#\[test\]")
+RUST_TEST = re.compile(r"\bassert(_eq|_ne)?!\s*[(\[{]|#\[test\]")
 
 
 def _hidden_tests(row: dict) -> object:
@@ -147,7 +147,7 @@ def found_tests_column(row: dict) -> str | None:
 
     def holds_tests(value: object) -> bool:
         texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-        return any(isinstance(text, str) and _RUST_TEST.search(text) for text in texts)
+        return any(isinstance(text, str) and RUST_TEST.search(text) for text in texts)
 
     found = [name for name, value in row.items() if "test" in str(name).lower() and holds_tests(value)]
     if len(found) > 1 and any(row[name] != row[found[0]] for name in found):
@@ -207,13 +207,13 @@ Place = str  # where a row stands, for messages: "FILE, line 7" or "SOURCE, row 
 
 def read_rows(path: Path) -> list[dict]:
     """All rows of a local jsonl (.gz, too), json (a list) or parquet file. Raises TaskError, for jsonl with the line number."""
-    return [_no_error(row) for _, row in _iter_file(path)]
+    return [row for _, row in iter_rows(path)]
 
 
-def iter_jsonl(path: Path) -> Iterator[tuple[int, dict]]:
-    """(line number, object) of every line that is not blank, one at a time. Raises TaskError with the line number."""
-    for number, row in _iter_lines(path):
-        yield number, _no_error(row)
+def iter_rows(path: Path) -> Iterator[tuple[Place, dict]]:
+    """(place, row) of a local file as in `read_rows`, one at a time. Raises TaskError, for jsonl with the line number."""
+    for where, row in _iter_file(path):
+        yield where, _no_error(row)
 
 
 def _no_error(row: dict | TaskError) -> dict:
@@ -757,8 +757,8 @@ def load_task_sets(
 TRAINED_FILE = "trained_tasks.json"  # in a run folder: hashes of the prompts that were trained on
 
 
-def find_leak(train: Sequence[dict], heldout: Sequence[dict]) -> str | None:
-    """What is wrong with training on `train` and evaluating on `heldout`: the first task in both, in words; None when none is.
+def leaks(train: Sequence[dict], heldout: Sequence[dict]) -> Iterator[tuple[dict, str]]:
+    """(task, why in words) of every training task that is held out too; of a task that the mix repeats, the first.
 
     Both hold a task when ids and prompts are equal, when normalized prompts are equal, or when their n-grams overlap by OVERLAP_LIMIT.
     """
@@ -769,35 +769,59 @@ def find_leak(train: Sequence[dict], heldout: Sequence[dict]) -> str | None:
     for task in train:
         text = normalized(task["prompt"])
         if ids.get(task["task_id"]) == task["prompt"]:
-            return f"task {task['task_id']!r} is in both"
-        if text in checked:  # a task that the mix repeats
+            yield task, f"task {task['task_id']!r} is in both"
+        elif text in checked:
             continue
-        checked.add(text)
-        if text and text in texts:
-            return f"task {task['task_id']!r} asks the same as the held-out task {texts[text]['task_id']!r}"
-        for position, share in index.matches(task["prompt"])[:1]:
+        elif text and text in texts:
+            yield task, f"task {task['task_id']!r} asks the same as the held-out task {texts[text]['task_id']!r}"
+        elif found := index.matches(task["prompt"])[:1]:
+            position, share = found[0]
             twin = heldout[position]["task_id"]
-            return f"task {task['task_id']!r} shares {share:.0%} of its {NGRAM_WORDS}-word runs with the held-out task {twin!r}"
-    return None
+            yield task, f"task {task['task_id']!r} shares {share:.0%} of its {NGRAM_WORDS}-word runs with the held-out task {twin!r}"
+        checked.add(text)
 
 
-def require_no_leak(train: Sequence[dict], heldout: Sequence[str]) -> int:
-    """Load held-out sets (`FILE`, or `FILE@IDS` with IDS as for `task_ids`; any layout) -> how many prompts they hold.
+def find_leak(train: Sequence[dict], heldout: Sequence[dict]) -> str | None:
+    """What is wrong with training on `train` and evaluating on `heldout`: the first task in both, in words; None when none is."""
+    return next((why for _, why in leaks(train, heldout)), None)
 
-    A `signature_prompt` column is a prompt too. Raises TaskError naming the first training task that is among them.
+
+def load_heldout(spec: str) -> list[dict]:
+    """Task rows of an evaluation set: `FILE`, or `FILE@IDS` with IDS as for `task_ids`; any layout. Raises TaskError."""
+    source, _, ids = spec.rpartition("@")
+    if not source or Path(split_column(spec)[0]).is_file():  # no IDS: the `@`, if any, is part of the path
+        source, ids = spec, ""
+    return load_tasks(source, task_ids=ids or None)
+
+
+def require_no_leak(train: Sequence[dict], heldout: Sequence[str], flag: str = "--heldout") -> int:
+    """Load held-out sets (as `load_heldout`; `flag` names them in messages) -> how many prompts they hold.
+
+    Raises TaskError naming the first training task that is among them.
     """
     n_prompts = 0
-    for file in heldout:
-        source, _, ids = file.rpartition("@")
-        if not source or Path(split_column(file)[0]).is_file():  # no IDS: the `@`, if any, is part of the path
-            source, ids = file, ""
-        tasks = load_tasks(source, task_ids=ids or None)
-        tasks += [task | {"prompt": task["signature_prompt"]} for task in tasks if isinstance(task.get("signature_prompt"), str)]
+    for spec in heldout:
+        tasks = _asked(spec)
         leak = find_leak(train, tasks)
         if leak:
-            raise TaskError(f"--heldout {file}: {leak}; leave it out of the training set (--task_ids), or evaluate on something else")
+            instead = "leave it out of the training set (--task_ids, or --drop_leaks true), or evaluate on something else"
+            raise TaskError(f"{flag} {spec}: {leak}; {instead}")
         n_prompts += len(tasks)
     return n_prompts
+
+
+def _asked(spec: str) -> list[dict]:
+    """Held-out tasks with every prompt they are asked by: a `signature_prompt` column is one too."""
+    tasks = load_heldout(spec)
+    return tasks + [task | {"prompt": task["signature_prompt"]} for task in tasks if isinstance(task.get("signature_prompt"), str)]
+
+
+def without_leaks(train: Sequence[dict], heldout: Sequence[str]) -> list[dict]:
+    """The training tasks that are in none of these held-out sets (as `load_heldout`)."""
+    for spec in heldout:
+        held = {normalized(task["prompt"]) for task, _ in leaks(train, _asked(spec))}
+        train = [task for task in train if normalized(task["prompt"]) not in held]
+    return list(train)
 
 
 def _prompt_hash(prompt: str) -> str:

@@ -436,15 +436,40 @@ def _not_superseded(table) -> tuple:
 
 def read_metrics(run_dir: Path) -> list[dict]:
     """metrics.jsonl of a run folder, a dict per step; a step that a resume did again counts once, its last time. [] when there is none."""
-    path = Path(run_dir) / "metrics.jsonl"
-    if not path.is_file():
-        return []
+    return _by_step(Path(run_dir) / "metrics.jsonl", "step")
+
+
+def read_iterations(run_dir: Path) -> list[dict]:
+    """iterations.jsonl of a run folder, its evaluations while it trained: {step, column: number}, one a step, the last one written.
+
+    A line without `step` counts by its `iteration`. Nested columns are named a.b; what is no number is left out. [] when there is none.
+    """
+    rows = _by_step(Path(run_dir) / "iterations.jsonl", "step", "iteration")
+    return [{"step": row["step"]} | dict(_numbers(row)) for row in rows]
+
+
+def waited_s(entry: dict) -> float | None:
+    """Seconds of a step in which the card waited (metrics named `wait_s` or `.../wait_s`), None where nobody measured."""
+    found = [value for key, value in entry.items() if key.rpartition("/")[2] == "wait_s" and isinstance(value, (int, float))]
+    return sum(found) if found else None
+
+
+def _by_step(path: Path, *names: str) -> list[dict]:
     entries: list[dict] = []
-    for line in path.read_bytes().splitlines():
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
         entry = _parsed(line)
-        if entry is None or not isinstance(entry.get("step"), int):
+        step = next((entry[name] for name in names if isinstance(entry.get(name), int)), None) if entry is not None else None
+        if step is None:
             continue
-        while entries and entries[-1]["step"] >= entry["step"]:
+        while entries and entries[-1]["step"] >= step:
             entries.pop()
-        entries.append(entry)
+        entries.append(entry | {"step": step})
     return entries
+
+
+def _numbers(value: dict, path: str = "") -> Iterator[tuple[str, float]]:
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            yield from _numbers(inner, f"{path}{key}.")
+        elif isinstance(inner, (int, float)) and not isinstance(inner, bool) and f"{path}{key}" not in {"step", "iteration"}:
+            yield f"{path}{key}", inner

@@ -6,7 +6,8 @@
     accelerate launch train.py --config configs/...yaml                # several GPUs of one host
 
 The run folder (`--output_dir`) gets run.json (resolved config, versions, commit, plan), trace.jsonl (one graded completion
-per line), metrics.jsonl (one line per step), checkpoint-*/, and adapter/ (merged/ too with `--save_merged`).
+per line), metrics.jsonl (one line per step), checkpoint-*/, and adapter/ (merged/ too with `--save_merged`). With `--eval_tasks`
+adapter/ is the best by that set and adapter-last/ the last, and iterations.md has a row per evaluation.
 Not guaranteed: bit-equal repeats on a GPU (sampling and CUDA kernels are not deterministic).
 """
 
@@ -14,7 +15,6 @@ import contextlib
 import difflib
 import hashlib
 import json
-import logging
 import math
 import os
 import re
@@ -25,34 +25,62 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import console
 import doctor
 import micro_batches
 import run_lock
 import rust_code
 import share
-from generate import GenerationError, has_login, load_config, load_tokenizer, make_parser, quiet_libraries, render
+import shared_prompts
+from generate import (
+    GenerationError,
+    end_process_group,
+    has_login,
+    load_config,
+    load_tokenizer,
+    make_parser,
+    render,
+    use_one_thread_for_a_tiny_model,
+)
+from grading_ahead import GradingProcess, finished_requests
+from group_sampling import GroupSampling
+from iterations import EvalSampling, Iterations
+from iterations import line as evaluation_line
+from iterations import make_callback_class as make_evaluation_callback_class
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
 from rust_tool import Judge, ToolchainError
+from sampling_mismatch import Mismatch, importance_ratio
 from sandbox import SandboxUnavailable
+from task_faults import references_line
+from task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record, tallied
 from tasks import (
     TASK_COLUMNS,
     TaskError,
     build_messages,
+    load_heldout,
     load_task_sets,
     read_system_prompt,
     require_no_leak,
     tasks_hash,
+    without_leaks,
     write_trained_tasks,
 )
-from traces import ROTATE_BYTES, TraceWriter, cut_torn_line
+from traces import ROTATE_BYTES, TraceWriter, cut_torn_line, waited_s
 
 HERE = Path(__file__).resolve().parent
 DEFAULT_CONFIG = HERE / "configs" / "qwen2.5-coder-1.5b-qlora.yaml"
 MIN_TRACED_FOR_INFRA_STOP = 64  # graded completions before the infra share can stop a run
 SECRET_KEY = re.compile(r"(^|[_-])(token|(api|access|secret|private)?[_-]?key|secret|password|passwd|credentials?|authorization)$", re.I)
 TOKENIZER_TOKENS = re.compile(r"(bos|eos|pad|unk|sep|cls|mask|image|audio|video)_token", re.I)  # settings like any other
-ONE_THREAD_PARAMETERS = 20e6  # a model of fewer computes a layer faster on one core than several agree on who does what
 TOKEN_MEAN_LOSSES = ("dapo", "cispo", "vespo")  # TRL's losses that divide by the tokens of the whole batch: no division by rows
+HIDDEN_REWARDS = {"hidden_tests_reward", "all_hidden_tests_reward", "rare_tests_reward", "execution_reward"}  # None without hidden tests
+# TRL's settings that `--help` shows beside ours; `--help_all` shows them all.
+FREQUENT = (
+    "model_name_or_path", "output_dir", "resume_from_checkpoint", "max_steps", "num_train_epochs", "num_generations",
+    "per_device_train_batch_size", "gradient_accumulation_steps", "max_completion_length", "temperature", "learning_rate", "beta",
+    "use_vllm", "vllm_gpu_memory_utilization", "use_peft", "lora_r", "lora_alpha", "load_in_4bit", "gradient_checkpointing",
+    "save_steps", "seed", "report_to",
+)  # fmt: skip
 SMELL_STEPS = 5  # a warning is about the mean of so many steps, not about one noisy batch
 SMELL_CHANGE = 0.05  # own tests up and hidden tests down by this much between two such windows: the tests are being gamed
 SMELL_LIMITS = {  # metric -> (largest share that is ordinary, what it means when it is more)
@@ -91,6 +119,9 @@ class ScriptArguments:
     heldout: list[str] = field(
         default_factory=list, metadata={"help": "Evaluation sets, FILE or FILE@IDS.json:KEY: refuse to train on any of their tasks."}
     )
+    drop_leaks: bool = field(
+        default=False, metadata={"help": "Leave out training tasks that --heldout or --eval_tasks hold too instead of stopping."}
+    )
     max_tasks: int | None = field(default=None, metadata={"help": "Use only the first so many tasks (of each set)."})
     system_prompt: str = field(
         default=str(HERE / "system_prompt.txt"), metadata={"help": "Text file with the system prompt; none for none."}
@@ -106,7 +137,7 @@ class ScriptArguments:
         metadata={"help": "Reward functions as name=weight; your own as FILE.py:FUNCTION=weight."},
     )
     judge_workers: int | None = field(default=None, metadata={"help": "Programs graded at once (default: cores / processes)."})
-    run_timeout_s: float = field(default=5.0, metadata={"help": "CPU seconds each test may take."})
+    run_timeout_s: float = field(default=2.0, metadata={"help": "CPU seconds that all tests of a program may take together."})
     sandbox: str = field(
         default="auto",
         metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."},
@@ -119,6 +150,12 @@ class ScriptArguments:
             "help": "Tokens (padding included) of one forward and backward pass; rows of one length share it. Default: what fits beside "
             "the model on a GPU, 16384 on a CPU; 0: TRL's own, per_device_train_batch_size rows padded to the longest of the step."
         },
+    )
+    share_prompts: bool = field(
+        default=True, metadata={"help": "Train on a group as one sequence, its prompt read once; not with --tokens_per_micro_batch 0."}
+    )
+    grade_ahead: bool = field(
+        default=True, metadata={"help": "vLLM only: completions reach the judge when each is finished, not when all are sampled."}
     )
     max_minutes: float | None = field(
         default=None, metadata={"help": "Stop cleanly, adapter saved, before training takes longer than this."}
@@ -138,19 +175,36 @@ class ScriptArguments:
         metadata={"help": "Push trace, metrics and plots here while training: hf://datasets/ORG/NAME or oxen://NAMESPACE/NAME."},
     )
     share_every: int = field(default=20, metadata={"help": "Steps between pushes to --share_to; what is left is pushed at the end."})
+    frontier: bool = field(
+        default=False,
+        metadata={"help": "Draw the prompts of a step by what their outcomes so far promise: always and never solved tasks become rare."},
+    )
+    task_record: str | None = field(
+        default=None,
+        metadata={"help": "First record for --frontier: results.jsonl of eval.py (of the untrained model), or a trace."},
+    )
+    min_generations: int | None = field(
+        default=None,
+        metadata={"help": "Completions a group gets first, and num_generations only where these all earn the same. Default: all at once."},
+    )
+    groups_per_update: int | None = field(
+        default=None,
+        metadata={"help": "Groups without signal cost no update, of the others at most so many are trained on. Default: all groups."},
+    )
+    eval_tasks: str | None = field(
+        default=None,
+        metadata={"help": "Evaluate on this set (FILE or FILE@IDS.json:KEY, with hidden tests) while training, and keep the best adapter."},
+    )
+    eval_every: int = field(
+        default=10, metadata={"help": "Steps between evaluations on --eval_tasks; also before the first and after the last."}
+    )
+    eval_samples: int = field(default=5, metadata={"help": "Completions of each task of --eval_tasks."})
+    eval_temperature: float = field(default=0.2, metadata={"help": "Sampling temperature of evaluations."})
+    eval_top_p: float = field(default=0.95, metadata={"help": "Nucleus of evaluations."})
+    chooses_checkpointing: bool = field(init=False, default=False)  # neither config nor flags say gradient_checkpointing
     gpu_memory_limit_gib: float | None = field(
         default=None, metadata={"help": "Never take more GPU memory than this (to prove that a config fits a smaller card)."}
     )
-
-
-def is_not_trl_dump(entry: logging.LogRecord) -> bool:
-    """Log filter: TRL prints whole prompts when a completion could not be graded; trace and judge/infra_share have it."""
-    return "All reward functions returned None" not in entry.getMessage()
-
-
-def is_not_tied_head(entry: logging.LogRecord) -> bool:
-    """Log filter, for a model whose output layer is its input embedding: a checkpoint holds the weights once, under the other name."""
-    return not re.search(r"missing keys in the checkpoint model loaded: \['lm_head\.weight'\]\.$", entry.getMessage())
 
 
 class UserError(Exception):
@@ -165,16 +219,15 @@ class UserError(Exception):
 def parse_arguments(argv: list[str]) -> tuple:
     """-> (ScriptArguments, GRPOConfig, ModelConfig). Raises UserError for what TRL or YAML would refuse with a traceback."""
     import yaml
-
-    quiet_libraries()
     from trl import GRPOConfig, ModelConfig
 
     if argv and argv[-1] == "--config":
         raise UserError("--config needs a file name")
     argv = [part for arg in argv for part in (arg.split("=", 1) if arg.startswith("--config=") else [arg])]
-    if "--config" not in argv and "-h" not in argv and "--help" not in argv:
-        argv = ["--config", str(DEFAULT_CONFIG), *argv]
     parser = make_parser((ScriptArguments, GRPOConfig, ModelConfig))
+    show_help(parser, argv)
+    if "--config" not in argv:
+        argv = ["--config", str(DEFAULT_CONFIG), *argv]
     try:
         *parsed, unknown_keys, unknown_flags = parser.parse_args_and_config(
             argv, return_remaining_strings=True, separate_remaining_strings=True
@@ -189,6 +242,9 @@ def parse_arguments(argv: list[str]) -> tuple:
         raise UserError(f"the configuration does not work: {error}") from error
     except yaml.YAMLError as error:
         raise UserError(f"the config file is not YAML: {' '.join(str(error).split())}") from error
+    in_file = yaml.safe_load(Path(argv[argv.index("--config") + 1]).read_text(encoding="utf-8")) if "--config" in argv else {}
+    settings = {*in_file, *(part.lstrip("-").partition("=")[0] for part in argv)}
+    parsed[0].chooses_checkpointing = "gradient_checkpointing" not in settings
     unknown = [name for name in (*unknown_keys, *unknown_flags) if name.startswith("--")]
     if unknown or unknown_flags:
         known = [option for action in parser._actions for option in action.option_strings]
@@ -199,6 +255,24 @@ def parse_arguments(argv: list[str]) -> tuple:
         raise UserError(f"unknown setting {where}: {names[0].lstrip('-')}{hint}")
     require_no_secret(parsed[1], resolved_config(*parsed))
     return tuple(parsed)
+
+
+def show_help(parser, argv: list[str]) -> None:
+    """Print what `--help` or `--help_all` asks for and exit; without either, nothing."""
+    if "--help_all" in argv:
+        parser.print_help()
+    elif "--help" in argv or "-h" in argv:
+        by_name = {action.dest: action for action in reversed(parser._actions)}  # of --x and --no_x the first
+        ours = [name for name in (*ScriptArguments.__dataclass_fields__, *FREQUENT) if name in by_name]  # not what is no setting
+        usage = "train.py [--config FILE.yaml] [--SETTING VALUE ...]"
+        more = (
+            f"Without --config: {DEFAULT_CONFIG.relative_to(HERE)}. Defaults above are those without a config file. Every other "
+            f"setting of TRL's GRPOConfig and ModelConfig works too, as a flag or in the file: --help_all shows all {len(by_name)}."
+        )
+        print(console.help_text(usage, __doc__.splitlines()[0], [by_name[name] for name in ours], more), end="")
+    else:
+        return
+    raise SystemExit(0)
 
 
 def secret_key(settings: object) -> str | None:
@@ -262,6 +336,9 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
         script.tasks, seed=seed, filters=script.task_filter, columns=columns, split=script.tasks_split, task_ids=script.task_ids,
         limit=script.max_tasks, bad_rows=script.bad_rows,
     )  # fmt: skip
+    n_loaded = len(tasks)
+    if script.drop_leaks:
+        tasks = without_leaks(tasks, [*script.heldout, *([script.eval_tasks] if script.eval_tasks else [])])
     n_heldout = require_no_leak(tasks, script.heldout)
     check_hidden_tests(tasks)
     system_prompt = read_system_prompt(script.system_prompt)
@@ -274,6 +351,8 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
             f"(the longest has {max(lengths)}, the first is task {too_long[0]!r}): raise the budget or pass --drop_long_prompts"
         )
     kept = [i for i, length in enumerate(lengths) if length <= script.max_prompt_length]
+    if not tasks:
+        raise UserError("--drop_leaks leaves no task: --heldout or --eval_tasks hold all of them")
     if not kept:
         raise UserError(f"every prompt is longer than --max_prompt_length {script.max_prompt_length} tokens")
     rows = [
@@ -289,7 +368,7 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
     ]
     facts = {
         "tasks": len(rows),
-        "tasks_left_out": len(tasks) - len(rows),
+        "tasks_left_out": n_loaded - len(rows),
         "tasks_hash": tasks_hash([tasks[i] for i in kept]),
         "system_prompt_hash": hashlib.sha256(system_prompt.encode()).hexdigest(),
         "tasks_seed": seed,
@@ -300,6 +379,63 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
         "prompt_budget_tokens": script.max_prompt_length,
     }
     return rows, facts
+
+
+def evaluation_tasks(script: ScriptArguments, rows: list[dict], tokenizer) -> list[dict]:
+    """Tasks of --eval_tasks with their `messages`; [] without. Raises UserError or TaskError for a set that proves nothing."""
+    if script.eval_tasks is None:
+        return []
+    require_no_leak([{**row, "prompt": row["user_prompt"]} for row in rows], [script.eval_tasks], flag="--eval_tasks")
+    tasks = load_heldout(script.eval_tasks)
+    without = next((task["task_id"] for task in tasks if not task["tests"]), None)
+    if without is not None:
+        raise UserError(f"--eval_tasks {script.eval_tasks}: its task {without!r} has no hidden tests: nothing tells what solves it")
+    check_hidden_tests(tasks)
+    system_prompt = read_system_prompt(script.system_prompt)
+    tasks = [task | {"messages": build_messages(task["prompt"], system_prompt)} for task in tasks]
+    lengths = prompt_lengths([task["messages"] for task in tasks], tokenizer, [f"task {task['task_id']!r}" for task in tasks])
+    if max(lengths) > script.max_prompt_length:
+        raise UserError(
+            f"--eval_tasks {script.eval_tasks}: the longest prompt has {max(lengths)} tokens, more than --max_prompt_length "
+            f"{script.max_prompt_length}: raise it"
+        )
+    return tasks
+
+
+def require_recipe(script: ScriptArguments, args) -> None:
+    """Settings of groups, record and evaluation that fit each other and the batch. Raises UserError."""
+    size, per_process = args.num_generations, args.generation_batch_size // args.world_size
+    first, groups = script.min_generations, args.generation_batch_size // size
+    if first is not None and not 2 <= first < size:
+        raise UserError(f"--min_generations {first}: expected 2 to {size - 1}, fewer than --num_generations {size}")
+    if (first is not None or script.groups_per_update is not None) and per_process % size:
+        raise UserError(
+            f"a process samples {per_process} completions at once, which are no whole groups of --num_generations {size}: change "
+            "--per_device_train_batch_size or --gradient_accumulation_steps"
+        )
+    if first is not None and args.use_vllm and (args.vllm_mode != "colocate" or args.vllm_tensor_parallel_size > 1):
+        raise UserError("--min_generations needs --vllm_mode colocate and --vllm_tensor_parallel_size 1: others sample whole groups only")
+    if script.groups_per_update is not None and not 1 <= script.groups_per_update <= groups:
+        raise UserError(f"--groups_per_update {script.groups_per_update}: expected 1 to {groups}, the groups that are sampled at once")
+    if script.task_record is not None and not script.frontier:
+        raise UserError("--task_record is the first record for --frontier true: pass both, or none")
+    for name in ("eval_every", "eval_samples"):
+        if getattr(script, name) < 1:
+            raise UserError(f"--{name} {getattr(script, name)}: expected at least 1")
+    if script.eval_temperature <= 0 or not 0 < script.eval_top_p <= 1:
+        raise UserError(f"--eval_temperature {script.eval_temperature:g}, --eval_top_p {script.eval_top_p:g}: expected more than 0, "
+                        "and top_p of at most 1")  # fmt: skip
+
+
+def open_task_record(script: ScriptArguments, args, rows: list[dict], resume: str | None) -> TaskRecord | None:
+    """The record that --frontier or rare_tests_reward need, as of the checkpoint. None where nothing asks for one. Raises TaskError."""
+    names = [parse_reward_spec(spec)[0] for spec in script.rewards]
+    if not script.frontier and "rare_tests_reward" not in names:
+        return None
+    if resume:  # it has the first record in its own
+        return TaskRecord(lines_until(Path(args.output_dir) / RECORD_FILE, step_of(resume)))
+    first = read_first_record(script.task_record, rows) if script.task_record is not None else []
+    return TaskRecord([{"step": 0, **tallied(first)}] if first else [])
 
 
 def completions_per_step(args) -> int:
@@ -348,6 +484,8 @@ def require_same_run(output_dir: Path, facts: dict, script: ScriptArguments, mod
     now = {"tasks": facts["tasks_hash"], "rewards": script.rewards} | {key: getattr(model_args, key) for key in model_keys}
     if "system_prompt_hash" in had["plan"]:  # a run from before it was noted is taken at its word
         before["system_prompt"], now["system_prompt"] = had["plan"]["system_prompt_hash"], facts["system_prompt_hash"]
+    if "eval_tasks_hash" in had["plan"] and "eval_tasks_hash" in facts:  # their rows stand in one table
+        before["eval_tasks"], now["eval_tasks"] = had["plan"]["eval_tasks_hash"], facts["eval_tasks_hash"]
     before["edition"], now["edition"] = str(had["config"]["script"].get("edition", "2021")), str(script.edition)
     changed = [f"{key} ({before[key]} before, {now[key]} now)" for key in now if before[key] != now[key]]
     if changed:
@@ -374,45 +512,37 @@ def require_context(model_args, prompt_tokens: int, completion_tokens: int) -> N
         )
 
 
-def use_one_thread_for_a_tiny_model(args, model_args) -> bool:
-    """On a CPU a tiny model computes on one thread, unless OMP_NUM_THREADS says otherwise -> whether that was set.
-
-    Beside other load threads wait for each other at every layer, which costs more than they save.
-    """
-    import torch
-
-    config = load_config(model_args.model_name_or_path).get_text_config()
-    layers, width = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
-    if "OMP_NUM_THREADS" in os.environ or args.device.type != "cpu" or not (layers and width):
-        return False
-    if 12 * layers * width**2 + config.vocab_size * width > ONE_THREAD_PARAMETERS:  # the usual estimate of a transformer's size
-        return False
-    torch.set_num_threads(1)
-    return True
-
-
 def require_something_to_earn(rewards: list[str], task_facts: dict) -> None:
     """A reward can differ between completions. Raises UserError when every weight is 0, or none that counts can ever be given."""
     weights = dict(map(parse_reward_spec, rewards))
     paid = [name for name, weight in weights.items() if weight]
     if not paid:
         raise UserError("every reward has weight 0: nothing would be learned")
-    if paid == ["hidden_tests_reward"] and not task_facts["with_hidden_tests"]:
-        raise UserError("hidden_tests_reward is the only reward that counts, and no task has hidden tests: nothing would be learned")
+    if set(paid) <= HIDDEN_REWARDS and not task_facts["with_hidden_tests"]:
+        are = "is the only reward that counts" if len(paid) == 1 else "are the only rewards that count"
+        raise UserError(f"{' and '.join(paid)} {are}, and no task has hidden tests: nothing would be learned")
+
+
+def step_of(checkpoint: str) -> int:
+    """Optimizer steps that a checkpoint has seen."""
+    return json.loads((Path(checkpoint) / "trainer_state.json").read_text(encoding="utf-8"))["global_step"]
 
 
 def is_finished(resume: str | None, plan: dict) -> bool:
     """Whether the checkpoint to go on from is that of the last step."""
     if not resume:
         return False
-    step = json.loads((Path(resume) / "trainer_state.json").read_text(encoding="utf-8"))["global_step"]
+    step = step_of(resume)
     if step >= plan["steps"]:
         print(f"{resume} is at step {step} of {plan['steps']}: nothing to do (a larger --max_steps goes on)")
     return step >= plan["steps"]
 
 
-def make_plan(script: ScriptArguments, args, model_args) -> tuple:
-    """Check everything that needs no model -> (rows, tokenizer, reward set, plan). Raises a clear error for what cannot work."""
+def make_plan(script: ScriptArguments, args, model_args, resume: str | None = None) -> tuple:
+    """Check everything that needs no model -> (rows, evaluation tasks, tokenizer, reward set, plan).
+
+    `resume`: the checkpoint that the run goes on from. Raises a clear error for what cannot work.
+    """
     resuming = bool(args.resume_from_checkpoint)
     doctor.require_run_folder(Path(args.output_dir), resuming=resuming)
     doctor.require_accelerator(load_in_4bit=model_args.load_in_4bit, use_cpu=args.use_cpu)
@@ -421,6 +551,7 @@ def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     free_gib = doctor.require_free_disk(Path(args.output_dir), needed_gib=5.0 if script.save_merged else 1.0)
     doctor.require_judge_settings(script.sandbox, script.run_timeout_s, script.judge_workers, script.max_infra_share)
     require_possible(script, args)
+    require_recipe(script, args)
     if not model_args.model_name_or_path:
         raise UserError("no model: pass --model_name_or_path (a hub id or a local folder)")
     tokenizer = load_tokenizer(model_args.model_name_or_path, model_args.model_revision)
@@ -428,17 +559,33 @@ def make_plan(script: ScriptArguments, args, model_args) -> tuple:
     require_context(model_args, task_facts["longest_prompt_tokens"], args.max_completion_length)
     require_something_to_earn(script.rewards, task_facts)
     batch = batch_facts(args, len(rows))
+    eval_tasks = evaluation_tasks(script, rows, tokenizer)
+    if eval_tasks:
+        task_facts |= {"eval_tasks": len(eval_tasks), "eval_tasks_hash": tasks_hash(eval_tasks)}
     if resuming:
         require_same_run(Path(args.output_dir), task_facts, script, model_args)
     workers = script.judge_workers or max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
-    RewardSet(None, script.rewards)  # a misspelt reward stops before a judge is started
+    columns = {name for row in rows for name in json.loads(row["other_columns"])}
+    RewardSet(None, script.rewards).require_columns(columns, in_training=True)  # a misspelt reward stops before a judge is started
     if script.share_to:
         share.check(script.share_to, script.share_every)
     limits = {"workers": workers, "run_timeout_s": script.run_timeout_s}
-    judge = Judge(**limits, sandbox=script.sandbox, cargo_path=script.cargo_path, edition=script.edition)
-    rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), waits_for_machine=True)
+    limits |= {"sandbox": script.sandbox, "cargo_path": script.cargo_path, "edition": script.edition}
+    elsewhere = GradingProcess(**limits) if args.use_vllm and args.vllm_mode == "colocate" and script.grade_ahead else None
+    judge = elsewhere or Judge(**limits)
+    record = open_task_record(script, args, rows, resume)
+    settings = {"waits_for_machine": True, "reader": elsewhere, "task_record": record}
+    rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), **settings)
+    told = references_line([_task_of(row) for row in rows], elsewhere.judge if elsewhere else judge) if args.process_index == 0 else None
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
-    return rows, tokenizer, rewards, plan
+    plan |= {"references": told} if told else {}
+    return rows, eval_tasks, tokenizer, rewards, plan
+
+
+def _task_of(row: dict) -> dict:
+    """The task row that a row of the dataset was made of, without its source."""
+    named = {name: row[name] for name in ("task_id", "tests", "entry_point")}
+    return json.loads(row["other_columns"]) | named | {"prompt": row["user_prompt"]}
 
 
 def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
@@ -448,7 +595,6 @@ def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
     generator = f"vLLM ({args.vllm_mode})" if args.use_vllm else "transformers"
     rewards = ", ".join(script.rewards)
     mixture = " + ".join(f"{one['source']} ({one['tasks']} tasks, {one['share']:.0%} of a step)" for one in plan["task_sets"])
-    seals = ", ".join(f"{axis}: {mechanism}" for axis, mechanism in judge["sandbox"]["report"].items())
     lines = [
         ("model", f"{model_args.model_name_or_path}, {'4-bit NF4' if model_args.load_in_4bit else model_args.dtype}, {adapter}"),
         ("tasks", f"{plan['tasks']} from {mixture}, {plan['with_hidden_tests']} with hidden tests, {plan['tasks_left_out']} left out"),
@@ -458,12 +604,15 @@ def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
                    f"{plan['completions_per_prompt']}, sampled by {generator}"),
         ("steps", f"{plan['steps']} ({plan['epochs']} epochs){f', at most {script.max_minutes:g} minutes' if script.max_minutes else ''}"),
         ("rewards", rewards),
+        *([("evaluation", f"{plan['eval_tasks']} tasks of {script.eval_tasks} x {script.eval_samples}, every {script.eval_every} steps")]
+          if "eval_tasks" in plan else []),
         ("toolchain", f"{judge['cargo']}; {judge['clippy']}; {judge['workers']} workers"),
-        ("sandbox", f"{judge['sandbox']['tier']} ({seals})"),
+        ("sandbox", doctor.sandbox_in_short(judge["sandbox"])),
         ("GPU", gpu or "none: training on the CPU"),
         ("disk", f"{plan['free_disk_gib']} GiB free for {args.output_dir}"),
+        *([("references", plan["references"])] if plan.get("references") else []),
     ]  # fmt: skip
-    print("\n".join(f"{name:>10}  {text}" for name, text in lines), flush=True)
+    print("\n".join(console.labelled(name, text) for name, text in lines), flush=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -549,53 +698,91 @@ def lossless_vllm_sync():
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def columns_of(rows: list[dict]) -> dict[str, list]:
+    """The dataset columns of a batch's rows, as TRL hands them to reward functions."""
+    return {key: [row[key] for row in rows] for key in rows[0] if key != "prompt"}
+
+
 def make_trainer_class():
     """GRPOTrainer that traces. A function, so that importing this file does not import torch."""
     import torch
     from trl import GRPOTrainer
 
-    class TracedGRPOTrainer(GRPOTrainer):
+    class TracedGRPOTrainer(GroupSampling, GRPOTrainer):
         """GRPOTrainer that writes graded completions with their advantages and logs seconds per phase.
 
-        Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume),
-        `tokens_per_micro_batch` as in ScriptArguments.
+        Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume), `script`,
+        `iterations` for evaluations while it trains, and GroupSampling's.
         """
 
-        def __init__(self, *args, reward_set: RewardSet, trace: TraceWriter, attempt: int, tokens_per_micro_batch: int | None, **kwargs):
-            self.reward_set, self.trace, self.attempt = reward_set, trace, attempt
-            self.token_budget, self._waiting = tokens_per_micro_batch, []
-            self._seconds = {"generate": 0.0, "grade": 0.0}  # since the last log
+        def __init__(self, *args, reward_set: RewardSet, trace: TraceWriter, attempt: int, script: ScriptArguments,
+                     iterations: Iterations | None = None, **kwargs):  # fmt: skip
+            self.reward_set, self.trace, self.attempt, self.grade_ahead = reward_set, trace, attempt, script.grade_ahead
+            self.iterations = iterations
+            self.token_budget, self._waiting = script.tokens_per_micro_batch, []
+            self._corrected, self._mismatch = None, Mismatch()  # the micro-batch whose ratio the training forward gives
+            self._seconds = {"generate": 0.0, "grade": 0.0, "wait": 0.0}  # since the last log
+            self._tasks, self._first_finished = [], None  # of the batch being sampled; when its first completion was
+            self._shared = None  # with shared prompts: the micro-batch being trained on, and which of its rows share a sequence
             super().__init__(*args, **kwargs)
+            self.shares_prompts = script.share_prompts and shared_prompts.can_share(self.accelerator.unwrap_model(self.model).config)
+            if script.chooses_checkpointing and self.accelerator.device.type == "cuda":
+                self._choose_checkpointing(script.max_prompt_length + self.max_completion_length)
+
+        def _choose_checkpointing(self, longest_row: int) -> None:
+            """Without gradient checkpointing, a third less to compute, where the memory holds ROWS_WITHOUT_CHECKPOINTING such rows."""
+            fits = self._fitting_tokens(checkpointing=False) >= micro_batches.ROWS_WITHOUT_CHECKPOINTING * longest_row
+            self.args.gradient_checkpointing = not fits
+            if fits:
+                self.accelerator.unwrap_model(self.model).gradient_checkpointing_disable()
+            if self.accelerator.is_main_process:
+                print(f" micro-batch  up to {self._budget()} tokens, gradient checkpointing {'off' if fits else 'on'}", flush=True)
 
         def _generate(self, prompts):
-            started = time.perf_counter()
+            started, self._first_finished = time.perf_counter(), None
             result = super()._generate(prompts)
             self._seconds["generate"] += time.perf_counter() - started
             return result
 
+        def _generate_single_turn(self, prompt_ids, *args, **kwargs):
+            if not (self.grade_ahead and self.use_vllm and self.vllm_mode == "colocate" and self.model.training):
+                return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+            tasks = {tuple(ids): task for ids, task in zip(prompt_ids, self._tasks, strict=True)}
+
+            def start_grading(prompt: list[int], completion: list[int]) -> None:
+                self._first_finished = self._first_finished or time.perf_counter()
+                text = self.processing_class.decode(completion, skip_special_tokens=True)
+                self.reward_set.start(tasks[tuple(prompt)], text)
+
+            with finished_requests(self.vllm_generation.llm.llm_engine, start_grading):
+                return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+
         # Training on the tokens there are. The Trainer asks for gradient_accumulation_steps micro-batches a step, each padded as
         # the whole generation batch is: all but the last are kept back, and the last trains on the rows of all of them.
 
-        def _slots(self, batch: dict) -> int:
-            """Micro-batches of TRL's that are cut anew together; 0 where TRL's own division into them is part of the loss."""
+        def _cuts_anew(self) -> bool:
+            """Whether rows may share a micro-batch as their lengths suggest; not where TRL's division is part of the loss."""
             divides_by_tokens = self.loss_type in TOKEN_MEAN_LOSSES and self.top_entropy_quantile == 1.0
-            is_text = not any(key.startswith(("pixel", "num_", "image")) for key in batch if key != "num_items_in_batch")
             fewer, more = sorted((self.args.steps_per_generation, self.args.gradient_accumulation_steps))
             has_other_terms = self._entropy_bonus_enabled or self.aux_loss_enabled or self.off_policy_mask_threshold is not None
-            whole = self.token_budget != 0 and divides_by_tokens and is_text and not has_other_terms and more % fewer == 0
-            return fewer if whole else 0
+            return self.token_budget != 0 and divides_by_tokens and not has_other_terms and not self._is_vlm and more % fewer == 0
+
+        def _slots(self) -> int:
+            """Micro-batches of TRL's that are cut anew together, 0 for none."""
+            return min(self.args.steps_per_generation, self.args.gradient_accumulation_steps) if self._cuts_anew() else 0
 
         def _budget(self) -> int:
             if self.token_budget is None:
-                self.token_budget = micro_batches.CPU_TOKENS
-                if self.accelerator.device.type == "cuda":
-                    free, total = torch.cuda.mem_get_info()
-                    unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-                    limit = torch.cuda.get_per_process_memory_fraction() * total - torch.cuda.memory_allocated()
-                    config = self.accelerator.unwrap_model(self.model).config
-                    fits = micro_batches.token_budget(config, min(free + unused, limit), self.args.gradient_checkpointing)
-                    self.token_budget = self._over_processes(fits, "MIN")
+                is_cuda = self.accelerator.device.type == "cuda"
+                self.token_budget = self._fitting_tokens(self.args.gradient_checkpointing) if is_cuda else micro_batches.CPU_TOKENS
             return self.token_budget
+
+        def _fitting_tokens(self, checkpointing: bool) -> int:
+            free, total = torch.cuda.mem_get_info()
+            unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+            limit = torch.cuda.get_per_process_memory_fraction() * total - torch.cuda.memory_allocated()
+            config = self.accelerator.unwrap_model(self.model).config
+            return self._over_processes(micro_batches.token_budget(config, min(free + unused, limit), checkpointing), "MIN")
 
         def _over_processes(self, value: int, how: str) -> int:
             if self.accelerator.num_processes == 1:
@@ -605,13 +792,13 @@ def make_trainer_class():
             return int(tensor)
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            n_slots = self._slots(inputs) if self.model.training else 0
+            n_slots = self._slots() if self.model.training else 0
             if not n_slots:
-                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+                return super().compute_loss(model, self.only_trained(inputs, may_shrink=False), return_outputs, num_items_in_batch)
             self._waiting.append(inputs)
             if (self._step + 1) % n_slots:
                 return torch.zeros((), device=self.accelerator.device, requires_grad=True)  # its rows are trained on with the last
-            batch = micro_batches.joined(self._waiting)
+            batch = self.only_trained(micro_batches.joined(self._waiting), may_shrink=True)
             self._waiting = []
             return self._train_on(model, batch).requires_grad_()  # what backward had to do is done
 
@@ -620,39 +807,119 @@ def make_trainer_class():
 
             One process that runs out of memory starts over with half the budget, down to a row at a time.
             """
-            lengths = [batch[mask].sum(dim=1).tolist() for mask in ("prompt_mask", "completion_mask")]
             while True:
-                parts = micro_batches.cut(*lengths, self._budget())
-                parts = micro_batches.split_to(parts, self._over_processes(len(parts), "MAX"))
+                self._mismatch = Mismatch()
+                parts = self._micro_batches(batch)
                 try:
-                    return sum(self._forward_backward(model, batch, rows, rows is parts[-1]) for rows in parts)
+                    seen = {name: len(values) for name, values in self._metrics["train"].items()}
+                    loss = sum(self._forward_backward(model, batch, part, part is parts[-1]) for part in parts)
+                    self._weigh_metrics(seen, [sum(int(batch["completion_mask"][rows].sum()) for rows in part) for part in parts])
+                    self._log_mismatch()
+                    return loss
                 except torch.OutOfMemoryError:
                     is_whole_step = self.args.steps_per_generation >= self.args.gradient_accumulation_steps
-                    if self.accelerator.num_processes > 1 or not is_whole_step or len(parts) == len(lengths[0]):
+                    if self.accelerator.num_processes > 1 or not is_whole_step or len(parts) == len(batch["prompt_ids"]):
                         raise
                 model.zero_grad()  # of the parts that went well
                 torch.cuda.empty_cache()
                 self.token_budget //= 2
                 print(f"out of GPU memory: --tokens_per_micro_batch is {self.token_budget} from here on", file=sys.stderr, flush=True)
 
-        def _forward_backward(self, model, batch: dict, rows: list[int], is_last: bool):
+        def _weigh_metrics(self, seen: dict[str, int], tokens: list[int]) -> None:
+            """TRL takes the mean of what each micro-batch logs, a mean over its tokens: here they differ in size."""
+            for name, values in self._metrics["train"].items():
+                new = values[seen.get(name, 0) :]
+                if len(new) == len(tokens) and not name.endswith(("_min", "_max")):
+                    values[seen.get(name, 0) :] = [sum(value * n for value, n in zip(new, tokens, strict=True)) / max(1, sum(tokens))]
+
+        def _micro_batches(self, batch: dict) -> list[list[list[int]]]:
+            """Each a list of sequences, each the rows in it: one, or several of one prompt."""
+            lengths = [batch[mask].sum(dim=1).tolist() for mask in ("prompt_mask", "completion_mask")]
+            budget = self._budget()
+            if self.shares_prompts:
+                prompts = [tuple(ids) for ids in batch["prompt_ids"].tolist()]
+                found = shared_prompts.sequences(prompts, *lengths, min(budget, shared_prompts.SEQUENCE_TOKENS))
+                tokens = [shared_prompts.n_tokens(rows, *lengths) for rows in found]
+                parts = [[found[i] for i in part] for part in micro_batches.cut([0] * len(found), tokens, budget)]
+            else:
+                parts = [[[row] for row in part] for part in micro_batches.cut(*lengths, budget)]
+            halves = lambda rows: [rows[: len(rows) // 2], rows[len(rows) // 2 :]] if len(rows) > 1 else None  # noqa: E731
+            return micro_batches.split_to(parts, self._over_processes(len(parts), "MAX"), halves)
+
+        def _forward_backward(self, model, batch: dict, sequences: list[list[int]], is_last: bool):
+            rows = [row for sequence in sequences for row in sequence]
+            part = micro_batches.trimmed(batch, rows)
+            self._corrected = part if self._needs_ratio(part) else None
+            numbers = iter(range(len(rows)))
+            self._shared = (part, [[next(numbers) for _ in sequence] for sequence in sequences]) if self.shares_prompts else None
             with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
-                loss = super().compute_loss(model, micro_batches.trimmed(batch, rows))
+                loss = super().compute_loss(model, part)
                 self.accelerator.backward(loss)
+            self._corrected = self._shared = None
             return loss.detach()
+
+        def _of_shared_prompts(self, model) -> tuple:
+            """What TRL's method of the same purpose returns, of the micro-batch being trained on."""
+            part, members = self._shared
+            inputs, where = shared_prompts.packed(part, members)
+            with self.accelerator.autocast():
+                outputs = model(**inputs, fused_lm_head=True)
+            mask = part["completion_mask"].bool()
+            rows = (torch.where(mask, values.flatten()[where], 0.0) for values in (outputs.log_probs, outputs.entropy))
+            return *rows, None
+
+        # One forward pass: TRL's correction of vLLM's log-probs needs the trained model's, and the training forward has them.
+
+        def _learns_from_one_policy(self) -> bool:
+            """Whether nothing is learned between sampling and the last training forward on what was sampled."""
+            generate_every = self.args.steps_per_generation * self.num_iterations
+            return self.model.training and self.token_budget != 0 and self.args.gradient_accumulation_steps % generate_every == 0
+
+        def _needs_ratio(self, part: dict) -> bool:
+            return self.use_vllm and self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in part
+
+        def _get_per_token_logps_and_entropies(self, *args, **kwargs):
+            logps, entropies, aux_loss = (
+                super()._get_per_token_logps_and_entropies(*args, **kwargs) if self._shared is None else self._of_shared_prompts(args[0])
+            )
+            if self._corrected is not None:  # called by TRL's _compute_loss, which multiplies by the ratio afterwards
+                part, clips = self._corrected, (self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max)
+                mask = part["completion_mask"] * part.get("tool_mask", 1)
+                known = logps.detach(), part["sampling_per_token_logps"], mask
+                part["importance_sampling_ratio"] = ratio = importance_ratio(*known, self.vllm_importance_sampling_mode, *clips)
+                self._mismatch.add(*known, ratio)
+            return logps, entropies, aux_loss
+
+        def _log_mismatch(self) -> None:
+            if self._mismatch.ratios:
+                is_masked = self.vllm_importance_sampling_mode.endswith("_mask")
+                for name, value in self._mismatch.summary(self.accelerator.gather, is_masked).items():
+                    self._metrics["train"][name].append(value)
 
         def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
             started = time.perf_counter()
             rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-            columns = {key: [row[key] for row in inputs] for key in inputs[0] if key != "prompt"}
-            self._graded = self.reward_set.grade_batch(prompts, completions, columns)
-            for name, value in batch_metrics(self._graded).items():
+            graded = self.reward_set.grade_batch(prompts, completions, columns_of(inputs))
+            sampled = self._is_sampled or [True] * len(graded)
+            self._graded = [record if one else None for record, one in zip(graded, sampled, strict=True)]
+            for name, value in batch_metrics([record for record in self._graded if record is not None]).items():
                 self._log_metric(name, value)
-            self._seconds["grade"] += time.perf_counter() - started
+            ended = time.perf_counter()
+            self._seconds["wait"] += ended - started
+            self._seconds["grade"] += ended - (self._first_finished or started)
             return rewards
 
         def _generate_and_score_completions(self, inputs):
-            output = super()._generate_and_score_completions(inputs)
+            inputs = self.next_rows(inputs)
+            if self.use_vllm:
+                self._tasks = self.reward_set.batch_tasks([row["prompt"] for row in inputs], columns_of(inputs))
+            is_corrected = self.vllm_importance_sampling_correction
+            # without it TRL makes no forward pass of its own; _compute_loss asks again
+            self.vllm_importance_sampling_correction = is_corrected and not (self._learns_from_one_policy() and self._cuts_anew())
+            try:
+                output = super()._generate_and_score_completions(inputs)
+            finally:
+                self.vllm_importance_sampling_correction = is_corrected
             ratio = output.get("importance_sampling_ratio")
             mode = "train" if self.model.training else "eval"
             if ratio is not None and self.vllm_importance_sampling_mode.endswith("_mask"):
@@ -671,24 +938,36 @@ def make_trainer_class():
             batch = self._step % self.args.gradient_accumulation_steps // self.args.steps_per_generation  # within the step
             first_group = batch * self.args.generation_batch_size // self.num_generations
             for i, (record, advantage, n_tokens) in enumerate(zip(self._graded, advantages, lengths, strict=True)):
+                if record is None:  # a group that needed no more completions
+                    continue
                 group = first_group + (rank * len(self._graded) + i) // self.num_generations  # it may span two processes
                 place = {"step": step, "attempt": self.attempt, "rank": rank, "group_id": f"{step}-{group}"}
                 record.update(place, n_tokens=n_tokens, advantage=advantage)
             try:
-                self.trace.write(self._graded)
+                self.trace.write([record for record in self._graded if record is not None])
             except OSError as error:
                 raise UserError(
                     f"cannot write the trace {self.trace.path} ({error.strerror}): whole batches written before are intact; "
                     "free some space and go on with --resume_from_checkpoint last"
                 ) from error
 
+        def evaluate(self, *args, **kwargs):
+            if self.iterations is None:
+                return super().evaluate(*args, **kwargs)
+            row = self.iterations.evaluate(self)
+            if self.accelerator.is_main_process:
+                print(evaluation_line(row), flush=True)
+            metrics = {f"eval_{key}": value for key, value in row.items()}
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)  # done: not once more
+            return metrics
+
         def log(self, logs, start_time=None):
             step_times = self._metrics["train"]["step_time"]
             if self.model.training and step_times:
-                # TRL's step_time holds all three phases: preparing the inputs is part of its training_step
-                generate, grade = (self._seconds[phase] / len(step_times) for phase in ("generate", "grade"))
+                # TRL's step_time holds all phases: preparing the inputs is part of its training_step
+                generate, grade, wait = (self._seconds[phase] / len(step_times) for phase in ("generate", "grade", "wait"))
                 step = sum(step_times) / len(step_times)
-                logs |= {"time/generate_s": generate, "time/grade_s": grade, "time/train_s": step - generate - grade}
+                logs |= {"time/generate_s": generate, "time/grade_s": grade, "time/wait_s": wait, "time/train_s": step - generate - wait}
                 self._seconds = dict.fromkeys(self._seconds, 0.0)
                 if torch.cuda.is_available():
                     free, total = torch.cuda.mem_get_info()
@@ -705,18 +984,40 @@ def make_trainer_class():
 
 
 def step_line(step: int, steps: int, logs: dict, eta_s: float) -> str:
-    """`step 3/8 | reward 4.2 | build 81 % ...`: what a person wants to know of one step."""
-    percent = lambda key: f"{100 * logs[key]:.0f} %" if logs.get(key) is not None else "-"  # noqa: E731
-    seconds = lambda key: f"{logs.get(key) or 0:.1f}"  # noqa: E731
-    number = lambda key: f"{logs[key]:.2f}" if logs.get(key) is not None else "-"  # noqa: E731
-    hidden = f" hidden {percent('judge/hidden_test_share')}" if "judge/hidden_test_share" in logs else ""
+    """`step 3/8 | reward 4.2 | build 81 % ...`: what a person wants to know of one step, as much of it as the terminal is wide.
+
+    Everything else is in metrics.jsonl. Where phases do not fit one by one: seconds in all, and of these the wait, or the longest phase.
+    """
+
+    def percent(key: str) -> str:
+        return f"{100 * logs[key]:.0f} %" if logs.get(key) is not None else "-"
+
+    rates = {"build": "judge/build_rate", "clippy": "judge/clippy_rate", "tests": "judge/test_rate", "honest": "judge/honest_test_rate"}
+    if "judge/hidden_test_share" in logs:
+        rates["hidden"] = "judge/hidden_test_share"
+    waited = waited_s(logs)
+    phases = {name: logs.get(f"time/{name}_s") or 0.0 for name in ("generate", "grade", "train")}
+    if waited is not None:  # most is graded while others are sampled: what counts is how long the card waited for the rest
+        phases = {"generate": phases["generate"], "wait": waited, "train": phases["train"]}
+    total = sum(phases.values())
+    longest = max(phases, key=lambda name: phases[name]) if waited is None else "wait"
+    digits = 0 if total >= 10 else 1
     minutes, rest = divmod(round(eta_s), 60)
-    return (
-        f"step {step}/{steps} | reward {number('reward')} | build {percent('judge/build_rate')} "
-        f"clippy {percent('judge/clippy_rate')} tests {percent('judge/test_rate')} honest {percent('judge/honest_test_rate')}"
-        f"{hidden} | {logs.get('completions/mean_length') or 0:.0f} tokens | generate {seconds('time/generate_s')} "
-        f"grade {seconds('time/grade_s')} train {seconds('time/train_s')} s | ETA {minutes} min {rest:02d} s"
-    )
+
+    def line(without: set[str]) -> str:
+        long_seconds = f"{' '.join(f'{name} {seconds:.1f}' for name, seconds in phases.items())} s"
+        parts = {
+            "step": f"step {step}/{steps}",
+            "reward": f"reward {logs['reward']:.2f}" if logs.get("reward") is not None else "reward -",
+            "rates": " ".join(f"{name} {percent(key)}" for name, key in rates.items() if name not in without),
+            "tokens": f"{logs.get('completions/mean_length') or 0:.0f} tokens",
+            "seconds": f"{total:.{digits}f} s ({longest} {phases[longest]:.{digits}f})" if "phases" in without else long_seconds,
+            "ETA": f"ETA {minutes}:{rest:02d}" if "words" in without else f"ETA {minutes} min {rest:02d} s",
+        }
+        return " | ".join(text for name, text in parts.items() if text and name not in without)
+
+    second = "honest" if "hidden" in rates else "build"
+    return console.first_that_fits(line, ["clippy", "tests", "tokens", "phases", "words", second, "build", "seconds", "rates", "reward"])
 
 
 def smells(history: list[dict]) -> dict[str, str]:
@@ -750,18 +1051,20 @@ def make_callback_class():
     from transformers import TrainerCallback
 
     class RunCallback(TrainerCallback):
-        """Args: script (limits), metrics_path, completions_per_step.
+        """Args: script (limits), metrics_path, completions_per_step, iterations (evaluations take time too).
 
         `stop_reason` says afterwards why a run ended early, `failed` if in error.
         """
 
-        def __init__(self, script: ScriptArguments, metrics_path: Path, completions_per_step: int):
+        def __init__(self, script: ScriptArguments, metrics_path: Path, completions_per_step: int, iterations: Iterations | None = None):
             self.script, self.metrics_path, self.completions_per_step = script, metrics_path, completions_per_step
+            self.iterations, self.is_out_of_time = iterations, False
             self.stop_reason: str | None = None
             self.failed = False
             self._graded = self._infra = 0.0
             self._history: list[dict] = []
             self._warned: set[str] = set()
+            self._beat = contextlib.ExitStack()
 
         def on_train_begin(self, args, state, control, **kwargs):
             self._started, self._first_step = time.monotonic(), state.global_step
@@ -769,16 +1072,28 @@ def make_callback_class():
             if state.is_world_process_zero:
                 cut_torn_line(self.metrics_path)  # of a run that was killed: the next line must not go on in it
 
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.is_world_process_zero:
+                done = state.global_step - self._first_step
+                usual_s = (time.monotonic() - self._started) / done if done else None
+                self._beat.enter_context(console.waiting(f"step {state.global_step + 1} of {state.max_steps}", usual_s))
+
+        def quieten(self) -> None:
+            """Say no more of the step under way, which will not end."""
+            self._beat.close()
+
         def on_log(self, args, state, control, logs=None, **kwargs):
-            if not logs or "reward" not in logs:  # the closing summary of a run is no step
+            if not logs or not {"reward", "loss"} & logs.keys():  # the closing summary of a run is no step
                 return
+            has_sampled = "reward" in logs  # an update may use completions that an earlier one sampled
             elapsed = time.monotonic() - self._started
             eta_s = elapsed / max(1, state.global_step - self._first_step) * (state.max_steps - state.global_step)
             if self.script.max_minutes:
                 eta_s = min(eta_s, max(0.0, self.script.max_minutes * 60 - elapsed))
             if state.is_world_process_zero:
-                print(step_line(state.global_step, state.max_steps, logs, eta_s), flush=True)
-                self._history = [*self._history, dict(logs)][-2 * SMELL_STEPS :]
+                if has_sampled:
+                    print(step_line(state.global_step, state.max_steps, logs, eta_s), flush=True)
+                    self._history = [*self._history, dict(logs)][-2 * SMELL_STEPS :]
                 warnings = smells(self._history)
                 for kind in warnings.keys() - self._warned:  # said once, until it is over
                     print(f"warning: {warnings[kind]}", file=sys.stderr, flush=True)
@@ -793,9 +1108,10 @@ def make_callback_class():
         def _check_limits(self, logs: dict, state, control) -> None:
             completions = self.completions_per_step * (state.global_step - self._last_logged_step)
             self._last_logged_step = state.global_step
-            self._graded += completions
-            self._infra += completions * (logs.get("judge/infra_share") or 0.0)
-            share = self._infra / self._graded
+            if "judge/infra_share" in logs:  # not of an update that uses what an earlier one sampled
+                self._graded += completions
+                self._infra += completions * (logs["judge/infra_share"] or 0.0)
+            share = self._infra / max(1.0, self._graded)
             if self._graded >= MIN_TRACED_FOR_INFRA_STOP and share > self.script.max_infra_share:
                 self._stop(control, f"{share:.1%} of {self._graded:.0f} completions could not be graded (limit "
                            f"--max_infra_share {self.script.max_infra_share:.1%}): see error_kind infra in the trace")  # fmt: skip
@@ -809,9 +1125,13 @@ def make_callback_class():
             control.should_training_stop = control.should_save = True
 
         def on_step_end(self, args, state, control, **kwargs):
+            self._beat.close()
             elapsed = time.monotonic() - self._started
             per_step = elapsed / max(1, state.global_step - self._first_step)
-            if self.script.max_minutes and elapsed + per_step > self.script.max_minutes * 60:
+            closing_s = self.iterations.seconds if self.iterations else 0.0  # as long as the last evaluation took
+            is_late = bool(self.script.max_minutes) and elapsed + per_step + closing_s > self.script.max_minutes * 60
+            self.is_out_of_time = any_process(is_late, args.device)
+            if self.is_out_of_time:
                 self.stop_reason = f"another step would pass --max_minutes {self.script.max_minutes:g}"
             if any_process(bool(self.stop_reason), args.device):  # one that stops alone leaves the others waiting
                 self.stop_reason = self.stop_reason or "another process was asked to stop"
@@ -860,15 +1180,23 @@ def resolved_config(script: ScriptArguments, args, model_args) -> dict:
 
 
 def save_model(trainer, tokenizer, output_dir: Path, model_args, save_merged: bool) -> Path:
-    """Write adapter/ (or model/ when all weights were trained), and merged/ when asked for -> the first folder."""
+    """Write adapter/ (or model/ when all weights were trained), and merged/ when asked for -> the first folder.
+
+    Where evaluations inside the run have left their best there, the last weights go to adapter-last/; merged/ is of the best.
+    """
     import torch
-    from safetensors.torch import save_file
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file, save_file
 
     model = trainer.accelerator.unwrap_model(trainer.model)
-    final = output_dir / ("adapter" if model_args.use_peft else "model")
+    final = best = output_dir / ("adapter" if model_args.use_peft else "model")
+    if trainer.iterations is not None and trainer.iterations.best is not None:
+        final = best.with_name(best.name + "-last")
     model.save_pretrained(final)
     tokenizer.save_pretrained(final)
     if save_merged and model_args.use_peft:
+        if final != best:
+            set_peft_model_state_dict(model, load_file(best / "adapter_model.safetensors"))
         merged = output_dir / "merged"
         merged.mkdir(exist_ok=True)
         state = {name: tensor.cpu().contiguous() for name, tensor in merged_parameters(model, torch.bfloat16)}
@@ -881,8 +1209,33 @@ def save_model(trainer, tokenizer, output_dir: Path, model_args, save_merged: bo
     return final
 
 
-def model_card(model_args, script: ScriptArguments, args, log_history: list[dict], final: Path) -> str:
-    """README.md of the adapter folder: what it is, what was measured while training, how to use it."""
+def require_all_weights(model, checkpoint: Path) -> None:
+    """The checkpoint (of a run that trains all weights) holds every weight of the model, tied ones once. Raises UserError."""
+    held = doctor.weight_names(checkpoint)
+    if not held:
+        return  # no safetensors: not one of ours, and torch reads it
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    saved = {id(weight) for name, weight in weights.items() if name in held}
+    missing = sorted(name for name, weight in weights.items() if id(weight) not in saved)
+    if missing:
+        raise UserError(
+            f"{checkpoint} lacks {len(missing)} of the model's {len(weights)} weights ({', '.join(missing[:3])}): go on from another "
+            "checkpoint-N folder with --resume_from_checkpoint"
+        )
+
+
+def write_cards(final: Path, iterations: Iterations | None, model_args, script: ScriptArguments, args, log_history: list[dict]) -> None:
+    """README.md of the last weights and, where evaluations chose others, of the best."""
+    (final / "README.md").write_text(model_card(model_args, script, args, log_history, final), encoding="utf-8")
+    best = final.with_name(final.name.removesuffix("-last"))
+    if best != final:
+        seen = [entry for entry in log_history if entry["step"] <= iterations.best["step"]]
+        chosen = [iterations.how_chosen(), "", iterations.table()]
+        (best / "README.md").write_text(model_card(model_args, script, args, seen, best, chosen), encoding="utf-8")
+
+
+def model_card(model_args, script: ScriptArguments, args, log_history: list[dict], final: Path, chosen: list[str] | None = None) -> str:
+    """README.md of the adapter folder: what it is, how it was chosen, what was measured while training, how to use it."""
     steps = [entry for entry in log_history if "reward" in entry]
     window = max(1, min(3, len(steps) // 2))
     names = {
@@ -909,6 +1262,7 @@ def model_card(model_args, script: ScriptArguments, args, log_history: list[dict
         "---", f"base_model: {base}", "library_name: peft" if model_args.use_peft else "library_name: transformers",
         "tags: [rust, grpo, trl, code]", "---", "", f"# {Path(args.output_dir).name}", "",
         f"{base} trained with GRPO; `cargo build`, `clippy` and `test` graded every completion.", "",
+        *(["## How these weights were chosen", "", *chosen] if chosen else []),
         f"## On the training prompts (first {window} and last {window} of {len(steps)} steps)", "",
         "These are sampled at the training temperature on training prompts; held-out numbers come from `eval.py`.", "",
         "| | first | last |", "|---|---:|---:|", *rows, "", "## Use", "", "```python",
@@ -932,15 +1286,28 @@ def model_card(model_args, script: ScriptArguments, args, log_history: list[dict
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer, rewards: RewardSet, resume: str | None):
+def open_iterations(script: ScriptArguments, args, model_args, eval_tasks: list[dict], resume: str | None) -> Iterations | None:
+    """The evaluations of a run, those of earlier attempts included; None without --eval_tasks. The Trainer begins with one if due."""
+    if not eval_tasks:
+        return None
+    folder, sampling = Path(args.output_dir), EvalSampling(script.eval_samples, script.eval_temperature, script.eval_top_p, args.seed)
+    weights_name, is_main = "adapter" if model_args.use_peft else "model", args.process_index == 0
+    with args.main_process_first(local=False, desc="the evaluations so far"):  # it mends what a kill left behind
+        attempt = doctor.attempts_so_far(folder)
+        iterations = Iterations(folder, eval_tasks, script.eval_tasks, sampling, attempt, weights_name, is_main)
+    args.eval_on_start = resume is None and iterations.is_due(0)
+    return iterations
+
+
+def train(
+    script: ScriptArguments, args, model_args, rows: list[dict], eval_tasks: list[dict], tokenizer, rewards: RewardSet, resume: str | None
+):  # fmt: skip
     """Build the trainer, train, save what was reached -> RunCallback. Raises UserError, RewardError, KeyboardInterrupt."""
     import torch
     from datasets import Dataset
     from transformers import PrinterCallback, ProgressCallback
-    from transformers.utils import logging as transformers_logging
     from trl import get_peft_config, get_quantization_config
 
-    transformers_logging.disable_progress_bar()  # a bar for each save, of one file
     output_dir, is_main = Path(args.output_dir), args.process_index == 0
     if script.gpu_memory_limit_gib and torch.cuda.is_available():
         total = torch.cuda.mem_get_info()[1] / 2**30
@@ -952,9 +1319,14 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
         "attn_implementation": model_args.attn_implementation,
         "dtype": model_args.dtype,
     }
-    callback = make_callback_class()(script, output_dir / "metrics.jsonl", completions_per_step(args))
+    iterations = open_iterations(script, args, model_args, eval_tasks, resume)
+    if rewards.task_record is not None and is_main:
+        rewards.task_record.write_to(output_dir / RECORD_FILE)
+    callback = make_callback_class()(script, output_dir / "metrics.jsonl", completions_per_step(args), iterations)
+    evaluation = [make_evaluation_callback_class()(iterations, script.eval_every, callback)] if iterations else []
     sharer = share.Sharer(output_dir, script.share_to, script.share_every) if script.share_to and is_main else None
-    with lossless_vllm_sync() if args.use_vllm else contextlib.nullcontext():
+    loading = f"loading {model_args.model_name_or_path}{', then starting vLLM' if args.use_vllm else ''}"
+    with console.waiting(loading), lossless_vllm_sync() if args.use_vllm else contextlib.nullcontext():
         trainer = make_trainer_class()(
             model=model_args.model_name_or_path,
             reward_funcs=rewards.functions,
@@ -963,15 +1335,18 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
             processing_class=tokenizer,
             quantization_config=get_quantization_config(model_args),
             peft_config=get_peft_config(model_args),
-            callbacks=[callback, *([share.make_callback(sharer)] if sharer else [])],
+            callbacks=[callback, *evaluation, *([share.make_callback(sharer)] if sharer else [])],
             reward_set=rewards,
             trace=TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl"), ROTATE_BYTES),
             attempt=doctor.attempts_so_far(output_dir),
-            tokens_per_micro_batch=script.tokens_per_micro_batch,
+            script=script,
+            iterations=iterations,
+            frontier=script.frontier,
+            min_generations=script.min_generations,
+            groups_per_update=script.groups_per_update,
         )
-    logging.getLogger("trl.trainer.grpo_trainer").addFilter(is_not_trl_dump)  # adding it twice adds it once
-    if getattr(trainer.model.config.get_text_config(), "tie_word_embeddings", False):
-        logging.getLogger("transformers.trainer").addFilter(is_not_tied_head)
+    if resume and not model_args.use_peft:
+        require_all_weights(trainer.model, Path(resume))
     if not args.push_to_hub:  # TRL's card beside the run says "fine-tuned version of None"; ours is with the weights
         trainer.create_model_card = lambda **names: None
     trainer.remove_callback(ProgressCallback)  # our line per step says more than a bar that moves once a step
@@ -987,12 +1362,12 @@ def train(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer
             "or set --gradient_checkpointing true"
         ) from error
     finally:
+        callback.quieten()
         stopped_by = sys.exc_info()[1]
         if is_main and trainer.state.global_step > 0:
             try:
                 final = save_model(trainer, tokenizer, output_dir, model_args, script.save_merged)
-                card = model_card(model_args, script, args, trainer.state.log_history, final)
-                (final / "README.md").write_text(card, encoding="utf-8")
+                write_cards(final, iterations, model_args, script, args, trainer.state.log_history)
                 trainer.state.save_to_json(str(output_dir / "trainer_state.json"))
                 print(f"saved {final} after {trainer.state.global_step} steps", flush=True)
             except OSError as error:
@@ -1013,18 +1388,21 @@ REFUSALS = (
 def main(argv: list[str] | None = None) -> int:
     """-> exit status: 0 done (or stopped cleanly), 1 stopped by an error or a limit, 2 cannot work as asked."""
     try:
-        script, args, model_args = parse_arguments(sys.argv[1:] if argv is None else argv)
-        with run_lock.hold(Path(args.output_dir)):
-            return run(script, args, model_args)
+        with console.LibraryLogs() as logs, console.no_bars():
+            with console.waiting("importing torch and TRL"):
+                script, args, model_args = parse_arguments(sys.argv[1:] if argv is None else argv)
+            with run_lock.hold(Path(args.output_dir)):
+                return run(script, args, model_args, logs)
     except REFUSALS as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
 
 
-def run(script: ScriptArguments, args, model_args) -> int:
+def run(script: ScriptArguments, args, model_args, logs: console.LibraryLogs) -> int:
     """Plan, train -> exit status, in a run folder that is ours. Raises one of REFUSALS before anything is written."""
     resume = doctor.checkpoint_to_resume(Path(args.output_dir), args.resume_from_checkpoint)
-    rows, tokenizer, rewards, plan = make_plan(script, args, model_args)
+    with console.waiting("looking at tasks, model and machine"):
+        rows, eval_tasks, tokenizer, rewards, plan = make_plan(script, args, model_args, resume)
     if is_finished(resume, plan):
         rewards.judge.close()
         return 0
@@ -1032,13 +1410,17 @@ def run(script: ScriptArguments, args, model_args) -> int:
         if args.process_index == 0:
             print_plan(plan, script, args, model_args)
             if resume:
-                print(f"{'going on':>10}  from {resume}", flush=True)
+                print(console.labelled("going on", f"from {resume}"), flush=True)
             doctor.write_run_file(Path(args.output_dir), resolved_config(script, args, model_args), plan)
             write_trained_tasks(Path(args.output_dir), [{**row, "prompt": row["user_prompt"]} for row in rows])
         if args.distributed_state is not None:
             args.distributed_state.wait_for_everyone()  # run.json is there
-        use_one_thread_for_a_tiny_model(args, model_args)
-        callback = train(script, args, model_args, rows, tokenizer, rewards, resume)
+        if args.use_vllm:
+            with console.waiting("importing vLLM"), contextlib.suppress(ImportError):  # doctor.require_vllm has looked
+                import vllm  # noqa: F401  its loggers exist from here on
+        logs.write_to(Path(args.output_dir) / (console.LOG_NAME if args.process_index == 0 else f"debug.rank{args.process_index}.log"))
+        use_one_thread_for_a_tiny_model(model_args.model_name_or_path, args.device.type)
+        callback = train(script, args, model_args, rows, eval_tasks, tokenizer, rewards, resume)
     except (UserError, RewardError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
@@ -1047,6 +1429,7 @@ def run(script: ScriptArguments, args, model_args) -> int:
         return 130
     finally:
         rewards.judge.close()
+        end_process_group()
     if callback.stop_reason and args.process_index == 0:
         print(f"stopped early: {callback.stop_reason}", file=sys.stderr)
     return 1 if callback.failed else 0

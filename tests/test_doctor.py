@@ -357,8 +357,8 @@ def test_report_of_this_machine_has_every_line_and_works(monkeypatch, capsys):
 
 def test_missing_cargo_fails_the_report_and_says_what_to_do(monkeypatch, capsys):
     assert run_main(monkeypatch, "--cargo_path", "no-such-cargo") == 1
-    said = capsys.readouterr().out
-    assert "FAIL      Rust" in said
+    said = " ".join(capsys.readouterr().out.split())  # however wide the terminal
+    assert "FAIL Rust" in said
     assert "no-such-cargo not found: install Rust from https://rustup.rs" in said
 
 
@@ -367,8 +367,9 @@ def test_python_without_any_package_gets_a_whole_report(tmp_path):
     command = [sys.executable, "-S", doctor.__file__]  # -S: no site-packages
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (1, "")
-    assert "missing: torch, " in done.stdout and "pip install -r requirements.txt" in done.stdout
-    assert "FAIL      Rust  unknown: No module named 'tree_sitter'" in done.stdout
+    said = " ".join(done.stdout.split())  # however wide the terminal
+    assert "missing: torch, " in said and "pip install -r requirements.txt" in said
+    assert "FAIL Rust unknown: No module named 'tree_sitter'" in said
     assert done.stdout.splitlines()[-1] == "The CPU path does not work yet: see FAIL above."
 
 
@@ -411,3 +412,26 @@ def test_no_usable_gpu_says_why(monkeypatch, no_cuda, driver, built_for, advice)
 
 def test_the_report_names_the_linker():
     assert "linker /" in doctor.check_toolchain("cargo").found
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        ({"files": "Landlock", "network": "seccomp"}, "landlock: files, network sealed (how: make doctor)"),
+        ({"files": "Landlock", "network": "none"}, "landlock: NOT sealed: network; files sealed (how: make doctor)"),
+        ({"files": "none"}, "landlock: NOT sealed: files (how: make doctor)"),
+    ],
+)
+def test_the_sandbox_in_short_names_what_is_open_first(report, said):
+    assert doctor.sandbox_in_short({"tier": "landlock", "report": report}) == said
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+def test_the_report_fits_the_terminal(monkeypatch, capsys, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(doctor, "all_checks", lambda cargo_path: [
+        lambda: doctor.Check("sandbox", "landlock (" + "files: Landlock ABI 7, changed root, " * 5 + ")", True),
+        lambda: doctor.Check("vLLM", "not installed (optional)", False, False, "leave out --use_vllm to sample with transformers"),
+    ])  # fmt: skip
+    assert run_main(monkeypatch) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= int(columns)

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-FILES = ("tests/test_plot_rewards.py", "tests/test_traces.py", "tests/test_doctor.py", "tests/test_cases.py", "tests/test_sandbox.py")
+FILES = ("tests/test_plot_rewards.py", "tests/test_traces.py", "tests/test_doctor.py", "tests/test_cases.py", "tests/test_sandbox.py",
+         "tests/test_console.py")  # fmt: skip
 # What looked at the machine once, and what looks at a terminal.
 CHOSEN = "follow or table or superseded or doctor or report or place_that_is_not_there or ordinary_user"
 

@@ -634,6 +634,72 @@ def test_a_file_of_plain_rust_is_graded_as_it_stands_and_prose_is_not(tmp_path, 
     assert [job.program is None for job in fake.batches[1]] == [True, True, True, False]
 
 
+SUM = "fn sum(numbers: &[i32]) -> i32 {"
+
+
+def test_completions_that_go_on_where_their_prompt_stops_are_graded_with_it(tmp_path, judge, capsys):
+    fake = judge()
+    bodies = ["\n    numbers.iter().sum()\n}", "    total(numbers)\n}\n\nfn total(n: &[i32]) -> i32 { n.len() as i32 }\n", "    0", "I cannot."]
+    rows = [{"prompt": f"use std::fmt;\n\n/// Adds {{up}}.\n{SUM}\n", "completion": body} for body in bodies]
+    assert run("--completions", write_jsonl(tmp_path / "a.jsonl", rows), "--output_dir", tmp_path / "a") == 0
+    assert [job.program and job.program.functions for job in fake.batches[0]] == [("sum",), ("sum", "total"), ("sum",), None]
+    assert all(job.program.source.startswith("use std::fmt;") for job in fake.batches[0][:3])
+    assert "3 of 4 completions are Rust and none is fenced" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.json"])
+@pytest.mark.parametrize("column", ["completions", "drafts"])
+def test_several_completions_of_a_row_are_as_many_results(tmp_path, judge, capsys, name, column):
+    judge(lambda job: Verdict(build_passed=True, hidden_passed=2, hidden_total=2))
+    rows = [{"task_id": "t", "prompt": "Add.", "stop": ["\n}"], "tests": HIDDEN, column: [GOOD, "no", GOOD]}, {"task_id": "u", "prompt": "Sub.", "tests": HIDDEN, column: [GOOD] * 2}]
+    text = json.dumps(rows) if name.endswith(".json") else "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    assert run("--completions", tmp_path / name, "--output_dir", tmp_path / "out", "--k", "2") == 0
+    assert f"read from the column '{column}'" in capsys.readouterr().err
+    found = read_jsonl(tmp_path / "out" / "results.jsonl")
+    assert [(r["task_id"], r["sample"], r["completion"]) for r in found] == [("t", 0, GOOD), ("t", 1, "no"), ("t", 2, GOOD), ("u", 0, GOOD), ("u", 1, GOOD)]
+    assert all(column not in record for record in found)
+
+
+def test_own_rewards_get_the_columns_of_the_row_and_of_its_task(tmp_path, judge, capsys):
+    judge()
+    (tmp_path / "mine.py").write_text("def pay(completions, level, stars, **kwargs):\n    return [len(l) + s for l, s in zip(level, stars)]\n")
+    tasks = write_jsonl(tmp_path / "tasks.jsonl", [{"task_id": "a", "prompt": "Add.", "level": "hard"}])
+    source = write_jsonl(tmp_path / "done.jsonl", [{"task_id": "a", "prompt": "Add.", "completion": GOOD, "stars": 3}])
+    call = ["--completions", source, "--rewards", f"{tmp_path / 'mine.py'}:pay=1", "--output_dir", tmp_path / "out"]
+    assert "the reward pay asks for 'level'" in refused(capsys, *call)
+    assert run(*call, "--tasks", tasks) == 0
+    (record,) = read_jsonl(tmp_path / "out" / "results.jsonl")
+    assert record["rewards"] == {"pay": 7.0} and record["stars"] == 3 and "columns" not in record
+
+
+def test_tasks_that_their_own_reference_does_not_pass_are_told(tmp_path, judge, capsys):
+    judge(lambda job: Verdict(build_passed=True, hidden_passed=int("a - b" not in job.program.source), hidden_total=1))
+    gold = "fn add(a: i32, b: i32) -> i32 {\n    a %s b\n}"
+    rows = [{"task_id": sign, "prompt": "Add.", "tests": HIDDEN, "gold": gold % sign} for sign in "+-"]
+    source = write_jsonl(tmp_path / "done.jsonl", [{"task_id": sign, "prompt": "Add.", "completion": GOOD} for sign in "+-"])
+    assert run("--completions", source, "--tasks", write_jsonl(tmp_path / "tasks.jsonl", rows), "--output_dir", tmp_path / "out") == 0
+    assert "note: 1 of the 2 tasks with a reference solution (50.0%) are not passed by it" in capsys.readouterr().err
+
+
+def test_rows_without_prompt_and_id_are_tasks_of_their_own(tmp_path, judge, capsys):
+    judge()
+    source = write_jsonl(tmp_path / "a.jsonl", [{"prompt": None, "completion": GOOD}, {"prompt": " ", "completion": GOOD}, {"prompt": "p", "completion": GOOD}])
+    assert run("--completions", source, "--output_dir", tmp_path / "out") == 0
+    ids = [record["task_id"] for record in read_jsonl(tmp_path / "out" / "results.jsonl")]
+    assert ids[:2] == ["line 1", "line 2"] and ids[2].startswith("prompt-")
+    assert "2 of 3 completions have neither a prompt nor a task id" in capsys.readouterr().err
+
+
+def test_an_id_of_several_tasks_is_said_and_has_no_pass_at_k(tmp_path, judge, capsys):
+    judge()
+    rows = [{"task_id": "t", "prompt": "p", "completion": GOOD, "tests": [f"assert_eq!(f({n}), {n});"]} for n in (1, 1, 2)]
+    source = write_jsonl(tmp_path / "a.jsonl", rows)
+    assert "'t' has other hidden tests here than before" in refused(capsys, "--completions", source, "--output_dir", tmp_path / "k", "--k", "1")
+    assert run("--completions", source, "--output_dir", tmp_path / "out") == 0
+    assert "1 task ids stand for several tasks" in capsys.readouterr().err
+
+
 def test_completions_of_no_task_are_counted_aloud(tmp_path, judge, capsys):
     judge()
     tasks = write_jsonl(tmp_path / "tasks.jsonl", [{"task_id": "a", "prompt": "Add.", "tests": HIDDEN}])
@@ -668,7 +734,7 @@ def test_baseline_and_adapter_give_one_table(tmp_path, judge, tiny_model, adapte
     assert all((GRADED_FIELDS - {"duration_s"}) | {"n_tokens", "finished"} <= r.keys() for r in results)
     assert {r["completion"] for r in results[:10]}.isdisjoint({r["completion"] for r in results[10:]})
     table = (out / "table.md").read_text()
-    assert table in capsys.readouterr().out
+    assert f"Compiler errors, own tests as a judge of the code: {out / 'table.md'}" in " ".join(capsys.readouterr().out.split())
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:4]] == ["before", "after"]
     assert "after - before" in table
     assert (out / "chart.png").read_bytes().startswith(b"\x89PNG")
@@ -680,7 +746,7 @@ def test_baseline_and_adapter_give_one_table(tmp_path, judge, tiny_model, adapte
     assert summary["versions"]["transformers"]
     assert summary["row_sources"][1]["adapter_hash"]
     assert sorted(path.name for path in out.iterdir()) == [
-        "chart.png", "results.jsonl", "results.parquet", "run.json", "summary.json", "table.md", "timings.json",
+        "chart.png", "debug.log", "results.jsonl", "results.parquet", "run.json", "summary.json", "table.md", "timings.json",
     ]  # fmt: skip
 
 
@@ -1230,7 +1296,7 @@ def test_what_is_no_trace_is_refused(tmp_path, judge, capsys):
     with gzip.open(tmp_path / "plain.jsonl.gz", "wt") as file:
         file.write(json.dumps({"prompt": "p", "completion": GOOD}) + "\n")
     assert "its first line is none" in refused(
-        capsys, "--completions", tmp_path / "plain.jsonl.gz", "--output_dir", tmp_path / "out"
+        capsys, "--completions", tmp_path / "plain.jsonl.gz", "--output_dir", tmp_path / "out", "--reuse_verdicts"
     )
     assert "unknown reward" in refused(
         capsys,
@@ -1440,14 +1506,41 @@ def test_saved_results_are_compared_without_a_model(two_runs, tmp_path, monkeypa
     monkeypatch.setattr(evaluation, "open_generator", lambda *a, **k: pytest.fail("a model was loaded"))
     monkeypatch.setattr(evaluation, "open_judge", lambda *a, **k: pytest.fail("a judge was opened"))
     assert run("--compare", *two_runs, "--output_dir", tmp_path / "both") == 0
-    out = capsys.readouterr().out
-    assert "after: m - before: m" in out
+    assert capsys.readouterr().out.count("before: m") >= 2
     summary = json.loads((tmp_path / "both" / "summary.json").read_text())
     (difference,) = summary["differences"]
     assert difference["metrics"]["pass@1"]["value"] == pytest.approx(1 / 3, abs=1e-5)
     assert difference["metrics"]["pass@3"] == {"value": 0, "low": 0, "high": 0}
     assert (tmp_path / "both" / "chart.png").is_file()
     assert "after: m" in (tmp_path / "both" / "table.md").read_text()
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_the_terminal_gets_every_rate_in_lines_that_fit(two_runs, tmp_path, monkeypatch, capsys, columns):
+    capsys.readouterr()
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.chdir(two_runs[0].parent)
+    assert run("--compare", "before", "after", "--output_dir", "both") == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= columns
+    for label in ("tasks", "completions", "build %", "own tests pass %", "honest tests %", "hidden pass@1 %", "nothing"):
+        assert re.search(rf"^{re.escape(label)}  +\d", out, re.M), label
+    assert "both/table.md" in out
+
+
+def test_on_request_the_terminal_gets_the_tables_of_the_file(two_runs, tmp_path, capsys):
+    assert run("--compare", *two_runs, "--output_dir", tmp_path / "both", "--all_tables") == 0
+    assert (tmp_path / "both" / "table.md").read_text() in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("sizes", "differences"),
+    [((8, 16), ["sampling.batch_size: 8 instead of 16"]), ((8, 8), []), ((8, None), []), ((None, 8), []), ((None, None), [])],
+)
+def test_batch_sizes_are_compared_where_both_are_known(sizes, differences):
+    protocols = [{"n_tasks": 1, "sampling": {"top_p": 1.0} | ({} if size is None else {"batch_size": size})} for size in sizes]
+    assert evaluation.protocol_differences(*protocols) == differences
+    assert protocols[0]["sampling"].get("batch_size") == sizes[0], "the protocols stay as they were"
 
 
 def test_packed_results_are_compared_too(two_runs, tmp_path, capsys):
@@ -1516,6 +1609,7 @@ def test_compare_refuses_what_holds_no_results(two_runs, tmp_path, capsys):
         (["--max_new_tokens", 9], "protocol.sampling.max_new_tokens: 9 instead of 8"),
         (["--seed", 3], "run.seed: 3 instead of 0"),
         (["--limit", 4], "protocol.n_tasks: 4 instead of 5"),
+        (["--batch_size", 2], "protocol.sampling.batch_size: 2 instead of 3"),
         (["--rewards", "cargo_build_reward=1"], "run.rewards"),
         (["--system_prompt", "{other_prompt}"], "protocol.system_prompt_hash"),
     ],

@@ -430,6 +430,7 @@ class Endpoint:
     attempts: Counter = field(default_factory=Counter)
     in_flight: int = 0
     most_in_flight: int = 0
+    ignores_stream: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -479,7 +480,7 @@ class EndpointHandler(http.server.BaseHTTPRequestHandler):
         same = {"id": "1", "created": 0, "model": "m"}
         if status != 200:
             self.send_json(status, {"error": {"message": text}})
-        elif request.get("stream"):
+        elif request.get("stream") and not self.server.endpoint.ignores_stream:
             self.stream(text, same)
         elif isinstance(text, dict):
             self.send_json(200, text)
@@ -622,6 +623,22 @@ def test_a_server_that_wants_no_key_needs_none(monkeypatch, key):
         assert "".join(generator.stream(CONVERSATIONS[0], GREEDY))
 
 
+def test_an_endpoint_that_ignores_stream_gives_the_whole_text(api_key):
+    with serve(echo) as endpoint:
+        generator = api(endpoint)
+        streamed = "".join(generator.stream(CONVERSATIONS[0], GREEDY))
+        endpoint.ignores_stream = True
+        assert "".join(generator.stream(CONVERSATIONS[0], GREEDY)) == streamed != ""
+        assert [request["stream"] for request in endpoint.requests] == [True, True], "asked once each"
+
+
+def test_an_endpoint_that_gives_neither_is_named(api_key):
+    with serve(lambda request, attempt: (200, {"error": "no such model"})) as endpoint:
+        endpoint.ignores_stream = True
+        with pytest.raises(GenerationError, match="gave neither a stream nor a completion"):
+            list(api(endpoint).stream(CONVERSATIONS[0], GREEDY))
+
+
 def test_a_failure_without_a_key_is_explained_too(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     plan = lambda request, attempt: (400, "none of this") if "messages" in request else (200, "")  # noqa: E731
@@ -703,6 +720,23 @@ def test_a_prompt_tried_out_shows_completion_and_verdict(api_key, capsys, text, 
     assert endpoint.requests[0]["messages"][0]["content"] == read_system_prompt()
 
 
+CHAINED = """```rust
+fn even(text: Option<&str>) -> bool {
+    if let Some(t) = text && let Ok(n) = t.parse::<i64>() {
+        return n % 2 == 0;
+    }
+    false
+}
+```"""
+
+
+@pytest.mark.parametrize(("flags", "shown"), [([], "build   FAILED"), (["--edition", "2024"], "build   passed")])
+def test_a_prompt_tried_out_in_another_edition(api_key, capsys, flags, shown):
+    with serve(lambda request, attempt: (200, CHAINED)) as endpoint:
+        generate.main(["--api_base", endpoint.url, "--model", "m", *flags, "Is it even?"])
+    assert shown in capsys.readouterr().out
+
+
 def test_a_prompt_tried_out_on_an_adapter(tiny_model, adapters, capsys):
     arguments = [
         "--model",
@@ -726,3 +760,17 @@ def test_a_wrong_call_is_one_sentence(tmp_path, capsys):
     assert "cannot load" in errors
     assert "no_such_flag" in errors
     assert "Traceback" not in errors
+
+
+def test_a_tiny_model_is_evaluated_on_one_thread_too(tiny_model, monkeypatch):
+    import torch
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        generate.TransformersGenerator(tiny_model, BackendArguments())
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -230,6 +230,13 @@ sys.exit(make_dataset.main({arguments!r}))
 """
 
 
+def test_programs_are_of_the_edition_asked_for(tmp_path, judge):
+    made = judge(pass_all)
+    with serve(Writer()) as endpoint:
+        assert main(command(endpoint, write_source(tmp_path), tmp_path / "out", "--edition", "2024")) == 0
+    assert made[0].options["edition"] == "2024"
+
+
 def test_killed_again_and_again_it_ends_as_if_never_killed(tmp_path, judge):
     judge(pass_all)
     source, whole, torn = write_source(tmp_path), tmp_path / "whole", tmp_path / "torn"

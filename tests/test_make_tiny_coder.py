@@ -13,7 +13,7 @@ import make_tiny_coder
 import tiny_tasks
 from rust_code import extract_program
 from rust_tool import Job, Judge
-from tasks import build_messages, load_tasks
+from tasks import build_messages, find_leak, load_tasks
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models" / "tiny-coder"
@@ -60,9 +60,17 @@ def test_prompt_files_hold_their_own_split_and_nothing_else():
     assert all(row["tests"] and row["entry_point"] for row in held_rows)
 
 
+def test_the_set_of_evaluations_inside_a_run_is_neither_trained_on_nor_reported():
+    files = [load_tasks(str(ROOT / "data" / f"tiny_{name}.jsonl")) for name in ("prompts", "heldout", "val")]
+    *others, val = [{row["composition"] for row in rows} for rows in files]
+    assert len(val) == make_tiny_coder.N_VALIDATION_PROMPTS and val <= set(tiny_tasks.split_compositions()[1])
+    assert not any(val & other for other in others)
+    assert not any(find_leak(rows, files[2]) for rows in files[:2])
+
+
 def test_committed_prompts_are_what_the_generator_writes(tmp_path):
     make_tiny_coder.write_data(tmp_path, tmp_path / "report.json", seed=0)
-    for name in ("tiny_prompts.jsonl", "tiny_heldout.jsonl"):
+    for name in ("tiny_prompts.jsonl", "tiny_heldout.jsonl", "tiny_val.jsonl"):
         assert (tmp_path / name).read_text() == (ROOT / "data" / name).read_text()
     assert json.loads((tmp_path / "report.json").read_text()) == json.loads((ROOT / "results" / "tiny" / "data.json").read_text())
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from conftest import ROOT
 FAKE_PYTHON = """#!/bin/sh
 echo "$*" >> "$CALLS"
 case "$*" in
+    console.py*) exec "$REAL_PYTHON" "$@" ;;
     "-m venv --clear .venv") rm -rf .venv && mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
     *"import torch"*) exit 1 ;;
-    *--index-url*) exit "${CPU_WHEELS_STATUS:-0}" ;;
-    "-m pip install"*) exit "${PIP_STATUS:-0}" ;;
+    *--index-url*) echo "WARNING: Retrying (Retry(total=0))" >&2; exit "${CPU_WHEELS_STATUS:-0}" ;;
+    "-m pip install"*) echo "Collecting torch"; echo "WARNING: Running pip as the 'root' user" >&2; exit "${PIP_STATUS:-0}" ;;
 esac
 """
 
@@ -24,7 +26,7 @@ class Checkout:
 
     def __init__(self, folder: Path):
         self.folder, self.calls_file = folder, folder / "calls"
-        for name in ("Makefile", "requirements.txt", "requirements-dev.txt"):
+        for name in ("Makefile", "console.py", "requirements.txt", "requirements-dev.txt"):
             shutil.copy(ROOT / name, folder / name)
         self.python = folder / "fake-python"
         self.python.write_text(FAKE_PYTHON)
@@ -35,7 +37,7 @@ class Checkout:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
         return subprocess.run(
             ["make", f"PYTHON={self.python}", *arguments], cwd=self.folder, text=True, capture_output=True,
-            env=inherited | {"CALLS": str(self.calls_file)} | environment,
+            env=inherited | {"CALLS": str(self.calls_file), "REAL_PYTHON": sys.executable} | environment,
         )  # fmt: skip
 
     @property
@@ -53,6 +55,15 @@ def test_an_environment_is_made_once(checkout):
     assert "-m venv --clear .venv" in checkout.calls
     assert checkout.make(".venv/.installed").returncode == 0
     assert checkout.calls == []
+
+
+def test_pip_speaks_into_a_file_and_only_its_failure_is_shown(checkout):
+    done = checkout.make(".venv/.installed", CPU_WHEELS_STATUS="1")
+    assert "installing packages, once" in done.stdout
+    assert "WARNING" not in done.stdout + done.stderr and "Collecting" not in done.stdout
+    assert "Collecting torch" in (checkout.folder / ".venv" / "pip.log").read_text()
+    (checkout.folder / ".venv" / ".installed").unlink()
+    assert "Collecting torch" in checkout.make(".venv/.installed", PIP_STATUS="1").stderr
 
 
 def test_an_install_cut_short_is_done_anew(checkout):

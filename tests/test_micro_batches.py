@@ -1,6 +1,5 @@
-"""Micro-batches filled by tokens: every row once, within the budget, and the same gradient as TRL's own division."""
+"""Micro-batches filled by tokens: every row once, within the budget."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -72,78 +71,8 @@ def test_larger_models_and_less_memory_get_smaller_budgets():
     assert budget(large, 0, False) == micro_batches.TOKEN_RANGE[0] and budget(small, 10_000, True) == micro_batches.TOKEN_RANGE[1]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# In the trainer: plain gradient descent, so that the adapter's change is the gradient
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def step(tiny_coder, tmp_path, monkeypatch):
-    """A function: flags -> (adapter tensors after one step of gradient descent, metrics of the step)."""
-    from conftest import FakeJudge
-    from safetensors.torch import load_file
-
-    import train
-
-    own = tmp_path / "own.py"  # rewards that differ within a group
-    own.write_text("def by_length(completions, **kwargs):\n    return [len(completion[-1]['content']) / 100 for completion in completions]\n")
-    monkeypatch.setattr(train, "Judge", lambda **options: FakeJudge(**options))
-    runs = iter(range(99))
-
-    def run(*flags):
-        out = tmp_path / f"run{next(runs)}"
-        argv = ["--config", "configs/tiny.yaml", "--model_name_or_path", tiny_coder, "--output_dir", out, "--max_steps", 1,
-                "--per_device_train_batch_size", 8, "--gradient_accumulation_steps", 4, "--num_generations", 8, "--max_completion_length", 48,
-                "--max_prompt_length", 256, "--optim", "sgd", "--learning_rate", 1.0, "--max_grad_norm", 0, "--use_peft", "true", "--lora_dropout", 0.0, "--save_strategy", "no",
-                "--rewards", f"{own}:by_length=1", *flags]  # fmt: skip
-        assert train.main([str(part) for part in argv]) == 0
-        return load_file(out / "adapter" / "adapter_model.safetensors"), json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
-
-    return run
-
-
-def furthest(one, other):
-    """Largest difference of two adapters, relative to the largest value of the first."""
-    return max(((one[name] - other[name]).abs().max() / one[name].abs().max()).item() for name in one if "lora_B" in name)
-
-
-@pytest.mark.parametrize("loss_type", ["dapo", "grpo"])  # grpo's loss depends on the division: TRL's own is kept
-def test_the_gradient_is_that_of_trls_own_batches(step, loss_type):
-    expected, before = step("--tokens_per_micro_batch", 0, "--loss_type", loss_type)
-    packed, after = step("--tokens_per_micro_batch", 500, "--loss_type", loss_type)
-    assert any(tensor.abs().max() > 0 for name, tensor in expected.items() if "lora_B" in name)
-    assert furthest(expected, packed) < 1e-3
-    assert after["loss"] == pytest.approx(before["loss"], rel=1e-3, abs=1e-6) and after["grad_norm"] == pytest.approx(before["grad_norm"], rel=1e-3)
-
-
-def test_a_step_that_runs_out_of_memory_is_done_again_in_smaller_parts(step, monkeypatch, capsys):
-    import torch
-    import trl
-
-    whole, _ = step("--tokens_per_micro_batch", 100_000)
-    real, sizes = trl.GRPOTrainer.compute_loss, []
-
-    def on_a_small_card(self, model, inputs, *args, **kwargs):
-        sizes.append(len(inputs["prompt_ids"]))
-        if sizes[-1] > 8:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(self, model, inputs, *args, **kwargs)
-
-    monkeypatch.setattr(trl.GRPOTrainer, "compute_loss", on_a_small_card)
-    halved, _ = step("--tokens_per_micro_batch", 100_000)
-    assert sizes[0] == 32 and max(sizes[-3:]) <= 8
-    assert furthest(whole, halved) < 1e-3
-    assert "out of GPU memory: --tokens_per_micro_batch is 50000 from here on" in capsys.readouterr().err
-
-
-def test_a_single_row_that_does_not_fit_is_an_error_with_a_way_out(step, monkeypatch, capsys):
-    import torch
-    import trl
-
-    def no_memory(*args, **kwargs):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(trl.GRPOTrainer, "compute_loss", no_memory)
-    with pytest.raises(AssertionError, match="== 0"):  # of the exit status
-        step("--tokens_per_micro_batch", 1_000)
-    assert "lower --tokens_per_micro_batch" in capsys.readouterr().err
+def test_a_single_item_is_halved_when_every_micro_batch_holds_one():
+    halves = lambda rows: [rows[: len(rows) // 2], rows[len(rows) // 2 :]] if len(rows) > 1 else None  # noqa: E731
+    assert micro_batches.split_to([[[1]], [[2, 3, 4]]], 4, halves) == [[[1]], [[2]], [[3]], [[4]]]
+    with pytest.raises(ValueError, match="2 micro-batches of a row each cannot be 3"):
+        micro_batches.split_to([[[1]], [[2]]], 3, halves)

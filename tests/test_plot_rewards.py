@@ -150,10 +150,53 @@ def test_several_runs_are_overlaid_each_with_its_own_lines(run_dir, tmp_path, mo
     assert run_main(monkeypatch, *folders, "--output", tmp_path / "both.png") == 0
     assert is_png(tmp_path / "both.png")
     lines = 1 + 2 + len(plot_rewards.RATES)
-    assert [style for style, _ in drawn] == ["-"] * (lines + 1) + ["--"] * (lines + 1)  # one style a run, and its legend entry
+    assert [style for style, _ in drawn] == ["-"] * lines + ["--"] * lines  # one style a run
     named = [label for _, label in drawn if label]
-    assert len(named) == len(set(named)) == lines + 2  # a colour is named once, a run is named once
-    assert {"weighted sum", "cargo build", "cargo_build_reward", "run a", "run b"} <= set(named)
+    assert len(named) == len(set(named)) == lines  # a colour is named once
+    assert {"weighted sum", "cargo build", "cargo_build_reward"} <= set(named)
+
+
+def test_no_panel_of_several_runs_names_more_than_six_lines(run_dir, tmp_path, monkeypatch):
+    import matplotlib.figure
+
+    saved = []
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda self, path, **options: saved.append(self))
+    steps = range(1, 9)
+    moving = {f"f{number}_reward": number for number in range(9)}  # f0 stays, f8 moves most
+    texts = "".join(
+        line(step, rewards={name: by * step / 8 for name, by in moving.items()}, hidden_passed=1, hidden_total=2,
+             error_kind=f"kind{step}", guard=f"guard{step}") for step in steps
+    )  # fmt: skip
+    folders = [run_dir(texts, name=name) for name in ("a", "b")]
+    frames = {folder.name: load_trace(folder) for folder in folders}
+    plot_rewards.plot(frames, tmp_path / "both.png", window=4)
+    plot_rewards.plot_details(frames, {"a": [], "b": []}, tmp_path / "details.png")
+    for figure in saved:
+        assert max(len(axes.get_legend_handles_labels()[1]) for axes in figure.axes) <= 6
+    pictured, (runs,) = saved[0].axes[0], saved[0].legends
+    assert [text.get_text() for text in runs.get_texts()] == ["run a", "run b"]
+    assert pictured.get_legend_handles_labels()[1] == ["weighted sum", *(f"f{number}_reward" for number in range(4, 9))]
+    assert "of 9 functions the 5 that moved most" in pictured.get_title()
+
+
+def test_phases_of_a_step_sum_to_it_whether_waits_were_measured_or_not():
+    times = {"time/generate_s": 5.0, "time/grade_s": 4.0, "time/train_s": 10.0}
+    assert plot_rewards.phases_s(times) == {"generate": 5.0, "grade": 4.0, "train": 10.0}
+    assert plot_rewards.phases_s(times | {"time/wait_s": 0.5}) == {"generate": 5.0, "wait": 0.5, "train": 10.0}
+    assert plot_rewards.phases_s({"time/generate_s": 5.0}) == {} == plot_rewards.phases_s(times | {"time/train_s": None})
+
+
+def test_follow_shows_evaluations_inside_the_run_and_waits(run_dir, capsys):
+    from rich.console import Console
+
+    folder = run_dir(line(1))
+    (folder / "iterations.jsonl").write_text('{"step": 0, "pass@1": 0.411, "kl": 0.0}\n{"step": 5, "pass@1": 0.52, "build": 0.8}\n')
+    metrics = [{"step": 1, "reward": 1.0}, {"step": 2, "reward": 2.0, "time/wait_s": 3.25}]
+    Console(width=100).print(plot_rewards.followed_table(folder, metrics))
+    shown = {cells[0].strip(): [cell.strip() for cell in cells[1:3]] for cells in
+             (text.strip("│┃ ").split("│") for text in capsys.readouterr().out.splitlines()) if len(cells) == 4}  # fmt: skip
+    assert (shown["waited"], shown["eval pass@1"]) == (["3.25 s", "3.25 s"], ["52 %", "41.1 %"])
+    assert shown["eval build"] == ["80 %", "80 %"] and shown["eval kl"] == ["0", "0"]
 
 
 def test_reward_functions_that_only_one_run_has_keep_their_colour_and_name(run_dir, tmp_path, monkeypatch):

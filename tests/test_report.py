@@ -269,13 +269,40 @@ def test_overview_holds_config_warnings_curves_and_first_against_last(run):
     index = read_page(report.write_report(run))[1]["index"]
     assert index["warnings"] == ["Step 2: rewards <b>fell</b>"]
     plan = index["config"][0]
-    assert plan["title"] == "plan" and plan["is_open"] and plan["rows"] == [["tasks", "2"], ["judge.tier", "bwrap"]]
+    assert plan["title"] == "plan" and plan["is_open"] and plan["rows"] == [["tasks", "2"]]
+    assert index["config"][1] == {"title": "judge", "is_open": False, "rows": [["tier", "bwrap"]]}
     charts = {chart["title"]: chart for chart in index["charts"]}
     assert charts["reward"]["series"][0]["values"] == [1.6, 1.7, 1.8]
     assert charts["what cargo said"]["series"][0]["values"] == [50.0, 50.0, 50.0]
     assert charts["policy"]["series"] == [{"name": "entropy", "values": [0.5, 0.25, 0.1667]}]
     (table,) = index["tables"]
     assert table["columns"] == ["", "step 1", "step 3", "difference"] and ["weighted sum", "1.600", "1.800", "+0.200"] in table["rows"]
+
+
+def test_evaluations_inside_the_run_and_waits_are_shown(run):
+    rows = [{"iteration": 0, "step": 1, "pass@1": 0.41, "pass@5": 0.48, "build": 0.64, "kl": 0.0, "note": "untrained"},
+            {"iteration": 1, "step": 2, "pass@1": 0.5, "pass@5": 0.55, "build": 0.8},
+            {"iteration": 2, "step": 3, "pass@1": 0.52, "build": 0.82, "kl": 0.125, "hidden_test_share": 0.25, "tokens": 250.5}]  # fmt: skip
+    (run / "iterations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 4, "pass@')
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    waits = {1: {"time/wait_s": 1.5}, 2: {}, 3: {"generate/wait_s": 2.0, "grade/wait_s": 0.5}}
+    times = {"time/generate_s": 4.0, "time/grade_s": 3.0, "time/train_s": 2.0}
+    (run / "metrics.jsonl").write_text("".join(json.dumps(entry | times | waits[entry["step"]]) + "\n" for entry in metrics))
+    index = read_page(report.write_report(run))[1]["index"]
+    charts = {chart["title"]: {one["name"]: one["values"] for one in chart["series"]} for chart in index["charts"]}
+    assert charts["evaluations inside the run"] == {"pass@1": [41.0, 50.0, 52.0], "pass@5": [48.0, 55.0, None], "build": [64.0, 80.0, 82.0],
+                                                    "hidden_test_share": [None, None, 25.0]}  # fmt: skip
+    assert charts["KL to the reference, at evaluations"] == {"kl": [0.0, None, 0.125]}
+    assert charts["time"]["wait"] == [1.5, None, 2.5]
+    table = next(table for table in index["tables"] if table["title"] == "Evaluations inside the run")
+    assert table["columns"] == ["step", "pass@1 %", "pass@5 %", "build %", "hidden_test_share %", "kl", "tokens"]
+    assert table["rows"][2] == ["3", "52", "–", "82", "25", "0.125", "250.5"]
+
+
+def test_a_run_without_evaluations_inside_has_none_of_it(run):
+    index = read_page(report.write_report(run))[1]["index"]
+    assert not [one["title"] for one in (*index["charts"], *index["tables"]) if "inside" in one["title"] or "evaluations" in one["title"]]
+    assert all(one["name"] != "wait" for chart in index["charts"] for one in chart["series"])
 
 
 def test_first_and_last_step_are_those_steps_or_a_dash():
@@ -382,6 +409,42 @@ def luminance(colour):
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+# What eyes without one kind of cone see, in linear light. Source: Machado, Oliveira, Fernandes 2009, severity 1.0.
+COLOUR_VISIONS = {
+    "all three": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+}
+
+
+def seen(colour, vision):
+    """CIELAB of a colour as such eyes see it."""
+    import numpy as np
+
+    parts = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    linear = np.clip(np.array(COLOUR_VISIONS[vision]) @ np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4), 0, 1)
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ linear / [0.9505, 1, 1.089]
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("vision", COLOUR_VISIONS)
+@pytest.mark.parametrize("palette", ["light page", "dark page", "pictures"])
+def test_lines_that_may_share_a_panel_differ_to_any_eyes(palette, vision):
+    import itertools
+
+    import numpy as np
+
+    if palette == "pictures":
+        colours = ["#000000", *plot_rewards.PALETTE[: plot_rewards.MOST_LINES - 1]]
+    else:
+        themes = (ROOT / "report.css").read_text().split(":root")
+        found = dict(re.findall(r"--(c\d): (#[0-9a-f]{6})", themes[1 if palette == "light page" else 2].split("}")[0]))
+        colours = [found[f"c{number}"] for number in range(6)]
+    for one, other in itertools.combinations(colours, 2):
+        assert np.linalg.norm(seen(one, vision) - seen(other, vision)) >= 15, (one, other)
+
+
 @pytest.mark.parametrize("theme", [0, 1])
 def test_texts_have_the_contrast_of_wcag_aa(theme):
     css = (ROOT / "report.css").read_text()
@@ -474,6 +537,49 @@ def test_browser_is_driven_by_keyboard_alone(run, opened):
     page.key("Escape")
     page.key("End")
     page.until(f"{HEADING} === 'step 3 · task/1'")
+
+
+@pytest.mark.parametrize(
+    ("key", "reached"),
+    [
+        ("j", "document.querySelector('[aria-selected=true]').id === 'row-1'"),
+        ("/", "document.activeElement.id === 'task'"),
+        ("g", f"{HEADING} === 'group of step 1 · task/0'"),
+        ("f", f"{HEADING} === 'task/0: first against last'"),
+    ],
+)
+def test_browser_keys_work_on_the_overview_too(run, opened, key, reached):
+    page = opened(report.write_report(run))
+    page.key("Home")  # scrolls, and leads nowhere
+    assert not page.evaluate("document.getElementById('overview').hidden")
+    page.key(key)
+    page.until(f"!document.getElementById('completions').hidden && {reached}")
+    page.evaluate("history.back()")
+    page.until("!document.getElementById('overview').hidden")
+
+
+def test_browser_lines_of_a_chart_differ_by_more_than_colour(run, opened):
+    page = opened(report.write_report(run))
+    of_chart = "[...document.querySelectorAll('figure')].map(one => [...one.querySelectorAll('{}')].map(line => line.style.strokeDasharray))"
+    drawn, named = (page.evaluate(of_chart.format(lines)) for lines in ("polyline", ".legend line"))
+    assert drawn == named and max(map(len, drawn)) >= 4
+    assert all(len(set(dashes[:4])) == len(dashes[:4]) for dashes in drawn)
+
+
+def test_browser_fits_a_telephone(run, opened):
+    (run / "run.json").write_text(json.dumps({"plan": {"a_rather_long_name_of_a_setting": "f0" * 40}, "config": {}, "versions": {}}))
+    page = opened(report.write_report(run), width=420)
+    assert page.evaluate("document.getElementById('overview').scrollWidth <= 420")
+    too_wide = "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth).map(one => one.ariaLabel)"
+    assert page.evaluate(too_wide) == []
+    assert page.evaluate("document.querySelector('.config td').clientWidth") > 250
+
+
+def test_browser_list_leaves_out_what_all_ids_begin_with(run, opened):
+    page = opened(report.write_report(run), "#completions")
+    page.until("document.querySelector('#list .row')")
+    first = "document.querySelector('#list .row').children[1]"
+    assert page.evaluate(f"[{first}.textContent, {first}.title]") == ["0", "task/0"]
 
 
 def test_browser_filters_and_sorts(run, opened):

@@ -11,6 +11,7 @@ import rewards
 from rewards import RewardError, RewardSet, batch_metrics, completion_text, weighted_sum
 from rust_code import extract_program
 from rust_tool import Diagnostic, Verdict
+from task_record import TaskRecord
 
 PASS = Verdict(build_passed=True, clippy_passed=True, test_passed=True, honest_tests=True, tests={"tests::adds": "ok"})
 ALL_BUILT_IN = [f"{function.__name__}=1" for function in rewards.BUILT_IN_REWARDS]
@@ -48,6 +49,23 @@ TABLE = [
     ("hidden_tests_reward", {}, {"hidden_passed": 0, "hidden_total": 4}, 0.0),
     ("hidden_tests_reward", {}, {"hidden_passed": 3, "hidden_total": 4}, 0.75),
     ("hidden_tests_reward", {}, {"hidden_passed": 4, "hidden_total": 4, "test_passed": False}, 1.0),
+    ("all_hidden_tests_reward", {}, {}, None),
+    ("all_hidden_tests_reward", {}, {"hidden_passed": 3, "hidden_total": 4}, 0.0),
+    ("all_hidden_tests_reward", {}, {"hidden_passed": 4, "hidden_total": 4, "test_passed": False}, 1.0),
+    ("rare_tests_reward", {}, {}, None),
+    ("rare_tests_reward", {}, {"hidden_passed": 1, "hidden_total": 2, "hidden_statuses": ("ok", "failed")}, 0.5),
+    ("rare_tests_reward", {}, {"hidden_passed": 0, "hidden_total": 2}, 0.0),
+    ("execution_reward", {}, {}, None),
+    ("execution_reward", {}, {"hidden_passed": 4, "hidden_total": 4}, 1.0),
+    ("execution_reward", {}, {"hidden_passed": 0, "hidden_total": 4, "hidden_error_kind": "test_failed"}, 0.0),
+    ("execution_reward", {}, {"hidden_passed": 2, "hidden_total": 4, "hidden_error_kind": "test_failed"}, 0.5),
+    ("execution_reward", {}, {"hidden_passed": 0, "hidden_total": 4, "hidden_error_kind": "panic"}, -0.1),
+    ("execution_reward", {}, {"hidden_passed": 2, "hidden_total": 4, "hidden_error_kind": "panic"}, 0.4),
+    ("execution_reward", {}, {"hidden_passed": 0, "hidden_total": 4, "hidden_error_kind": "timeout"}, -0.3),
+    ("execution_reward", {}, {"hidden_passed": 0, "hidden_total": 4, "hidden_error_kind": "compile"}, -0.2),
+    ("execution_reward", {}, {"build_passed": False, "hidden_passed": 0, "hidden_total": 4, "error_kind": "compile"}, -0.2),
+    ("execution_reward", {}, {"hidden_passed": 4, "hidden_total": 4, "error_kind": "timeout"}, 1.0),  # own tests, not the task's
+    ("execution_reward", None, {"build_passed": False, "hidden_passed": 0, "hidden_total": 4, "error_kind": "no_code"}, -0.2),
     ("non_empty_reward", {}, {}, 1.0),
     ("non_empty_reward", {"functions": ()}, {}, 0.0),
     ("non_empty_reward", None, {}, 0.0),
@@ -494,8 +512,21 @@ def test_batch_metrics_leave_the_machines_failures_out_of_the_rates():
             "judge/guard_share": 0.25,
             "judge/top_guard_share": 0.25,
             "judge/hidden_test_share": 0.5,
+            "judge/solved_rate": 0.0,
         }
     )
+
+
+def test_rare_tests_weigh_what_the_run_has_seen_fail_and_nothing_without_a_run():
+    statuses = ("ok", "failed", "ok")
+    judge = FakeJudge(lambda job: verdict_with(hidden_passed=2, hidden_total=3, hidden_statuses=statuses))
+    record = TaskRecord()
+    record.add(1, [("a", False, ("ok", "ok", "failed"))] * 6)
+    task = {"task_id": "a", "prompt": "Add.", "tests": ["1", "2", "3"]}
+    paid = [
+        RewardSet(judge, ["rare_tests_reward=1"], task_record=known).grade([task], [GOOD])[0]["reward"] for known in (None, record)
+    ]
+    assert paid == pytest.approx([2 / 3, (1 / 8 + 7 / 8) / (1 / 8 + 1 / 8 + 7 / 8)])
 
 
 def test_top_guard_share_is_that_of_the_one_guard_that_refused_most():
@@ -536,7 +567,8 @@ def test_a_reward_file_may_lie_below_a_folder_with_a_colon(tmp_path):
     folder = tmp_path / "a:b"
     folder.mkdir()
     (folder / "mine.py").write_text("def one(prompts, completions, **kwargs):\n    return [1.0] * len(completions)\n")
-    assert rewards.load_reward_function(f"{folder}/mine.py:one")([], ["x"]) == [1.0]
+    [one] = RewardSet(FakeJudge(), [f"{folder}/mine.py:one=1"]).functions
+    assert one(["p"], [GOOD]) == [1.0]
 
 
 def test_a_reward_file_that_imports_a_broken_one_names_the_broken_one(tmp_path, monkeypatch):
@@ -544,4 +576,4 @@ def test_a_reward_file_that_imports_a_broken_one_names_the_broken_one(tmp_path, 
     (tmp_path / "broken_helper.py").write_text("x = 1\ndef (:\n")
     (tmp_path / "mine.py").write_text("import broken_helper\n")
     with pytest.raises(RewardError, match=r"broken_helper\.py, line 2: SyntaxError"):
-        rewards.load_reward_function(f"{tmp_path}/mine.py:one")
+        RewardSet(None, [f"{tmp_path}/mine.py:one=1"])

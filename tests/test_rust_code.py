@@ -86,6 +86,16 @@ FOUND = {
     "thought in the middle": f"Hm. <thought>\n{fenced('fn wrong() {')} bad</thought> Now:\n{fenced(GOOD)}",
     "thinking in brackets": f"[THINKING]{fenced('fn wrong() {')}[/THINKING]{fenced(GOOD)}",
     "thinking in tokens": f"<|start_of_reasoning|>{fenced('fn wrong() {')}<|end_of_reasoning|>\n{fenced(GOOD)}",
+    "a plan": f"<plan>\n{fenced('fn wrong() {')}</plan>\n{fenced(GOOD)}",
+    "a word with a prefix": f"<seed:think>{fenced('fn wrong() {')}</seed:think>{fenced(GOOD)}",
+    "two drafts": f"<draft>\n{fenced('fn wrong() {')}</draft>\n<critique>\n{fenced('fn wrong() {')}</critique>\n{fenced(GOOD)}",
+    "an answer in marks": f"<think>\n{fenced('fn wrong() {')}</think>\n<answer>\n{fenced(GOOD)}</answer>\nDone.",
+    "nothing but an answer": f"<solution>\n{fenced(GOOD)}</solution><|im_end|>\n",
+    "an answer whose mark stays open": f"<think>\nHm.\n</think>\n<answer>\n{fenced(GOOD)}",
+    "an answer whose mark was in the prompt": f"\n{fenced(GOOD)}</answer>",
+    "notes behind": f"{fenced(GOOD)}\n<notes>\nIt doubles.\n</notes>",
+    "a token of the template": f"<|assistant|>\n{fenced(GOOD)}",
+    "a quoted mark": f"Write `</plan>` behind it.\n{fenced(GOOD)}`</plan>`",
     "channels": f"<|channel|>analysis<|message|>{fenced('fn wrong() {')}<|end|><|start|>assistant<|channel|>final<|message|>{fenced(GOOD)}",
     "a type that is called like a mark": f"An `Option<Reason>` is not needed.\n{fenced(GOOD)}",
     "longer fence holds a shorter one": fenced("/*\n```\n*/\n" + GOOD, fence="````"),
@@ -101,6 +111,22 @@ def test_rust_in_a_closed_fence_is_found(completion):
     assert program.guard is None and program.has_test_block
 
 
+PAGE = """pub fn page(rows: &[&str]) -> String {
+    let head = "
+<table>
+</table>
+";
+    format!("{head}{}", rows.join("<br>"))
+}
+"""
+
+
+@pytest.mark.parametrize("before", ["", "Here is the <table> that you want:\n", "<think>\nA table.\n</think>\n"])
+def test_marks_that_the_program_writes_are_its_own(before):
+    program = extract_program(f"{before}{fenced(PAGE)}")
+    assert program is not None and PAGE in program.source
+
+
 NOT_FOUND = {
     "empty": "",
     "prose": "fn double(x: i32) -> i32 { x * 2 }",
@@ -111,6 +137,8 @@ NOT_FOUND = {
     "truncated after a closed block of another language": fenced("x = 1", "toml") + "```rust\n" + GOOD,
     "only thinking": f"<think>\n{fenced(GOOD)}",
     "thinking that closes": f"<think>\n{fenced(GOOD)}</think>\nNo code.",
+    "a plan that is cut off": f"<planning>\n{fenced(GOOD)}",
+    "a thought in tokens that is cut off": f"<|begin_of_thought|>\n{fenced(GOOD)}",
     "toml": fenced(GOOD, "toml"),
     "python": fenced("def double(x): return 2 * x", "python"),
     "closing fence too short": f"````rust\n{GOOD}\n```\n",
@@ -704,9 +732,35 @@ def test_macros_are_stubbed_where_there_are_no_functions(tmp_path):
     assert run_tests(panic_stubbed(program), tmp_path) == {"tests::works": "FAILED"}
 
 
+# -- where a prompt stops ---------------------------------------------------------------------------------------------
+
+HEADER = "/// Doubles {x}.\nfn twice(x: i32) -> i32 {\n"
+FENCED_HEADER = "Complete this.\n\n```rust\nstruct N(i32);\n\nfn twice(x: i32) -> i32 {\n    // your code\n}\n```"
+
+
+@pytest.mark.parametrize("prompt, text, functions", [
+    (HEADER, "    x * 2\n}\n", ("twice",)),
+    (HEADER, "    x * 2", ("twice",)),
+    (HEADER.strip(), "\n    let s = \"}\"; // }\n    x * 2\n}\n\nfn more() {}\n", ("twice", "more")),
+    (HEADER, "    x * 2\n}\n\nThis doubles } the number.", ("twice",)),
+    (HEADER, "    if x > 0 { x * 2 } else {\n        x + x\n    }", ("twice",)),
+    (f"Write this one:\n{HEADER}", "    x * 2\n}", ("twice",)),
+    (FENCED_HEADER, "    N(x * 2).0\n}", ("twice",)),
+    ("```rust\nfn twice(x: i32) -> i32 {\n", "    x * 2\n}", ("twice",)),
+    (HEADER, "fn twice(x: i32) -> i32 { x + x }", ("twice",)),
+    (HEADER, "I cannot do that.", None),
+    ("Write a function that doubles.", "    x * 2\n}", None),
+    ("fn done() {\n    1;\n}\n", "    x * 2\n}", None),
+])  # fmt: skip
+def test_a_text_that_goes_on_where_its_prompt_stops(prompt, text, functions):
+    program = extract_program(text, plain=True, prompt=prompt)
+    assert (program and program.functions) == functions
+    assert program is None or program.source.count("fn twice") == 1
+    assert extract_program(text, plain=False, prompt=prompt) is None
+
+
 # -- hidden tests -----------------------------------------------------------------------------------------------------
 
-MULTIPLE = "}\n\nfn main() {\n    let candidate = double;\n    assert_eq!(candidate(2), 4);\n    assert_eq!(candidate(3), 7);\n}\n"
 MODULE = """#[cfg(test)]
 mod tests {
     use super::*;
@@ -725,23 +779,13 @@ mod tests {
     fn overflows() { double(i32::MAX); }
 }
 """
-HIDDEN_FORMS = {
-    "statements": (["assert_eq!(double(2), 4);", "assert_eq!(double(2), 5)"], ["ok", "FAILED"]),
-    "lets": (["let v = vec![2];\nlet w = 4;\nassert_eq!(\n double(v[0]),\n w);"], ["ok"]),
-    "candidate": (["assert_eq!(candidate(2), 4);", "assert!(candidate(2) == 3)"], ["ok", "FAILED"]),
-    "MultiPL-E": ([MULTIPLE], ["ok", "FAILED"]),
-    "main over several asserts with lets": (["fn main() { let c = double; let x = 2; assert_eq!(c(x), 4); let y = 3; assert_eq!(c(y), 6); }"], ["ok", "ok"]),
+HIDDEN_FORMS = {  # of texts with `#[test]` functions; the others are in test_rust_statements.py
     "module": ([MODULE], ["FAILED", "ok"]),
     "two files": (["use std::fmt;\n#[test] fn a() { assert_eq!(double(1), 2) }", "use std::fmt;\n#[test] fn a() { assert_eq!(double(1), 3) }"], ["ok", "FAILED"]),
-    "file and statement": (["#[test] fn a() { assert_eq!(candidate(1), 2) }", "assert_eq!(candidate(2), 5);"], ["ok", "FAILED"]),
     "empty main": (["fn main() {}\n" + MODULE], ["FAILED", "ok"]),
     "doubling crate": (["//! Doubles.\n#![allow(dead_code)]\nuse doubling::*;\nuse ::doubling::double as twice;\n#[test] fn a() { assert_eq!(double(1), twice(1)) }"], ["ok"]),
     "crate called like its function": (["use double::double;\n#[test] fn a() { assert_eq!(double(1), 2) }"], ["ok"]),
     "what is configured away": (["#[test] fn a() { assert_eq!(double(1), 2) }\n#[cfg(windows)] #[test] fn b() { nothing() }"], ["ok"]),
-    "a type that the grammar does not know": (["let f: Box<dyn 'static + Fn(i32) -> i32> = Box::new(double);\nassert_eq!(f(2), 4);"], ["ok"]),
-    "state between asserts": (["fn main() { let mut v = vec![4, 2]; assert_eq!(v.pop(), Some(double(1))); assert_eq!(v.pop(), Some(double(2))); }"], ["ok", "ok"]),
-    "macros inside asserts": (['assert!(matches!(double(2), 4), "{}", format!("{:?}", vec![1]))'], ["ok"]),
-    "HashMap": (["assert_eq!(HashMap::from([(1, double(1))])[&1], 2);"], ["ok"]),
 }  # fmt: skip
 
 
@@ -768,14 +812,6 @@ fn helper() -> i32 { 0 }
 
 
 @needs_rustc
-def test_hidden_tests_do_not_see_the_programs_macros_and_names(tmp_path):
-    program = read_program(HOSTILE_TO_HIDDEN + GOOD)
-    suite = with_hidden_tests(program, ["assert_eq!(Some(double(2)), None, \"{:?}\", vec![1]);", "assert_eq!(double(2), 4);"], None)
-    results = run_tests(suite.source, tmp_path)
-    assert [results[name] for name in suite.test_names] == ["FAILED", "ok"]
-
-
-@needs_rustc
 def test_hidden_modules_do_not_see_the_programs_macros(tmp_path):
     text = "#[test] fn a() { assert_eq!(double(2), 5, \"{:?}\", vec![1]) }\n#[test] fn b() { assert_eq!(double(2), 4) }"
     suite = with_hidden_tests(read_program(HOSTILE_TO_HIDDEN + GOOD), [text], None)
@@ -793,7 +829,7 @@ def test_hidden_tests_replace_the_programs_own_tests_and_main():
 
 
 def test_the_hidden_module_has_another_name_for_another_program_or_tests():
-    names = {with_hidden_tests(read_program(source), [test], None).test_names
+    names = {with_hidden_tests(read_program(source), [test], None).module
              for source in (DOUBLE, GOOD) for test in ("assert!(true);", "assert!(1 == 1);")}  # fmt: skip
     assert len(names) == 4
 

@@ -852,3 +852,19 @@ def _is_reachable(path: Path) -> bool:
 
 def test_a_place_that_is_not_there_is_no_toolchain(tmp_path):
     assert not _has_toolchain(tmp_path / "nowhere") and not _is_reachable(tmp_path / "nowhere")
+
+
+def test_a_process_whose_name_is_no_text_is_read_too():
+    """Names of threads are bytes, cut after 15: in the middle of a character, if need be; and any program may be beside ours."""
+    renames = "import ctypes, sys; ctypes.CDLL(None).prctl(15, b'eval.x\\xc7', 0, 0, 0); print(flush=True); sys.stdin.read()"
+    process = subprocess.Popen([sys.executable, "-c", renames], stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
+    try:
+        process.stdout.readline()
+        assert b"\xc7" in Path(f"/proc/{process.pid}/stat").read_bytes()
+        state, group, _ = sandbox_launcher.stat_of(f"/proc/{process.pid}")
+        assert state in "SRD" and group == process.pid
+        assert sandbox_launcher.numbers_in_status(f"/proc/{process.pid}", "NSpid")[-1] == process.pid
+        assert sandbox_launcher.cpu_of_group(process.pid) == 0.0
+        assert sandbox_launcher.state_of_group(process.pid)[0] >= 0
+    finally:
+        process.communicate(b"")

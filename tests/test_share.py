@@ -125,7 +125,7 @@ def shares_children() -> list[int]:
         if entry.name.isdigit():
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                is_ours = int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == os.getpid()
+                is_ours = int((entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]) == os.getpid()
             except OSError:
                 continue
             found += [int(entry.name)] if is_ours and any(word.endswith(b"/share.py") for word in words) else []

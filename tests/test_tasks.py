@@ -837,3 +837,14 @@ def test_what_the_user_asks_last_is_the_prompt(tmp_path):
     assert load_tasks(str(write_jsonl(tmp_path / "t.jsonl", [{"prompt": turns}])))[0]["prompt"] == "Add."
     with pytest.raises(TaskError, match="none of them with the role user"):
         load_tasks(str(write_jsonl(tmp_path / "u.jsonl", [{"prompt": turns[:1]}])))
+
+
+def test_leaks_can_be_left_out_instead_of_stopping(tmp_path):
+    held = tmp_path / "held.jsonl"
+    held.write_text(json.dumps({"task_id": "h", "prompt": "Sort the list.", "signature_prompt": "Sum the list."}) + "\n")
+    train = [{"task_id": name, "prompt": prompt} for name, prompt in [
+        ("a", "sort the list"), ("b", "Sum the list."), ("c", "Reverse the list."), ("a2", "Sort  the list."),
+    ]]  # fmt: skip
+    assert [task["task_id"] for task in tasks.without_leaks(train, [str(held)])] == ["c"]
+    assert [task["task_id"] for task, _ in tasks.leaks(train, tasks.load_heldout(str(held)))] == ["a"], "a repeated prompt is named once"
+    assert tasks.require_no_leak([train[2]], [str(held)]) == 2

@@ -7,7 +7,6 @@ import errno
 import hashlib
 import io
 import json
-import logging
 import os
 import re
 import shutil
@@ -24,7 +23,6 @@ import pytest
 from conftest import GOOD, PROMPTS, PROSE, ROOT, infra_verdict, passing_verdict
 
 import doctor
-import generate
 import plot_rewards
 import rewards
 import traces
@@ -94,7 +92,7 @@ def test_flag_beats_yaml_beats_default(tmp_path):
     script, args, model = train.parse_arguments(["--config", str(config), "--learning_rate", "0.5"])
     assert (script.max_tasks, model.model_name_or_path) == (5, "here")
     assert args.learning_rate == 0.5
-    assert script.run_timeout_s == train.ScriptArguments().run_timeout_s == 5.0
+    assert script.run_timeout_s == train.ScriptArguments().run_timeout_s == 2.0
 
 
 def test_config_may_be_given_with_an_equals_sign():
@@ -102,9 +100,7 @@ def test_config_may_be_given_with_an_equals_sign():
     assert (args.max_steps, model.model_name_or_path) == (7, "models/tiny-coder")
 
 
-TRAINING_CONFIGS = [
-    path for path in sorted((ROOT / "configs").glob("*.yaml")) if "lora" in path.stem or path.stem == "tiny"
-]
+TRAINING_CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("config", TRAINING_CONFIGS, ids=lambda path: path.stem)
@@ -118,6 +114,7 @@ def test_shipped_configs_have_no_unknown_key_and_only_known_rewards(config):
     assert (args.temperature, args.top_p, args.top_k, args.repetition_penalty) == (1.0, 1.0, 0, 1.0), (
         "sampled is what is trained"
     )
+    train.require_recipe(script, args)
 
 
 @pytest.mark.parametrize(
@@ -213,25 +210,6 @@ def test_a_folder_below_a_file_is_refused(refused, tmp_path):
     assert "file is not a folder: choose another --output_dir" in refused(out=tmp_path / "file" / "run")
 
 
-def test_the_log_filter_knows_what_trl_says():
-    entry = logging.LogRecord("trl", logging.WARNING, "", 1, "[RANK 0] All reward functions returned None for the following kwargs: {}", (), None)
-    other = logging.LogRecord("trl", logging.WARNING, "", 1, "something else", (), None)
-    assert (train.is_not_trl_dump(entry), train.is_not_trl_dump(other)) == (False, True)
-
-
-@pytest.mark.parametrize(
-    ("passes", "text", "is_kept"),
-    [
-        (train.is_not_tied_head, "There were missing keys in the checkpoint model loaded: ['lm_head.weight'].", False),
-        (train.is_not_tied_head, "There were missing keys in the checkpoint model loaded: ['lm_head.weight', 'norm.weight'].", True),
-        (generate.is_not_kernel_hint, "Failed to load CPU gemm_4bit_forward from kernels-community: No module", False),
-        (generate.is_not_kernel_hint, "Failed to load libbitsandbytes", True),
-    ],
-)
-def test_the_log_filters_leave_out_one_message_each(passes, text, is_kept):
-    assert passes(logging.LogRecord("x", logging.WARNING, "", 1, text, (), None)) is is_kept
-
-
 def test_a_resumed_run_says_where_it_goes_on_and_nothing_frightening(argv, tmp_path):
     """All weights, tied: what a user of configs/tiny.yaml sees."""
     flags = ("--max_completion_length", "8", "--save_steps", "1")
@@ -240,9 +218,10 @@ def test_a_resumed_run_says_where_it_goes_on_and_nothing_frightening(argv, tmp_p
             [sys.executable, "train.py", *argv(tmp_path / "run", *flags, *more)], cwd=ROOT, capture_output=True, text=True, timeout=200
         )
         assert done.returncode == 0, done.stderr
-        for noise in ("kernels-community", "lm_head", "model shards", "Loading weights"):
-            assert noise not in done.stderr
-    assert f"going on  from {tmp_path / 'run' / 'checkpoint-1'}" in done.stdout
+        assert [line for line in done.stderr.splitlines() if not line.startswith("... ")] == []  # a slow machine is told what takes long
+        assert max(map(len, done.stdout.replace(str(tmp_path), "").splitlines())) <= 80
+    assert "lm_head" in (tmp_path / "run" / "debug.log").read_text(), "what transformers says is kept, at debug level"
+    assert f"going on from {tmp_path / 'run' / 'checkpoint-1'}" in " ".join(done.stdout.split())
     assert not (tmp_path / "run" / "README.md").exists(), "TRL's card knows no base model that is a folder"
     assert "None" not in (tmp_path / "run" / "model" / "README.md").read_text()
 
@@ -317,7 +296,7 @@ def test_sets_are_filtered_mixed_and_written_down(fake_judge, tmp_path, argv, by
     else:
         flags[at + 1 : at + 2] = specs
     script, args, model = train.parse_arguments(flags)
-    rows, _, _, plan = train.make_plan(script, args, model)
+    rows, _, _, _, plan = train.make_plan(script, args, model)
     assert sorted({row["task_id"] for row in rows}) == [*(f"easy/{i}" for i in range(4)), *(f"hard/{i}" for i in range(6))]
     assert [(one["tasks"], one["rows"], one["share"]) for one in plan["task_sets"]] == [(4, 18, 0.75), (6, 6, 0.25)]
     assert plan["tasks_seed"] == args.seed and all(len(one["hash"]) == 64 for one in plan["task_sets"])
@@ -456,7 +435,7 @@ def test_long_prompts_can_be_left_out(fake_judge, tmp_path, tiny_coder, argv):
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     script, args, model = train.parse_arguments(argv(tmp_path / "run", "--tasks", file, "--drop_long_prompts", "true"))
-    kept, _, _, plan = train.make_plan(script, args, model)
+    kept, _, _, _, plan = train.make_plan(script, args, model)
     assert [row["task_id"] for row in kept] == ["ok0", "ok1", "ok2"]
     assert (plan["tasks"], plan["tasks_left_out"]) == (3, 1)
     assert plan["longest_prompt_tokens"] < 512
@@ -487,8 +466,7 @@ def test_a_tiny_model_on_a_cpu_computes_on_one_thread(tmp_path, tiny_coder, monk
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        args, model_args = SimpleNamespace(device=torch.device(device)), SimpleNamespace(model_name_or_path=str(tmp_path))
-        assert train.use_one_thread_for_a_tiny_model(args, model_args) == (threads == 1)
+        assert train.use_one_thread_for_a_tiny_model(str(tmp_path), device) == (threads == 1)
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
@@ -662,10 +640,8 @@ def test_a_readable_line_per_step_and_a_plan_before(finished_run):
     lines = finished_run.out.splitlines()
     steps = [line for line in lines if line.startswith("step ")]
     assert len(steps) == 2
-    rates = r"step 2/2 \| reward \d.*build \d+ % clippy \d+ % tests \d+ %"
-    shape = rates + r".*generate [\d.]+ grade [\d.]+ train [\d.]+ s \| ETA \d+ min \d\d s"
-    assert re.match(shape, steps[1])
-    plan = "\n".join(lines[: lines.index(steps[0])])
+    assert re.match(r"step 2/2 \| reward \d.*\| ETA \d", steps[1])
+    plan = " ".join(" ".join(lines[: lines.index(steps[0])]).split())  # however wide the terminal
     for fact in ("8 from", "of 512 tokens", "8 completions = 2 prompts x 4", "cargo 1.", "clippy", "GiB free", "2 ("):
         assert fact in plan
 
@@ -881,6 +857,69 @@ def test_step_line_survives_a_batch_without_any_reward():
     assert line.startswith("step 3/8 | reward - | build -") and line.endswith("ETA 1 min 01 s")
 
 
+FULL_STEP = {
+    "reward": 5.06, "judge/build_rate": 0.79, "judge/clippy_rate": 0.79, "judge/test_rate": 0.3, "judge/honest_test_rate": 0.3,
+    "judge/hidden_test_share": 0.45, "completions/mean_length": 285.2,
+    "time/generate_s": 11.9, "time/grade_s": 13.0, "time/train_s": 19.7, "time/wait_s": 2.1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (200, "step 10/11 | reward 5.06 | build 79 % clippy 79 % tests 30 % honest 30 % hidden 45 % | 285 tokens | "
+              "generate 11.9 wait 2.1 train 19.7 s | ETA 12 min 04 s"),
+        (80, "step 10/11 | reward 5.06 | build 79 % hidden 45 % | 34 s (wait 2) | ETA 12:04"),
+        (40, "step 10/11 | reward 5.06 | ETA 12:04"),
+        (20, "step 10/11 | ETA 12:04"),
+    ],
+)  # fmt: skip
+def test_a_step_line_says_as_much_as_the_terminal_is_wide(monkeypatch, columns, expected):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert train.step_line(10, 11, FULL_STEP, 724) == expected
+
+
+def test_a_step_line_of_a_run_that_measures_no_waits_names_the_longest_phase(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    logs = {key: value for key, value in FULL_STEP.items() if "wait" not in key and "hidden" not in key}
+    assert train.step_line(10, 11, logs, 44) == "step 10/11 | reward 5.06 | build 79 % honest 30 % | 45 s (train 20) | ETA 0:44"
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+def test_help_shows_ours_and_fits(monkeypatch, capsys, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    with pytest.raises(SystemExit) as ended:
+        train.parse_arguments(["--help"])
+    text = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert max(map(len, text.splitlines())) <= int(columns)
+    for name in [*(name for name, one in train.ScriptArguments.__dataclass_fields__.items() if one.init), *train.FREQUENT]:
+        assert f"\n  --{name}" in text
+    assert "--galore" not in text and "--lr_scheduler_kwargs" not in text and "--help_all" in text
+
+
+def test_help_all_shows_every_setting_of_trl(capsys):
+    with pytest.raises(SystemExit):
+        train.parse_arguments(["--help_all"])
+    text = capsys.readouterr().out
+    assert "--lr_scheduler_kwargs" in text and "--tokens_per_micro_batch" in text
+
+
+def test_a_checkpoint_that_lacks_weights_is_named(tiny_coder, tmp_path):
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_coder, dtype=torch.float32)
+    saved = {name: tensor.clone() for name, tensor in model.state_dict().items() if name != "lm_head.weight"}  # tied: once, as it is saved
+    save_file(saved, tmp_path / "model.safetensors")
+    train.require_all_weights(model, tmp_path)
+    del saved["model.norm.weight"]
+    save_file(saved, tmp_path / "model.safetensors")
+    with pytest.raises(train.UserError, match=rf"{tmp_path} lacks 1 of the model's \d+ weights \(model.norm.weight\)"):
+        train.require_all_weights(model, tmp_path)
+
+
 def test_own_reward_is_logged_and_traced(argv, fake_judge, tmp_path):
     fake_judge()
     (tmp_path / "mine.py").write_text(
@@ -933,11 +972,22 @@ def test_other_columns_of_any_type_can_be_traced(argv, fake_judge, tmp_path, tin
     rows = [{"prompt": prompt, "odd": odd} for prompt in PROMPTS]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "set.parquet")
     script, args, model = train.parse_arguments(argv(tmp_path / "run", "--tasks", tmp_path / "set.parquet"))
-    kept, _, reward_set, _ = train.make_plan(script, args, model)
+    kept, _, _, reward_set, _ = train.make_plan(script, args, model)
     columns = {key: [row[key] for row in kept] for key in kept[0] if key != "prompt"}
     graded = reward_set.grade_batch([row["prompt"] for row in kept], [PROSE] * len(kept), columns)
     traces.TraceWriter(tmp_path / "trace.jsonl").write(graded)
     assert all("odd" in record["columns"] for record in read_trace(tmp_path))
+
+
+def test_the_plan_tells_of_tasks_that_their_own_reference_does_not_pass(argv, fake_judge, tmp_path, capsys):
+    fake_judge(lambda job: Verdict(build_passed=True, hidden_passed=int("1;" in job.program.source), hidden_total=1))
+    rows = [{"prompt": p, "tests": ["assert_eq!(f(), 1);"], "gold": f"fn f() -> i32 {{\n    return {i};\n}}"} for i, p in enumerate(PROMPTS)]
+    (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    script, args, model = train.parse_arguments(argv(tmp_path / "run", "--tasks", tmp_path / "set.jsonl"))
+    *_, plan = train.make_plan(script, args, model)
+    assert plan["references"].startswith(f"{len(PROMPTS) - 1} of the {len(PROMPTS)} tasks with a reference solution")
+    train.print_plan(plan, script, args, model)
+    assert "references  " in capsys.readouterr().out
 
 
 def test_hidden_tests_reach_the_judge_and_the_system_prompt_the_model(argv, fake_judge, tmp_path):
@@ -1067,7 +1117,7 @@ def descendants(pid):
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            parents[int(folder.name)] = int((folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
     found = [pid]
     for parent in found:
         found += [child for child in sorted(parents) if parents[child] == parent]
@@ -1217,9 +1267,10 @@ def test_masked_share_is_of_what_was_sampled(monkeypatch, mode, ratio, share):
     trainer_class = train.make_trainer_class()
     monkeypatch.setattr(trainer_class, "_write_trace", lambda self, advantages, lengths: None)
     trainer = object.__new__(trainer_class)
-    trainer.model = SimpleNamespace(training=True)
+    trainer.model, trainer.reward_set = SimpleNamespace(training=True), SimpleNamespace(task_record=None)
     trainer.accelerator = SimpleNamespace(gather=lambda tensor: tensor)
-    trainer.vllm_importance_sampling_mode = mode
+    trainer.vllm_importance_sampling_mode, trainer.vllm_importance_sampling_correction, trainer.use_vllm = mode, True, False
+    trainer.args, trainer.num_iterations, trainer.token_budget = SimpleNamespace(steps_per_generation=1), 1, 0
     trainer._metrics = {"train": defaultdict(list)}
     assert trainer._generate_and_score_completions([]) is output
     assert trainer._metrics["train"].get("sampling/masked_share") == (None if share is None else [pytest.approx(share)])

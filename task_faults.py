@@ -1,0 +1,157 @@
+"""What is wrong with a task before anybody trains on it: its reference solution, where its row holds one, is the witness.
+
+    tried, faults = try_references(tasks, judge)
+
+A reference is a column whose text is Rust that defines what the tests call: a whole program, a fenced answer, or the rest of the
+function that the prompt begins. One that does not pass its own task's tests shows that no program may be able to. Without a
+reference there is nothing to run, and only what can be read is told: tests that nobody can read, and two that ask one call for
+two answers.
+"""
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+
+from rust_code import Program, check_hidden_tests, continuation, extract_program, holds_fence, is_plain_rust, read_program
+from rust_syntax import Node, child_of, parse_rust, text_of, walk
+from rust_tool import NOT_COMPILED, Job, Judge, Verdict
+from tasks import TASK_COLUMNS
+
+MAX_TRIED = 200  # references that a run tries before it starts; check_tasks.py tries all
+LITERALS = ("integer_literal", "float_literal", "string_literal", "raw_string_literal", "char_literal", "boolean_literal",
+            "negative_literal")  # fmt: skip
+MISSING_CRATE = re.compile(r"E043[23]: [^`;]*`(?!(?:crate|super|self|std|core|alloc)\b)([a-z_][a-z0-9_]*)\b")  # types are upper case
+
+
+def references(task: Mapping) -> dict[str, Program]:
+    """Column -> program of every reference solution in a task row; empty where it has none, or no tests."""
+    found = {}
+    words = set(re.findall(r"\w+", " ".join(task.get("tests") or ())))
+    for name, text in task.items():
+        if name in TASK_COLUMNS or not isinstance(text, str) or not re.search(r"[;{}]", text):
+            continue
+        program = _program(text, task["prompt"])
+        wanted = {task.get("entry_point")} - {None} or words
+        if program is not None and wanted & {*program.functions, *_types(program)} and text not in (task.get("tests") or ()):
+            found[name] = program
+    return found
+
+
+def _program(text: str, prompt: str) -> Program | None:
+    if holds_fence(text):
+        return extract_program(text)
+    source = text if is_plain_rust(text) else continuation(prompt, text)
+    return read_program(source if re.search(r"\bfn\s+main\b", source) else f"{source}\n\nfn main() {{}}\n") if source else None
+
+
+def _types(program: Program) -> set[str]:
+    items = parse_rust(program.source).named_children
+    return {text_of(child_of(item, "name")) for item in items if item.type in ("struct_item", "enum_item", "trait_item")}
+
+
+def readable_fault(task: Mapping) -> str | None:
+    """What can be told without running anything; one sentence, None where nothing is wrong."""
+    tests = task.get("tests")
+    if not tests:
+        return None
+    try:
+        check_hidden_tests(tests, task.get("entry_point"))
+    except ValueError as error:
+        return str(error)
+    return _contradiction(tests)
+
+
+def _contradiction(tests: Sequence[str]) -> str | None:
+    """Two asserts that expect two literals of one call with literals."""
+    expected: dict[str, str] = {}
+    for text in tests:
+        for node in walk(parse_rust(text if "fn " in text else f"fn main() {{\n{text}\n}}")):
+            if node.type != "macro_invocation" or text_of(child_of(node, "macro")) != "assert_eq":
+                continue
+            inside = text_of(node).partition("!")[2].strip()[1:-1]
+            sides = _sides(inside)
+            if sides is None:
+                continue
+            call, value = sides
+            if expected.setdefault(call, value) != value:
+                return f"its tests contradict each other: {call} is to be {expected[call]} and {value}"
+    return None
+
+
+def _sides(arguments: str) -> tuple[str, str] | None:
+    """A call with literals and the literal it is compared with, without spaces; None for anything else."""
+    tree = parse_rust(f"fn main() {{ f({arguments}); }}")
+    call = next((node for node in walk(tree) if node.type == "arguments"), None)
+    sides = call.named_children[:2] if call is not None else []
+    calls = [side for side in sides if side.type == "call_expression"]
+    values = [side for side in sides if side.type in LITERALS or side.type == "unary_expression"]
+    if len(calls) != 1 or len(values) != 1 or tree.has_error or not _is_plain_call(calls[0]):
+        return None
+    return "".join(map(text_of, _tokens(calls[0]))), "".join(map(text_of, _tokens(values[0])))
+
+
+def _tokens(node: Node) -> list[Node]:
+    return [leaf for leaf in walk(node) if not leaf.children]
+
+
+def _is_plain_call(call: Node) -> bool:
+    arguments = child_of(call, "arguments")
+    function = child_of(call, "function")
+    return function.type in ("identifier", "scoped_identifier") and bool(arguments.named_children) and all(
+        node.type in LITERALS for node in arguments.named_children
+    )
+
+
+def fault_of(verdict: Verdict) -> str | None:
+    """Why a reference's verdict shows a broken task; one sentence, None for one that passes."""
+    errors = [f"{d.code}: {d.message}" if d.code else d.message for d in verdict.diagnostics if d.level.startswith("error")]
+    said = verdict.hidden_failures.get(NOT_COMPILED) or "; ".join(errors[:3])
+    crates = sorted(set(MISSING_CRATE.findall("; ".join([said, *errors]))))
+    needs = f"needs crates that are not there ({', '.join(crates)}): " if crates else ""
+    if not verdict.build_passed:
+        return f"{needs}its reference does not compile: {said}"[:400]
+    if NOT_COMPILED in verdict.hidden_failures:
+        return f"{needs}its tests do not compile with the reference: {said}"[:400]
+    if verdict.hidden_passed != verdict.hidden_total:
+        name, why = next(iter(verdict.hidden_failures.items()), ("", verdict.guard or "refused"))
+        first = f"{name}: {' '.join(why.split())}" if name else why
+        return f"its reference passes {verdict.hidden_passed} of {verdict.hidden_total} tests ({first})"[:400]
+    return None
+
+
+def try_references(
+    tasks: Sequence[Mapping], judge: Judge, limit: int | None = None, given: Mapping[str, str] = {}
+) -> tuple[int, dict[str, str]]:
+    """Grade every task's references -> (tasks that have some, task id -> why none of them passes).
+
+    limit: this many tasks, drawn with a fixed seed. given: task id -> a solution that stands elsewhere than in the row.
+    """
+    programs = {}
+    for task in tasks:
+        if task.get("tests") and readable_fault(task) is None:
+            own = given.get(task["task_id"])
+            programs[task["task_id"]] = [_program(own, "")] if own else [*references(task).values()]
+    having = [task for task in tasks if any(programs.get(task["task_id"], ()))]
+    if limit is not None and len(having) > limit:
+        having = random.Random(0).sample(having, limit)
+    asked = [(task, program) for task in having for program in programs[task["task_id"]] if program is not None]
+    jobs = [Job(program, tuple(task["tests"]), task.get("entry_point"), task["prompt"]) for task, program in asked]
+    verdicts = judge.grade(jobs) if jobs else []
+    found: dict[str, list[str | None]] = {}
+    for (task, _), verdict in zip(asked, verdicts, strict=True):
+        if verdict.error_kind != "infra":  # which says nothing about the task
+            found.setdefault(task["task_id"], []).append(fault_of(verdict))
+    return len(found), {task_id: whys[0] for task_id, whys in found.items() if all(whys)}
+
+
+def references_line(tasks: Sequence[Mapping], judge: Judge) -> str | None:
+    """One line for a run's start: what share of the tasks no program may be able to pass. None without any reference to tell."""
+    n_tried, faults = try_references(tasks, judge, MAX_TRIED)
+    if not n_tried:
+        return None
+    of = f"of {n_tried} tasks tried" if n_tried == MAX_TRIED else f"of the {n_tried} tasks with a reference solution"
+    if not faults:
+        return f"all {of[3:]} can be passed"
+    task_id, why = next(iter(faults.items()))
+    share = len(faults) / n_tried
+    return f"{len(faults)} {of} ({share:.1%}) are not passed by it, so perhaps by none (python check_tasks.py names them); {task_id}: {why}"

@@ -1,0 +1,171 @@
+"""What a run knows of each task: how often it was solved, which of its hidden tests pass; what is sampled next follows from it.
+
+The record is `task_record.jsonl` of the run folder, one line per generation batch, written before the batch is trained on:
+
+    {"step": 3, "outcomes": {"median": [1, 8]}, "tests": {"median": [[7, 1, 1], 8]}}
+
+`outcomes`: completions that solved the task, completions graded. `tests`: passes of each hidden test, programs that ran them.
+Step 0 is a first record, from an evaluation of the untrained model (`read_first_record`). A resumed run reads the lines up to
+its checkpoint's step and drops the others, so what it samples depends on the seed, the step and the record alone.
+"""
+
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rewards import passes_hidden
+from tasks import TaskError, iter_rows
+from traces import cut_torn_line
+
+RECORD_FILE = "task_record.jsonl"
+PRIOR = 0.3  # of the Beta prior of a task's pass rate: most tasks are solved nearly always or nearly never
+KEPT = 0.5  # of a task's earlier outcomes count when new ones come: the policy has moved on since
+
+
+def is_solved(record: dict) -> bool:
+    """Whether a graded completion solves its task: every hidden test passes, or its own honest tests where it has none."""
+    by_hidden = passes_hidden(record)
+    return bool(record["test_passed"] and record["honest_tests"]) if by_hidden is None else by_hidden
+
+
+def chance_of_signal(solved: float, failed: float, group_size: int) -> float:
+    """Expected chance that the next group of a task holds both a solution and a failure, after so many of each; in (0, 1).
+
+    The expectation of 1 - p^n - (1-p)^n over the Beta(solved + PRIOR, failed + PRIOR) posterior of the pass rate p.
+    """
+    a, b, n = solved + PRIOR, failed + PRIOR, group_size
+
+    def all_alike(one: float, other: float) -> float:  # E[p^n] = B(one + n, other) / B(one, other)
+        logs = math.lgamma(one + n) - math.lgamma(one) + math.lgamma(one + other) - math.lgamma(one + other + n)
+        return math.exp(logs)
+
+    return max(1e-6, 1.0 - all_alike(a, b) - all_alike(b, a))
+
+
+class TaskRecord:
+    """Outcomes of the tasks of one run, in memory and, once `write_to` was called, on disk.
+
+    Args:
+        lines: What is known already, oldest first (`lines_until` of a file, or one made by `tallied` of a first record).
+    """
+
+    def __init__(self, lines: Sequence[dict] = ()):
+        self._lines, self._path = list(lines), None
+        self._solved: dict[str, float] = {}
+        self._failed: dict[str, float] = {}
+        self._tests: dict[str, tuple[list[int], int]] = {}
+        for line in self._lines:
+            self._count(line)
+
+    def write_to(self, path: Path) -> None:
+        """Make the file hold what is known, and from now on every batch: for one process of a run."""
+        _write_whole(path, self._lines)
+        self._path = path
+
+    def _count(self, line: dict) -> None:
+        for task_id, (solved, graded) in line["outcomes"].items():
+            self._solved[task_id] = KEPT * self._solved.get(task_id, 0.0) + solved
+            self._failed[task_id] = KEPT * self._failed.get(task_id, 0.0) + graded - solved
+        for task_id, (passes, ran) in line.get("tests", {}).items():
+            before, n_before = self._tests.get(task_id, ([0] * len(passes), 0))
+            if len(before) == len(passes):
+                self._tests[task_id] = [a + b for a, b in zip(before, passes, strict=True)], n_before + ran
+
+    def add(self, step: int, outcomes: Sequence[tuple[str, bool, Sequence[str]]]) -> None:
+        """Count a batch: (task id, solved, statuses of its hidden tests) of each completion that was graded, on every process alike."""
+        line = {"step": step, **tallied(outcomes)}
+        self._lines.append(line)
+        self._count(line)
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+
+    def weight(self, task_id: str, group_size: int) -> float:
+        """How much a task is worth sampling now, in (0, 1): always-solved and never-solved tasks become rare, none is forbidden."""
+        return chance_of_signal(self._solved.get(task_id, 0.0), self._failed.get(task_id, 0.0), group_size)
+
+    def draw(self, task_ids: Sequence[str], n: int, group_size: int, key: Sequence[int]) -> list[int]:
+        """`n` different positions of `task_ids`, by weight; the same for the same record and `key` (seed, step, ...)."""
+        import numpy as np
+
+        weights = np.array([self.weight(task_id, group_size) for task_id in task_ids])
+        return np.random.default_rng(list(key)).choice(len(task_ids), n, replace=False, p=weights / weights.sum()).tolist()
+
+    def test_weights(self, task_id: str, n_tests: int) -> list[float]:
+        """Weights of a task's hidden tests, summing to 1: the share of programs so far that failed each (one more of each kind)."""
+        passes, ran = self._tests.get(task_id, ([], 0))
+        if len(passes) != n_tests:
+            return [1 / n_tests] * n_tests
+        failed = [(ran - passed + 1) / (ran + 2) for passed in passes]
+        return [share / sum(failed) for share in failed]
+
+    def __len__(self) -> int:
+        return len(self._solved)
+
+
+def lines_until(path: Path, step: int) -> list[dict]:
+    """Lines of a record up to a step: those of later ones are of a run that was killed after its last checkpoint; [] without a file."""
+    if not path.exists():
+        return []
+    cut_torn_line(path)
+    return [line for _, line in iter_rows(path) if line["step"] <= step]
+
+
+def tallied(outcomes: Iterable[tuple[str, bool, Sequence[str]]]) -> dict:
+    """(task id, solved, statuses of hidden tests) of completions -> the `outcomes` and `tests` of a line."""
+    solved, graded, ran, passes = Counter(), Counter(), Counter(), {}
+    for task_id, is_right, statuses in outcomes:
+        solved[task_id] += is_right
+        graded[task_id] += 1
+        if statuses:
+            ran[task_id] += 1
+            before = passes.get(task_id, [0] * len(statuses))
+            passes[task_id] = [count + (status == "ok") for count, status in zip(before, statuses, strict=False)]
+    return {
+        "outcomes": {task_id: [solved[task_id], n] for task_id, n in graded.items()},
+        "tests": {task_id: [counts, ran[task_id]] for task_id, counts in passes.items()},
+    }
+
+
+def _write_whole(path: Path, lines: Sequence[dict]) -> None:
+    """Replace the file by these lines, at every moment readable as before or after."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def outcomes_of(graded: Iterable[dict]) -> list[tuple[str, bool, tuple[str, ...]]]:
+    """Of graded completions, those that the machine did not fail, as `TaskRecord.add` takes them."""
+    return [
+        (record["task_id"], is_solved(record), tuple(record.get("hidden_statuses") or ()))
+        for record in graded
+        if record["error_kind"] != "infra"
+    ]
+
+
+def read_first_record(file: str, rows: Sequence[dict]) -> list[tuple[str, bool, tuple[str, ...]]]:
+    """Outcomes of the tasks of `rows` in graded completions of eval.py (results.jsonl) or of another run (trace.jsonl).
+
+    An evaluation samples colder than training does, so its pass rates are nearer to 0 and 1 than those of a group.
+    Raises TaskError when the file is not there, holds something else, or none of these tasks, or other tasks of the same names.
+    """
+    if not Path(file).is_file():
+        raise TaskError(f"--task_record {file}: no such file; expected results.jsonl of eval.py, or a trace")
+    prompts = {row["task_id"]: row["user_prompt"] for row in rows}
+    found = []
+    for number, record in iter_rows(Path(file)):
+        if not {"task_id", "prompt", "error_kind", "test_passed", "hidden_passed"} <= record.keys():
+            raise TaskError(f"--task_record {file}, line {number}: not a graded completion; expected results.jsonl of eval.py, or a trace")
+        prompt = prompts.get(record["task_id"])
+        if prompt is not None and prompt != record["prompt"]:
+            raise TaskError(f"--task_record {file}: its task {record['task_id']!r} has another prompt than the training task of that name")
+        if prompt is not None:
+            found.append(record)
+    if not found:
+        raise TaskError(f"--task_record {file} is a record of other tasks: none of the {len(prompts)} training tasks is in it")
+    return outcomes_of(found)

@@ -1,0 +1,46 @@
+"""README's commands as printed: settings that exist, files that are there, and folders where git does not look."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[list[str]]:
+    """Every indented `python SCRIPT.py ...` (and `accelerate launch ...`), as words; lines that go on are joined."""
+    lines = re.sub(r" \\\n +", " ", TEXT).splitlines()
+    found = [shlex.split(line, comments=True) for line in lines if re.match(r"    (.*&& )?(python|accelerate launch) ?\S*\.py", line)]
+    return [words[next(i for i, word in enumerate(words) if word.endswith(".py")) :] for words in found]
+
+
+def test_there_are_commands():
+    assert {words[0] for words in commands()} >= {"train.py", "eval.py", "generate.py", "plot_rewards.py", "make_dataset.py"}
+
+
+@pytest.mark.parametrize("script", sorted({words[0] for words in commands()}))
+def test_every_setting_that_is_printed_exists(script):
+    every = "--help_all" if script == "train.py" else "--help"
+    shown = subprocess.run([sys.executable, script, every], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True).stdout
+    known = set(re.findall(r"--\w+", shown)) | {"--config"}
+    used = {word for words in commands() if words[0] == script for word in words if word.startswith("--")}
+    assert used <= known
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_what_is_written_lies_where_git_does_not_look(words):
+    if "--output_dir" in words:  # 1: git would show it; 128: this is no checkout
+        place = words[words.index("--output_dir") + 1]
+        assert subprocess.run(["git", "check-ignore", "-q", place], cwd=ROOT).returncode != 1, f"git would show {place}"
+
+
+def test_files_of_this_repository_that_are_named_are_there():
+    named = {word.partition("=")[0].partition(":")[0] for words in commands() for word in words if word.startswith(("data/", "configs/", "results/"))}
+    named |= {path for path in re.findall(r"`((?:results|data|configs|benchmarks|models)/[\w./-]+)`", TEXT)}
+    named |= {path for path in re.findall(r"\]\(((?!http|#)[^)]+)\)", TEXT)}
+    assert [path for path in sorted(named) if not (ROOT / Path(path)).exists()] == []

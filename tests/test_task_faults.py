@@ -1,0 +1,102 @@
+"""Broken tasks are told from sound ones by their own reference solutions, in whatever column and form those stand."""
+
+import json
+
+import pytest
+
+import check_tasks
+from rust_tool import Judge
+from task_faults import readable_fault, references, references_line, try_references
+from tasks import load_tasks
+
+CLAMP = "pub fn clamp(x: i32) -> i32 {\n    x.max(0).min(9)\n}"
+ASSERTS = ["assert_eq!(clamp(-4), 0);", "assert_eq!(clamp(4), 4);", "assert_eq!(clamp(40), 9);"]
+
+
+def task(name="t", prompt="Write clamp.", tests=ASSERTS, **columns):
+    return {"task_id": name, "prompt": prompt, "tests": tests, "entry_point": None, "source": "here", **columns}
+
+
+@pytest.fixture(scope="module")
+def judge():
+    with Judge(workers=2) as judge:
+        yield judge
+
+
+@pytest.mark.parametrize(("prompt", "columns", "found"), [
+    ("Write clamp.", {"gold": CLAMP, "note": "See fn clamp(x); {this} is prose."}, ["gold"]),
+    ("Write clamp.", {"answer": f"Here it is:\n```rust\n{CLAMP}\n```\n"}, ["answer"]),
+    ("pub fn clamp(x: i32) -> i32 {\n", {"rest": "    x.max(0).min(9)\n}"}, ["rest"]),
+    ("```rust\npub fn clamp(x: i32) -> i32 {\n    // your code\n}\n```", {"rest": "    x.max(0).min(9)\n}"}, ["rest"]),
+    ("Write clamp.", {"other": "pub fn wrap(x: i32) -> i32 {\n    x\n}"}, []),
+    ("Write clamp.", {"python": "def clamp(x): return min(max(x, 0), 9)"}, []),
+])  # fmt: skip
+def test_references_are_found_by_what_they_define(prompt, columns, found):
+    assert [*references(task(prompt=prompt, **columns))] == found
+
+
+FAULTS = {
+    "sound": (CLAMP, ASSERTS, None),
+    "wrong": (CLAMP.replace("9", "8"), ASSERTS, "its reference passes 2 of 3 tests (text2:1:1: assertion `left == right` failed"),
+    "does not compile": (CLAMP.replace("i32 {", "i64 {"), ASSERTS, "its reference does not compile: E0308"),
+    "tests do not compile": (CLAMP, ["assert_eq!(clamp(1, 2), 1);"], "its tests do not compile with the reference: E0061"),
+    "a crate of the reference": (f"use rand::Rng;\n{CLAMP}", ASSERTS, "needs crates that are not there (rand): its reference does not compile"),
+    "a crate of the tests": (CLAMP, ["fn main() { assert_eq!(clamp(regex::escape(\"a\").len() as i32), 1); }"], "needs crates that are not there (regex): its tests do not"),
+}  # fmt: skip
+
+
+def test_a_broken_task_says_what_is_broken(judge):
+    tasks = [task(name, tests=tests, solution=source) for name, (source, tests, _) in FAULTS.items()]
+    n_tried, faults = try_references(tasks, judge)
+    assert n_tried == len(FAULTS) and "sound" not in faults
+    for name, (_, _, says) in FAULTS.items():
+        assert says is None or faults[name].startswith(says), faults[name]
+
+
+def test_one_reference_that_passes_is_enough(judge):
+    assert try_references([task(first=CLAMP.replace("9", "8"), second=CLAMP)], judge) == (1, {})
+
+
+@pytest.mark.parametrize(("tests", "says"), [
+    (["assert_eq!(clamp(1), 1);", "assert_eq!(clamp( 1 ), 2);"], "contradict each other: clamp(1) is to be 1 and 2"),
+    (["fn main() { assert_eq!(clamp(1), 1); assert_eq!(-1, clamp(1)); }"], "contradict each other"),
+    (["assert_eq!(clamp(1), 1);", "assert_eq!(clamp(1), 1);", "assert_eq!(clamp(-1), 0);"], None),
+    (["let mut v = vec![1, 2]; assert_eq!(v.pop(), Some(2)); assert_eq!(v.pop(), Some(1));"], None),
+    (["assert_eq!(next(), 1); assert_eq!(next(), 2);"], None),
+    (["this is no test"], "not Rust statements"),
+    (None, None),
+])  # fmt: skip
+def test_what_can_be_read_without_running(tests, says):
+    fault = readable_fault(task(tests=tests))
+    assert fault is None if says is None else says in fault
+
+
+def test_one_line_tells_the_share(judge):
+    tasks = [task(str(n), solution=CLAMP if n else CLAMP.replace("9", "8")) for n in range(4)]
+    line = references_line(tasks, judge)
+    assert line.startswith("1 of the 4 tasks with a reference solution (25.0%) are not passed by it") and "; 0: its reference" in line
+    assert references_line(tasks[1:], judge) == "all the 3 tasks with a reference solution can be passed"
+    assert references_line([task()], judge) is None
+
+
+def test_the_command_takes_any_layout(tmp_path, capsys):
+    rows = [{"name": name, "language": "rs", "prompt": "fn clamp(x: i32) -> i32 {\n", "gold": body, "tests": f"}}\n\nfn main() {{\n{' '.join(ASSERTS)}\n}}\n"}
+            for name, body in (("good", "    x.max(0).min(9)\n}"), ("bad", "    x\n}"))]  # fmt: skip
+    file = tmp_path / "theirs.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len(load_tasks(str(file))) == 2
+    assert check_tasks.main([str(file), "--workers", "2"]) == 1
+    first, last = capsys.readouterr().out.strip().splitlines()
+    assert first.startswith("bad: its reference passes 1 of 3 tests (text0:2:1: ")
+    assert last == "2 of 2 tasks, 2 with tests, 2 with a reference solution: 1 broken"
+    file.write_text(json.dumps(rows[0]) + "\n")
+    assert check_tasks.main([str(file), "--workers", "2"]) == 0
+
+
+@pytest.mark.parametrize(("edition", "status"), [("2021", 1), ("2024", 0)])
+def test_the_command_takes_an_edition_and_solutions_beside_the_file(tmp_path, edition, status):
+    chained = "fn even(t: Option<i32>) -> bool {\n    if let Some(n) = t && n % 2 == 0 { true } else { false }\n}"
+    (tmp_path / "tasks.jsonl").write_text(json.dumps(task(tests=["assert!(even(Some(2)));"])) + "\n")
+    (tmp_path / "solutions.jsonl").write_text(json.dumps({"task_id": "t", "solution": chained}) + "\n")
+    call = [str(tmp_path / "tasks.jsonl"), "--solutions", str(tmp_path / "solutions.jsonl"), "--edition", edition, "--workers", "1"]
+    assert check_tasks.main(call) == status

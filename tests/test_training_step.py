@@ -1,0 +1,353 @@
+"""A training step: the gradient of TRL's own micro-batches, of TRL's own forward pass for vLLM's ratio, and grading ahead.
+
+Plain gradient descent, so that the adapter's change is the gradient.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import FakeJudge
+
+from rewards import ReadingJudge
+from sampling_mismatch import Mismatch, importance_ratio
+
+
+@pytest.fixture
+def step(tiny_coder, tmp_path, monkeypatch):
+    """A function: flags -> (adapter tensors after one step of gradient descent, metrics of the step)."""
+    from safetensors.torch import load_file
+
+    import train
+
+    own = tmp_path / "own.py"  # rewards that differ within a group
+    own.write_text("def by_length(completions, **kwargs):\n    return [len(completion[-1]['content']) / 100 for completion in completions]\n")
+    monkeypatch.setattr(train, "Judge", lambda **options: FakeJudge(**options))
+    runs = iter(range(99))
+
+    def run(*flags):
+        out = tmp_path / f"run{next(runs)}"
+        argv = ["--config", "configs/tiny.yaml", "--model_name_or_path", tiny_coder, "--output_dir", out, "--max_steps", 1,
+                "--per_device_train_batch_size", 8, "--gradient_accumulation_steps", 4, "--num_generations", 8, "--max_completion_length", 48,
+                "--max_prompt_length", 256, "--optim", "sgd", "--learning_rate", 1.0, "--max_grad_norm", 0, "--use_peft", "true", "--lora_dropout", 0.0, "--save_strategy", "no", "--max_sampling_logp_difference", 1,
+                "--rewards", f"{own}:by_length=1", *flags]  # fmt: skip
+        assert train.main([str(part) for part in argv]) == 0
+        return load_file(out / "adapter" / "adapter_model.safetensors"), json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+
+    return run
+
+
+def furthest(one, other):
+    """Largest difference of two adapters, relative to the largest value of the first."""
+    return max(((one[name] - other[name]).abs().max() / one[name].abs().max()).item() for name in one if "lora_B" in name)
+
+
+@pytest.mark.parametrize(
+    ("loss_type", "shares"), [("dapo", "true"), ("dapo", "false"), ("grpo", "true")]  # grpo's depends on the division: TRL's own is kept
+)
+def test_the_gradient_is_that_of_trls_own_batches(step, loss_type, shares):
+    expected, before = step("--tokens_per_micro_batch", 0, "--loss_type", loss_type)
+    packed, after = step("--tokens_per_micro_batch", 500, "--loss_type", loss_type, "--share_prompts", shares)
+    assert any(tensor.abs().max() > 0 for name, tensor in expected.items() if "lora_B" in name)
+    assert furthest(expected, packed) < 1e-3
+    assert after["loss"] == pytest.approx(before["loss"], rel=1e-3, abs=1e-6) and after["grad_norm"] == pytest.approx(before["grad_norm"], rel=1e-3)
+    assert after["entropy"] == pytest.approx(before["entropy"], rel=0.06)  # TRL's is a mean of means of micro-batches
+
+
+def test_a_step_that_runs_out_of_memory_is_done_again_in_smaller_parts(step, monkeypatch, capsys):
+    import trl
+
+    whole, _ = step("--tokens_per_micro_batch", 100_000)
+    real, sizes = trl.GRPOTrainer.compute_loss, []
+
+    def on_a_small_card(self, model, inputs, *args, **kwargs):
+        sizes.append(len(inputs["prompt_ids"]))
+        if sizes[-1] > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(trl.GRPOTrainer, "compute_loss", on_a_small_card)
+    halved, _ = step("--tokens_per_micro_batch", 100_000)
+    assert sizes[0] == 32 and max(sizes[-3:]) <= 8
+    assert furthest(whole, halved) < 1e-3
+    assert "out of GPU memory: --tokens_per_micro_batch is 50000 from here on" in capsys.readouterr().err
+
+
+def test_a_single_row_that_does_not_fit_is_an_error_with_a_way_out(step, monkeypatch, capsys):
+    import trl
+
+    def no_memory(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trl.GRPOTrainer, "compute_loss", no_memory)
+    with pytest.raises(AssertionError, match="== 0"):  # of the exit status
+        step("--tokens_per_micro_batch", 1_000)
+    assert "lower --tokens_per_micro_batch" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# vLLM is not installed where tests run: a stand-in that samples as TRL's class does, with log-probs that are a little off
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Engine:
+    """`llm_engine` of a vLLM that finishes one request a step."""
+
+    def __init__(self):
+        self.waiting = []
+
+    def step(self):
+        prompt, completion = self.waiting.pop(0)
+        return [SimpleNamespace(finished=True, prompt_token_ids=prompt, outputs=[SimpleNamespace(token_ids=completion)])]
+
+
+class SampledElsewhere:
+    """trl.generation.vllm_generation.VLLMGeneration's interface, answered from a seed."""
+
+    NOISE = 0.3  # of a log-prob; some are missing
+
+    def __init__(self, model, processing_class, max_completion_length, **kwargs):
+        self.tokenizer, self.length = processing_class, max_completion_length
+        self.llm = SimpleNamespace(llm_engine=Engine())
+        self.random = torch.Generator().manual_seed(5)
+        self.model = model
+
+    def _iter_named_params(self):
+        raise NotImplementedError
+
+    def sync_weights(self):
+        pass
+
+    def generate(self, prompts, images, num_generations, profiler):
+        random = lambda low, high, n: torch.randint(low, high, (n,), generator=self.random).tolist()  # noqa: E731
+        completions = [[*random(5, 290, length), self.tokenizer.eos_token_id] for length in random(3, self.length - 1, len(prompts))]
+        engine = self.llm.llm_engine
+        engine.waiting = list(zip(prompts, completions, strict=True))
+        while engine.waiting:
+            engine.step()
+        return prompts, completions, [self.logprobs(*pair) for pair in zip(prompts, completions, strict=True)], None
+
+    @torch.no_grad()
+    def logprobs(self, prompt, completion):
+        logits = self.model(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1].float()
+        exact = torch.log_softmax(logits, -1).gather(1, torch.tensor(completion)[:, None])[:, 0]
+        noisy = exact + self.NOISE * torch.randn(len(completion), generator=self.random)
+        return [[None if at == 1 else value] for at, value in enumerate(noisy.tolist())]
+
+
+@pytest.fixture
+def other_engine(monkeypatch):
+    import trl.generation.vllm_generation as generation
+    import trl.trainer.grpo_trainer as grpo
+
+    import doctor
+
+    monkeypatch.setattr(generation, "VLLMGeneration", SampledElsewhere)
+    monkeypatch.setattr(grpo, "VLLMGeneration", SampledElsewhere)
+    monkeypatch.setattr(doctor, "require_vllm", lambda: None)
+    monkeypatch.setattr("train.lossless_vllm_sync", contextlib.nullcontext)
+    monkeypatch.setattr("train.GradingProcess", lambda **options: ReadingFake())
+
+
+class ReadingFake(ReadingJudge):
+    """A GradingProcess that is none."""
+
+    def __init__(self):
+        super().__init__(FakeJudge())
+
+    def start(self, task, completion):
+        pass
+
+    def describe(self):
+        return self.judge.describe()
+
+    def close(self):
+        self.judge.close()
+
+
+SAMPLING = [
+    "sampling/sampling_logp_difference/mean",
+    "sampling/sampling_logp_difference/max",
+    "sampling/importance_sampling_ratio/min",
+    "sampling/importance_sampling_ratio/mean",
+    "sampling/importance_sampling_ratio/max",
+]
+
+
+@pytest.mark.parametrize("mode", ["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"])
+def test_the_ratio_of_the_training_forward_is_that_of_trls_own_forward(step, other_engine, mode, monkeypatch):
+    import trl
+
+    forwards = []
+    real = trl.GRPOTrainer._get_per_token_logps_and_entropies
+    monkeypatch.setattr(
+        trl.GRPOTrainer, "_get_per_token_logps_and_entropies", lambda self, *a, **k: forwards.append(len(a[1])) or real(self, *a, **k)
+    )
+    flags = ["--use_vllm", "true", "--vllm_importance_sampling_mode", mode, "--vllm_importance_sampling_clip_max", 1.2, "--temperature", 1.0]
+    expected, before = step("--tokens_per_micro_batch", 0, *flags)
+    n_before, forwards[:] = sum(forwards), []
+    ours, after = step("--tokens_per_micro_batch", 500, *flags, "--share_prompts", "false")
+    shared, _ = step("--tokens_per_micro_batch", 500, *flags)
+    assert furthest(expected, shared) < 1e-3
+    assert (n_before, sum(forwards)) == (64, 32)  # rows that went through the model
+    assert any(tensor.abs().max() > 0 for name, tensor in expected.items() if "lora_B" in name)
+    assert furthest(expected, ours) < 1e-3
+    assert after["loss"] == pytest.approx(before["loss"], rel=1e-3, abs=1e-6)
+    assert [after[name] for name in SAMPLING] == pytest.approx([before[name] for name in SAMPLING], rel=1e-3, abs=1e-5)
+    assert after["sampling/sampling_logp_difference/mean"] == pytest.approx(0.24, abs=0.03)  # of NOISE: 0.3 * sqrt(2 / pi)
+    assert after.get("sampling/masked_share") == pytest.approx(before.get("sampling/masked_share"), abs=1e-6)
+
+
+def test_what_is_learned_between_sampling_and_training_keeps_trls_own_forward(step, other_engine, monkeypatch):
+    import trl
+
+    forwards = []
+    real = trl.GRPOTrainer._get_per_token_logps_and_entropies
+    monkeypatch.setattr(
+        trl.GRPOTrainer, "_get_per_token_logps_and_entropies", lambda self, *a, **k: forwards.append(len(a[1])) or real(self, *a, **k)
+    )
+    _, metrics = step("--use_vllm", "true", "--gradient_accumulation_steps", 2, "--steps_per_generation", 4, "--temperature", 1.0)
+    assert sum(forwards) == 32 + 16  # all that was sampled, then the rows of one update
+    assert metrics["sampling/sampling_logp_difference/mean"] > 0.1
+
+
+def test_a_missing_log_prob_is_no_correction_and_no_difference():
+    nan = float("nan")
+    logps, sampled, mask = torch.tensor([[-1.0, -2.0, -9.0]]), torch.tensor([[-1.5, nan, 0.0]]), torch.tensor([[1, 1, 0]])
+    ratio = importance_ratio(logps, sampled, mask, "token_mask", None, 3.0)
+    assert ratio.tolist()[0] == pytest.approx([2.718281828**0.5, 1, 1])
+    mismatch = Mismatch()
+    mismatch.add(logps, sampled, mask, ratio)
+    found = mismatch.summary(lambda value: value, is_masked=True)
+    assert found["sampling/sampling_logp_difference/mean"] == found["sampling/sampling_logp_difference/max"] == 0.5
+    assert found["sampling/masked_share"] == 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Grading while the others are sampled
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_completions_are_graded_while_others_are_sampled(step, other_engine, monkeypatch):
+    import train
+
+    events, lock = [], threading.Lock()
+
+    class Watched(ReadingFake):
+        def start(self, task, completion):
+            with lock:
+                events.append(("start", task["task_id"], completion))
+
+        def grade(self, tasks, completions):
+            events.append(("grade", [(task["task_id"], completion) for task, completion in zip(tasks, completions, strict=True)]))
+            return super().grade(tasks, completions)
+
+    def slow_step(self):
+        with lock:
+            events.append(("sampled",))
+        time.sleep(0.005)
+        return one_step(self)
+
+    one_step = Engine.step
+    monkeypatch.setattr(Engine, "step", slow_step)
+    monkeypatch.setattr(train, "GradingProcess", lambda **options: Watched())
+    _, metrics = step("--use_vllm", "true", "--temperature", 1.0)
+    kinds = [event[0] for event in events]
+    assert kinds.count("start") == kinds.count("sampled") == 32 and kinds.count("grade") == 1
+    assert kinds.index("start") < 8 < 32 < kinds.index("grade")  # the first long before the last is sampled
+    assert sorted(map(str, (event[1:] for event in events if event[0] == "start"))) == sorted(map(str, events[kinds.index("grade")][1]))
+    assert metrics["time/wait_s"] < metrics["time/grade_s"]
+    assert metrics["time/generate_s"] + metrics["time/wait_s"] + metrics["time/train_s"] == pytest.approx(metrics["step_time"], rel=0.01)
+
+
+def test_the_engine_is_itself_again_afterwards():
+    from grading_ahead import finished_requests
+
+    engine, taken = Engine(), []
+    engine.waiting = [([1], [2, 3]), ([4], [5])]
+    original = engine.step
+
+    def take(prompt, completion):
+        taken.append((prompt, completion))
+        raise ValueError("of no consequence")
+
+    with pytest.raises(KeyError), finished_requests(engine, take):
+        engine.step(), engine.step()
+        raise KeyError
+    assert taken == [([1], [2, 3]), ([4], [5])] and engine.step == original
+
+
+GOOD = "```rust\npub fn twice(n: i64) -> i64 {\n    n * 2\n}\n```"
+TASK = {"task_id": "a", "prompt": "Write `twice`.", "tests": ["assert_eq!(twice(2), 4);", "assert_eq!(twice(-1), -2);"], "entry_point": "twice"}
+
+
+def test_a_judge_in_another_process_answers_as_one_in_this():
+    from grading_ahead import GradingProcess
+    from rust_tool import Judge
+
+    texts = [GOOD, GOOD.replace("* 2", "+ 2"), "no code"]
+    with Judge(workers=1) as judge:
+        here = ReadingJudge(judge).grade([TASK] * 3, texts)
+        description = judge.describe()
+    elsewhere = GradingProcess(workers=1)
+    try:
+        assert elsewhere.describe() == description
+        elsewhere.start(TASK, GOOD)
+        elsewhere.start(TASK | {"tests": ["assert!("]}, GOOD)  # of no consequence until its verdict is asked for
+        there = elsewhere.grade([TASK] * 3, texts)
+        with pytest.raises(ValueError):
+            elsewhere.grade([TASK | {"tests": ["assert!("]}], [GOOD])
+        assert elsewhere.grade([TASK], [GOOD])[0][1].hidden_passed == 2
+    finally:
+        elsewhere.close()
+        elsewhere.close()
+    timeless = lambda pairs: [(program, replace(verdict, duration_s=0)) for program, verdict in pairs]  # noqa: E731
+    assert timeless(there) == timeless(here) and [verdict.hidden_passed for _, verdict in here] == [2, 1, 0]
+    assert not elsewhere._process.is_alive()
+
+
+def test_what_a_judge_refuses_is_said_by_its_process_and_its_death_too():
+    from grading_ahead import GradingProcess
+    from rust_tool import ToolchainError
+
+    with pytest.raises(ToolchainError, match="edition 1999"):
+        GradingProcess(edition="1999")
+    elsewhere = GradingProcess(workers=1)
+    elsewhere._process.kill()
+    with pytest.raises((RuntimeError, BrokenPipeError)):
+        elsewhere.grade([TASK], [GOOD])
+        elsewhere.grade([TASK], [GOOD])
+    elsewhere.close()
+
+
+def test_the_judges_process_ends_with_whoever_holds_it(tmp_path):
+    """Killed without a chance to say goodbye: the pipe closes."""
+    script = (
+        "import os, sys, time\nfrom grading_ahead import GradingProcess\nif __name__ == '__main__':\n"
+        "    judge = GradingProcess(workers=1)\n    print(judge._process.pid, flush=True)\n    time.sleep(60)\n"
+    )
+    (tmp_path / "holder.py").write_text(script)
+    holder = subprocess.Popen([sys.executable, tmp_path / "holder.py"], stdout=subprocess.PIPE, text=True,
+                              env=os.environ | {"PYTHONPATH": train_folder()})  # fmt: skip
+    pid = int(holder.stdout.readline())
+    holder.kill()
+    holder.wait()
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def train_folder() -> str:
+    import train
+
+    return str(Path(train.__file__).parent)
