@@ -26,7 +26,7 @@ def completions(tmp_path):
 
 
 def test_every_script_is_tried_here():
-    assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {"judge", "judge_batch", "report", "traces"}
+    assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {"judge", "judge_batch", "report", "step", "traces"}
 
 
 def test_the_judge_against_cargo(tmp_path, monkeypatch):
@@ -56,6 +56,15 @@ def test_one_step_of_programs(completions, tmp_path):
     found = json.loads((tmp_path / "batch.json").read_text())
     assert found["batch"]["kinds"] == {"None": 2, "test_failed": 2}
     assert found["batch, 1 that loop"]["kinds"]["timeout"] == 1
+
+
+def test_a_training_step(tmp_path):
+    """The tiny coder: one step counted, no run of what was before; the table of the README can be made of the file."""
+    flags = ["--per_device_train_batch_size", 8, "--num_generations", 4, "--max_completion_length", 64]
+    run("step", "--config", "configs/tiny.yaml", "--steps", 2, "--no_before", "--out", tmp_path / "step.json", *flags)
+    result = json.loads((tmp_path / "step.json").read_text())
+    assert result["completions_per_step"] == 8 and result["completions_per_s"] > 0 and result["ratio"] is None
+    assert {"device", "n_devices", "config", "before_completions_per_s", "peak_gib"} <= result.keys()
 
 
 def test_reading_a_trace():
