@@ -87,7 +87,7 @@ def summary(run: Path) -> dict:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     first, *counted = [line for line in lines if "reward" in line]
     mean = lambda key: sum(line.get(key) or 0.0 for line in counted) / len(counted)  # noqa: E731
-    step_s = (counted[-1]["elapsed_s"] - first["elapsed_s"]) / len(counted)
+    step_s = max(0.1, counted[-1]["elapsed_s"] - first["elapsed_s"]) / len(counted)  # the clock is read to a tenth
     plan = json.loads((run / "run.json").read_text())["plan"]
     n_tokens = mean("completions/mean_length")
     peaks = [line["gpu/device_used_gib"] for line in lines if line.get("gpu/device_used_gib") is not None]

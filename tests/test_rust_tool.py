@@ -445,6 +445,34 @@ def test_hidden_tests_are_counted_one_by_one(judge):
     assert hidden(judge, "fn f(a: i32) -> i32 {\n    a.abs()\n}", "assert_eq!(f(1), 1);", "assert_eq!(f(-1), 1);", "assert_eq!(f(-2), -2);") == (2, 3)
 
 
+WITH_HELPERS = """
+use super::*;
+use std::collections::BTreeMap;
+
+/// Counts from one.
+const FIRST: i32 = 1;
+
+#[derive(Debug, PartialEq)]
+struct Wanted(i32);
+
+fn wanted(n: i32) -> Wanted {
+    Wanted(n + FIRST)
+}
+
+fn main() {
+    assert_eq!(Wanted(f(1)), wanted(1));
+    assert_eq!(Wanted(f(2)), wanted(1));
+    let seen: BTreeMap<i32, i32> = [(1, f(5))].into();
+    assert_eq!(seen[&1], 6);
+}
+"""
+
+
+def test_a_main_of_hidden_asserts_has_the_items_beside_it(judge):
+    assert hidden(judge, "fn f(n: i32) -> i32 {\n    n + 1\n}", WITH_HELPERS) == (2, 3)
+    assert hidden(judge, "fn f(n: i32) -> i32 {\n    n\n}", WITH_HELPERS, "assert_eq!(f(7), 7);") == (2, 4)
+
+
 POSITIVE = "fn f(n: i32) -> i32 {\n    assert!(n > 0, \"{n} is not positive\");\n    n\n}"
 # name -> hidden tests, a right program, a wrong one and how many tests each passes
 WRITTEN = {

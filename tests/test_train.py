@@ -984,7 +984,7 @@ def test_the_plan_tells_of_tasks_that_their_own_reference_does_not_pass(argv, fa
     rows = [{"prompt": p, "tests": ["assert_eq!(f(), 1);"], "gold": f"fn f() -> i32 {{\n    return {i};\n}}"} for i, p in enumerate(PROMPTS)]
     (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     script, args, model = train.parse_arguments(argv(tmp_path / "run", "--tasks", tmp_path / "set.jsonl"))
-    _, _, _, plan = train.make_plan(script, args, model)
+    *_, plan = train.make_plan(script, args, model)
     assert plan["references"].startswith(f"{len(PROMPTS) - 1} of the {len(PROMPTS)} tasks with a reference solution")
     train.print_plan(plan, script, args, model)
     assert "references  " in capsys.readouterr().out
