@@ -852,7 +852,8 @@ def test_closing_summary_is_no_step(tmp_path):
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
-def test_step_line_survives_a_batch_without_any_reward():
+def test_step_line_survives_a_batch_without_any_reward(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     line = train.step_line(3, 8, {"reward": None, "judge/infra_share": 1.0}, 61.4)
     assert line.startswith("step 3/8 | reward - | build -") and line.endswith("ETA 1 min 01 s")
 
