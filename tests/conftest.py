@@ -7,6 +7,7 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when huggingface_hub is imported; no test needs a network
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a tiny model is slower on many threads
+os.environ["COLUMNS"] = "80"  # what is printed does not depend on the terminal that tests run in; some say another width
 
 import functools
 import json
