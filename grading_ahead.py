@@ -57,12 +57,12 @@ class GradingProcess:
     `judge.grade` takes jobs.
     """
 
-    def __init__(self, plain_rust: bool = False, **judge_options):
+    def __init__(self, **judge_options):
         """`judge_options`: a Judge's. Raises what Judge raises, and JudgeGone."""
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._turn = threading.Lock()  # one message at a time, from whatever thread
-        self._process = context.Process(target=_serve, args=(theirs, plain_rust, judge_options), daemon=True, name="judge")
+        self._process = context.Process(target=_serve, args=(theirs, judge_options), daemon=True, name="judge")
         self._owner_pid = os.getpid()
         held = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_TRAINER)  # the new process inherits it, until it ignores them
         try:
@@ -113,7 +113,7 @@ class GradingProcess:
         return value
 
 
-def _serve(pipe, plain_rust: bool, judge_options: dict) -> None:
+def _serve(pipe, judge_options: dict) -> None:
     """The other process: until `close`, or the end of whoever holds the pipe."""
     for number in FOR_THE_TRAINER:
         signal.signal(number, signal.SIG_IGN)
@@ -125,7 +125,7 @@ def _serve(pipe, plain_rust: bool, judge_options: dict) -> None:
         with contextlib.suppress(ConnectionError):
             pipe.send((None, error))
         return
-    reader, asked = ReadingJudge(judge, plain_rust), queue.SimpleQueue()
+    reader, asked = ReadingJudge(judge), queue.SimpleQueue()
     answers = {"describe": judge.describe, "start": reader.start, "grade": reader.grade, "jobs": judge.grade}
     threading.Thread(target=_listen, args=(pipe, asked, judge), daemon=True).start()
     with judge, contextlib.suppress(ConnectionError):

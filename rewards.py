@@ -267,7 +267,7 @@ class RewardSet:
                  task_record=None):  # fmt: skip
         self.judge, self.waits_for_machine, self.plain_rust = judge, waits_for_machine, plain_rust
         self.task_record = task_record
-        self._reader = reader or ReadingJudge(judge, plain_rust)
+        self.reader = reader or ReadingJudge(judge, plain_rust)
         own_example = extract_program(system_prompt)
         self.examples = [(example, ADDING_WORDS) for example in adding_examples()]
         self.examples += [(own_example, name_words(own_example))] if own_example else []
@@ -297,7 +297,7 @@ class RewardSet:
         `rewards[name]` is a float or None, `reward` the weighted sum of what is not None (None when nothing is).
         """
         graded = []
-        for task, completion, (program, verdict) in zip(tasks, completions, self._reader.grade(tasks, completions), strict=True):
+        for task, completion, (program, verdict) in zip(tasks, completions, self.reader.grade(tasks, completions), strict=True):
             if verdict.test_passed and is_copied(program, task.get("prompt") or "", self.examples):
                 verdict = replace(verdict, honest_tests=False, guard=verdict.guard or "copied_example")
             record = graded_completion(task, completion, program, verdict)
@@ -319,7 +319,7 @@ class RewardSet:
 
     def start(self, task: dict, completion: str) -> None:
         """Begin to grade a completion that the next `grade` or `grade_batch` will hold, from any thread."""
-        self._reader.start(task, completion)
+        self.reader.start(task, completion)
 
     def batch_tasks(self, prompts: Sequence, columns: dict[str, Sequence]) -> list[dict]:
         """The task of each row of a TRL batch; `columns` as in `grade_batch`."""

@@ -25,6 +25,11 @@ def importance_ratio(logps, sampling_logps, mask, mode: str, clip_min: float | N
     return ratio.masked_fill(outside, 0.0)
 
 
+def of_what_was_sampled(ratio, mask):
+    """The ratios, as `importance_ratio` gives them, of sequences, or of the tokens in `mask` (B, T): padding has none."""
+    return ratio[mask.bool()] if ratio.shape == mask.shape else ratio.flatten()
+
+
 class Mismatch:
     """What the ratios of a batch were, micro-batch by micro-batch; `summary` has TRL's names for it."""
 
@@ -33,10 +38,9 @@ class Mismatch:
 
     def add(self, logps, sampling_logps, mask, ratio) -> None:
         """One micro-batch: tensors as `importance_ratio` takes and gives them."""
-        mask = mask.bool()
-        difference = (logps - sampling_logps).abs()[mask]
+        difference = (logps - sampling_logps).abs()[mask.bool()]
         self.differences.append(difference[~difference.isnan()])
-        self.ratios.append(ratio.flatten() if ratio.shape != mask.shape else ratio[mask])
+        self.ratios.append(of_what_was_sampled(ratio, mask))
 
     def summary(self, gather, is_masked: bool) -> dict[str, float]:
         """Metrics over all processes (`gather` is the accelerator's); `masked_share`, of rows or tokens, where the mode masks."""

@@ -49,7 +49,7 @@ from iterations import line as evaluation_line
 from iterations import make_callback_class as make_evaluation_callback_class
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
 from rust_tool import Judge, ToolchainError
-from sampling_mismatch import Mismatch, importance_ratio
+from sampling_mismatch import Mismatch, importance_ratio, of_what_was_sampled
 from sandbox import SandboxUnavailable
 from task_faults import references_line
 from task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record, tallied
@@ -226,6 +226,7 @@ def parse_arguments(argv: list[str]) -> tuple:
     argv = [part for arg in argv for part in (arg.split("=", 1) if arg.startswith("--config=") else [arg])]
     parser = make_parser((ScriptArguments, GRPOConfig, ModelConfig))
     show_help(parser, argv)
+    parser.set_defaults(gradient_checkpointing=None)  # what neither the file nor a flag says
     if "--config" not in argv:
         argv = ["--config", str(DEFAULT_CONFIG), *argv]
     try:
@@ -242,9 +243,9 @@ def parse_arguments(argv: list[str]) -> tuple:
         raise UserError(f"the configuration does not work: {error}") from error
     except yaml.YAMLError as error:
         raise UserError(f"the config file is not YAML: {' '.join(str(error).split())}") from error
-    in_file = yaml.safe_load(Path(argv[argv.index("--config") + 1]).read_text(encoding="utf-8")) if "--config" in argv else {}
-    settings = {*in_file, *(part.lstrip("-").partition("=")[0] for part in argv)}
-    parsed[0].chooses_checkpointing = "gradient_checkpointing" not in settings
+    script, args, _ = parsed
+    script.chooses_checkpointing = args.gradient_checkpointing is None
+    args.gradient_checkpointing = args.gradient_checkpointing is not False  # TRL's default, until there is a model to choose for
     unknown = [name for name in (*unknown_keys, *unknown_flags) if name.startswith("--")]
     if unknown or unknown_flags:
         known = [option for action in parser._actions for option in action.option_strings]
@@ -577,18 +578,12 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
         if_it_fails.callback(judge.close)
         rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), waits_for_machine=True, reader=elsewhere,
                             task_record=open_task_record(script, args, rows, resume))  # fmt: skip
-        is_main = args.process_index == 0
-        told = references_line([_task_of(row) for row in rows], elsewhere.judge if elsewhere else judge) if is_main else None
+        tasks = rewards.batch_tasks([row["prompt"] for row in rows], columns_of(rows))
+        told = references_line(tasks, rewards.reader.judge) if args.process_index == 0 else None
         if_it_fails.pop_all()
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
     plan |= {"references": told} if told else {}
     return rows, eval_tasks, tokenizer, rewards, plan
-
-
-def _task_of(row: dict) -> dict:
-    """The task row that a row of the dataset was made of, without its source."""
-    named = {name: row[name] for name in ("task_id", "tests", "entry_point")}
-    return json.loads(row["other_columns"]) | named | {"prompt": row["user_prompt"]}
 
 
 def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
@@ -769,10 +764,12 @@ def make_trainer_class():
 
         def _cuts_anew(self) -> bool:
             """Whether rows may share a micro-batch as their lengths suggest; not where TRL's division is part of the loss."""
+            if self.token_budget == 0:
+                return False
             divides_by_tokens = self.loss_type in TOKEN_MEAN_LOSSES and self.top_entropy_quantile == 1.0
             fewer, more = sorted((self.args.steps_per_generation, self.args.gradient_accumulation_steps))
             has_other_terms = self._entropy_bonus_enabled or self.aux_loss_enabled or self.off_policy_mask_threshold is not None
-            return self.token_budget != 0 and divides_by_tokens and not has_other_terms and not self._is_vlm and more % fewer == 0
+            return divides_by_tokens and not has_other_terms and not self._is_vlm and more % fewer == 0
 
         def _slots(self) -> int:
             """Micro-batches of TRL's that are cut anew together, 0 for none."""
@@ -885,10 +882,10 @@ def make_trainer_class():
 
         # One forward pass: TRL's correction of vLLM's log-probs needs the trained model's, and the training forward has them.
 
-        def _learns_from_one_policy(self) -> bool:
-            """Whether nothing is learned between sampling and the last training forward on what was sampled."""
+        def _has_one_forward(self) -> bool:
+            """Whether the training forward gives the ratio: nothing is learned between sampling and the last of what was sampled."""
             generate_every = self.args.steps_per_generation * self.num_iterations
-            return self.model.training and self.token_budget != 0 and self.args.gradient_accumulation_steps % generate_every == 0
+            return self.model.training and self._cuts_anew() and self.args.gradient_accumulation_steps % generate_every == 0
 
         def _needs_ratio(self, part: dict) -> bool:
             return self.use_vllm and self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in part
@@ -930,7 +927,7 @@ def make_trainer_class():
                 self._tasks = self.reward_set.batch_tasks([row["prompt"] for row in inputs], columns_of(inputs))
             is_corrected = self.vllm_importance_sampling_correction
             # without it TRL makes no forward pass of its own; _compute_loss asks again
-            self.vllm_importance_sampling_correction = is_corrected and not (self._learns_from_one_policy() and self._cuts_anew())
+            self.vllm_importance_sampling_correction = is_corrected and not self._has_one_forward()
             try:
                 output = super()._generate_and_score_completions(inputs)
             finally:
@@ -938,9 +935,7 @@ def make_trainer_class():
             ratio = output.get("importance_sampling_ratio")
             mode = "train" if self.model.training else "eval"
             if ratio is not None and self.vllm_importance_sampling_mode.endswith("_mask"):
-                # a sequence (or token, then padding does not count) whose ratio left the trusted range
-                sampled = output["completion_mask"].bool() if ratio.shape == output["completion_mask"].shape else ratio >= 0
-                masked = (ratio[sampled] == 0).float().mean()
+                masked = (of_what_was_sampled(ratio, output["completion_mask"]) == 0).float().mean()
                 self._metrics[mode]["sampling/masked_share"].append(self.accelerator.gather(masked).mean().item())
             if mode == "train":
                 lengths = output["completion_mask"].sum(dim=1).tolist()
@@ -950,8 +945,7 @@ def make_trainer_class():
         def _write_trace(self, advantages: list[float], lengths: list[int]) -> None:
             rank = self.accelerator.process_index
             step = self.state.global_step + 1  # the first update that uses these completions
-            batch = self._step % self.args.gradient_accumulation_steps // self.args.steps_per_generation  # within the step
-            first_group = batch * self.args.generation_batch_size // self.num_generations
+            first_group = self._batch_of_step() * self.args.generation_batch_size // self.num_generations
             for i, (record, advantage, n_tokens) in enumerate(zip(self._graded, advantages, lengths, strict=True)):
                 if record is None:  # a group that needed no more completions
                     continue

@@ -1250,6 +1250,23 @@ def test_all_processes_stop_when_one_is_asked_to(two_process_run):
 
 
 @pytest.mark.parametrize(
+    ("flags", "chosen", "value"),
+    [
+        ((), True, True),  # TRL's default until there is a model to choose for
+        (("--gradient_checkpointing", "false"), False, False),
+        (("--gradient_checkpointing=true",), False, True),
+        (("--no_gradient_checkpointing",), False, False),
+        (("--no-gradient-checkpointing",), False, False),
+    ],
+)
+def test_gradient_checkpointing_is_chosen_only_where_nobody_says_it(tmp_path, flags, chosen, value):
+    config = tmp_path / "own.yaml"
+    config.write_text("use_cpu: true\nbf16: false\n")
+    script, args, _ = train.parse_arguments(["--config", str(config), *flags])
+    assert (script.chooses_checkpointing, args.gradient_checkpointing) == (chosen, value)
+
+
+@pytest.mark.parametrize(
     ("mode", "ratio", "share"),
     [
         ("sequence_mask", [[0.0], [1.2], [0.9], [1.0]], 0.25),
