@@ -8,9 +8,9 @@ go to both. Before: TRL's own micro-batches (a count of rows, padded to the long
 all are sampled; `--before_checkout DIR` runs the train.py of another checkout instead, as it is. `--variant "NAME: FLAGS"` adds a run.
 The first step of each run is not counted: it compiles kernels. Seconds are the clock's, from step to step, with all that lies between.
 
-The last line is JSON: {"device", "n_devices", "config", "model" (a folder's name), "steps", "completions_per_step",
-"completions_per_s", "before_completions_per_s", "ratio", "peak_gib", "versions", "commit", "flags", "before",
-"runs": {NAME: {"completions_per_s", "tokens_per_s", "step_s", "generate_s", "grade_s", "wait_s", "train_s", "peak_gib", "mean_tokens"}}}. tokens_per_s counts sampled tokens;
+The last line is JSON: {"device", "n_devices", "config", "model" (a folder's name), "steps", "completions_per_step", "completions_per_s",
+"before_completions_per_s", "ratio", "peak_gib", "versions", "commit", "flags", "before", "runs": {NAME: {"completions_per_s",
+"tokens_per_s", "step_s", "generate_s", "grade_s", "wait_s", "train_s", "peak_gib", "mean_tokens"}}}. tokens_per_s counts sampled tokens;
 peak_gib is the most that was taken on the first card at the end of a step, vLLM's share and the CUDA context included, null on a CPU.
 """
 
