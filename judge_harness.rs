@@ -15,7 +15,7 @@
 //!
 //! Results, one a line, after the nonce: `test I run|ignored plain|should_panic NAME`, `start I`,
 //! `site LINE COLUMN held|failed|fell PANIC_LINE HEX` (the first time; `fell`: a panic left it; column 0: a whole statement),
-//! `limit memory` (the process is about to end for it),
+//! `limit memory|threads` (the process is about to end for it),
 //! `end I ok|failed|asserted REACHED LINE HEX` (1 when a counted assertion was reached, or, in wrong-value mode, a wrong
 //! value returned, 2 when one of those was a `None` or `Err`; where and with which words it panicked), `done`.
 //!
@@ -127,16 +127,21 @@ fn listen_to_sites(nonce: &str, report: &File, page_fd: i32) {
     }));
 }
 
-/// What is said, and to whom, when no memory is left: made while there is some.
-static NO_MEMORY: OnceLock<(String, File)> = OnceLock::new();
+/// What is said, and to whom, when no memory is left, or no thread: made while there is some.
+static AT_A_LIMIT: OnceLock<([(&str, String); 2], File)> = OnceLock::new();
 
-fn name_the_memory_limit(nonce: &str, report: &File) {
-    let _ = NO_MEMORY.set((format!("{nonce} limit memory\n"), report.try_clone().expect("report")));
-    set_alloc_error_hook(|_| {
-        if let Some((text, mut report)) = NO_MEMORY.get().map(|(text, report)| (text, report)) {
+fn name_limits(nonce: &str, report: &File) {
+    let said = ["memory", "threads"].map(|what| (what, format!("{nonce} limit {what}\n")));
+    let _ = AT_A_LIMIT.set((said, report.try_clone().expect("report")));
+    set_alloc_error_hook(|_| say_limit("memory"));
+}
+
+fn say_limit(what: &str) {
+    if let Some((said, mut report)) = AT_A_LIMIT.get().map(|(said, report)| (said, report)) {
+        for (_, text) in said.iter().filter(|(name, _)| *name == what) {
             let _ = report.write_all(text.as_bytes());
         }
-    });
+    }
 }
 
 /// Runs one test, and again as long as a panic leaves one more of its recorded assertions, which is then left out.
@@ -176,7 +181,11 @@ fn outcome(test: &TestDescAndFn) -> End {
     });
     match thread.map(|thread| thread.join()) {
         Ok(Ok(end)) => end,
-        _ => failed("failed", 0, "the test's thread could not be run"),
+        Ok(Err(_)) => failed("failed", 0, "the test's thread could not be run"),
+        Err(_) => {
+            say_limit("threads"); // those before it left theirs behind: it goes on in another process
+            std::process::abort()
+        }
     }
 }
 
@@ -208,7 +217,7 @@ pub fn test_main_static(tests: &[&TestDescAndFn]) {
     let mut report = unsafe { File::from_raw_fd(fds[1]) };
     let Order { nonce, modes, runs_ignored, wanted } = read_order(fds[0]);
     listen_to_sites(&nonce, &report, fds[3]);
-    name_the_memory_limit(&nonce, &report);
+    name_limits(&nonce, &report);
     remember_panics();
     let mut lines = String::new(); // what is to be said before the next test runs
     let is_wanted = |index: usize| wanted.as_ref().is_none_or(|wanted| wanted.binary_search(&index).is_ok());

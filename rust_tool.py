@@ -556,7 +556,7 @@ class _HarnessRun:
     held_first: set[Site] = field(default_factory=set)  # that held when they were evaluated for the first time
     fallen: set[Site] = field(default_factory=set)  # that a panic left
     site: Site | None = None  # that was being evaluated when the process ended
-    is_out_of_memory: bool = False  # which ended it
+    limit: str | None = None  # that ended it: "memory", "threads"
 
 
 class _Workshop:
@@ -960,7 +960,7 @@ def _read_report(report: str, nonce: str, done: Completed, site: Site | None = N
         elif words[1] == "site":
             _read_site((int(words[2]), int(words[3])), *words[4:7], run)
         elif words[1] == "limit":
-            run.is_out_of_memory = True
+            run.limit = words[2]
         elif words[1] == "done":
             run.was_done = True
     return run
@@ -969,7 +969,9 @@ def _read_report(report: str, nonce: str, done: Completed, site: Site | None = N
 def _how_it_died(run: _HarnessRun) -> str:
     """How the process ended within a test, with the limit that it hit where one is known."""
     done = run.completed
-    if run.is_out_of_memory:
+    if run.limit == "threads":
+        return f"limit of threads and processes: {_run_limits(1.0).processes}"
+    if run.limit == "memory":
         return f"memory limit: {_run_limits(1.0).memory_bytes // MIB} MiB"
     if done.signal == signal.SIGXFSZ:
         return f"limit of a file's size: {_run_limits(1.0).file_bytes // MIB} MiB"
@@ -1640,6 +1642,8 @@ class _Outcome:
         self.has_exited |= done.exit_code == 0
         at_fault = run.running if run.running is not None or run.ends else next(iter(left), None)
         if at_fault is None or at_fault in run.ends:
+            return
+        if run.limit == "threads" and (run.ends or run.fallen):  # what ran before it left them behind: it goes on in another process
             return
         if done.timed_out:
             self._blame(at_fault, run.site, _TestEnd("timeout", message="time limit"))

@@ -205,6 +205,23 @@ def test_the_limit_that_a_test_hits_is_named(judge):
     assert "a stack overflow" in depth
 
 
+HOGS = """fn take_every_thread() {
+    for _ in 0..8 {
+        let _ = std::thread::Builder::new().spawn(|| loop { let _ = std::thread::Builder::new().stack_size(65536).spawn(std::thread::park); });
+    }
+    while std::thread::Builder::new().spawn(|| ()).is_ok() {}
+}"""
+
+
+def test_threads_that_a_test_leaves_behind_are_not_the_fault_of_the_next(judge):
+    """Whoever is next runs in another process, be it another test or the same statements without the one that panicked."""
+    tests = (f"{HOGS}\n#[test] fn a() {{ take_every_thread() }}\n#[test] fn b() {{ assert_eq!(deep(3), 3); }}\n#[test] fn c() {{ assert_eq!(deep(3), 4); }}",)
+    in_order = (f"{HOGS}\nassert_eq!(deep(1), 1);\nassert_eq!({{ take_every_thread(); deep(1 / deep(0)) }}, 1);\nassert_eq!(deep(2), 2);",)
+    functions, statements = judge.grade([Job(program(LIMITED), tests), Job(program(LIMITED), in_order)])
+    assert functions.hidden_statuses == ("ok", "ok", "failed"), functions.hidden_failures
+    assert statements.hidden_statuses == ("ok", "failed", "ok"), statements.hidden_failures
+
+
 def test_guards_stand_around_statements_and_not_around_asserts():
     suite = with_hidden_tests(program(DOUBLE), ["fn main() {\n    let x = 1;\n    assert_eq!(x, 1);\n    for _ in 0..1 { assert!(true); }\n}\nfn f() { assert!(f() == ()) }"], None)
     ((_runner, tests),) = suite.asserts
