@@ -7,7 +7,7 @@ together in a file. Groups are the completions of one row of results and one tas
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from cross_tests import CROSS_REWARDS, MAJORITY, Member, Opinion, cross_examined, fields_of, picked
+from cross_tests import CROSS_REWARDS, Member, Opinion, cross_examined, fields_of, picked
 from rewards import ReadingJudge
 from rust_tool import Verdict
 
@@ -22,9 +22,8 @@ def verdict_of(record: Mapping) -> Verdict:
 
 
 def passes(record: Mapping) -> bool | None:
-    """Whether a graded completion agrees with most of what the tests of the others say; None where they say nothing or nobody asked."""
-    agreement = record.get("cross_agreement")
-    return None if agreement is None else agreement > MAJORITY
+    """Whether a graded completion passes every test of the others that fits; None where there is none or nobody asked."""
+    return record["cross_passed"] == record["cross_total"] if record.get("cross_total") else None
 
 
 def _member(record: Mapping, reader: ReadingJudge) -> Member:

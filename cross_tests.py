@@ -28,8 +28,7 @@ from rust_syntax import Item, all_items, child_of, parse_rust, text_of, walk
 from rust_tool import Job, Verdict
 
 MAX_SUITES = 16  # distinct suites of a group that programs are tried on: the first; the cost of a completion has a bound
-PRIOR = 0.5  # trust in a test that nobody but its author and the judged one has tried, worth one vote
-MAJORITY = 0.5  # agreement from which on a program counts as one that the group holds right
+PRIOR = 0.5  # votes for and against a test that are counted before any program has tried it
 
 Statuses = Mapping[str, str]  # name of a test -> "ok", "failed" or "timeout"
 RunSuites = Callable[[Sequence[Job]], list[list[Statuses | None]]]
@@ -231,54 +230,74 @@ class _Plan:
 
 def opinions_of(matrix: Matrix) -> list[Opinion]:
     """What a group's tests say about each member, in its order."""
-    return [
-        Opinion(row, agreement(matrix, i), tests_worth(matrix, i)) for i, row in enumerate(matrix.rows)
-    ]
+    return [Opinion(row, agreement(matrix, i), tests_worth(matrix, i)) for i, row in enumerate(matrix.rows)]
 
 
-def trust(matrix: Matrix, author: int, test: str, but: int) -> float:
-    """How far a test can be trusted when it judges the member `but`: the share of the other programs that pass it.
+def trust(matrix: Matrix, author: int, test: str, judged: int) -> float:
+    """How far a test can be trusted when it judges a member: the share of the other solutions that pass it, with PRIOR.
 
-    Neither its authors nor the judged one have a vote: nobody's test gains weight by the program that it was written for.
+    Copies have one vote together, and the judged one's none: nothing gains by being there often. Nor has the author's own run
+    of it (it is in no row), as long as no other completion has its solution.
     """
-    votes = [row[author][test] for i, row in enumerate(matrix.rows) if i != but and test in row.get(author, ())]
-    return (votes.count("ok") + PRIOR) / (len(votes) + 1)
+    judged_solution, votes = matrix.solutions[judged], {}
+    for solution, row in zip(matrix.solutions, matrix.rows, strict=True):
+        if solution != judged_solution and test in row.get(author, ()):
+            votes[solution] = row[author][test] == "ok"
+    return (sum(votes.values()) + PRIOR) / (len(votes) + 2 * PRIOR)
 
 
-def agreement(matrix: Matrix, member: int, without: int | None = None) -> float | None:
-    """Share of others' tests that a program passes, each weighing its trust, each suite as much as another; None: no opinion.
+def _weighed(matrix: Matrix, member: int, without: int | None = None) -> tuple[float, float, float]:
+    """Of the tests that others (but `without`) ask of a program: trust in those it passes, in all, and their number.
 
-    Suites of completions with the same solution say nothing: they were written for this very program. `without` leaves out
-    one author's suite. A program that does not build agrees with nobody (0) where somebody brought tests at all.
+    Each suite weighs as much as another, however many tests it has. All 0 where the group has but one solution: that copies
+    agree with each other says nothing.
     """
-    if matrix.solutions[member] is None:
-        return 0.0 if any(author not in (None, without) for author in matrix.suites) else None
-    passed = asked = 0.0
+    passed = trusted = asked = 0.0
+    if len({solution for solution in matrix.solutions if solution is not None}) < 2:
+        return passed, trusted, asked
     for author, tests in matrix.rows[member].items():
-        if author == without or matrix.solutions[author] == matrix.solutions[member]:
+        if author == without:
             continue
         for test, status in tests.items():
-            weight = trust(matrix, author, test, but=member) / len(tests)
-            asked += weight
+            weight = trust(matrix, author, test, member) / len(tests)
+            trusted += weight
             passed += weight * (status == "ok")
+        asked += 1
+    return passed, trusted, asked
+
+
+def agreement(matrix: Matrix, member: int) -> float | None:
+    """Trust in the tests of others that a program passes, over their number; None: no opinion.
+
+    A program that does not build agrees with nobody (0), where somebody brought tests at all.
+    """
+    if matrix.solutions[member] is None:
+        return 0.0 if any(author is not None for author in matrix.suites) else None
+    passed, _, asked = _weighed(matrix, member)
     return passed / asked if asked else None
+
+
+def _is_held_right(matrix: Matrix, member: int, without: int) -> bool | None:
+    """Whether a program passes most of what the tests of all but one author ask, by trust; None where they do not say."""
+    passed, trusted, _ = _weighed(matrix, member, without)
+    return None if not trusted or 2 * passed == trusted else 2 * passed > trusted
 
 
 def tests_worth(matrix: Matrix, member: int) -> float | None:
     """Share of the group's wrong programs that a sound test of the member fails, times its share of sound tests.
 
-    Right and wrong programs are those above and below MAJORITY by the tests of the others; a test is sound when most of the
-    distinct right programs pass it. None where no right or no wrong program of another tried the suite; 0 without one.
+    Right and wrong are what the tests of all others hold for it; a test is sound when most of the distinct right solutions pass
+    it. The member's own solution is neither. None where no right or no wrong one tried the suite; 0 without a suite.
     """
     author = matrix.suites[member]
     if author is None:
         return 0.0 if any(other is not None for other in matrix.suites) else None
     right, wrong = {}, {}
     for i, row in enumerate(matrix.rows):
-        own = matrix.solutions[i] == matrix.solutions[author]
-        opinion = None if own or author not in row else agreement(matrix, i, without=author)
-        if opinion is not None and opinion != MAJORITY:
-            (right if opinion > MAJORITY else wrong)[matrix.solutions[i]] = row[author]
+        is_other = author in row and matrix.solutions[i] != matrix.solutions[member]
+        is_right = _is_held_right(matrix, i, without=author) if is_other else None
+        if is_right is not None:
+            (right if is_right else wrong)[matrix.solutions[i]] = row[author]
     if not right or not wrong:
         return None
     tests = {test for tests in (*right.values(), *wrong.values()) for test in tests}
@@ -297,7 +316,7 @@ def picked(members: Sequence[Member], opinions: Sequence[Opinion]) -> int:
     def key(i: int) -> tuple:
         verdict, opinion = members[i][1], opinions[i]
         is_honest = verdict.test_passed and verdict.honest_tests
-        return verdict.build_passed, opinion.agreement or 0.0, is_honest, opinion.passed or 0, -i
+        return verdict.build_passed, round(opinion.agreement or 0.0, 6), is_honest, opinion.passed or 0, -i
 
     return max(range(len(members)), key=key)
 
@@ -308,14 +327,14 @@ def picked(members: Sequence[Member], opinions: Sequence[Opinion]) -> int:
 
 
 def cross_tests_reward(program: Program | None, verdict: Verdict) -> float | None:
-    """Agreement with the tests of the group's other completions, in [0, 1]; None where none of them says anything.
+    """Trust in the tests of the group's other completions that the program passes, over their number, in [0, 1]; None: no opinion.
 
-    Estimates the chance that the program is right, as far as others' tests know: the share of them that it passes, each
-    weighing what share of the remaining programs passes it (one vote of PRIOR beside theirs), each suite as much as another.
-    0 for a program that does not build. How a policy could game it: by being like itself. Copies earn nothing (tests that were
-    written for the same solution do not count), nor does a test that only its own program passes take from others; but programs
-    that differ and share one mistake, or do little and test little, agree with each other and are paid in full. The judge's
-    guards against tests that notice nothing, and `group_tests_reward`, which then pays nothing, are what stands against it.
+    A test is trusted by the share of the other solutions that pass it; each suite weighs as much as another. Estimates the
+    expected share of the sound tests among them that it passes. 0 for a program that does not build. How a policy could game
+    it: by being like itself. A group of copies has no opinion, copies have one vote together, and a test that only its own
+    program passes has next to no weight; but programs that differ and share one mistake, or do little and test little, agree
+    with each other and are paid. The judge's guards against tests that notice nothing stand against it, and
+    `group_tests_reward`, which has no opinion where nobody fails.
     """
     return verdict.cross.agreement if verdict.cross is not None else None
 
@@ -324,10 +343,10 @@ def group_tests_reward(program: Program | None, verdict: Verdict) -> float | Non
     """Share of the group's wrong programs that the completion's sound tests fail, times its share of sound tests, in [0, 1].
 
     Sound: most of the programs that the others' tests hold right pass it. Estimates how well the tests tell wrong programs
-    from right ones: what no wrong program fails earns nothing, nor does what the majority's programs fail. Its own program has
-    no vote, nor have copies of it. None where the group has no program of another that is held right, or none held wrong.
-    How a policy could game it: by writing easy tests and, now and then, a program that fails them; the program earns less for
-    it than the tests of seven others gain. By asking for what most programs do by habit rather than for what the prompt says.
+    from right ones: tests that no wrong program fails earn nothing, nor do those that the majority's programs fail. The own
+    program has no vote, nor have copies of it. None where the group holds no other program right, or none wrong.
+    How a policy could game it: by asking for what most programs do by habit rather than for what the prompt says; and by
+    writing programs that fail in order to be told apart, which costs those that do it more than it brings the others.
     """
     return verdict.cross.tests_worth if verdict.cross is not None else None
 
