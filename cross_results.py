@@ -41,8 +41,9 @@ def examined(records: Sequence[dict], reader: ReadingJudge) -> Iterator[dict[int
         members: list[list[Member]] = [[_member(records[i], reader) for i in group] for group in some]
         found: dict[int, dict] = {}
         for group, asked, verdicts in zip(some, members, cross_examined(members, reader.judge.run_suites), strict=True):
-            chosen = picked(asked, [verdict.cross for verdict in verdicts])
-            for at, (i, (program, _), verdict) in enumerate(zip(group, asked, verdicts, strict=True)):
+            fields = [fields_of(verdict.cross) for verdict in verdicts]
+            chosen = group[picked([records[i] | more for i, more in zip(group, fields, strict=True)])]
+            for i, more, (program, _), verdict in zip(group, fields, asked, verdicts, strict=True):
                 rewards = {pay.__name__: pay(program, verdict) for pay in CROSS_REWARDS}
-                found[i] = fields_of(verdict.cross) | {"selected": at == chosen, "rewards": rewards}
+                found[i] = more | {"selected": i == chosen, "rewards": rewards}
         yield found

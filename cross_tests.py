@@ -306,19 +306,19 @@ def tests_worth(matrix: Matrix, member: int) -> float | None:
     return failed / len(wrong) * len(sound) / len(tests)
 
 
-def picked(members: Sequence[Member], opinions: Sequence[Opinion]) -> int:
-    """Position of the completion to take without knowing more: the one that agrees most with the others' tests.
+def picked(graded: Sequence[Mapping]) -> int:
+    """Position in a group of the graded completion to take without knowing more: one that builds and agrees most with the others' tests.
 
-    Then one whose own tests pass honestly, one that builds, that passes more tests; the first of equals. Where there is no
+    Of equals, one whose own tests pass honestly, then one that passes more tests of others, then the first. Where there is no
     opinion at all, own tests decide.
     """
 
     def key(i: int) -> tuple:
-        verdict, opinion = members[i][1], opinions[i]
-        is_honest = verdict.test_passed and verdict.honest_tests
-        return verdict.build_passed, round(opinion.agreement or 0.0, 6), is_honest, opinion.passed or 0, -i
+        record = graded[i]
+        is_honest = record["test_passed"] and record["honest_tests"]
+        return record["build_passed"], round(record["cross_agreement"] or 0.0, 6), is_honest, record["cross_passed"] or 0, -i
 
-    return max(range(len(members)), key=key)
+    return max(range(len(graded)), key=key)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
