@@ -287,7 +287,7 @@ def tests_worth(matrix: Matrix, member: int) -> float | None:
     """Share of the group's wrong programs that a sound test of the member fails, times its share of sound tests.
 
     Right and wrong are what the tests of all others hold for it; a test is sound when most of the distinct right solutions pass
-    it. The member's own solution is neither. None where no right or no wrong one tried the suite; 0 without a suite.
+    it. The member's own solution is neither. None where no right one tried the suite, or no wrong one; 0 without a sound test.
     """
     author = matrix.suites[member]
     if author is None:
@@ -298,10 +298,12 @@ def tests_worth(matrix: Matrix, member: int) -> float | None:
         is_right = _is_held_right(matrix, i, without=author) if is_other else None
         if is_right is not None:
             (right if is_right else wrong)[matrix.solutions[i]] = row[author]
-    if not right or not wrong:
-        return None
     tests = {test for tests in (*right.values(), *wrong.values()) for test in tests}
     sound = {test for test in tests if 2 * sum(row.get(test) == "ok" for row in right.values()) > len(right)}
+    if not right or (sound and not wrong):
+        return None
+    if not sound:
+        return 0.0
     failed = sum(any(row.get(test, "ok") != "ok" for test in sound) for row in wrong.values())
     return failed / len(wrong) * len(sound) / len(tests)
 
