@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 
 import own_rewards
-from cross_tests import CROSS_REWARDS, cross_examined, fields_of
+from cross_tests import CROSS_REWARDS, cross_examined, cross_tests_reward, fields_of, group_tests_reward
 from rust_code import Program, extract_program, same_program
 from rust_tool import Job, Judge, Verdict
 from tasks import TASK_COLUMNS, content_text
@@ -151,7 +151,8 @@ BUILT_IN_REWARDS: tuple[Callable[[Program | None, Verdict], float | None], ...] 
     code_block_reward,
     test_block_reward,
     tests_have_asserts_reward,
-    *CROSS_REWARDS,
+    cross_tests_reward,
+    group_tests_reward,
 )
 
 

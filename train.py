@@ -32,6 +32,7 @@ import run_lock
 import rust_code
 import share
 import shared_prompts
+from cross_tests import CROSS_REWARDS
 from generate import (
     GenerationError,
     end_process_group,
@@ -409,7 +410,10 @@ def require_recipe(script: ScriptArguments, args) -> None:
     first, groups = script.min_generations, args.generation_batch_size // size
     if first is not None and not 2 <= first < size:
         raise UserError(f"--min_generations {first}: expected 2 to {size - 1}, fewer than --num_generations {size}")
-    if (first is not None or script.groups_per_update is not None) and per_process % size:
+    asks_cross = {parse_reward_spec(spec)[0] for spec in script.rewards} & {pay.__name__ for pay in CROSS_REWARDS}
+    if asks_cross and first is not None:
+        raise UserError(f"--min_generations {first} grades parts of groups, and {min(asks_cross)} needs whole ones: leave one of them out")
+    if (first is not None or script.groups_per_update is not None or asks_cross) and per_process % size:
         raise UserError(
             f"a process samples {per_process} completions at once, which are no whole groups of --num_generations {size}: change "
             "--per_device_train_batch_size or --gradient_accumulation_steps"

@@ -26,7 +26,8 @@ def completions(tmp_path):
 
 
 def test_every_script_is_tried_here():
-    assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {"judge", "judge_batch", "report", "step", "traces"}
+    assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {
+        "cross_tests", "judge", "judge_batch", "report", "step", "traces"}  # fmt: skip
 
 
 def test_the_judge_against_cargo(tmp_path, monkeypatch):
@@ -49,6 +50,15 @@ def test_completions_of_a_file_without_hidden_tests(completions):
     result = json.loads(run("judge", completions, "--n", 1))
     assert [row["name"] for row in result["rows"] if row["name"].endswith("hidden")] == []
     assert all(row["agree"] == 1 for row in result["rows"])
+
+
+def test_grading_with_the_tests_of_the_group(tmp_path):
+    (tmp_path / "group.jsonl").write_text("".join(json.dumps({"task_id": "a", "completion": text}) + "\n" for text in (GOOD, FAILING)))
+    last = run("cross_tests", tmp_path / "group.jsonl", "--output", tmp_path / "out.json").splitlines()[-1]
+    result = json.loads(last)
+    assert result == json.loads((tmp_path / "out.json").read_text())
+    assert (result["groups"], result["completions"], result["with_tests"], result["tests_tried"]) == (1, 2, 2, 2)
+    assert result["ratio"] == pytest.approx(result["cpu_s_with"] / result["cpu_s_without"], rel=0.05)
 
 
 def test_one_step_of_programs(completions, tmp_path):
