@@ -910,9 +910,9 @@ def cross_examine(results: Path, args: EvalArguments, rewards: RewardSet) -> Non
     if all("selected" in record for record in records if record["error_kind"] != "infra"):
         return
     for found in progress(cross_results.examined(records, rewards.reader), len(records), "cross tests"):
-        for i, fields in found.items():
-            paid = records[i]["rewards"] | {name: value for name, value in fields.pop("rewards").items() if name in rewards.weights}
-            records[i] |= fields | {"rewards": paid, "reward": weighted_sum(paid, rewards.weights)}
+        for i, more in found.items():
+            paid = records[i]["rewards"] | {name: value for name, value in more.pop("rewards").items() if name in rewards.weights}
+            records[i] |= more | {"rewards": paid, "reward": weighted_sum(paid, rewards.weights)}
     temporary = results.with_suffix(".crossed")
     temporary.unlink(missing_ok=True)
     TraceWriter(temporary).write(records)

@@ -71,7 +71,8 @@ def main(argv: list[str] | None = None) -> int:
     groups = groups_of(arguments.file, arguments.groups)
     if not groups:
         parser.error(f"{arguments.file}: no task has two completions")
-    result = {"file": str(arguments.file), "groups": len(groups), "completions": sum(map(len, groups)), **measure(groups, arguments.workers)}
+    result = {"file": str(arguments.file), "groups": len(groups), "completions": sum(map(len, groups))}
+    result |= measure(groups, arguments.workers)
     result |= {"judge_version": JUDGE_VERSION, "cores": len(os.sched_getaffinity(0)), "load_average": round(load, 1)}
     result |= {"commit": doctor.git_commit()}
     print(f"CPU with cross tests over without: {result['ratio']:.2f} ({result['cpu_s_with']} over {result['cpu_s_without']} s)")
