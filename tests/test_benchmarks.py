@@ -27,7 +27,7 @@ def completions(tmp_path):
 
 def test_every_script_is_tried_here():
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {
-        "cross_tests", "judge", "judge_batch", "report", "step", "traces"}  # fmt: skip
+        "cross_precision", "cross_tests", "judge", "judge_batch", "report", "step", "traces"}  # fmt: skip
 
 
 def test_the_judge_against_cargo(tmp_path, monkeypatch):
@@ -59,6 +59,21 @@ def test_grading_with_the_tests_of_the_group(tmp_path):
     assert result == json.loads((tmp_path / "out.json").read_text())
     assert (result["groups"], result["completions"], result["with_tests"], result["tests_tried"]) == (1, 2, 2, 2)
     assert result["ratio"] == pytest.approx(result["cpu_s_with"] / result["cpu_s_without"], rel=0.05)
+
+
+def test_the_precision_of_the_groups_tests(tmp_path):
+    """Recorded verdicts are believed: the one that is recorded as right agrees with the group less than the wrong one does."""
+    graded = {"row": "mine", "task_id": "a", "build_passed": True, "tests": {"tests::adds": "ok"}, "honest_tests": True, "guard": None,
+              "test_passed": True, "error_kind": None, "hidden_total": 2}  # fmt: skip
+    other = GOOD.replace("a + b", "b + a")
+    lines = [graded | {"completion": GOOD, "hidden_passed": 2}, graded | {"completion": other, "hidden_passed": 1},
+             graded | {"completion": FAILING, "hidden_passed": 0}]  # fmt: skip
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = json.loads(run("cross_precision", tmp_path / "results.jsonl", "--row", "mine", "--output", tmp_path / "out.json"))
+    assert result == json.loads((tmp_path / "out.json").read_text())
+    assert (result["groups"], result["completions"], result["right"], result["with_opinion"]) == (1, 3, 1, 3)
+    assert result["metrics"]["self_tests_precision"]["value"] == pytest.approx(1 / 3, abs=1e-6)
+    assert result["metrics"]["cross_ranks_right"]["pairs"] == 2
 
 
 def test_one_step_of_programs(completions, tmp_path):
