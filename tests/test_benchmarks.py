@@ -62,10 +62,10 @@ def test_grading_with_the_tests_of_the_group(tmp_path):
 
 
 def test_the_precision_of_the_groups_tests(tmp_path):
-    """Recorded verdicts are believed: the one that is recorded as right agrees with the group less than the wrong one does."""
+    """What passed its own and the hidden tests is taken from the file; only the group's tests are run."""
     graded = {"row": "mine", "task_id": "a", "build_passed": True, "tests": {"tests::adds": "ok"}, "honest_tests": True, "guard": None,
-              "test_passed": True, "error_kind": None, "hidden_total": 2}  # fmt: skip
-    other = GOOD.replace("a + b", "b + a")
+              "test_passed": True, "error_kind": None, "hidden_total": 2, "clippy_passed": True, "n_asserts": 1}  # fmt: skip
+    other = GOOD.replace("b + a", "a + b")
     lines = [graded | {"completion": GOOD, "hidden_passed": 2}, graded | {"completion": other, "hidden_passed": 1},
              graded | {"completion": FAILING, "hidden_passed": 0}]  # fmt: skip
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
