@@ -1,7 +1,7 @@
 """Finished results under the eyes of the group: cross tests over the completions of each task, and the one to pick.
 
 `eval.py --select cross` calls `examine` when every completion is graded, because the completions of a task need not stand
-together in a file. Groups are the completions of one row of results and one task, in the order of the file.
+together in a file. Groups are the completions of one row of results and one task (of a trace: of one group), in the order of the file.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ def examined(records: Sequence[dict], reader: ReadingJudge) -> Iterator[dict[int
     groups: dict[tuple, list[int]] = {}
     for i, record in enumerate(records):
         if record["error_kind"] != "infra":
-            groups.setdefault((record["row"], record["task_id"]), []).append(i)
+            groups.setdefault((record["row"], record["task_id"], record.get("group_id")), []).append(i)
     waiting = iter(groups.values())
     while some := list(islice(waiting, GROUPS_AT_ONCE)):
         members: list[list[Member]] = [[_member(records[i], reader) for i in group] for group in some]
