@@ -101,7 +101,8 @@ def measured(model, batch: dict, members: list[list[int]], repeats: int) -> dict
     lengths = [int(batch[name].shape[1]) for name in ("prompt_ids", "completion_ids")]
     n_tokens = sum(lengths[0] - 1 + len(rows) * (1 + lengths[1]) for rows in members)
     mib = (torch.cuda.max_memory_allocated() - before) / 2**20 / n_tokens if DEVICE == "cuda" else None
-    return {"s": round(seconds, 4), "tokens_per_s": round(n_tokens / seconds), "mib_per_token": mib and round(mib, 3), "grad_norm": grad_norm}
+    found = {"s": round(seconds, 4), "tokens_per_s": round(n_tokens / seconds), "mib_per_token": mib and round(mib, 3)}
+    return found | {"grad_norm": grad_norm}
 
 
 def checkpointing(model, on: bool) -> None:
