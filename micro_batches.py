@@ -5,7 +5,9 @@ count of rows. Its default loss (dapo) divides by the tokens of the whole batch,
 the gradient: they may as well be those of one length.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 # Activations that backward needs, per unit of hidden and of intermediate size, bf16 with LoRA on all linear layers. Measured on an
 # H200 with Qwen2.5-Coder-1.5B: 2.90 MiB a token, with Liger's fused layers 2.26; with gradient checkpointing 0.22 of the former.
@@ -100,3 +102,18 @@ def trimmed(batch: dict, rows: Sequence[int]) -> dict:
         else:
             taken[key] = value[rows]
     return taken
+
+
+@contextlib.contextmanager
+def unequal_rows(accelerator) -> Iterator[None]:
+    """While open, `accelerator.gather` takes one value a row from processes with different numbers of rows; NaN fills what they lack.
+
+    TRL gathers values of a micro-batch's rows, of which its processes have equally many: NCCL waits for ever where they have not.
+    """
+    gather = accelerator.gather
+    if accelerator.num_processes > 1:
+        accelerator.gather = lambda values: gather(accelerator.pad_across_processes(values, pad_index=math.nan))
+    try:
+        yield
+    finally:
+        vars(accelerator).pop("gather", None)

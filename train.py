@@ -836,7 +836,8 @@ def make_trainer_class():
                 parts = self._micro_batches(batch)
                 seen = {name: len(values) for name, values in self._metrics["train"].items()}
                 try:
-                    loss = sum(self._forward_backward(model, batch, part, part is parts[-1]) for part in parts)
+                    with micro_batches.unequal_rows(self.accelerator):
+                        loss = sum(self._forward_backward(model, batch, part, part is parts[-1]) for part in parts)
                     self._weigh_metrics(seen, [[row for rows in part for row in rows] for part in parts], batch["completion_mask"])
                     self._log_mismatch()
                     return loss

@@ -123,7 +123,7 @@ def test_a_single_row_that_does_not_fit_is_an_error_with_a_way_out(step, monkeyp
 
 
 def test_two_processes_train_on_what_trls_own_batches_hold(tiny_coder, tmp_path):
-    """Groups of unequal numbers and lengths: each process cuts its rows into as many micro-batches as the other."""
+    """Groups of unequal numbers and lengths: as many micro-batches in each process, of different numbers of rows."""
     from safetensors.torch import load_file
 
     (tmp_path / "own.py").write_text("def by_length(completions, **kwargs):\n    return [len(completion[-1]['content']) / 100 for completion in completions]\n")
@@ -143,7 +143,7 @@ def test_two_processes_train_on_what_trls_own_batches_hold(tiny_coder, tmp_path)
         return load_file(out / "adapter" / "adapter_model.safetensors"), json.loads((out / "metrics.jsonl").read_text())
 
     expected, before = run(0)
-    packed, after = run(300)
+    packed, after = run(150)
     assert any(tensor.abs().max() > 0 for name, tensor in expected.items() if "lora_B" in name)
     assert furthest(expected, packed) < 1e-3
     assert after["loss"] == pytest.approx(before["loss"], rel=1e-3, abs=1e-6)
