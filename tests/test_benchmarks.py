@@ -27,7 +27,7 @@ def completions(tmp_path):
 
 def test_every_script_is_tried_here():
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {
-        "cross_precision", "cross_tests", "judge", "judge_batch", "report", "step", "traces"}  # fmt: skip
+        "cross_precision", "cross_tests", "judge", "judge_batch", "layers", "report", "step", "traces"}  # fmt: skip
 
 
 def test_the_judge_against_cargo(tmp_path, monkeypatch):
@@ -74,6 +74,13 @@ def test_the_precision_of_the_groups_tests(tmp_path):
     assert (result["groups"], result["completions"], result["right"], result["with_opinion"]) == (1, 3, 1, 3)
     assert result["metrics"]["self_tests_precision"]["value"] == pytest.approx(1 / 3, abs=1e-6)
     assert result["metrics"]["cross_ranks_right"]["pairs"] == 2
+def test_ways_to_run_the_layers(tmp_path):
+    """Without a GPU: PEFT's casts, without them, with checkpointing; all three give one gradient."""
+    out = tmp_path / "layers.json"
+    run("layers", "--layers", 1, "--hidden", 32, "--groups", 1, "--prompt", 20, "--completion", 5, "--repeats", 1, "--out", out)
+    result = json.loads(out.read_text())
+    assert len(result["runs"]) == 3 and result["tokens"] == 19 + 8 * 6
+    assert len({found["grad_norm"] for found in result["runs"].values()}) == 1 and result["ratio"] > 0
 
 
 def test_one_step_of_programs(completions, tmp_path):
