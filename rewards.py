@@ -257,7 +257,7 @@ class RewardSet:
     """The reward functions of one run, all reading the verdicts of one judge.
 
     Args:
-        judge: Anything with `grade(jobs) -> list[Verdict]`; jobs come from a generator.
+        judge: Anything with `grade(jobs) -> list[Verdict]`; jobs come from a generator. With cross tests, `run_suites`, too.
         specs: `name=weight` items; a name is one of BUILT_IN_REWARDS, or `FILE.py:FUNCTION` for a user's own.
         system_prompt: Its example program earns no test reward when it comes back as the answer to something else;
             nor does the addition of two numbers, the example of most published prompts (Oxen.ai's among them).
