@@ -20,6 +20,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -72,6 +73,7 @@ DEFAULT_CONFIG = HERE / "configs" / "qwen2.5-coder-1.5b-qlora.yaml"
 MIN_TRACED_FOR_INFRA_STOP = 64  # graded completions before the infra share can stop a run
 SECRET_KEY = re.compile(r"(^|[_-])(token|(api|access|secret|private)?[_-]?key|secret|password|passwd|credentials?|authorization)$", re.I)
 TOKENIZER_TOKENS = re.compile(r"(bos|eos|pad|unk|sep|cls|mask|image|audio|video)_token", re.I)  # settings like any other
+LAUNCHER_GRACE_S = 40  # a step under way may end, and the adapter be saved
 TOKEN_MEAN_LOSSES = ("dapo", "cispo", "vespo")  # TRL's losses that divide by the tokens of the whole batch: no division by rows
 HIDDEN_REWARDS = {"hidden_tests_reward", "all_hidden_tests_reward", "rare_tests_reward", "execution_reward"}  # None without hidden tests
 # TRL's settings that `--help` shows beside ours; `--help_all` shows them all.
@@ -1178,6 +1180,26 @@ def stop_on_signal(callback):
             signal.signal(number, handler)
 
 
+def end_with_launcher() -> None:
+    """One of several processes stops as if asked to when the one that launched it is gone, and ends LAUNCHER_GRACE_S later for certain.
+
+    torchrun and accelerate end what they started; killed with SIGKILL they cannot, and the run would go on, with nobody's terminal.
+    """
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        with contextlib.suppress(OSError):
+            print("the process that launched this run is gone", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(LAUNCHER_GRACE_S)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        threading.Thread(target=watch, name="launcher-watch", daemon=True).start()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # What a run leaves behind
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1402,6 +1424,7 @@ def main(argv: list[str] | None = None) -> int:
             with console.waiting("importing torch and TRL"):
                 script, args, model_args = parse_arguments(sys.argv[1:] if argv is None else argv)
             with run_lock.hold(Path(args.output_dir)):
+                end_with_launcher()
                 return run(script, args, model_args, logs)
     except REFUSALS as error:
         print(f"train.py: {error}", file=sys.stderr)
