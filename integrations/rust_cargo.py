@@ -1,9 +1,9 @@
 """A `verifiers` taskset: Rust prompts in, cargo's rewards out, in any of its harnesses. Its module is found on PYTHONPATH.
 
-    PYTHONPATH=integrations vf-eval rust-cargo -m MODEL --env.taskset.tasks data/rust_tasks_test.jsonl -r 5
+    PYTHONPATH=integrations vf-eval rust-cargo -m MODEL -r 5 --env.taskset.tasks data/rust_tasks_test.jsonl --env.agent.harness.id null
 
-The reward `cargo` is the weighted sum, each function's a metric. What the machine fails to grade is an error of the rollout, not a reward of 0. Programs run in the
-judge's sandbox, on the host of the environment's process, whatever the runtime of the harness.
+The reward `cargo` is the weighted sum, each function's a metric. What the machine fails to grade is an error of the rollout, not a
+reward of 0. Programs run in the judge's sandbox, on the host of the environment's process, whatever the runtime of the harness.
 """
 
 import asyncio

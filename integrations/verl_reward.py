@@ -22,4 +22,5 @@ def compute_score(data_source, solution_str, ground_truth, extra_info, rewards: 
     tests = extra_info["tests"]
     task = {"task_id": extra_info["task_id"], "prompt": extra_info["user_prompt"], "entry_point": extra_info["entry_point"]}
     record = graded(task | {"tests": None if tests is None else list(tests)}, solution_str, tuple(rewards))
-    return {"score": record["reward"], "build": float(record["build_passed"]), "honest_pass": float(record["test_passed"] and record["honest_tests"])}
+    is_honest_pass = record["test_passed"] and record["honest_tests"]
+    return {"score": record["reward"], "build": float(record["build_passed"]), "honest_pass": float(is_honest_pass)}
