@@ -1343,6 +1343,8 @@ def train(
     if script.gpu_memory_limit_gib and torch.cuda.is_available():
         total = torch.cuda.mem_get_info()[1] / 2**30
         torch.cuda.set_per_process_memory_fraction(min(1.0, script.gpu_memory_limit_gib / total))
+    if args.device.type == "cpu":  # where there are several processes "cpu:0", from which torch loads no checkpoint
+        vars(args)["_setup_devices"] = torch.device("cpu")  # the cached value of args.device
     args.reward_weights = list(rewards.weights.values())
     args.vllm_max_model_length = args.vllm_max_model_length or script.max_prompt_length + args.max_completion_length
     args.model_init_kwargs = (args.model_init_kwargs or {}) | {
@@ -1392,6 +1394,11 @@ def train(
             "--gradient_accumulation_steps, "
             "or set --gradient_checkpointing true"
         ) from error
+    except RuntimeError:  # of a collective, as a rule
+        if args.world_size > 1:
+            print(f"train.py: one of {args.world_size} processes failed. Where another ended first, its last words say why: go on with "
+                  "--resume_from_checkpoint last", file=sys.stderr, flush=True)  # fmt: skip
+        raise
     finally:
         callback.quieten()
         stopped_by = sys.exc_info()[1]

@@ -18,7 +18,8 @@ from tasks import build_messages, load_task_sets, read_system_prompt
 
 def row_of(task: dict, system_prompt: str) -> dict:
     info = {"task_id": task["task_id"], "user_prompt": task["prompt"], "tests": task["tests"], "entry_point": task["entry_point"]}
-    verl = {"data_source": "rust", "ability": "code", "reward_model": {"style": "rule", "ground_truth": task["task_id"]}, "extra_info": info}
+    answer = {"style": "rule", "ground_truth": task["task_id"]}
+    verl = {"data_source": "rust", "ability": "code", "reward_model": answer, "extra_info": info}
     return {"prompt": build_messages(task["prompt"], system_prompt), **info, **verl}
 
 
