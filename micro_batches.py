@@ -17,11 +17,15 @@ ROWS_WITHOUT_CHECKPOINTING = 2  # of the longest possible; with fewer in memory,
 TOKEN_RANGE = (2_048, 32_768)  # below it the card is not filled, above it nothing gets faster
 
 
+def bytes_per_token(config, checkpointing: bool) -> float:
+    """Activations of one token that backward needs, for a model of this transformers config."""
+    of_layer = BYTES_PER_TOKEN_OF_LAYER[0] * config.hidden_size + BYTES_PER_TOKEN_OF_LAYER[1] * config.intermediate_size
+    return config.num_hidden_layers * of_layer * (CHECKPOINTED_SHARE if checkpointing else 1.0)
+
+
 def fitting_tokens(config, free_bytes: float, checkpointing: bool) -> int:
-    """Padded tokens of one micro-batch that fit into `free_bytes` of GPU memory, for a model of this transformers config."""
-    hidden, layers = config.hidden_size, config.num_hidden_layers
-    per_token = layers * (BYTES_PER_TOKEN_OF_LAYER[0] * hidden + BYTES_PER_TOKEN_OF_LAYER[1] * config.intermediate_size)
-    return int(MEMORY_SHARE * free_bytes / (per_token * (CHECKPOINTED_SHARE if checkpointing else 1.0)))
+    """Padded tokens of one micro-batch that fit into `free_bytes` of GPU memory."""
+    return int(MEMORY_SHARE * free_bytes / bytes_per_token(config, checkpointing))
 
 
 def token_budget(fitting: int) -> int:

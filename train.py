@@ -28,6 +28,7 @@ from typing import Literal
 
 import console
 import doctor
+import gpu_memory
 import micro_batches
 import run_lock
 import rust_code
@@ -560,6 +561,8 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     tokenizer = load_tokenizer(model_args.model_name_or_path, model_args.model_revision)
     rows, task_facts = training_rows(script, tokenizer, args.seed)
     require_context(model_args, task_facts["longest_prompt_tokens"], args.max_completion_length)
+    if (total_bytes := doctor.gpu_bytes()) and not args.use_cpu:
+        gpu_memory.require_fits(script, args, model_args, task_facts["longest_prompt_tokens"], total_bytes)
     require_something_to_earn(script.rewards, task_facts)
     batch = batch_facts(args, len(rows))
     eval_tasks = evaluation_tasks(script, rows, tokenizer)
