@@ -2,7 +2,7 @@
 # make test    every test that needs no GPU
 # make doctor  what this machine can do
 # make lint    ruff, by ruff.toml
-# make integrations  verifiers, verl and lm-eval, each installed (180, 552 and 381 MB) and given our judge; on demand
+# make integrations  verifiers, verl, lm-eval and llama.cpp, each installed (180, 552, 381 and 200 MB) and given our judge or model; on demand
 # make mutants which changes of the code does no test notice? (tests/mutants.py; on demand)
 # Set-up (virtual environment, packages, a look at the Rust toolchain) happens by itself, once.
 
@@ -10,7 +10,7 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1 && echo $$p && break; done)
 PY := .venv/bin/python
-INTEGRATIONS ?= verifiers verl lm-eval
+INTEGRATIONS ?= verifiers verl lm-eval llama-cpp
 RUN ?= runs/tiny-$(shell date +%Y%m%d-%H%M%S)
 SEED ?= 0
 # Twice during the run (and before it) the policy is measured on functions of their own: train/model is the better of the two.
@@ -63,8 +63,13 @@ mutants: .venv-mutants/.installed
 	OMP_NUM_THREADS=1 .venv-mutants/bin/python tests/mutants.py $(MUTANTS)
 
 # Their packages are large and disagree with ours about versions: downloaded on demand, an environment each.
-integrations: $(INTEGRATIONS:%=.venv-%/.installed)
+integrations: $(INTEGRATIONS:%=.venv-%/.installed) $(if $(filter llama-cpp,$(INTEGRATIONS)),.venv-llama-cpp/llama.cpp)
 	@for one in $(INTEGRATIONS); do OMP_NUM_THREADS=1 .venv-$$one/bin/python -m pytest -q tests/test_integrations.py -k $${one%-*} || exit 1; done
+
+# llama.cpp's converter comes in no wheel.
+.venv-llama-cpp/llama.cpp: .venv-llama-cpp/.installed
+	.venv-llama-cpp/bin/python -m pip download -q --no-deps --no-binary :all: --dest $(@D) llama-cpp-python==0.3.36
+	tar -xzf $(@D)/llama_cpp_python-0.3.36.tar.gz -C $(@D) --strip-components 2 llama_cpp_python-0.3.36/vendor/llama.cpp
 
 # What would otherwise fail in the middle, with a message of its own.
 check:

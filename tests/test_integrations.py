@@ -8,10 +8,15 @@ import asyncio
 import importlib.util
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import BROKEN, FAILING, GOOD, PROSE, ROOT
+import torch
+from conftest import BROKEN, FAILING, GOOD, PROMPTS, PROSE, ROOT
+from test_train import LORA, argv  # noqa: F401  argv is a fixture
 
 HIDDEN = ["assert_eq!(add(2, 2), 4);", "assert_eq!(add(-1, 1), 0);"]
 TASK = {"task_id": "adding/0", "prompt": "Write `add(a: i32, b: i32) -> i32`.", "tests": HIDDEN, "entry_point": "add"}
@@ -138,7 +143,6 @@ def test_what_nobody_can_grade_is_an_error_and_no_reward_of_zero(judging, monkey
 def test_verls_own_reward_manager_gives_our_rewards(ours, judging, prompts, tiny_coder):
     pytest.importorskip("verl", reason="make integrations runs it with the real verl")
     import numpy
-    import torch
     from omegaconf import OmegaConf
     from transformers import AutoTokenizer
     from verl import DataProto
@@ -248,3 +252,37 @@ def test_verifiers_taskset_gives_our_rewards(ours, judging, task_file, monkeypat
     traces = asyncio.run(all_at_once())
     assert [trace.reward for trace in traces] == [record["reward"] for record in ours]
     assert [trace.metrics for trace in traces] == [record["rewards"] for record in ours]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# llama.cpp
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_llama_cpp_says_what_transformers_says(argv, fake_judge, tmp_path):  # noqa: F811
+    """merged/ of a run, converted by llama.cpp's own script: the same greedy text. Only the name of the tokenizer's rules is given to it."""
+    xllamacpp = pytest.importorskip("xllamacpp", reason="make integrations runs it with the real llama.cpp")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    import train
+
+    source = Path(sys.prefix) / "llama.cpp"
+    fake_judge()
+    assert train.main(argv(tmp_path / "run", *LORA, "--max_steps", 1, "--save_merged", "true")) == 0
+    merged, out = tmp_path / "run" / "merged", tmp_path / "model.gguf"
+    # it knows tokenizers by a hash of what they make of a text, and a tokenizer learned in a test is none of these
+    convert = ("import sys; sys.path[:0] = [sys.argv[1], sys.argv[1] + '/gguf-py']; import conversion.base as base, convert_hf_to_gguf as script; "
+               "base.TextModel.get_vocab_base_pre = lambda self, tokenizer: 'qwen2'; del sys.argv[1]; script.main()")  # fmt: skip
+    command = [sys.executable, "-c", convert, str(source), str(merged), "--outfile", str(out), "--outtype", "bf16"]
+    done = subprocess.run(command, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+    tokenizer, model = AutoTokenizer.from_pretrained(merged), AutoModelForCausalLM.from_pretrained(merged, dtype="float32")
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path, parameters.n_ctx, parameters.n_parallel, parameters.cpuparams.n_threads = str(out), 1024, 1, 1
+    server, n_tokens = xllamacpp.Server(parameters), 60
+    for prompt in PROMPTS[:4]:
+        ids = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], add_generation_prompt=True, return_dict=True)["input_ids"]
+        said = server.handle_completions({"prompt": ids, "max_tokens": n_tokens, "temperature": 0})["choices"][0]["text"]
+        expected = model.generate(torch.tensor([ids]), max_new_tokens=n_tokens, do_sample=False)[0, len(ids) :]
+        assert said == tokenizer.decode(expected, skip_special_tokens=True) and len(said) > 40
