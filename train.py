@@ -1268,8 +1268,22 @@ def write_cards(final: Path, iterations: Iterations | None, model_args, script: 
         (best / "README.md").write_text(model_card(model_args, script, args, seen, best, chosen), encoding="utf-8")
 
 
-def model_card(model_args, script: ScriptArguments, args, log_history: list[dict], final: Path, chosen: list[str] | None = None) -> str:
-    """README.md of the adapter folder: what it is, how it was chosen, what was measured while training, how to use it."""
+def push_weights(folder: Path, repo: str, step: int) -> None:
+    """Commit the weights of a run that is over, with their card, to its model repository; until now --push_to_hub pushed checkpoints."""
+    import httpx
+    import huggingface_hub
+
+    try:
+        huggingface_hub.upload_folder(repo_id=repo, folder_path=folder, commit_message=f"{folder.name} after {step} steps")
+        print(f"pushed {folder} to {repo}", flush=True)
+    except (OSError, ValueError, httpx.HTTPError) as error:
+        print(f"warning: {folder} is saved and was not pushed to {repo}: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
+
+
+def model_card(
+    model_args, script: ScriptArguments, args, log_history: list[dict], final: Path | str, chosen: list[str] | None = None
+) -> str:  # fmt: skip
+    """README.md of the adapter folder (or hub repository) `final`: what it is, how it was chosen, what was measured, how to use it."""
     steps = [entry for entry in log_history if "reward" in entry]
     window = max(1, min(3, len(steps) // 2))
     names = {
@@ -1383,8 +1397,13 @@ def train(
         )
     if resume and not model_args.use_peft:
         require_all_weights(trainer.model, Path(resume))
-    if not args.push_to_hub:  # TRL's card beside the run says "fine-tuned version of None"; ours is with the weights
-        trainer.create_model_card = lambda **names: None
+    def own_card(**names) -> None:
+        """In place of TRL's, which says "fine-tuned version of None". Beside the run only where that is pushed: it is with the weights."""
+        if args.push_to_hub and is_main:
+            card = model_card(model_args, script, args, trainer.state.log_history, trainer.hub_model_id)
+            (output_dir / "README.md").write_text(card, encoding="utf-8")
+
+    trainer.create_model_card = own_card
     trainer.remove_callback(ProgressCallback)  # our line per step says more than a bar that moves once a step
     trainer.remove_callback(PrinterCallback)
     try:
@@ -1411,6 +1430,8 @@ def train(
                 write_cards(final, iterations, model_args, script, args, trainer.state.log_history)
                 trainer.state.save_to_json(str(output_dir / "trainer_state.json"))
                 print(f"saved {final} after {trainer.state.global_step} steps", flush=True)
+                if args.push_to_hub:
+                    push_weights(final.with_name(final.name.removesuffix("-last")), trainer.hub_model_id, trainer.state.global_step)
             except OSError as error:
                 if stopped_by is None:
                     raise

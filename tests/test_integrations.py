@@ -86,10 +86,10 @@ def test_trls_own_command_trains_on_our_rewards(ours, judging, prompts, tiny_cod
     real = judging.reward_set
     monkeypatch.setattr("integrations.trl_rewards.reward_set", lambda specs: seen.append(real(specs)) or seen[-1])
     names = ["cargo_build_reward", "hidden_tests_reward", "cargo_test_reward"]
-    argv = ["--model_name_or_path", tiny_coder, "--dataset_name", prompts.parent, "--output_dir", tmp_path / "run", "--use_cpu", "true", "--bf16", "false",
+    given = ["--model_name_or_path", tiny_coder, "--dataset_name", prompts.parent, "--output_dir", tmp_path / "run", "--use_cpu", "true", "--bf16", "false",
             "--reward_funcs", *(f"integrations.trl_rewards.{name}" for name in names), "--reward_weights", 1, 3, 0.5, "--max_steps", 1,
             "--per_device_train_batch_size", 4, "--num_generations", 4, "--max_completion_length", 96, "--report_to", "none", "--logging_steps", 1, "--save_strategy", "no"]  # fmt: skip
-    parsed = grpo.make_parser().parse_args_and_config([str(part) for part in argv])
+    parsed = grpo.make_parser().parse_args_and_config([str(part) for part in given])
     logged = []
     monkeypatch.setattr("trl.GRPOTrainer.log", lambda self, logs, *rest: logged.append({**logs, **{k: v[-1] for k, v in self._metrics["train"].items() if v}}))
     grpo.main(*parsed)
