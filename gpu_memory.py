@@ -41,7 +41,7 @@ def empty_model(config):
 
 
 def needed(config, *, item_bytes: int, load_in_4bit: bool, nested: bool, lora_r: int, lora_targets, row_tokens: int,
-           checkpointing: bool) -> Needed:  # fmt: skip
+           checkpointing: bool, fused: bool = False) -> Needed:  # fmt: skip
     """What training a model of this config takes; `lora_r` 0 trains all weights. `lora_targets`: "all-linear" or ends of names."""
     import torch
 
@@ -58,7 +58,7 @@ def needed(config, *, item_bytes: int, load_in_4bit: bool, nested: bool, lora_r:
     else:
         trained = n_all * item_bytes * (OF_TRAINED_WEIGHT - 1)
     of_linear = NF4_BYTES[nested] if load_in_4bit else item_bytes
-    row = row_tokens * micro_batches.bytes_per_token(config.get_text_config(), checkpointing)
+    row = row_tokens * micro_batches.bytes_per_token(config.get_text_config(), checkpointing, fused)
     return Needed(n_linear * of_linear + (n_all - n_linear) * item_bytes, trained, row, n_all * VLLM_ITEM_BYTES)
 
 
@@ -72,7 +72,7 @@ def require_fits(script, args, model_args, longest_prompt_tokens: int, total_byt
         load_config(model_args.model_name_or_path), item_bytes=item_bytes, load_in_4bit=model_args.load_in_4bit,
         nested=model_args.use_bnb_nested_quant, lora_r=model_args.lora_r if model_args.use_peft else 0,
         lora_targets=model_args.lora_target_modules or "all-linear", row_tokens=longest_prompt_tokens + args.max_completion_length,
-        checkpointing=not is_without,
+        checkpointing=not is_without, fused=args.use_liger_kernel,
     )  # fmt: skip
     is_here = args.use_vllm and args.vllm_mode == "colocate"
     of_vllm = args.vllm_gpu_memory_utilization * total_bytes if is_here else 0.0
