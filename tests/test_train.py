@@ -718,6 +718,30 @@ def test_merged_has_exactly_the_base_models_weights(finished_run, tiny_coder):
     assert shapes(finished_run.folder / "merged") == shapes(tiny_coder)
 
 
+def test_the_adapter_is_what_vllm_loads_as_it_is(finished_run, tiny_coder):
+    """vLLM's --enable-lora: its PEFTHelper refuses DoRA, trained biases and modules_to_save; its loader wants lora_A and lora_B of linear layers.
+
+    Source: vllm/lora/peft_helper.py, parse_fine_tuned_lora_name in vllm/lora/utils.py.
+    """
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    folder = finished_run.folder / "adapter"
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert (config["use_dora"], config["bias"], config["modules_to_save"], config["peft_type"]) == (False, "none", None, "LORA")
+    linear = {name: part for name, part in AutoModelForCausalLM.from_pretrained(tiny_coder).named_modules() if isinstance(part, torch.nn.Linear)}
+    tensors, seen = load_file(folder / "adapter_model.safetensors"), set()
+    for name, tensor in tensors.items():
+        found = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", name)
+        layer = linear[found[1]]
+        shape = (config["r"], layer.in_features) if found[2] == "A" else (layer.out_features, config["r"])
+        assert tuple(tensor.shape) == shape
+        seen.add(found[1])
+    targets = config["target_modules"]
+    assert isinstance(targets, list) and {name for name in linear if name.endswith(tuple(targets))} == seen and "lm_head" not in seen
+
+
 def test_model_cards_snippet_runs_as_printed(finished_run):
     card = (finished_run.folder / "adapter" / "README.md").read_text()
     snippet = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
