@@ -584,6 +584,8 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     RewardSet(None, script.rewards).require_columns(columns, in_training=True)  # a misspelt reward stops before a judge is started
     if script.share_to:
         share.check(script.share_to, script.share_every)
+    if args.push_to_hub:
+        share.check_hub("--push_to_hub")
     limits = {"workers": workers, "run_timeout_s": script.run_timeout_s}
     limits |= {"sandbox": script.sandbox, "cargo_path": script.cargo_path, "edition": script.edition}
     elsewhere = GradingProcess(**limits) if args.use_vllm and args.vllm_mode == "colocate" and script.grade_ahead else None

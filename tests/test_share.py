@@ -184,6 +184,7 @@ def test_a_missing_token_package_or_network_is_refused(monkeypatch, hub):
         (["--share_to", "hf://o/n"], "expected hf://datasets/ORG/NAME"),
         (["--share_to", TARGET], "set HF_TOKEN in the environment"),
         (["--share_to", TARGET, "--share_every", "0"], "--share_every 0"),
+        (["--push_to_hub", "true"], "train.py: --push_to_hub: "),
     ],
 )
 def test_train_refuses_before_the_model_loads(argv, tmp_path, monkeypatch, capsys, fake_judge, flags, message):  # noqa: F811
