@@ -63,13 +63,14 @@ def needed(config, *, item_bytes: int, load_in_4bit: bool, nested: bool, lora_r:
 
 
 def require_fits(script, args, model_args, longest_prompt_tokens: int, total_bytes: float) -> None:
-    """The run can fit on a card of `total_bytes`. Raises MachineError with what it takes."""
-    if args.fsdp or args.deepspeed:
-        return  # the weights are spread over the cards
+    """The run can fit on a card of `total_bytes`. Raises MachineError with what it takes; what cannot be counted is not refused."""
+    config, is_spread = load_config(model_args.model_name_or_path), "device_map" in (args.model_init_kwargs or {})
+    if args.fsdp or args.deepspeed or is_spread or getattr(config, "quantization_config", None) or getattr(config, "auto_map", None):
+        return  # over several cards, in another number of bits, or by the model's own code
     item_bytes = 4 if model_args.dtype == "float32" else 2
     is_without = args.gradient_checkpointing is False and not script.chooses_checkpointing
     found = needed(
-        load_config(model_args.model_name_or_path), item_bytes=item_bytes, load_in_4bit=model_args.load_in_4bit,
+        config, item_bytes=item_bytes, load_in_4bit=model_args.load_in_4bit,
         nested=model_args.use_bnb_nested_quant, lora_r=model_args.lora_r if model_args.use_peft else 0,
         lora_targets=model_args.lora_target_modules or "all-linear", row_tokens=longest_prompt_tokens + args.max_completion_length,
         checkpointing=not is_without, fused=args.use_liger_kernel,

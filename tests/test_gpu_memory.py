@@ -42,10 +42,12 @@ def test_sizes_of_seven_billion_weights():
     assert of_shape("7B", checkpointing=False).row > 10 * lora.row
 
 
-def plan(tmp_path, size, gib, *flags):
+def plan(tmp_path, size, gib, *flags, **settings):
     """What is said of a config on a card of `gib` GiB; None where it may fit. Only the model's configuration is there."""
     shape = {"3b": "3B", "7b": "7B"}[size]
-    step.shape_config(shape).save_pretrained(tmp_path / shape)
+    config = step.shape_config(shape)
+    config.update(settings)
+    config.save_pretrained(tmp_path / shape)
     argv = ["--config", CONFIGS / f"qwen2.5-coder-{size}-hidden-tests.yaml", "--model_name_or_path", tmp_path / shape, "--use_cpu", "true", "--bf16", "false", *flags]
     script, args, model_args = train.parse_arguments([str(part) for part in argv])
     try:
@@ -79,6 +81,12 @@ def test_what_cannot_fit_is_refused_and_what_may_is_not(tmp_path, size, gib, fla
         assert found is None
     else:
         assert found is not None and re.search(said, found), found
+
+
+def test_what_cannot_be_counted_is_not_refused(tmp_path):
+    assert plan(tmp_path, "7b", 1) is not None
+    assert plan(tmp_path, "7b", 1, quantization_config={"quant_method": "awq", "bits": 4}) is None
+    assert plan(tmp_path, "7b", 1, "--model_init_kwargs", '{"device_map": "auto"}') is None
 
 
 def test_the_plan_asks_before_anything_is_written(tiny_coder, prompts_file, tmp_path, monkeypatch, capsys):
