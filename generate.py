@@ -211,6 +211,8 @@ def load_tokenizer(model: str, revision: str | None = None) -> Any:
         ) from error
     if not tokenizer.chat_template:
         raise GenerationError(f"{model} has no chat template: expected an instruction-tuned model")
+    if tokenizer.eos_token_id is None:
+        raise GenerationError(f"the tokenizer of {model} names no eos_token, which ends a completion: set it in tokenizer_config.json")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

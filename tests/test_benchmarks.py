@@ -5,9 +5,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from chromium import found as find_chromium
 from conftest import FAILING, GOOD, ROOT
 
+import gpu_memory
 from results import tables
 
 
@@ -102,6 +104,38 @@ def test_seconds_of_a_training_step(tiny_coder, tmp_path):
     assert before == result["runs"]["before"]["completions_per_s"] > 0 and result["ratio"] == pytest.approx(today / before, abs=0.01)
     for found in result["runs"].values():
         assert 8 / found["completions_per_s"] == pytest.approx(found["step_s"], abs=0.01) and found["train_s"] > 0 and found["peak_gib"] is None
+
+
+def test_a_model_of_a_shape_with_random_weights(tiny_coder, tmp_path, monkeypatch, capsys):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from benchmarks import step
+
+    sizes = {}
+    for shape in step.SHAPES:
+        sizes[shape] = sum(weights.numel() for weights in gpu_memory.empty_model(step.shape_config(shape)).parameters())
+    assert sizes == {"3B": pytest.approx(3.09e9, rel=0.01), "7B": pytest.approx(7.62e9, rel=0.01)}, "as their model cards say"
+
+    small = step.SHAPES["7B"] | {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 600}
+    (tmp_path / "config.json").write_text(json.dumps(small))
+    flags = ["--random_weights", str(tmp_path / "config.json"), "--model", str(tiny_coder)]
+
+    def train(name, checkout, flags, arguments, folder):
+        model, tokenizer = AutoModelForCausalLM.from_pretrained(arguments.model), AutoTokenizer.from_pretrained(arguments.model)
+        assert model.config.hidden_size == 64 and model.get_input_embeddings().num_embeddings == 600 and model.dtype == torch.bfloat16
+        assert model.config.eos_token_id == tokenizer.eos_token_id and tokenizer.chat_template
+        raise SystemExit("it was this model")
+
+    monkeypatch.setattr(step, "train", train)
+    with pytest.raises(SystemExit, match="it was this model"):
+        step.main(flags)
+    (tmp_path / "config.json").write_text(json.dumps(small | {"vocab_size": 5}))
+    with pytest.raises(SystemExit, match="has 5 words, the tokenizer of"):
+        step.main(flags)
+    for wrong, said in ((["--random_weights", "8B", "--model", "x"], "expected 3B, 7B or"), (["--random_weights", "7B"], "whose tokenizer")):
+        with pytest.raises(SystemExit):
+            step.main(wrong)
+        assert said in capsys.readouterr().err
 
 
 def test_reading_a_trace():
