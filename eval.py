@@ -41,6 +41,7 @@ from typing import Any, Literal
 import completion_rows
 import console
 import doctor
+import kinds
 import rust_code
 import tasks as task_sets
 from generate import (
@@ -105,6 +106,7 @@ USER_ERRORS = (
     RewardError,
     ToolchainError,
     SandboxUnavailable,
+    kinds.KindError,
     task_sets.TaskError,
     TraceError,
     doctor.MachineError,
@@ -167,6 +169,10 @@ class EvalArguments:
     )
     system_prompt: str | None = field(
         default=None, metadata={"help": "File with the system prompt (default: system_prompt.txt); none for none."}
+    )
+    fim_format: Literal["chat", "tokens"] = field(
+        default="chat",
+        metadata={"help": "How tasks of kind fim are asked: in words, or by Qwen2.5-Coder's FIM tokens without a chat template."},
     )
     rewards: list[str] = field(
         default_factory=lambda: list(EVAL_REWARDS),
@@ -564,7 +570,7 @@ def load_eval_tasks(args: EvalArguments) -> list[dict]:
     for task in tasks:
         if task["tests"]:
             check_hidden_tests(task, f"{args.tasks}, task {task['task_id']!r}")
-    return tasks
+    return kinds.with_fim_format(tasks, args.fim_format)
 
 
 def row_name(model_or_adapter: str) -> str:
@@ -824,7 +830,7 @@ def run_generation(
 def build_conversations(tasks: list[dict], args: EvalArguments) -> list[list[dict]]:
     """Messages of every task, in order."""
     system_prompt = task_sets.read_system_prompt(args.system_prompt)
-    return [task_sets.build_messages(task["prompt"], system_prompt) for task in tasks]
+    return [kinds.conversation(task, system_prompt) for task in tasks]
 
 
 def open_judge(args: EvalArguments) -> Judge:
@@ -944,7 +950,8 @@ def open_input(args: EvalArguments) -> Input:
     tasks = {}
     if args.tasks:
         columns = {name: getattr(args, f"{name}_column") for name in ("prompt", "tests", "task_id", "entry_point")}
-        tasks = {task["task_id"]: task for task in task_sets.load_tasks(args.tasks, split=args.tasks_split, columns=columns)}
+        loaded = task_sets.load_tasks(args.tasks, split=args.tasks_split, columns=columns)
+        tasks = {task["task_id"]: task for task in kinds.with_fim_format(loaded, args.fim_format)}
     is_trace = path.is_dir() or (path.suffix != ".parquet" and why_left_out(next(iter_trace(path), None)) is None)
     if not is_trace and args.reuse_verdicts:
         raise EvalError(f"--completions {path}: --reuse_verdicts needs the trace of a training run, and its first line is none")
@@ -1110,7 +1117,12 @@ class Survey:
         """Take in a row. Raises EvalError for a bad one."""
         task, completion, passed_through = read_completion(where, row, self.args, self.source.tasks)
         self.count += 1
-        self.columns |= _paid_task(task, passed_through, self.source.tasks).keys()
+        paid = _paid_task(task, passed_through, self.source.tasks)
+        self.columns |= paid.keys()
+        try:
+            kinds.require_columns(paid)
+        except kinds.KindError as error:
+            raise EvalError(f"{where}: {error}") from error
         if not self.forms["fenced"]:
             is_plain = rust_code.is_plain_rust(completion, task["prompt"])
             self.forms["fenced" if rust_code.holds_fence(completion) else "plain" if is_plain else "other"] += 1

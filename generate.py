@@ -29,6 +29,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import console
+import kinds
 import tasks
 from share import without_token
 
@@ -38,7 +39,7 @@ VLLM_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the ranks that vLLM res
 BATCH_SEED_STRIDE = 1_000_003  # a prime: batches of neighbouring seeds do not share a stream
 HASH_EDGE_BYTES = 1 << 20  # weights are recognised by their size and both ends, 1 MiB each
 
-Conversation = list[dict]  # messages of tasks.build_messages
+Conversation = list[dict]  # messages of kinds.conversation
 
 
 class GenerationError(RuntimeError):
@@ -262,8 +263,12 @@ def render(tokenizer: Any, conversations: Sequence[Conversation], names: Sequenc
     from jinja2 import TemplateError
 
     require_unicode(conversations, names)
+    template = lambda messages: tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)  # noqa: E731
     try:
-        return [tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False) for messages in conversations]
+        kinds.require_fim_tokens(tokenizer, conversations)
+        return [messages[0]["content"] if kinds.is_raw(messages) else template(messages) for messages in conversations]
+    except kinds.KindError as error:
+        raise GenerationError(str(error)) from error
     except TemplateError as error:
         raise GenerationError(
             f"the chat template of {tokenizer.name_or_path} refuses the conversation ({_first_line(error)}): for a model without a "

@@ -27,6 +27,7 @@ from typing import Literal
 
 import console
 import doctor
+import kinds
 import micro_batches
 import run_lock
 import rust_code
@@ -56,7 +57,6 @@ from task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record,
 from tasks import (
     TASK_COLUMNS,
     TaskError,
-    build_messages,
     load_heldout,
     load_task_sets,
     read_system_prompt,
@@ -123,6 +123,10 @@ class ScriptArguments:
         default=False, metadata={"help": "Leave out training tasks that --heldout or --eval_tasks hold too instead of stopping."}
     )
     max_tasks: int | None = field(default=None, metadata={"help": "Use only the first so many tasks (of each set)."})
+    fim_format: Literal["chat", "tokens"] = field(
+        default="chat",
+        metadata={"help": "How tasks of kind fim are asked: in words, or by Qwen2.5-Coder's FIM tokens without a chat template."},
+    )
     system_prompt: str = field(
         default=str(HERE / "system_prompt.txt"), metadata={"help": "Text file with the system prompt; none for none."}
     )
@@ -343,7 +347,8 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
     n_heldout = require_no_leak(tasks, script.heldout)
     check_hidden_tests(tasks)
     system_prompt = read_system_prompt(script.system_prompt)
-    messages = [build_messages(task["prompt"], system_prompt) for task in tasks]
+    tasks = kinds.with_fim_format(tasks, script.fim_format)
+    messages = [kinds.conversation(task, system_prompt) for task in tasks]
     lengths = prompt_lengths(messages, tokenizer, [f"task {task['task_id']!r}" for task in tasks])
     too_long = [task["task_id"] for task, length in zip(tasks, lengths, strict=True) if length > script.max_prompt_length]
     if too_long and not script.drop_long_prompts:
@@ -393,7 +398,7 @@ def evaluation_tasks(script: ScriptArguments, rows: list[dict], tokenizer) -> li
         raise UserError(f"--eval_tasks {script.eval_tasks}: its task {without!r} has no hidden tests: nothing tells what solves it")
     check_hidden_tests(tasks)
     system_prompt = read_system_prompt(script.system_prompt)
-    tasks = [task | {"messages": build_messages(task["prompt"], system_prompt)} for task in tasks]
+    tasks = [task | {"messages": kinds.conversation(task, system_prompt)} for task in kinds.with_fim_format(tasks, script.fim_format)]
     lengths = prompt_lengths([task["messages"] for task in tasks], tokenizer, [f"task {task['task_id']!r}" for task in tasks])
     if max(lengths) > script.max_prompt_length:
         raise UserError(
@@ -745,6 +750,12 @@ def make_trainer_class():
             result = super()._generate(prompts)
             self._seconds["generate"] += time.perf_counter() - started
             return result
+
+        def _tokenize_prompts(self, prompts):
+            if not any(map(kinds.is_raw, prompts)):
+                return super()._tokenize_prompts(prompts)
+            of_chats = lambda chats: GRPOTrainer._tokenize_prompts(self, chats)[0]  # noqa: E731
+            return kinds.tokenized(prompts, self.processing_class, of_chats), None, {}
 
         def _generate_single_turn(self, prompt_ids, *args, **kwargs):
             if not (self.grade_ahead and self.use_vllm and self.vllm_mode == "colocate" and self.model.training):
