@@ -12,7 +12,8 @@ is one without code, with the reason as its diagnostic.
 | `patch` | `code` | SEARCH/REPLACE blocks |
 | `next_edit` | `code`, `last_edit` (a diff), `region` ([first, last] line of `code`) | the region, in one ```rust block |
 
-Any row may have `passed_before`, the positions of the hidden tests that pass without an answer: only the others are counted, and
+Rows of `fix` and `patch` keep the signature of `entry_point`: that of `code`, or the column `signature` (as `signature_of` writes it)
+where a mistake is in it. Any row may have `passed_before`, the positions of the hidden tests that pass without an answer: only the others are counted, and
 none when one of these fails afterwards. `next_edit` may have `places`, the lines of `code` that the edit had to change.
 
 SEARCH/REPLACE blocks are the format of Aider and SWE-RL; they need no line numbers, which small models get wrong. The parser is our
@@ -28,7 +29,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rust_code import Program, code_blocks, extract_program, read_program, same_program, with_main
+from rust_code import Program, code_blocks, extract_program, read_program, with_main
 from rust_syntax import parse_any_length, text_of, walk
 from rust_tool import Diagnostic, Verdict
 
@@ -134,6 +135,11 @@ def _squeezed(text: str) -> str:
     return re.sub(r"\s+", "", text)
 
 
+def _tokens(source: str) -> list[str]:
+    """The program without layout and comments."""
+    return [text_of(node) for node in walk(parse_any_length(source)) if not node.children and "comment" not in node.type]
+
+
 def signature_of(source: str, name: str | None) -> str | None:
     """Parameters and return type of the first function of that name, for comparison; None where there is none."""
     for node in walk(parse_any_length(source)):
@@ -146,7 +152,7 @@ def signature_of(source: str, name: str | None) -> str | None:
 
 def _require_same_signature(task: Mapping, source: str) -> None:
     name = task.get("entry_point")
-    expected = signature_of(task["code"], name) if name else None
+    expected = task.get("signature") or (signature_of(task["code"], name) if name else None)
     if expected is not None and signature_of(source, name) != expected:
         raise Refused(f"the signature of {name} is not what it was")
 
@@ -155,7 +161,7 @@ def _fixed(task: Mapping, completion: str) -> str:
     program = extract_program(completion)
     if program is None:
         raise Refused("no closed ```rust block: expected the whole program in one")
-    if same_program(program, read_program(task["code"])):
+    if _tokens(program.source) == _tokens(with_main(task["code"])):
         raise Refused("the program is what it was")
     _require_same_signature(task, program.source)
     return program.source
@@ -219,7 +225,7 @@ def _patched(task: Mapping, completion: str) -> str:
     if any(sum(1 for line in search.split("\n") if line.strip()) >= n_lines for search, _ in blocks):
         raise Refused("the answer rewrites the whole file: expected blocks of the lines that change")
     source = apply_blocks(task["code"], blocks)
-    if same_program(read_program(source), read_program(task["code"])):
+    if _tokens(source) == _tokens(task["code"]):
         raise Refused("the program is what it was")
     _require_same_signature(task, source)
     return source
