@@ -265,6 +265,7 @@ METRICS: dict[str, Callable[[dict], float | None]] = {
     "self_tests_recall": lambda r: _given(passes_hidden(r), r["test_passed"]),
     "honest_tests_precision": lambda r: _given(_honest(r), passes_hidden(r)),
     "honest_tests_recall": lambda r: _given(passes_hidden(r), _honest(r)),
+    "edit_places": kinds.places_of_record,
 }
 NOT_PERCENT = ("mean_length",)
 
@@ -281,6 +282,7 @@ class RowStats:
         self.rustc_codes: Counter[str] = Counter()
         self.guards: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
+        self.kinds: dict[str, RowStats] = {}  # by kind of task; of these themselves: empty
 
     def add(self, record: dict) -> None:
         """Count one graded completion; one that the machine failed to grade counts as such and nowhere else."""
@@ -301,6 +303,11 @@ class RowStats:
         self.rustc_codes.update({d["code"] or "no code" for d in errors} if record["error_kind"] == "compile" else ())
         if record["test_passed"] and not record["honest_tests"]:
             self.guards[record["guard"] or "unknown"] += 1
+
+    def add_by_kind(self, record: dict) -> None:
+        """`add`, and to the sums over the tasks of its kind."""
+        self.add(record)
+        self.kinds.setdefault(kinds.kind_of_record(record), RowStats(self.row)).add(record)
 
     def samples(self) -> list[float]:
         """Completions of each task that hidden tests graded."""
@@ -1544,6 +1551,26 @@ def shown_columns(summary: dict) -> dict[str, str]:
     return {name: title for name, title in columns.items() if any(name in row["metrics"] for row in summary["rows"])}
 
 
+KIND_TABLE = {"build": "build %", "edit_places": "places %", "mean_length": "tokens"}  # metric -> heading
+
+
+def kinds_table(by_kind: dict[str, dict]) -> str:
+    """A row for each kind and row of the results, and for each paired difference; pass@k by hidden tests, `no program` with what is refused."""
+    metrics = {name for part in by_kind.values() for row in part["rows"] for name in row["metrics"]}
+    ks = sorted((name for name in metrics if name.startswith("pass@")), key=lambda name: int(name[5:]))
+    columns = {name: f"{name} %" for name in ks} | {name: title for name, title in KIND_TABLE.items() if name in metrics}
+    body = []
+    for kind, part in by_kind.items():
+        for row in part["rows"]:
+            none = f"{100 * row['error_kinds'].get('no_code', 0):.1f}"
+            cells = [_cell(row["metrics"], name) for name in columns]
+            body.append([kind, row["row"], str(row["n_tasks"]), str(row["n"]), *cells, none])
+        for d in part["differences"]:
+            cells = [_cell(d["metrics"], name, signed=True) for name in columns]
+            body.append([kind, f"{d['row']} - {d['versus']}", str(d["n_tasks"]), "", *cells, ""])
+    return markdown_table(["kind", "row", "tasks", "n", *columns.values(), "no program %"], body)
+
+
 def format_tables(summary: dict) -> str:
     """The summary as Markdown: rates, differences, what went wrong, self tests against hidden tests."""
     rows, columns = summary["rows"], shown_columns(summary)
@@ -1551,6 +1578,8 @@ def format_tables(summary: dict) -> str:
         ["row", "tasks", "n", *columns.values()],
         [[row["row"], str(row["n_tasks"]), str(row["n"]), *(_cell(row["metrics"], name) for name in columns)] for row in rows],
     ) + "\n\n" + LEGEND]  # fmt: skip
+    if "kinds" in summary:
+        blocks.append("By kind of task:\n\n" + kinds_table(summary["kinds"]))
     if summary["differences"]:
         body = [
             [f"{d['row']} - {d['versus']}", str(d["n_tasks"]), *(_cell(d["metrics"], name, signed=True) for name in columns)]
@@ -1598,6 +1627,10 @@ def format_terminal(summary: dict, where: str | None) -> str:
         cells = [*(_cell(row["metrics"], name) for row in rows), *(_cell(d["metrics"], name, signed=True) for d in pairs)]
         body.append([label, *cells])
     blocks = [console.side_by_side(header, body)]
+    if "kinds" in summary:
+        parts = summary["kinds"].items()
+        body = [[kind, *(_cell(row["metrics"], "pass@1") for row in part["rows"])] for kind, part in parts if len(part["rows"]) == len(rows)]
+        blocks.append(console.side_by_side(["pass@1 % by kind", *(row["row"] for row in rows)], body))
     notes = ["Honest: own tests that pass and are worth something.", "In brackets: 95 % interval, bootstrap over tasks."]
     notes += ["Differences are paired, in points."] if pairs else []
     blocks.append(textwrap.fill(" ".join(notes), console.width()))
@@ -1690,7 +1723,7 @@ def _parquet_value(value: Any, as_text: bool) -> Any:
 
 
 def summarise(stats: Sequence[RowStats], ks: Sequence[int], n_resamples: int) -> dict:
-    """Rows and paired differences of a summary."""
+    """Rows and paired differences of a summary; `kinds` holds the same by kind where there is another than `write`."""
     metrics, differences = estimates(stats, ks, n_resamples)
     rows = [
         {
@@ -1706,14 +1739,17 @@ def summarise(stats: Sequence[RowStats], ks: Sequence[int], n_resamples: int) ->
         }
         for row, values in zip(stats, metrics, strict=True)
     ]
-    return {"rows": rows, "differences": differences}
+    found = [kind for kind in (kinds.WRITE, *kinds.KINDS) if any(kind in row.kinds for row in stats)]
+    of_kind = lambda kind: [row.kinds[kind] for row in stats if kind in row.kinds]  # noqa: E731
+    by_kind = {kind: summarise(of_kind(kind), ks, n_resamples) for kind in found} if found not in ([], [kinds.WRITE]) else {}
+    return {"rows": rows, "differences": differences} | ({"kinds": by_kind} if by_kind else {})
 
 
 def row_stats(results: Path, prefix: str = "") -> list[RowStats]:
     """Statistics of every row of a results.jsonl, in order of appearance."""
     stats: dict[str, RowStats] = {}
     for record in read_jsonl(results):
-        stats.setdefault(record["row"], RowStats(prefix + record["row"])).add(record)
+        stats.setdefault(record["row"], RowStats(prefix + record["row"])).add_by_kind(record)
     return list(stats.values())
 
 

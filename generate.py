@@ -3,6 +3,7 @@
     python generate.py --model Qwen/Qwen2.5-Coder-1.5B-Instruct "Write a Rust function that reverses a string."
     python generate.py --model Qwen/Qwen2.5-Coder-1.5B-Instruct --adapter runs/demo "..."     # a trained adapter
     OPENAI_API_KEY=... python generate.py --api_base http://localhost:8000/v1 --model NAME "..."
+    python generate.py --model ... --kind fix src/main.rs                                     # other kinds: try_kinds.py
 
 The completion is shown as it is written, cargo's verdict under it.
 
@@ -735,7 +736,7 @@ class ApiGenerator:
         require_unicode([conversation])
         request = dict(
             model=self.model,
-            messages=conversation,
+            **({"prompt": conversation[0]["content"]} if kinds.is_raw(conversation) else {"messages": conversation}),
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_tokens=sampling.max_new_tokens,
@@ -749,10 +750,14 @@ class ApiGenerator:
         return request
 
     async def _ask(self, client: Any, conversation: Conversation, sampling: SamplingArguments, seed: int) -> Completion:
-        response = await client.chat.completions.create(**self._request(conversation, sampling, seed))
+        request = self._request(conversation, sampling, seed)
+        if kinds.is_raw(conversation):
+            response = await client.completions.create(**request)
+        else:
+            response = await client.chat.completions.create(**request)
         choice, usage = response.choices[0], response.usage
         return Completion(
-            choice.message.content or "",
+            (choice.text if kinds.is_raw(conversation) else choice.message.content) or "",
             n_tokens=usage.completion_tokens if usage else None,
             finished=choice.finish_reason == "stop",
             n_prompt_tokens=usage.prompt_tokens if usage else None,
@@ -839,6 +844,9 @@ class ApiGenerator:
         request = self._request(conversation, sampling, sampling.seed)
         with openai.OpenAI(api_key=api_key(), base_url=self.args.api_base, timeout=self.args.api_timeout_s) as client:
             try:
+                if kinds.is_raw(conversation):
+                    yield client.completions.create(**request).choices[0].text
+                    return
                 chunks = client.chat.completions.create(**request, stream=True)
                 if not chunks.response.headers.get("content-type", "").startswith("text/event-stream"):  # the whole answer at once
                     yield json.loads(chunks.response.read())["choices"][0]["message"]["content"] or ""
@@ -881,6 +889,17 @@ class TryArguments:
 
     model: str = field(metadata={"help": "Base or merged model (folder or hub id), or the endpoint's name for one."})
     adapter: str | None = field(default=None, metadata={"help": "LoRA adapter on it (folder or hub id)."})
+    kind: Literal["write", "fix", "fim", "patch", "next_edit"] = field(
+        default="write", metadata={"help": "What is asked: a program, or a change of one in a file."}
+    )
+    file: str | None = field(default=None, metadata={"help": "The program (kinds patch and next_edit)."})
+    prefix: str | None = field(default=None, metadata={"help": "File with what stands before the gap (kind fim)."})
+    suffix: str | None = field(default=None, metadata={"help": "File with what stands after it (kind fim)."})
+    fim_format: Literal["chat", "tokens"] = field(
+        default="chat", metadata={"help": "Ask in words, or by Qwen2.5-Coder's FIM tokens without a chat template (kind fim)."}
+    )
+    last_edit: str | None = field(default=None, metadata={"help": "File with the last edit as a diff (kind next_edit)."})
+    region: str | None = field(default=None, metadata={"help": "Lines around the cursor, FIRST-LAST (kind next_edit)."})
     system_prompt: str | None = field(
         default=None, metadata={"help": "File with the system prompt (default: system_prompt.txt); none for none."}
     )
@@ -892,7 +911,8 @@ class TryArguments:
 def format_verdict(graded: dict) -> str:
     """A graded completion as the few lines a person wants to read under it."""
     if graded["program"] is None:
-        return "no closed ```rust block: nothing to compile"
+        why = next((diagnostic["message"] for diagnostic in graded["diagnostics"]), "no closed ```rust block")
+        return f"{why}: nothing to compile"
     passed = sum(outcome == "ok" for outcome in graded["tests"].values())
     warnings = f", {graded['clippy_warnings']} warning(s)" if graded["clippy_warnings"] else ""
     lines = [
@@ -912,13 +932,16 @@ def format_verdict(graded: dict) -> str:
 
 def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampling: SamplingArguments) -> dict:
     """Print a completion as it is written and cargo's verdict under it; returns the graded completion."""
+    import try_kinds
     from rewards import RewardSet
     from rust_tool import Judge
 
-    conversation = tasks.build_messages(prompt, tasks.read_system_prompt(args.system_prompt))
+    system_prompt = tasks.read_system_prompt(args.system_prompt)
     with Judge(sandbox=args.sandbox, cargo_path=args.cargo_path, edition=args.edition) as judge:  # first: no cargo, no waiting for a model
         if backend.backend == "vllm":
             raise GenerationError("--backend vllm: one prompt is streamed by transformers; leave --backend out")
+        task = try_kinds.task_to_try(args.kind, prompt, vars(args), judge)
+        conversation = kinds.conversation(task, system_prompt)
         backend.backend = "transformers"  # an engine takes longer to start than one completion takes
         generator = open_generator(args.model, backend, [args.adapter] if args.adapter else [])
         pieces = []
@@ -929,8 +952,10 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
         finally:
             generator.close()
         print("\n\n--- cargo " + "-" * 60)
-        rewards = RewardSet(judge, system_prompt=tasks.read_system_prompt(args.system_prompt))
-        (graded,) = rewards.grade([{"prompt": prompt}], ["".join(pieces)])
+        rewards = RewardSet(judge, system_prompt=system_prompt)
+        (graded,) = rewards.grade([task], ["".join(pieces)])
+    for line in try_kinds.changes(task, graded):
+        print(line)
     print(format_verdict(graded))
     return graded
 
@@ -982,7 +1007,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     parser = make_parser((TryArguments, BackendArguments, SamplingArguments), description=__doc__.split("\n\n")[0])
-    parser.add_argument("prompt", help="What to ask for.")
+    parser.add_argument("prompt", nargs="?", default="", help="What to ask for; the file to mend (kind fix).")
     try:
         args, backend, sampling, rest = parser.parse_args_and_config(argv)
         if sampling.num_samples != 1:
@@ -993,7 +1018,9 @@ def _main(argv: Sequence[str] | None) -> int:
     except (RuntimeError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0 if graded["build_passed"] and graded["test_passed"] else 1
+    from try_kinds import is_done
+
+    return 0 if is_done(graded) else 1
 
 
 if __name__ == "__main__":

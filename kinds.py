@@ -28,6 +28,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 from rust_code import Program, code_blocks, extract_program, read_program, with_main
 from rust_syntax import parse_any_length, text_of, walk
@@ -420,6 +421,20 @@ def edit_places_reward(program: Program | None, verdict: Verdict, task: Mapping)
         return None
     changed = changed_lines(with_main(task["code"]), program.source) if program else set()
     return len(needed & changed) / len(needed | changed)
+
+
+def kind_of_record(record: Mapping) -> str:
+    """Kind of the task of a graded completion, in a trace or in results."""
+    return kind_of({"kind": record.get("kind") or (record.get("columns") or {}).get("kind")})
+
+
+def places_of_record(record: Mapping) -> float | None:
+    """`edit_places_reward` of a graded completion, whether or not it was asked for."""
+    if kind_of_record(record) != "next_edit":
+        return None
+    task = {**(record.get("columns") or {}), **record}
+    program = SimpleNamespace(source=record["program"]) if record.get("program") else None
+    return edit_places_reward(program, None, task)
 
 
 TASK_REWARDS = (small_change_reward, edit_places_reward)  # which are given the task, too
