@@ -1083,7 +1083,7 @@ def _joined(where: str, task: dict, known: dict[str, dict], args: EvalArguments)
     if found is None:
         return task
     tests = {"tests": found["tests"], "entry_point": task["entry_point"] or found["entry_point"]} if needs_tests else {}
-    return task | {"prompt": task["prompt"] or found["prompt"]} | tests
+    return task | {"prompt": task["prompt"] or found["prompt"]} | tests | kinds.columns_of(found)
 
 
 def _asks_hidden(args: EvalArguments) -> bool:

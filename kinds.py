@@ -138,7 +138,8 @@ def _squeezed(text: str) -> str:
 
 def _tokens(source: str) -> list[str]:
     """The program without layout and comments."""
-    return [text_of(node) for node in walk(parse_any_length(source)) if not node.children and "comment" not in node.type]
+    leaves = [node for node in walk(parse_any_length(source)) if not node.children]
+    return [text_of(leaf) for leaf in leaves if not any("comment" in node.type for node in (leaf, leaf.parent) if node)]
 
 
 def signature_of(source: str, name: str | None) -> str | None:
@@ -235,12 +236,14 @@ def _patched(task: Mapping, completion: str) -> str:
 def _edited(task: Mapping, completion: str) -> str:
     before, region, after = _around_region(task)
     text = _block(completion, "the lines between the marks").strip("\n")
-    outside = [line for line in (*before, *after) if re.search(r"\w", line)]
-    if outside and _squeezed("\n".join(outside)) in _squeezed(text) or any(mark in text for mark in REGION_MARKS):
+    above, below = (_squeezed("\n".join(lines)) for lines in (before, after))
+    given = _squeezed(text)
+    repeats = [bool(re.search(r"\w", above)) and given.startswith(above), bool(re.search(r"\w", below)) and given.endswith(below)]
+    if all(repeats) or any(mark in text for mark in REGION_MARKS):
         raise Refused("the answer rewrites the whole file: expected the lines between the marks")
-    if before and _squeezed("\n".join(before)) and _squeezed(text).startswith(_squeezed("\n".join(before))):
-        raise Refused("the answer repeats what stands before the region")
-    if _squeezed(text) == _squeezed("\n".join(region)):
+    if any(repeats):
+        raise Refused(f"the answer repeats what stands {'before' if repeats[0] else 'after'} the region: expected the lines between the marks")
+    if given == _squeezed("\n".join(region)):
         raise Refused("the region is what it was")
     return "\n".join([*before, text, *after]) + "\n"
 
@@ -300,6 +303,11 @@ def require_columns(task: Mapping) -> None:
     n_tests, before = len(task.get("tests") or ()), task.get("passed_before") or []
     if not isinstance(before, list) or not all(isinstance(place, int) and 0 <= place < n_tests for place in before):
         raise KindError(f"passed_before has to hold positions of the {n_tests} tests, found {before!r:.60}")
+
+
+def columns_of(task: Mapping) -> dict:
+    """Everything in a row that its prompt and its verdict may need; nothing for `write`."""
+    return {} if kind_of(task) == WRITE else {name: value for name, value in task.items() if name not in ("tests", "entry_point", "prompt")}
 
 
 def with_prompt(task: dict) -> dict:
