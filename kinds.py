@@ -28,6 +28,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from types import SimpleNamespace
 
 from rust_code import Program, code_blocks, extract_program, read_program, with_main
@@ -245,7 +246,9 @@ def _edited(task: Mapping, completion: str) -> str:
         raise Refused(f"the answer repeats what stands {'before' if repeats[0] else 'after'} the region: expected the lines between the marks")
     if given == _squeezed("\n".join(region)):
         raise Refused("the region is what it was")
-    return "\n".join([*before, text, *after]) + "\n"
+    is_blank = lambda line: not line.strip()  # noqa: E731  # at its edges: an answer need not repeat them
+    edges = [list(takewhile(is_blank, region)), list(takewhile(is_blank, reversed(region)))]
+    return "\n".join([*before, *edges[0], text, *edges[1], *after]) + "\n"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
