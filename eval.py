@@ -33,7 +33,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +42,7 @@ import completion_rows
 import console
 import doctor
 import kinds
+import repair
 import rust_code
 import tasks as task_sets
 from generate import (
@@ -53,9 +54,11 @@ from generate import (
     check_prompts_fit,
     choose_backend,
     load_config,
+    load_tokenizer,
     open_generator,
     parse_dataclasses,
     resolve_adapter,
+    tokenize,
     weights_hash,
 )
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text, infra_reason, pass_at_k, passes_hidden, weighted_sum
@@ -178,6 +181,9 @@ class EvalArguments:
         default_factory=lambda: list(EVAL_REWARDS),
         metadata={"help": "Reward functions to record, as name=weight."},
     )
+    repair_turns: int = field(
+        default=0, metadata={"help": "More tries for what fails, each after cargo's message; results are those of the last (--model)."}
+    )
     judge_workers: int | None = field(default=None, metadata={"help": "Programs graded at once (default: all cores)."})
     run_timeout_s: float = field(default=2.0, metadata={"help": "CPU seconds that all tests of a program may take together."})
     sandbox: str = field(
@@ -213,7 +219,9 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[EvalArguments, Sampling
         raise EvalError("--reuse_verdicts needs --completions, the trace of a training run")
     if args.adapter and not args.model:
         raise EvalError("--adapter needs --model, the base it was trained on")
-    others = {"--task_ids": args.task_ids, "--row_names": args.row_names}
+    if args.repair_turns < 0:
+        raise EvalError(f"--repair_turns {args.repair_turns}: expected at least 0")
+    others = {"--task_ids": args.task_ids, "--row_names": args.row_names, "--repair_turns": args.repair_turns}
     ignored = [flag for flag, value in others.items() if value and not args.model]
     if ignored:
         raise EvalError(f"{' and '.join(ignored)} goes with --model: nothing would come of it here")
@@ -667,8 +675,8 @@ class Session:
         for path in (folder / "results.jsonl", folder / "results.partial.jsonl"):
             for record in read_partial(path):
                 (self.failed if record["error_kind"] == "infra" else self.graded)[_key(record)] = record
-        answer = ("row", "task_id", "sample", "completion", *(f.name for f in fields(Completion) if f.name != "text"))
-        self.generated |= {key: {name: record.get(name) for name in answer} for key, record in self.failed.items()}
+        answer = ("row", "task_id", "sample", "completion", "turns", *(f.name for f in fields(Completion) if f.name != "text"))
+        self.generated |= {key: {name: record[name] for name in answer if name in record} for key, record in self.failed.items()}
         self.timings = Timings(folder)
 
     def keys(self, row: str) -> list[Key]:
@@ -813,25 +821,67 @@ def run_generation(
     rows: list[dict],
     args: EvalArguments,
     sampling: SamplingArguments,
-    backend: BackendArguments,
-    max_model_len: int | None,
+    load: Callable[[list[dict]], Any],
 ) -> None:
-    """Generate what the rows still lack; the model is loaded only when something is. Raises GenerationError."""
+    """Generate what the rows still lack; the model is loaded (`load`, of these rows) only when something is. Raises GenerationError."""
     lacking = [row for row in rows if session.ungenerated(row["row"])]
     if not lacking:
         return
-    conversations = build_conversations(session.tasks, args)
-    adapters = [row["adapter"] for row in lacking if row["adapter"]]
-    start = time.monotonic()
-    generator = open_generator(args.model, backend, adapters, max_model_len, sampling.seed)
-    session.timings.add(lacking[0]["row"], load_s=time.monotonic() - start)
-    try:
-        for row in lacking:
-            keys = session.keys(row["row"])
-            done = {i for i, key in enumerate(keys) if key in session.generated or key in session.graded}
-            session.generate(row["row"], generator.generate(conversations, sampling, row["adapter"], done))
-    finally:
-        generator.close()
+    conversations, generator = build_conversations(session.tasks, args), load(lacking)
+    for row in lacking:
+        keys = session.keys(row["row"])
+        done = {i for i, key in enumerate(keys) if key in session.generated or key in session.graded}
+        session.generate(row["row"], generator.generate(conversations, sampling, row["adapter"], done))
+
+
+class Engine:
+    """What generates, loaded when it is first asked for. `load(rows)` reserves room for their adapters."""
+
+    def __init__(self, args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments, max_model_len: int | None, session: Session):
+        self._args, self._open, self._session = args, (backend, max_model_len, sampling.seed), session
+        self._generator = None
+
+    def load(self, rows: list[dict]) -> Any:
+        """The generator. Raises GenerationError."""
+        if self._generator is None:
+            backend, max_model_len, seed = self._open
+            start = time.monotonic()
+            adapters = [row["adapter"] for row in rows if row["adapter"]]
+            self._generator = open_generator(self._args.model, backend, adapters, max_model_len, seed)
+            self._session.timings.add(rows[0]["row"], load_s=time.monotonic() - start)
+        return self._generator
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._generator is not None:
+            self._generator.close()
+            self._generator = None
+
+
+def second_tries(
+    session: Session, rows: list[dict], args: EvalArguments, sampling: SamplingArguments, engine: Engine, rewards: RewardSet,
+    watch: "InfraWatch", max_model_len: int | None,
+) -> None:  # fmt: skip
+    """--repair_turns: what failed where cargo shows it is asked for again. Raises GenerationError, EvalError."""
+    messages = dict(zip((task["task_id"] for task in session.tasks), build_conversations(session.tasks, args), strict=True))
+    tokenizer = load_tokenizer(args.model) if max_model_len else None  # an endpoint has its own
+
+    def fits(conversations: list[list[dict]]) -> list[bool]:
+        if tokenizer is None:
+            return [True] * len(conversations)
+        return [len(ids) + sampling.max_new_tokens <= max_model_len for ids in tokenize(tokenizer, conversations)]
+
+    for row in rows:
+
+        def answers(conversations: list[list[dict]], turn: int, row=row) -> Iterator[list[tuple[int, Completion]]]:
+            drawn = replace(sampling, num_samples=1, seed=sampling.seed + turn * repair.SEED_STRIDE)
+            batches = engine.load(rows).generate(conversations, drawn, row["adapter"])
+            return progress(batches, len(conversations), f"{row['row']}: try {turn + 1}")
+
+        grade = lambda row=row: session.grade(row["row"], rewards, watch)  # noqa: E731
+        n_too_long = repair.try_again(session, row, messages, args.repair_turns, answers, fits, grade)
+        if n_too_long:
+            print(f"note: {row['row']}: {n_too_long} conversations were too long for another try and stay as they are", file=sys.stderr)
 
 
 def build_conversations(tasks: list[dict], args: EvalArguments) -> list[list[dict]]:
@@ -865,6 +915,9 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
     if not backend.api_base:
         names = [f"task {task['task_id']!r}" for task in tasks]
         max_model_len = check_prompts_fit(args.model, build_conversations(tasks, args), names, sampling.max_new_tokens)
+        if args.repair_turns:
+            longer = max_model_len + args.repair_turns * (sampling.max_new_tokens + repair.MESSAGE_TOKENS)
+            max_model_len = min(longer, getattr(load_config(args.model), "max_position_embeddings", None) or longer)
         for adapter in args.adapter:
             check_adapter_fits(adapter, args.model)
     tasks_hash = TasksHash()
@@ -883,17 +936,23 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
                 "graded_with_prompt_hash": text_hash(system_prompt),
                 "sampling": sampling_protocol(sampling) | batch_protocol(backend),
                 "judge": judge_protocol(judge.describe()),
-            }
+            } | ({"repair_turns": args.repair_turns} if args.repair_turns else {})
             run = {"seed": sampling.seed, "rewards": rewards.weights}
             config = asdict(args) | asdict(sampling) | asdict(backend)
             all_rows = held.enter_context(open_folder(folder, protocol, run, rows, config))
             session = Session(folder, tasks, sampling.num_samples)
             if any(session.ungenerated(row["row"]) for row in rows):  # a finished run is looked at, not written to
                 logs.write_to(folder / console.LOG_NAME)
-            run_generation(session, rows, args, sampling, backend, max_model_len)
+            engine = Engine(args, sampling, backend, max_model_len, session)
+            held.callback(engine.close)
+            run_generation(session, rows, args, sampling, (lambda lacking: engine.load(rows)) if args.repair_turns else engine.load)
+            if not args.repair_turns:
+                engine.close()
             watch = InfraWatch(args.max_infra_share)
             for row in rows:
                 session.grade(row["row"], rewards, watch)
+            if args.repair_turns:
+                second_tries(session, rows, args, sampling, engine, rewards, watch, max_model_len)
             described = judge.describe()
         watch.finish()
         session.finish([row["row"] for row in all_rows])
@@ -1600,6 +1659,8 @@ def format_tables(summary: dict) -> str:
     infra = [f"{row['row']}: {row['n_infra']}" for row in rows if row["n_infra"]]
     if infra:
         blocks.append(f"NOT GRADED, the machine failed (in no rate above): {', '.join(infra)}")
+    if "repair" in summary:
+        blocks.append(format_repair(summary["repair"]).rstrip())
     return "\n\n".join(blocks) + "\n"
 
 
@@ -1753,6 +1814,33 @@ def row_stats(results: Path, prefix: str = "") -> list[RowStats]:
     return list(stats.values())
 
 
+def summarise_repair(results: Path, ks: Sequence[int], n_resamples: int) -> dict[str, dict]:
+    """Row -> rates of its first tries and of its last ones with their paired difference, and what became of compiler errors by code."""
+    pairs: dict[str, tuple[RowStats, RowStats]] = {}
+    for record in read_jsonl(results):
+        first, last = pairs.setdefault(record["row"], (RowStats("first try"), RowStats("last try")))
+        first.add(repair.first_try(record))
+        last.add(record)
+    codes = lambda row: repair.mended_by_code(record for record in read_jsonl(results) if record["row"] == row)  # noqa: E731
+    return {row: summarise(pair, ks, n_resamples) | {"codes": codes(row)} for row, pair in pairs.items()}
+
+
+def format_repair(by_row: dict[str, dict]) -> str:
+    """`summarise_repair` as Markdown."""
+    metrics = {name for part in by_row.values() for row in part["rows"] for name in row["metrics"]}
+    columns = {"build": "build %", "honest_tests": "honest %"} | ({"pass@1": "pass@1 %"} if "pass@1" in metrics else {})
+    body, codes = [], []
+    for row, part in by_row.items():
+        body += [[row, tries["row"], str(tries["n"]), *(_cell(tries["metrics"], name) for name in columns)] for tries in part["rows"]]
+        body += [[row, "difference", "", *(_cell(d["metrics"], name, signed=True) for name in columns)] for d in part["differences"]]
+        codes += repair.code_rows(row, part["codes"], TOP_CODES)
+    tries = "A second try after cargo's message:\n\n" + markdown_table(["row", "", "n", *columns.values()], body)
+    if not codes:
+        return tries + "\n"
+    header = ["row", "first error", "completions", "builds at last %", "solved at last %"]
+    return f"{tries}\n\nCompiler errors of first tries and what became of them:\n\n{markdown_table(header, codes)}\n"
+
+
 def report(folder: Path, ks: Sequence[int], args: EvalArguments, facts: dict) -> dict:
     """Write summary.json, table.md, chart.png and results.parquet from results.jsonl, and print the tables -> the summary."""
     stats = row_stats(folder / "results.jsonl")
@@ -1767,6 +1855,8 @@ def report(folder: Path, ks: Sequence[int], args: EvalArguments, facts: dict) ->
         "versions": doctor.versions(),
         "timings": {r: with_speeds(t) for r, t in facts["timings"].items()},
     }
+    if saved["protocol"].get("repair_turns"):
+        summary["repair"] = summarise_repair(folder / "results.jsonl", ks, args.bootstrap_samples)
     if saved["run"].get("trace"):
         summary["graded_again"] = compare_with_trace(folder / "results.jsonl")
     _write_json(folder / "summary.json", summary)
@@ -1777,8 +1867,12 @@ def report(folder: Path, ks: Sequence[int], args: EvalArguments, facts: dict) ->
     if args.model or len(stats) > 1:
         draw_chart(summary, folder / "chart.png")
     write_parquet(folder / "results.jsonl", folder / "results.parquet")
+    if "repair" in summary and not args.all_tables:
+        more = f"\n{console.wrapped(format_repair(summary['repair']))}"
+    else:
+        more = ""
     changes = f"\n{console.wrapped(format_changes(summary['graded_again']))}" if saved["run"].get("trace") else ""
-    print(tables if args.all_tables else format_terminal(summary, str(folder / "table.md")) + changes)
+    print(tables if args.all_tables else format_terminal(summary, str(folder / "table.md")) + more + changes)
     for name, timing in summary["timings"].items():
         text = f"{name}: " + ", ".join(f"{key} {value:g}" for key, value in timing.items())
         print(textwrap.fill(text, console.width(), subsequent_indent="  ", break_long_words=False))
