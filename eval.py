@@ -837,7 +837,9 @@ def run_generation(
 class Engine:
     """What generates, loaded when it is first asked for. `load(rows)` reserves room for their adapters."""
 
-    def __init__(self, args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments, max_model_len: int | None, session: Session):
+    def __init__(
+        self, args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments, max_model_len: int | None, session: Session
+    ):
         self._args, self._open, self._session = args, (backend, max_model_len, sampling.seed), session
         self._generator = None
 
@@ -1614,7 +1616,7 @@ KIND_TABLE = {"build": "build %", "edit_places": "places %", "mean_length": "tok
 
 
 def kinds_table(by_kind: dict[str, dict]) -> str:
-    """A row for each kind and row of the results, and for each paired difference; pass@k by hidden tests, `no program` with what is refused."""
+    """A row for each kind and row of the results, and for each paired difference; `no program` counts what was refused, too."""
     metrics = {name for part in by_kind.values() for row in part["rows"] for name in row["metrics"]}
     ks = sorted((name for name in metrics if name.startswith("pass@")), key=lambda name: int(name[5:]))
     columns = {name: f"{name} %" for name in ks} | {name: title for name, title in KIND_TABLE.items() if name in metrics}
@@ -1690,7 +1692,7 @@ def format_terminal(summary: dict, where: str | None) -> str:
     blocks = [console.side_by_side(header, body)]
     if "kinds" in summary:
         parts = summary["kinds"].items()
-        body = [[kind, *(_cell(row["metrics"], "pass@1") for row in part["rows"])] for kind, part in parts if len(part["rows"]) == len(rows)]
+        body = [[k, *(_cell(row["metrics"], "pass@1") for row in part["rows"])] for k, part in parts if len(part["rows"]) == len(rows)]
         blocks.append(console.side_by_side(["pass@1 % by kind", *(row["row"] for row in rows)], body))
     notes = ["Honest: own tests that pass and are worth something.", "In brackets: 95 % interval, bootstrap over tasks."]
     notes += ["Differences are paired, in points."] if pairs else []

@@ -10,11 +10,12 @@ is one without code, with the reason as its diagnostic.
 | `fix` | `code`, `message` (what cargo says; may be empty) | the whole program in one ```rust block |
 | `fim` | `prefix`, `suffix` | the middle: in a ```rust block, or as it stands after Qwen2.5-Coder's FIM tokens |
 | `patch` | `code` | SEARCH/REPLACE blocks |
-| `next_edit` | `code`, `last_edit` (a diff), `region` ([first, last] line of `code`) | the region, in one ```rust block |
+| `next_edit` | `code`, `last_edit` (a diff), `region` ([first, last] line) | the region, in one ```rust block |
 
 Rows of `fix` and `patch` keep the signature of `entry_point`: that of `code`, or the column `signature` (as `signature_of` writes it)
-where a mistake is in it. Any row may have `passed_before`, the positions of the hidden tests that pass without an answer: only the others are counted, and
-none when one of these fails afterwards. `next_edit` may have `places`, the lines of `code` that the edit had to change.
+where a mistake is in it. Any row may have `passed_before`, the positions of the hidden tests that pass without an answer: only the
+others are counted, and none when one of these fails afterwards. `next_edit` may have `places`, the lines of `code` that the edit
+had to change.
 
 SEARCH/REPLACE blocks are the format of Aider and SWE-RL; they need no line numbers, which small models get wrong. The parser is our
 own: what PyPI has for them are first releases with fuzzy fallbacks, and a patch must apply exactly here.
@@ -243,7 +244,8 @@ def _edited(task: Mapping, completion: str) -> str:
     if all(repeats) or any(mark in text for mark in REGION_MARKS):
         raise Refused("the answer rewrites the whole file: expected the lines between the marks")
     if any(repeats):
-        raise Refused(f"the answer repeats what stands {'before' if repeats[0] else 'after'} the region: expected the lines between the marks")
+        where = "before" if repeats[0] else "after"
+        raise Refused(f"the answer repeats what stands {where} the region: expected the lines between the marks")
     if given == _squeezed("\n".join(region)):
         raise Refused("the region is what it was")
     is_blank = lambda line: not line.strip()  # noqa: E731  # at its edges: an answer need not repeat them

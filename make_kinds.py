@@ -184,6 +184,10 @@ def gaps(source: str, limit: int) -> list[tuple[str, str, str, str]]:
 # Edits that go on
 # ---------------------------------------------------------------------------------------------------------------------
 
+DEFINED = {
+    "field_declaration": "field", "enum_variant": "variant", "function_item": "function", "struct_item": "type", "enum_item": "type",
+    "const_item": "constant",
+}  # fmt: skip
 NAMES = ("identifier", "field_identifier", "type_identifier", "shorthand_field_identifier")
 
 
@@ -194,8 +198,7 @@ def _defining(node: Node) -> str | None:
         return "variable"
     if parent.type == "parameter" and _is(parent, "pattern", node):
         return "parameter"
-    what = {"field_declaration": "field", "enum_variant": "variant", "function_item": "function", "struct_item": "type", "enum_item": "type",
-            "const_item": "constant"}.get(parent.type)  # fmt: skip
+    what = DEFINED.get(parent.type)
     return what if what and _is(parent, "name", node) else None
 
 
@@ -283,7 +286,8 @@ def blocks_between(before: str, after: str) -> str:
         if tag == "equal":
             continue
         above = below = 0
-        while (i - above > 0 or j + below < len(old)) and (not "".join(old[i - above : j + below]).strip() or n_found(old[i - above : j + below]) != 1):
+        is_found_once = lambda lines: bool("".join(lines).strip()) and n_found(lines) == 1  # noqa: E731
+        while (i - above > 0 or j + below < len(old)) and not is_found_once(old[i - above : j + below]):
             above, below = (above + 1, below) if i - above > 0 and (above <= below or j + below >= len(old)) else (above, below + 1)
         search, replacement = old[i - above : j + below], [*old[i - above : i], *new[k:m], *old[j : j + below]]
         blocks.append("\n".join([kinds.SEARCH, *search, kinds.DIVIDER, *replacement, kinds.REPLACE]))
@@ -417,7 +421,8 @@ def traced_rows(trace: Path, tasks: Mapping[str, dict], solutions: Mapping[str, 
         columns = {"code": program, "message": kinds.cargo_message(program, said), "rustc": codes[0] if codes else "syntax"}
         yield row_of(task, "fix", 0, **columns) | {"task_id": f"{task['task_id']}/traced{numbers[task['task_id']]}"}, reference
     if not n_known:
-        raise TaskError(f"--trace {trace}: none of its {n_lines} completions is of a task of --tasks: pass the file that the run trained on")
+        found = f"none of its {n_lines} completions is of a task of --tasks"
+        raise TaskError(f"--trace {trace}: {found}: pass the file that the run trained on")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -55,7 +55,9 @@ def first_try(record: Mapping) -> dict:
     return {**record, **(record.get("turns") or [record])[0]}
 
 
-def try_again(session, row: Mapping, messages: Mapping[str, list[dict]], n_turns: int, answers: Callable, fits: Callable, grade: Callable) -> int:
+def try_again(
+    session, row: Mapping, messages: Mapping[str, list[dict]], n_turns: int, answers: Callable, fits: Callable, grade: Callable
+) -> int:
     """Give every failed completion of a row up to `n_turns` more tries -> how many conversations were too long for one.
 
     Args:

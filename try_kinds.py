@@ -60,7 +60,8 @@ def task_to_try(kind: str, prompt: str, flags: dict, judge: Judge) -> dict:
     if extra := sorted(given - {*needed}):
         raise kinds.KindError(f"--{extra[0]} goes with another kind than {kind}")
     if not prompt and kind in (kinds.WRITE, "fix", "patch"):
-        raise kinds.KindError("--kind fix needs the file to mend" if kind == "fix" else "the prompt is missing: what should the program do?")
+        what = "--kind fix needs the file to mend" if kind == "fix" else "the prompt is missing: what should the program do?"
+        raise kinds.KindError(what)
     if kind == kinds.WRITE:
         return {"prompt": prompt}
     task = {"kind": kind, "prompt": prompt or "what the code around it says.", "fim_format": flags.get("fim_format") or "chat"}
@@ -71,7 +72,8 @@ def task_to_try(kind: str, prompt: str, flags: dict, judge: Judge) -> dict:
     else:
         task |= {"code": _text(flags["file"])}
     if kind == "next_edit":
-        task |= {"prompt": prompt or "Go on with an edit that was begun.", "last_edit": _text(flags["last_edit"]), "region": _region(flags["region"])}
+        task |= {"last_edit": _text(flags["last_edit"]), "region": _region(flags["region"])}
+        task["prompt"] = prompt or "Go on with an edit that was begun."
     return kinds.with_prompt(task)
 
 
