@@ -57,6 +57,6 @@ def prove(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Judge) ->
         if none["rewards"]["hidden_tests_reward"]:
             problems.append("leaving everything as it was is paid")
         passed = [place for place, status in enumerate(program.hidden_statuses) if status == "ok"]
-        if passed != (task.get("passed_before") or []) or len(passed) == len(task["tests"]):
+        if passed != (task.get("passed_before") or []) or program.hidden_statuses and len(passed) == len(program.hidden_statuses):
             problems.append(f"the start passes the tests {passed}, the row says {task.get('passed_before') or []}")
         yield from (f"{task['task_id']}: {problem}" for problem in problems)

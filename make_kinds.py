@@ -4,9 +4,9 @@
     python make_kinds.py --trace runs/mine --tasks data/rust_tasks_train.jsonl --output_dir data/mine
 
 From a reference solution: fix by one small mistake that does not compile, or by a mutant that two hidden tests notice at least (one of
-them is shown, and is no hidden test any more); fim by a gap; patch by another mutant; next_edit by a rename or swapped parameters of
-which only the first place is done. From a trace: programs of the policy that do not compile, with what cargo said of them. A task
-keeps its split. Writes kinds_SPLIT.jsonl.gz, kinds_answers.jsonl.gz (which nothing that trains reads) and kinds_card.json; every row
+them is shown, and is no hidden test any more); fim by a gap; patch by another mutant; next_edit by a rename, a new parameter or
+field, or swapped parameters, of which only the first place is done. From a trace: programs of the policy that do not compile, with
+what cargo said of them. A task keeps its split. Writes kinds_SPLIT.jsonl.gz, kinds_answers.jsonl.gz (which nothing that trains reads) and kinds_card.json; every row
 is proved by `python check_tasks.py OUTPUT_DIR/kinds_*.jsonl.gz --solutions OUTPUT_DIR/kinds_answers.jsonl.gz`.
 The choice is by hashes: the same input gives the same files.
 """
@@ -39,6 +39,8 @@ RUN_TIMEOUT_S = 1.0  # CPU seconds: mutants often loop for ever
 MAX_REGION_LINES, REGION_MARGIN = 30, 2  # between the first and last place of an edit; around them
 MANY_PLACES = 3  # to change; an edit with more is not preferred
 RENAMES = ("{}_value", "current_{}", "{}_found", "given_{}", "{}_part")
+NEW_NAMES = ("extra", "marked", "bound_to", "another_one")
+INTEGERS = ("u8", "u16", "u32", "u64", "usize", "i8", "i16", "i32", "i64", "isize", "u128", "i128")
 TYPE_RENAMES = ("{}Item", "Own{}", "{}Kind")
 ANSWERS_FILE, CARD_FILE = "kinds_answers.jsonl.gz", "kinds_card.json"
 
@@ -214,7 +216,7 @@ def _replaced(source: str, places: Iterable[tuple[int, int, str]]) -> str:
 
 
 def renames(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
-    """(what, source with the definition renamed, source with every use renamed) of names that neither prompt nor tests know."""
+    """(what, source with the definition renamed, source with every use renamed): local names, and those that prompt and tests lack."""
     known = " ".join([task["prompt"], task.get("signature_prompt") or "", *task["tests"]])
     names: dict[str, list[Node]] = defaultdict(list)
     for node in walk(parse_any_length(source)):
@@ -222,7 +224,8 @@ def renames(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
             names[text_of(node)].append(node)
     for name, nodes in names.items():
         what = next(filter(None, map(_defining, nodes)), None)
-        if what is None or len(nodes) < 2 or re.search(rf"\b{re.escape(name)}\b", known):
+        is_local = what in ("variable", "parameter")
+        if what is None or len(nodes) < 2 or not is_local and re.search(rf"\b{re.escape(name)}\b", known):
             continue
         patterns = TYPE_RENAMES if name[0].isupper() and not name.isupper() else RENAMES
         new = patterns[_order(name, source)[0] % len(patterns)].format(name if not name.isupper() else name.lower())
@@ -235,22 +238,57 @@ def renames(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
         )
 
 
-def swapped_parameters(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
-    """As `renames`, of helper functions whose first two parameters change places, and then the arguments of every call."""
-    root = parse_any_length(source)
+def _helpers(task: Mapping, root: Node) -> Iterator[tuple[Node, list[Node], list[Node]]]:
+    """(function, its parameters, argument lists of its calls) of functions that are called, and not by the tests."""
     known = " ".join([task["prompt"], *task["tests"]])
-    swap = lambda one, other: [(one.start_byte, one.end_byte, text_of(other)), (other.start_byte, other.end_byte, text_of(one))]  # noqa: E731
     for function in (node for node in walk(root) if node.type == "function_item"):
         name = text_of(function.child_by_field_name("name"))
-        parameters = [one for one in function.child_by_field_name("parameters").named_children if one.type == "parameter"]
-        if len(parameters) < 2 or re.search(rf"\b{re.escape(name)}\b", known):
-            continue
         calls = [node for node in walk(root) if node.type == "call_expression" and _called(node) == name]
-        arguments = [call.child_by_field_name("arguments").named_children for call in calls]
-        if not calls or any(len(one) < 2 for one in arguments):
+        if calls and not re.search(rf"\b{re.escape(name)}\b", known):
+            parameters = [one for one in function.child_by_field_name("parameters").named_children if one.type == "parameter"]
+            yield function, parameters, [call.child_by_field_name("arguments") for call in calls]
+
+
+def swapped_parameters(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
+    """As `renames`, of helper functions whose first two parameters change places, and then the arguments of every call."""
+    place = lambda node, other: (node.start_byte, node.end_byte, text_of(other))  # noqa: E731
+    swap = lambda one, other: [place(one, other), place(other, one)]  # noqa: E731
+    for _, parameters, arguments in _helpers(task, parse_any_length(source)):
+        if len(parameters) >= 2 and all(one.named_child_count >= 2 for one in arguments):
+            first, then = swap(*parameters[:2]), [place for one in arguments for place in swap(*one.named_children[:2])]
+            yield "parameters swapped", _replaced(source, first), _replaced(source, [*first, *then])
+
+
+def added_parameters(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
+    """As `renames`, of helper functions one of whose numbers becomes a parameter, and then an argument of every call."""
+    for function, parameters, arguments in _helpers(task, parse_any_length(source)):
+        kinds_there = [text_of(node) for node in walk(function) if node.type == "primitive_type" and text_of(node) in INTEGERS]
+        inside = walk(function.child_by_field_name("body"))
+        numbers = [node for node in inside if node.type == "integer_literal" and text_of(node).isdigit()]
+        name = next(name for name in NEW_NAMES if name not in source)
+        if kinds_there and numbers and parameters and all(one.named_child_count for one in arguments):
+            behind = parameters[-1].end_byte
+            number = numbers[-1]
+            first = [(behind, behind, f", {name}: {kinds_there[0]}"), (number.start_byte, number.end_byte, name)]
+            then = [(end, end, f", {text_of(number)}") for end in (one.named_children[-1].end_byte for one in arguments)]
+            yield "parameter added", _replaced(source, first), _replaced(source, [*first, *then])
+
+
+def added_fields(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
+    """As `renames`, of structs that the tests do not know: a field more, and then a value of it wherever one is built."""
+    root, known = parse_any_length(source), " ".join([task["prompt"], *task["tests"]])
+    structs = [node for node in walk(root) if node.type == "struct_item"]
+    for struct in structs:
+        body, name = struct.child_by_field_name("body"), text_of(struct.child_by_field_name("name"))
+        built = [node for node in walk(root) if node.type == "struct_expression"]
+        names = {name} | ({"Self"} if len(structs) == 1 else set())
+        lists = [node.child_by_field_name("body") for node in built if text_of(node.child_by_field_name("name")) in names]
+        if body is None or body.type != "field_declaration_list" or not lists or re.search(rf"\b{re.escape(name)}\b", known):
             continue
-        first = swap(*parameters[:2])
-        yield "parameters swapped", _replaced(source, first), _replaced(source, [*first, *(p for one in arguments for p in swap(*one[:2]))])
+        field = next(name for name in NEW_NAMES if name not in source)
+        first = (body.start_byte + 1, body.start_byte + 1, f"\n    {field}: bool,")
+        then = [(one.start_byte + 1, one.start_byte + 1, f" {field}: false,") for one in lists]
+        yield "field added", _replaced(source, [first]), _replaced(source, [first, *then])
 
 
 def _called(call: Node) -> str:
@@ -258,9 +296,10 @@ def _called(call: Node) -> str:
 
 
 def edit_rows(task: Mapping, source: str, limit: int) -> list[tuple[dict, str, str]]:
-    """Up to `limit` (columns, answer, finished source) of edits that are begun, those with several places left first."""
+    """Up to `limit` (columns, answer, finished source) of edits that are begun, of each sort the one with most places left."""
     found = []
-    edits = {*renames(task, source), *swapped_parameters(task, source)}
+    makers = (renames, swapped_parameters, added_parameters, added_fields)
+    edits = [edit for maker in makers for edit in maker(task, source)]
     for what, code, finished in edits:
         before, now, after = (text.rstrip("\n").split("\n") for text in (source, code, finished))
         places = sorted(kinds.changed_lines(code, finished))
@@ -270,7 +309,9 @@ def edit_rows(task: Mapping, source: str, limit: int) -> list[tuple[dict, str, s
         diff = [line for line in difflib.unified_diff(before, now, lineterm="", n=1) if not line.startswith(("---", "+++"))]
         columns = {"code": code, "last_edit": "\n".join(diff), "region": region, "places": places, "edit": what}
         found.append((columns, "\n".join(after[region[0] - 1 : region[1]]), finished))
-    return sorted(found, key=lambda edit: (-min(len(edit[0]["places"]), MANY_PLACES), _order(edit[0]["code"])))[:limit]
+    rank = lambda columns: (-min(len(columns["places"]), MANY_PLACES), _order(columns["code"]))  # noqa: E731
+    best = {edit[0]["edit"]: edit for edit in sorted(found, key=lambda edit: rank(edit[0]), reverse=True)}
+    return [best[what] for what in sorted(best, key=lambda what: _order(what, source))][:limit]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -303,6 +344,10 @@ def row_of(task: Mapping, kind: str, number: int, **columns: object) -> dict:
 
 def _passed(verdict: Verdict) -> list[int]:
     return [place for place, status in enumerate(verdict.hidden_statuses) if status == "ok"]
+
+
+def _all_passed(verdict: Verdict) -> bool:
+    return bool(verdict.hidden_total) and verdict.hidden_passed == verdict.hidden_total
 
 
 def broken_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
@@ -343,11 +388,13 @@ def mutant_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: J
         found, reference = noticed[task["task_id"]], solutions[task["task_id"]]
         if found:
             yield _failing_row(task, *found[0]), reference
-        if len(found) > 1:
-            code, verdict = found[1]
-            asked = f"Change this program so that it does what it should: {task['prompt']}"
-            blocks = blocks_between(code, reference)
-            yield row_of(task, "patch", 0, code=code, passed_before=_passed(verdict)) | {"prompt": asked}, blocks
+        patches = ((_patch_row(task, *one), blocks_between(one[0], reference)) for one in found[1:])
+        yield from [(row, blocks) for row, blocks in patches if kinds.read(row, blocks)[1] is None][:1]  # not of a program of one line
+
+
+def _patch_row(task: Mapping, code: str, verdict: Verdict) -> dict:
+    asked = f"Change this program so that it does what it should: {task['prompt']}"
+    return row_of(task, "patch", 0, code=code, passed_before=_passed(verdict)) | {"prompt": asked}
 
 
 def _failing_row(task: Mapping, code: str, verdict: Verdict) -> dict:
@@ -367,23 +414,25 @@ def gap_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judg
     verdicts = grade_sources(judge, [(task, gap[1] + gap[3]) for task, gap in tried], "gaps")
     done: set[str] = set()
     for (task, (span, prefix, middle, suffix)), verdict in zip(tried, verdicts, strict=True):
-        is_noticed = verdict.error_kind != "infra" and (not verdict.hidden_statuses or len(_passed(verdict)) < len(task["tests"]))
+        is_noticed = verdict.error_kind != "infra" and not _all_passed(verdict)
         if is_noticed and task["task_id"] not in done:
             done.add(task["task_id"])
             yield row_of(task, "fim", 0, prefix=prefix, suffix=suffix, span=span, passed_before=_passed(verdict)), middle
 
 
 def next_edit_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
-    """(next_edit row, region) for edits that end well and whose beginning alone does not."""
+    """(next_edit row, region) for edits that end well and whose beginning alone does not: of each task, the sort rarest so far."""
     tried = [(task, *edit) for task in tasks for edit in edit_rows(task, solutions[task["task_id"]], EDITS_TRIED)]
     verdicts = grade_sources(judge, [(task, source) for task, columns, _, end in tried for source in (columns["code"], end)], "edits")
-    done: set[str] = set()
+    good: dict[str, list[tuple[dict, str]]] = defaultdict(list)
     for (task, columns, answer, _), begun, ended in zip(tried, verdicts[::2], verdicts[1::2], strict=True):
-        is_whole = bool(ended.hidden_total) and ended.hidden_passed == ended.hidden_total
-        is_begun = begun.error_kind != "infra" and len(_passed(begun)) < len(task["tests"])
-        if is_whole and is_begun and task["task_id"] not in done:
-            done.add(task["task_id"])
-            columns |= {"passed_before": _passed(begun)}
+        if _all_passed(ended) and begun.error_kind != "infra" and not _all_passed(begun):
+            good[task["task_id"]].append((columns | {"passed_before": _passed(begun)}, answer))
+    seen: Counter[str] = Counter()
+    for task in tasks:
+        if good[task["task_id"]]:
+            columns, answer = min(good[task["task_id"]], key=lambda edit: seen[edit[0]["edit"]])
+            seen[columns["edit"]] += 1
             yield row_of(task, "next_edit", 0, **columns) | {"prompt": "Go on with an edit that was begun."}, answer
 
 

@@ -74,7 +74,7 @@ def test_tasks_of_kind_write_are_as_they_were(tmp_path):
         ({**PATCH, "code": "  "}, "kind patch needs the column code (found '  ')"),
         ({**EDIT, "region": [3]}, "kind next_edit needs the column region (found [3])"),
         ({**EDIT, "region": [3, 99]}, "the region [3, 99] ends behind the last line"),
-        ({**FIX, "passed_before": [4]}, "positions of the 4 tests, found [4]"),
+        ({**FIX, "passed_before": [-1]}, "a list of positions of hidden tests, from 0, found [-1]"),
     ],
 )
 def test_a_row_without_what_its_kind_needs_is_refused_with_its_line(tmp_path, row, message):

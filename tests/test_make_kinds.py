@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import shutil
 from collections import Counter
 
@@ -125,12 +126,20 @@ def test_mistakes_differ_in_sort_and_are_the_same_every_time():
     assert all(code != SOURCE for _, code in found) and found == make_kinds.mistakes(SOURCE, 50)
 
 
-def test_renames_keep_what_the_prompt_names_and_swaps_reach_every_call():
-    edits = {(what, end) for what, _, end in [*make_kinds.renames(TASK, SOURCE), *make_kinds.swapped_parameters(TASK, SOURCE)]}
+MAKERS = (make_kinds.renames, make_kinds.swapped_parameters, make_kinds.added_parameters, make_kinds.added_fields)
+
+
+def test_edits_keep_what_the_tests_use_and_reach_every_call():
+    edits = {(what, end) for what, _, end in [edit for maker in MAKERS for edit in maker(TASK, SOURCE)]}
     assert {what for what, _ in edits} >= {"field renamed", "function renamed", "type renamed", "parameters swapped"}
-    assert all("heavy_places(jars: &[(u8, u32)], most: u32)" in end for _, end in edits)
+    assert all(re.search(r"heavy_places\(\w+: &\[\(u8, u32\)\], \w+: u32\)", end) for _, end in edits)
     (swapped,) = [end for what, end in edits if what == "parameters swapped"]
     assert "fn heavier(weight: u32, limit: u32)" in swapped and "heavier(weight, most)" in swapped
+    (added,) = [end for what, end in edits if what == "field added"]
+    assert "struct Shelf {\n    extra: bool," in added and "Shelf { extra: false, weights:" in added
+    (_, begun, added), *_ = make_kinds.added_parameters(TASK, SOURCE.replace("weight > limit", "weight > limit + 0"))
+    assert "heavier(limit: u32, weight: u32, extra: u32)" in begun and "heavier(most, weight)" in begun
+    assert "weight > limit + extra" in added and "heavier(most, weight, 0)" in added
 
 
 @pytest.mark.parametrize("before, after", [("a\nb\na\nc", "a\nb\na\nd"), ("a\nb\na\nb", "a\nb\nx\na\nb"), ("a\n\na\nb", "a\nc\na\nb"), ("a\nb", "b")])
