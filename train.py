@@ -52,6 +52,7 @@ from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, pars
 from rust_tool import Judge, ToolchainError
 from sampling_mismatch import Mismatch, importance_ratio, of_what_was_sampled
 from sandbox import SandboxUnavailable
+from second_turn import SecondTurn, TurnError, longest_row, user_turn
 from task_faults import references_line
 from task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record, tallied
 from tasks import (
@@ -123,6 +124,9 @@ class ScriptArguments:
         default=False, metadata={"help": "Leave out training tasks that --heldout or --eval_tasks hold too instead of stopping."}
     )
     max_tasks: int | None = field(default=None, metadata={"help": "Use only the first so many tasks (of each set)."})
+    repair_turns: int = field(
+        default=0, metadata={"help": "More tries for what fails, each after cargo's message; all are learned from, the last one is paid."}
+    )
     fim_format: Literal["chat", "tokens"] = field(
         default="chat",
         metadata={"help": "How tasks of kind fim are asked: in words, or by Qwen2.5-Coder's FIM tokens without a chat template."},
@@ -421,6 +425,10 @@ def require_recipe(script: ScriptArguments, args) -> None:
         )
     if first is not None and args.use_vllm and (args.vllm_mode != "colocate" or args.vllm_tensor_parallel_size > 1):
         raise UserError("--min_generations needs --vllm_mode colocate and --vllm_tensor_parallel_size 1: others sample whole groups only")
+    if script.repair_turns < 0:
+        raise UserError(f"--repair_turns {script.repair_turns}: expected at least 0")
+    if script.repair_turns and (first is not None or args.use_vllm and (args.vllm_mode != "colocate" or args.vllm_tensor_parallel_size > 1)):
+        raise UserError("--repair_turns goes without --min_generations, and with --vllm_mode colocate and --vllm_tensor_parallel_size 1 only")
     if script.groups_per_update is not None and not 1 <= script.groups_per_update <= groups:
         raise UserError(f"--groups_per_update {script.groups_per_update}: expected 1 to {groups}, the groups that are sampled at once")
     if script.task_record is not None and not script.frontier:
@@ -562,7 +570,9 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
         raise UserError("no model: pass --model_name_or_path (a hub id or a local folder)")
     tokenizer = load_tokenizer(model_args.model_name_or_path, model_args.model_revision)
     rows, task_facts = training_rows(script, tokenizer, args.seed)
-    require_context(model_args, task_facts["longest_prompt_tokens"], args.max_completion_length)
+    require_context(model_args, task_facts["longest_prompt_tokens"], longest_row(args.max_completion_length, script.repair_turns))
+    if script.repair_turns:
+        user_turn(tokenizer, "Again.")
     require_something_to_earn(script.rewards, task_facts)
     batch = batch_facts(args, len(rows))
     eval_tasks = evaluation_tasks(script, rows, tokenizer)
@@ -711,7 +721,7 @@ def make_trainer_class():
     import torch
     from trl import GRPOTrainer
 
-    class TracedGRPOTrainer(GroupSampling, GRPOTrainer):
+    class TracedGRPOTrainer(SecondTurn, GroupSampling, GRPOTrainer):
         """GRPOTrainer that writes graded completions with their advantages and logs seconds per phase.
 
         Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume), `script`,
@@ -730,7 +740,7 @@ def make_trainer_class():
             super().__init__(*args, **kwargs)
             self.shares_prompts = script.share_prompts and shared_prompts.can_share(self.accelerator.unwrap_model(self.model).config)
             if script.chooses_checkpointing and self.accelerator.device.type == "cuda":
-                self._choose_checkpointing(script.max_prompt_length + self.max_completion_length)
+                self._choose_checkpointing(script.max_prompt_length + longest_row(self.max_completion_length, script.repair_turns))
 
         def _choose_checkpointing(self, longest_row: int) -> None:
             """Without gradient checkpointing, a third less to compute, where the memory holds a micro-batch: ours or one of TRL's."""
@@ -831,7 +841,8 @@ def make_trainer_class():
                 seen = {name: len(values) for name, values in self._metrics["train"].items()}
                 try:
                     loss = sum(self._forward_backward(model, batch, part, part is parts[-1]) for part in parts)
-                    self._weigh_metrics(seen, [[row for rows in part for row in rows] for part in parts], batch["completion_mask"])
+                    of_model = batch["completion_mask"] * batch.get("tool_mask", 1)
+                    self._weigh_metrics(seen, [[row for rows in part for row in rows] for part in parts], of_model)
                     self._log_mismatch()
                     return loss
                 except torch.OutOfMemoryError:
@@ -925,6 +936,7 @@ def make_trainer_class():
             graded = self.reward_set.grade_batch(prompts, completions, columns_of(inputs))
             sampled = self._is_sampled or [True] * len(graded)
             self._graded = [record if one else None for record, one in zip(graded, sampled, strict=True)]
+            self.note_turns(self._graded)
             for name, value in batch_metrics([record for record in self._graded if record is not None]).items():
                 self._log_metric(name, value)
             ended = time.perf_counter()
@@ -934,7 +946,7 @@ def make_trainer_class():
 
         def _generate_and_score_completions(self, inputs):
             inputs = self.next_rows(inputs)
-            if self.use_vllm:
+            if self.use_vllm or self.repair_turns:
                 self._tasks = self.reward_set.batch_tasks([row["prompt"] for row in inputs], columns_of(inputs))
             is_corrected = self.vllm_importance_sampling_correction
             # without it TRL makes no forward pass of its own; _compute_loss asks again
@@ -946,10 +958,11 @@ def make_trainer_class():
             ratio = output.get("importance_sampling_ratio")
             mode = "train" if self.model.training else "eval"
             if ratio is not None and self.vllm_importance_sampling_mode.endswith("_mask"):
-                masked = (of_what_was_sampled(ratio, output["completion_mask"]) == 0).float().mean()
+                of_model = output["completion_mask"] * output.get("tool_mask", 1)
+                masked = (of_what_was_sampled(ratio, of_model) == 0).float().mean()
                 self._metrics[mode]["sampling/masked_share"].append(self.accelerator.gather(masked).mean().item())
             if mode == "train":
-                lengths = output["completion_mask"].sum(dim=1).tolist()
+                lengths = (output["completion_mask"] * output.get("tool_mask", 1)).sum(dim=1).tolist()
                 self._write_trace(output["advantages"].tolist(), lengths)
             return output
 
@@ -1333,7 +1346,8 @@ def train(
         total = torch.cuda.mem_get_info()[1] / 2**30
         torch.cuda.set_per_process_memory_fraction(min(1.0, script.gpu_memory_limit_gib / total))
     args.reward_weights = list(rewards.weights.values())
-    args.vllm_max_model_length = args.vllm_max_model_length or script.max_prompt_length + args.max_completion_length
+    longest = script.max_prompt_length + longest_row(args.max_completion_length, script.repair_turns)
+    args.vllm_max_model_length = args.vllm_max_model_length or longest
     args.model_init_kwargs = (args.model_init_kwargs or {}) | {
         "revision": model_args.model_revision,
         "attn_implementation": model_args.attn_implementation,
@@ -1364,6 +1378,7 @@ def train(
             frontier=script.frontier,
             min_generations=script.min_generations,
             groups_per_update=script.groups_per_update,
+            repair_turns=script.repair_turns,
         )
     if resume and not model_args.use_peft:
         require_all_weights(trainer.model, Path(resume))
@@ -1401,7 +1416,7 @@ def train(
 
 # What stops a run before it starts, each said in one sentence.
 REFUSALS = (
-    UserError, TaskError, GenerationError, RewardError, ToolchainError, SandboxUnavailable, JudgeGone, share.ShareError,
+    UserError, TaskError, TurnError, GenerationError, RewardError, ToolchainError, SandboxUnavailable, JudgeGone, share.ShareError,
     doctor.MachineError,
 )  # fmt: skip
 
