@@ -212,7 +212,7 @@ class ReadingJudge:
 
     def start(self, task: dict, completion: str) -> None:
         """Begin to grade a completion that the next `grade` will hold, from any thread."""
-        self.judge.start(self._job(task, completion)[0])
+        self.judge.start(self._job(task, completion))
 
     def grade(self, tasks: Sequence[dict], completions: Sequence[str]) -> list[tuple[Program | None, Verdict]]:
         """Program and verdict of each, in order; each starts when it is read: the judge compiles the first while the next is read."""
@@ -221,7 +221,7 @@ class ReadingJudge:
 
         def read() -> Iterator[Job]:
             for task, completion in zip(tasks, completions, strict=True):
-                job, why = self._job(task, completion)
+                job, why = self._job_or_why(task, completion)
                 jobs.append(job)
                 whys.append(why)
                 yield job
@@ -230,7 +230,10 @@ class ReadingJudge:
         read_and_graded = zip(tasks, jobs, whys, verdicts, strict=True)
         return [(job.program, kinds.counted(task, why, verdict)) for task, job, why, verdict in read_and_graded]
 
-    def _job(self, task: dict, completion: str) -> tuple[Job, str | None]:
+    def _job(self, task: dict, completion: str) -> Job:
+        return self._job_or_why(task, completion)[0]
+
+    def _job_or_why(self, task: dict, completion: str) -> tuple[Job, str | None]:
         """What the judge is asked, and for a kind of task whose completion stands for no program, why."""
         prompt, why = task.get("prompt") or "", None
         if kinds.kind_of(task) != kinds.WRITE:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import PROSE, ROOT, FakeJudge, passing_verdict
+from conftest import ROOT, FakeJudge, passing_verdict
 
 import generate
 import repair
@@ -58,7 +58,7 @@ def test_only_the_models_own_tokens_are_learned_from(run, tiny_coder):
         assert sum(own[:n_tokens]) == record["n_tokens"]
     row = again[0]
     turns = tokenizer.decode(batch["completion_ids"][row][: int(batch["completion_mask"][row].sum())]).split("<|im_start|>")
-    assert turns[0] == f"{PROSE}<|im_end|>\n" and turns[1] == f"user\n{SAID}<|im_end|>\n"
+    assert turns[0] == f"{records[row]['turns'][0]['completion']}<|im_end|>\n" and turns[1] == f"user\n{SAID}<|im_end|>\n"
     assert turns[2].removeprefix("assistant\n").removesuffix("<|im_end|>") == records[row]["completion"]
     assert int(batch["num_items_in_batch"]) == sum(record["n_tokens"] for record in records)
 
@@ -66,7 +66,7 @@ def test_only_the_models_own_tokens_are_learned_from(run, tiny_coder):
 def test_the_last_answer_is_paid_and_the_tries_before_it_are_traced(run):
     _, records, _ = run()
     again = [record for record in records if record.get("turns")]
-    assert all(len(record["turns"]) == 1 and record["turns"][0]["completion"] == PROSE for record in again)
+    assert all(len(record["turns"]) == 1 and record["turns"][0]["program"] is None for record in again)
     assert {record["turns"][0]["said"] for record in again} == {SAID}
     assert all(record["rewards"]["code_block_reward"] == float("```rust" in record["completion"]) for record in records)
 
