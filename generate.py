@@ -954,9 +954,7 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
         print("\n\n--- cargo " + "-" * 60)
         rewards = RewardSet(judge, system_prompt=system_prompt)
         (graded,) = rewards.grade([task], ["".join(pieces)])
-    for line in try_kinds.changes(task, graded):
-        print(line)
-    print(format_verdict(graded))
+    print(*filter(None, (kinds.diff_of_record(graded), format_verdict(graded))), sep="\n")
     return graded
 
 

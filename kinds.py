@@ -441,6 +441,15 @@ def kind_of_record(record: Mapping) -> str:
     return kind_of({"kind": record.get("kind") or (record.get("columns") or {}).get("kind")})
 
 
+def diff_of_record(record: Mapping) -> str | None:
+    """What a graded completion changed of the program that it was shown, as a unified diff; None for other kinds and without a program."""
+    code = {**(record.get("columns") or {}), **record}.get("code")
+    if kind_of_record(record) == WRITE or not isinstance(code, str) or not isinstance(record.get("program"), str):
+        return None
+    pair = (with_main(code).split("\n"), record["program"].split("\n"))
+    return "\n".join(difflib.unified_diff(*pair, "as it was", "as it is", lineterm="", n=2))
+
+
 def places_of_record(record: Mapping) -> float | None:
     """`edit_places_reward` of a graded completion, whether or not it was asked for."""
     if kind_of_record(record) != "next_edit":

@@ -30,8 +30,8 @@ def user_turn(tokenizer, text: str) -> list[int]:
     end = before.rfind(tokenizer.eos_token) + len(tokenizer.eos_token)
     if tokenizer.eos_token not in before or not whole.startswith(before[:end]):
         raise TurnError(
-            f"--repair_turns: the chat template of {tokenizer.name_or_path} does not end an answer with {tokenizer.eos_token}, as the model "
-            "does, so a conversation cannot go on: train with --repair_turns 0"
+            f"--repair_turns: the chat template of {tokenizer.name_or_path} does not end an answer with {tokenizer.eos_token}, as the "
+            "model does, so a conversation cannot go on: train with --repair_turns 0"
         )
     return tokenizer(whole[end:], add_special_tokens=False)["input_ids"]
 

@@ -427,8 +427,9 @@ def require_recipe(script: ScriptArguments, args) -> None:
         raise UserError("--min_generations needs --vllm_mode colocate and --vllm_tensor_parallel_size 1: others sample whole groups only")
     if script.repair_turns < 0:
         raise UserError(f"--repair_turns {script.repair_turns}: expected at least 0")
-    if script.repair_turns and (first is not None or args.use_vllm and (args.vllm_mode != "colocate" or args.vllm_tensor_parallel_size > 1)):
-        raise UserError("--repair_turns goes without --min_generations, and with --vllm_mode colocate and --vllm_tensor_parallel_size 1 only")
+    is_elsewhere = args.use_vllm and (args.vllm_mode != "colocate" or args.vllm_tensor_parallel_size > 1)
+    if script.repair_turns and (first is not None or is_elsewhere):
+        raise UserError("--repair_turns goes without --min_generations, and of vLLM with --vllm_mode colocate on single cards only")
     if script.groups_per_update is not None and not 1 <= script.groups_per_update <= groups:
         raise UserError(f"--groups_per_update {script.groups_per_update}: expected 1 to {groups}, the groups that are sampled at once")
     if script.task_record is not None and not script.frontier:

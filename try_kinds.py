@@ -8,9 +8,7 @@
 There are no hidden tests here: cargo and the tests of the file say what came of it.
 """
 
-import difflib
 import re
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -75,13 +73,6 @@ def task_to_try(kind: str, prompt: str, flags: dict, judge: Judge) -> dict:
         task |= {"last_edit": _text(flags["last_edit"]), "region": _region(flags["region"])}
         task["prompt"] = prompt or "Go on with an edit that was begun."
     return kinds.with_prompt(task)
-
-
-def changes(task: dict, graded: dict) -> Iterator[str]:
-    """The change that a completion made of the file, as a unified diff line by line; nothing for other kinds or without a program."""
-    if "code" in task and graded["program"] is not None:
-        pair = (with_main(task["code"]).split("\n"), graded["program"].split("\n"))
-        yield from difflib.unified_diff(*pair, "as it was", "as it is", lineterm="", n=2)
 
 
 def is_done(graded: dict) -> bool:
