@@ -7,7 +7,7 @@ From a reference solution: fix by one small mistake that does not compile, or by
 them is shown, and is no hidden test any more); fim by a gap; patch by another mutant; next_edit by a rename, a new parameter or
 field, or swapped parameters, of which only the first place is done. From a trace: programs of the policy that do not compile, with
 what cargo said of them. A task keeps its split. Writes kinds_SPLIT.jsonl.gz, kinds_answers.jsonl.gz (nothing that trains reads it)
-and kinds_card.json; every row is proved by `python check_tasks.py OUTPUT_DIR/kinds_*.jsonl.gz --solutions OUTPUT_DIR/kinds_answers.jsonl.gz`.
+and kinds_card.json; every row is proved by `python check_tasks.py DIR/kinds_*.jsonl.gz --solutions DIR/kinds_answers.jsonl.gz`.
 The choice is by hashes: the same input gives the same files.
 """
 

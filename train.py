@@ -33,6 +33,7 @@ import run_lock
 import rust_code
 import share
 import shared_prompts
+from curriculum import Curriculum, training_row
 from generate import (
     GenerationError,
     end_process_group,
@@ -56,7 +57,6 @@ from second_turn import SecondTurn, TurnError, longest_row, user_turn
 from task_faults import references_line
 from task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record, tallied
 from tasks import (
-    TASK_COLUMNS,
     TaskError,
     load_heldout,
     load_task_sets,
@@ -126,6 +126,9 @@ class ScriptArguments:
     max_tasks: int | None = field(default=None, metadata={"help": "Use only the first so many tasks (of each set)."})
     repair_turns: int = field(
         default=0, metadata={"help": "More tries for what fails, each after cargo's message; all are learned from, the last one is paid."}
+    )
+    fix_share: float = field(
+        default=0.0, metadata={"help": "Share of a step's prompts that ask to mend programs of earlier steps that did not compile; 0 is off."}
     )
     fim_format: Literal["chat", "tokens"] = field(
         default="chat",
@@ -365,17 +368,7 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
         raise UserError("--drop_leaks leaves no task: --heldout or --eval_tasks hold all of them")
     if not kept:
         raise UserError(f"every prompt is longer than --max_prompt_length {script.max_prompt_length} tokens")
-    rows = [
-        {
-            "prompt": messages[i],
-            "task_id": tasks[i]["task_id"],
-            "user_prompt": tasks[i]["prompt"],
-            "tests": tasks[i]["tests"],
-            "entry_point": tasks[i]["entry_point"],
-            "other_columns": json.dumps({key: value for key, value in tasks[i].items() if key not in TASK_COLUMNS}),
-        }
-        for i in kept
-    ]
+    rows = [training_row(tasks[i], messages[i]) for i in kept]
     facts = {
         "tasks": len(rows),
         "tasks_left_out": n_loaded - len(rows),
@@ -427,6 +420,10 @@ def require_recipe(script: ScriptArguments, args) -> None:
         raise UserError("--min_generations needs --vllm_mode colocate and --vllm_tensor_parallel_size 1: others sample whole groups only")
     if script.repair_turns < 0:
         raise UserError(f"--repair_turns {script.repair_turns}: expected at least 0")
+    if not 0 <= script.fix_share <= 1:
+        raise UserError(f"--fix_share {script.fix_share:g}: expected a share from 0 to 1")
+    if script.fix_share and per_process % size:
+        raise UserError(f"--fix_share needs whole groups of --num_generations {size} in a process, which samples {per_process} completions")
     is_elsewhere = args.use_vllm and (args.vllm_mode != "colocate" or args.vllm_tensor_parallel_size > 1)
     if script.repair_turns and (first is not None or is_elsewhere):
         raise UserError("--repair_turns goes without --min_generations, and of vLLM with --vllm_mode colocate on single cards only")
@@ -722,7 +719,7 @@ def make_trainer_class():
     import torch
     from trl import GRPOTrainer
 
-    class TracedGRPOTrainer(SecondTurn, GroupSampling, GRPOTrainer):
+    class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
         """GRPOTrainer that writes graded completions with their advantages and logs seconds per phase.
 
         Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume), `script`,
@@ -938,6 +935,8 @@ def make_trainer_class():
             sampled = self._is_sampled or [True] * len(graded)
             self._graded = [record if one else None for record, one in zip(graded, sampled, strict=True)]
             self.note_turns(self._graded)
+            if self.fix_share:
+                self.keep_failures(self._graded, self.reward_set.batch_tasks(prompts, columns_of(inputs)))
             for name, value in batch_metrics([record for record in self._graded if record is not None]).items():
                 self._log_metric(name, value)
             ended = time.perf_counter()
@@ -1380,6 +1379,8 @@ def train(
             min_generations=script.min_generations,
             groups_per_update=script.groups_per_update,
             repair_turns=script.repair_turns,
+            fix_share=script.fix_share,
+            prompt_budget=script.max_prompt_length,
         )
     if resume and not model_args.use_peft:
         require_all_weights(trainer.model, Path(resume))
