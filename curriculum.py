@@ -22,7 +22,7 @@ def fix_task(record: dict, task: dict, number: int) -> dict | None:
     if kinds.kind_of(task) != kinds.WRITE or not task.get("tests") or record["error_kind"] != "compile" or not record["program"]:
         return None
     message = kinds.cargo_message(record["program"], record["diagnostics"])
-    columns = {"kind": "fix", "code": record["program"], "message": message, "of": task["task_id"]}
+    columns = {"kind": "fix", "code": record["program"], "message": message, "of": task["task_id"], "signature": None}
     return kinds.with_prompt(task | columns | {"task_id": f"{task['task_id']}/again{number}"})
 
 

@@ -5,6 +5,7 @@
     python eval.py --completions FILE.jsonl|.parquet --output_dir OUT      # grade what exists; no model is loaded
     python eval.py --completions RUN_DIR --rewards NAME=WEIGHT ... --output_dir OUT   # a training trace under other rewards
     python eval.py --compare OUT_A OUT_B                                   # saved results side by side; no model either
+    python eval.py --model M --tasks data/kinds_test.jsonl.gz --repair_turns 1 --output_dir OUT    # kinds.py, repair.py: a row a kind
 
 Writes OUT/results.jsonl (one graded completion per line: by row, task, sample; or in input order), results.parquet,
 summary.json, table.md, chart.png and run.json (the protocol). Killed at any point, the same command goes on where it

@@ -13,9 +13,9 @@ is one without code, with the reason as its diagnostic.
 | `next_edit` | `code`, `last_edit` (a diff), `region` ([first, last] line) | the region, in one ```rust block |
 
 Rows of `fix` and `patch` keep the signature of `entry_point`: that of `code`, or the column `signature` (as `signature_of` writes it)
-where a mistake is in it. Any row may have `passed_before`, the positions of the hidden tests that pass without an answer: only the
-others are counted, and none when one of these fails afterwards. `next_edit` may have `places`, the lines of `code` that the edit
-had to change.
+where a mistake is in it, null where nobody knows. Any row may have `passed_before`, the positions of the hidden tests that pass without
+an answer: only the others are counted, and none when one of these fails afterwards. `next_edit` may have `places`, the lines of
+`code` that the edit had to change.
 
 SEARCH/REPLACE blocks are the format of Aider and SWE-RL; they need no line numbers, which small models get wrong. The parser is our
 own: what PyPI has for them are first releases with fuzzy fallbacks, and a patch must apply exactly here.
@@ -156,7 +156,7 @@ def signature_of(source: str, name: str | None) -> str | None:
 
 def _require_same_signature(task: Mapping, source: str) -> None:
     name = task.get("entry_point")
-    expected = task.get("signature") or (signature_of(task["code"], name) if name else None)
+    expected = task["signature"] if "signature" in task else signature_of(task["code"], name) if name else None
     if expected is not None and signature_of(source, name) != expected:
         raise Refused(f"the signature of {name} is not what it was")
 

@@ -7,7 +7,7 @@ From a reference solution: fix by one small mistake that does not compile, or by
 them is shown, and is no hidden test any more); fim by a gap; patch by another mutant; next_edit by a rename, a new parameter or
 field, or swapped parameters, of which only the first place is done. From a trace: programs of the policy that do not compile, with
 what cargo said of them. A task keeps its split. Writes kinds_SPLIT.jsonl.gz, kinds_answers.jsonl.gz (nothing that trains reads it)
-and kinds_card.json; every row is proved by `python check_tasks.py DIR/kinds_*.jsonl.gz --solutions DIR/kinds_answers.jsonl.gz`.
+and kinds_card.json; every row is proved by `python check_tasks.py DIR/kinds_SPLIT.jsonl.gz --solutions DIR/kinds_answers.jsonl.gz`.
 The choice is by hashes: the same input gives the same files.
 """
 
@@ -468,6 +468,7 @@ def traced_rows(trace: Path, tasks: Mapping[str, dict], solutions: Mapping[str, 
         said = record.get("diagnostics") or []
         codes = [one["code"] or "syntax" for one in said if one["level"] == "error"]
         columns = {"code": program, "message": kinds.cargo_message(program, said), "rustc": codes[0] if codes else "syntax"}
+        columns |= {} if reference else {"signature": None}
         yield row_of(task, "fix", 0, **columns) | {"task_id": f"{task['task_id']}/traced{numbers[task['task_id']]}"}, reference
     if not n_known:
         found = f"none of its {n_lines} completions is of a task of --tasks"

@@ -128,7 +128,7 @@ class ScriptArguments:
         default=0, metadata={"help": "More tries for what fails, each after cargo's message; all are learned from, the last one is paid."}
     )
     fix_share: float = field(
-        default=0.0, metadata={"help": "Share of a step's prompts that ask to mend programs of earlier steps that did not compile; 0 is off."}
+        default=0.0, metadata={"help": "Share of a step's prompts that ask to mend what did not compile in earlier steps; 0 is off."}
     )
     fim_format: Literal["chat", "tokens"] = field(
         default="chat",

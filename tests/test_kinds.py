@@ -8,6 +8,7 @@ from conftest import ROOT, FakeJudge
 import eval as evaluation
 import generate
 import kinds
+import report
 import train
 from generate import GenerationError
 from rewards import RewardSet
@@ -228,6 +229,14 @@ def test_a_tokenizer_without_fim_tokens_is_named(tiny_coder):
         generate.render(generate.load_tokenizer(str(tiny_coder)), [kinds.conversation(task, "")])
 
 
+def test_an_endpoint_is_asked_for_a_completion_and_not_for_a_chat():
+    endpoint = object.__new__(generate.ApiGenerator)
+    endpoint.model, endpoint.args = "m", generate.BackendArguments(api_base="http://localhost:1/v1")
+    (task,) = kinds.with_fim_format([BY_KIND["fim"]], "tokens")
+    request = endpoint._request(kinds.conversation(task, ""), generate.SamplingArguments(), 0)
+    assert request["prompt"] == task["prompt"] and "messages" not in request
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Whole runs
 # ---------------------------------------------------------------------------------------------------------------------
@@ -285,6 +294,8 @@ def test_saved_answers_are_graded_with_a_row_a_kind(tmp_path, monkeypatch):
     table = (folder / "table.md").read_text().split("By kind of task:")[1]
     assert [line.split("|")[1].strip() for line in table.split("\n\n")[1].splitlines()[2:]] == list(kinds.KINDS)
     results = folder / "results.jsonl"
+    diffs = {row["kind"]: report.embedded(row, 9999)["diff"] for row in map(json.loads, results.read_text().splitlines()) if row["program"]}
+    assert diffs["fim"] is None and "-    let result = n / 3;\n+    let result = n / 2;" in diffs["fix"] == diffs["patch"]
     assert evaluation.main(["--completions", str(results), "--output_dir", str(again), "--bootstrap_samples", "50"]) == 0
     read = lambda path: [json.loads(line) for line in path.read_text().splitlines()]  # noqa: E731
     assert [row["hidden_passed"] for row in read(again / "results.jsonl")] == [row["hidden_passed"] for row in read(results)]

@@ -214,7 +214,7 @@ def test_the_committed_rows_keep_their_tasks_split_and_are_counted():
 
 
 def test_some_of_the_committed_rows_are_proved_here(judge):
-    """All of them: `make kinds-proof`, as the data card says."""
+    """All of them: the command in data/README.md."""
     rows = load_tasks(str(ROOT / "data" / "kinds_test.jsonl.gz"))
     chosen = list({(row["kind"], row.get("rustc") == "test"): row for row in rows}.values())
     answers = check_tasks.load_solutions(ROOT / "data" / make_kinds.ANSWERS_FILE)
