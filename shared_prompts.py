@@ -8,7 +8,7 @@ of a completion, is there once for each. The sums are those of separate rows, an
 
 from collections.abc import Hashable, Sequence
 
-SEQUENCE_TOKENS = 2_048  # longer ones are cut: attention's cost grows with the square, masked or not
+SEQUENCE_TOKENS = 4_096  # longer ones are cut: attention's cost grows with the square, masked or not
 
 
 def can_share(config) -> bool:

@@ -26,7 +26,7 @@ def completions(tmp_path):
 
 
 def test_every_script_is_tried_here():
-    assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {"judge", "judge_batch", "report", "step", "traces"}
+    assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {"judge", "judge_batch", "layers", "report", "step", "traces"}
 
 
 def test_the_judge_against_cargo(tmp_path, monkeypatch):
@@ -49,6 +49,15 @@ def test_completions_of_a_file_without_hidden_tests(completions):
     result = json.loads(run("judge", completions, "--n", 1))
     assert [row["name"] for row in result["rows"] if row["name"].endswith("hidden")] == []
     assert all(row["agree"] == 1 for row in result["rows"])
+
+
+def test_ways_to_run_the_layers(tmp_path):
+    """Without a GPU: PEFT's casts, without them, with checkpointing; all three give one gradient."""
+    out = tmp_path / "layers.json"
+    run("layers", "--layers", 1, "--hidden", 32, "--groups", 1, "--prompt", 20, "--completion", 5, "--repeats", 1, "--out", out)
+    result = json.loads(out.read_text())
+    assert len(result["runs"]) == 3 and result["tokens"] == 19 + 8 * 6
+    assert len({found["grad_norm"] for found in result["runs"].values()}) == 1 and result["ratio"] > 0
 
 
 def test_one_step_of_programs(completions, tmp_path):

@@ -71,6 +71,8 @@ def test_larger_models_and_less_memory_get_smaller_budgets():
     assert budget(small, 40, True) > budget(small, 40, False)
     assert budget(large, 0, False) == micro_batches.TOKEN_RANGE[0] and budget(small, 10_000, True) == micro_batches.TOKEN_RANGE[1]
     assert fitting(large, 0, False) == 0
+    gained = micro_batches.fitting_tokens(small, 40 * 2**30, False, fused=True) / fitting(small, 40, False)
+    assert gained == pytest.approx(2.90 / 2.26, rel=0.02)  # MiB a token, as measured
 
 
 def test_a_single_item_is_halved_when_every_micro_batch_holds_one():

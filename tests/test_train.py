@@ -86,6 +86,18 @@ def assert_advantages_follow_from_rewards(records):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("device", "is_installed", "expected"), [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)])
+def test_fused_layers_are_used_where_they_are_installed_and_run(monkeypatch, device, is_installed, expected):
+    monkeypatch.setattr("transformers.utils.is_liger_kernel_available", lambda: is_installed)
+    assert train.has_fused_layers(device) is expected
+
+
+def test_a_flag_overrules_whether_layers_are_fused(monkeypatch):
+    monkeypatch.setattr(train, "has_fused_layers", lambda device: True)
+    parse = lambda *flags: train.parse_arguments(["--config", "configs/tiny.yaml", *flags])[1].use_liger_kernel  # noqa: E731
+    assert parse() is True and parse("--use_liger_kernel", "false") is False
+
+
 def test_flag_beats_yaml_beats_default(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text("max_tasks: 5\nuse_cpu: true\nbf16: false\nlearning_rate: 0.1\nmodel_name_or_path: here\n")

@@ -69,6 +69,27 @@ def test_the_gradient_is_that_of_trls_own_batches(step, flags):
     assert after["entropy"] == pytest.approx(before["entropy"], rel=0.06)  # TRL's is a mean of means of micro-batches
 
 
+def test_what_goes_into_an_adapter_is_not_cast_to_fp32_and_back(step, monkeypatch):
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    real, casts = BaseTunerLayer._cast_input_dtype, []
+
+    def counted(self, x, dtype):
+        cast = real(self, x, dtype)
+        casts.append(torch.is_grad_enabled() and cast.dtype != x.dtype)
+        return cast
+
+    monkeypatch.setattr(BaseTunerLayer, "_cast_input_dtype", counted)
+    flags = ["--dtype", "bfloat16", "--bf16", "true", "--use_cpu", "true"]
+    ours, _ = step(*flags)
+    assert casts and not any(casts)
+    monkeypatch.setattr("peft.helpers.disable_input_dtype_casting", lambda model, active: contextlib.nullcontext())
+    cast, _ = step(*flags)
+    assert any(casts)
+    assert any(tensor.abs().max() > 0 for name, tensor in ours.items() if "lora_B" in name)
+    assert all(torch.equal(ours[name], cast[name]) for name in ours)
+
+
 def test_a_step_that_runs_out_of_memory_is_done_again_in_smaller_parts(step, monkeypatch, capsys):
     import trl
 
@@ -102,7 +123,7 @@ def test_a_single_row_that_does_not_fit_is_an_error_with_a_way_out(step, monkeyp
 
 
 def test_two_processes_train_on_what_trls_own_batches_hold(tiny_coder, tmp_path):
-    """Groups of unequal numbers and lengths: each process cuts its rows into as many micro-batches as the other."""
+    """Groups of unequal numbers and lengths: as many micro-batches in each process, of different numbers of rows."""
     from safetensors.torch import load_file
 
     (tmp_path / "own.py").write_text("def by_length(completions, **kwargs):\n    return [len(completion[-1]['content']) / 100 for completion in completions]\n")
@@ -122,7 +143,7 @@ def test_two_processes_train_on_what_trls_own_batches_hold(tiny_coder, tmp_path)
         return load_file(out / "adapter" / "adapter_model.safetensors"), json.loads((out / "metrics.jsonl").read_text())
 
     expected, before = run(0)
-    packed, after = run(300)
+    packed, after = run(150)
     assert any(tensor.abs().max() > 0 for name, tensor in expected.items() if "lora_B" in name)
     assert furthest(expected, packed) < 1e-3
     assert after["loss"] == pytest.approx(before["loss"], rel=1e-3, abs=1e-6)
@@ -148,7 +169,7 @@ def test_checkpointing_is_off_where_a_micro_batch_fits_without_on_every_process(
     model = SimpleNamespace(gradient_checkpointing_disable=lambda: None)
     for is_main in (True, False):
         accelerator = SimpleNamespace(is_main_process=is_main, device=torch.device("cuda"), unwrap_model=lambda model: model)
-        args = SimpleNamespace(per_device_train_batch_size=rows)
+        args = SimpleNamespace(per_device_train_batch_size=rows, use_liger_kernel=rows == 8)
         trainer = trainer_without_a_model(accelerator=accelerator, model=model, args=args, token_budget=budget)
         trainer._fitting_tokens = lambda checkpointing: asked.append(checkpointing) or fitting
         trainer._cuts_anew = lambda: budget != 0
@@ -165,7 +186,7 @@ def test_memory_for_gradients_and_optimizer_is_left(monkeypatch):
     for name, value in {"mem_get_info": (20_000_000, 30_000_000), "memory_reserved": 0, "memory_allocated": 0, "get_per_process_memory_fraction": 1}.items():
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
     accelerator = SimpleNamespace(num_processes=1, unwrap_model=lambda model: model)
-    trainer = trainer_without_a_model(accelerator=accelerator, model=model)
+    trainer = trainer_without_a_model(accelerator=accelerator, model=model, args=SimpleNamespace(use_liger_kernel=False))
     assert trainer._fitting_tokens(False) == micro_batches.fitting_tokens(model.config, 20_000_000 - 12_000_000, False)
     model.requires_grad_(False)
     assert trainer._fitting_tokens(False) == micro_batches.fitting_tokens(model.config, 20_000_000, False)
@@ -208,6 +229,9 @@ class Engine:
         return [SimpleNamespace(finished=True, prompt_token_ids=prompt, outputs=[SimpleNamespace(token_ids=completion)])]
 
 
+ENGINE_ARGUMENTS = {}
+
+
 class SampledElsewhere:
     """trl.generation.vllm_generation.VLLMGeneration's interface, answered from a seed."""
 
@@ -218,6 +242,7 @@ class SampledElsewhere:
         self.llm = SimpleNamespace(llm_engine=Engine())
         self.random = torch.Generator().manual_seed(5)
         self.model = model
+        self.generation_kwargs = ENGINE_ARGUMENTS["last"] = dict(kwargs["generation_kwargs"] or {})
 
     def _iter_named_params(self):
         raise NotImplementedError
@@ -297,6 +322,7 @@ def test_the_ratio_of_the_training_forward_is_that_of_trls_own_forward(step, oth
     shared, _ = step("--tokens_per_micro_batch", 500, *flags)
     assert furthest(expected, shared) < 1e-3
     assert (n_before, sum(forwards)) == (64, 32)  # rows that went through the model
+    assert ENGINE_ARGUMENTS["last"] == {"detokenize": False}
     assert any(tensor.abs().max() > 0 for name, tensor in expected.items() if "lora_B" in name)
     assert furthest(expected, ours) < 1e-3
     assert after["loss"] == pytest.approx(before["loss"], rel=1e-3, abs=1e-6)
