@@ -887,6 +887,25 @@ def second_tries(
             print(f"note: {row['row']}: {n_too_long} conversations were too long for another try and stay as they are", file=sys.stderr)
 
 
+def generate_and_grade(
+    session: Session, rows: list[dict], args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments, rewards: RewardSet,
+    max_model_len: int | None,
+) -> "InfraWatch":  # fmt: skip
+    """What the rows still lack, second tries too -> how often the machine failed. Raises GenerationError, EvalError."""
+    engine, watch = Engine(args, sampling, backend, max_model_len, session), InfraWatch(args.max_infra_share)
+    try:
+        run_generation(session, rows, args, sampling, (lambda lacking: engine.load(rows)) if args.repair_turns else engine.load)
+        if not args.repair_turns:  # its memory is the judge's now
+            engine.close()
+        for row in rows:
+            session.grade(row["row"], rewards, watch)
+        if args.repair_turns:
+            second_tries(session, rows, args, sampling, engine, rewards, watch, max_model_len)
+    finally:
+        engine.close()
+    return watch
+
+
 def build_conversations(tasks: list[dict], args: EvalArguments) -> list[list[dict]]:
     """Messages of every task, in order."""
     system_prompt = task_sets.read_system_prompt(args.system_prompt)
@@ -946,16 +965,7 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
             session = Session(folder, tasks, sampling.num_samples)
             if any(session.ungenerated(row["row"]) for row in rows):  # a finished run is looked at, not written to
                 logs.write_to(folder / console.LOG_NAME)
-            engine = Engine(args, sampling, backend, max_model_len, session)
-            held.callback(engine.close)
-            run_generation(session, rows, args, sampling, (lambda lacking: engine.load(rows)) if args.repair_turns else engine.load)
-            if not args.repair_turns:
-                engine.close()
-            watch = InfraWatch(args.max_infra_share)
-            for row in rows:
-                session.grade(row["row"], rewards, watch)
-            if args.repair_turns:
-                second_tries(session, rows, args, sampling, engine, rewards, watch, max_model_len)
+            watch = generate_and_grade(session, rows, args, sampling, backend, rewards, max_model_len)
             described = judge.describe()
         watch.finish()
         session.finish([row["row"] for row in all_rows])
