@@ -53,11 +53,6 @@ def test_what_did_not_compile_is_asked_for_in_a_later_step(run):
     assert all(record["hidden_total"] == 1 for record in fixes)
 
 
-def test_off_it_changes_nothing(run):
-    _, records = run()
-    assert {kinds.kind_of_record(record) for record in records} == {"write"}
-
-
 @pytest.mark.parametrize(
     ("flags", "message"), [(["--fix_share", 1.5], "--fix_share 1.5: expected a share from 0 to 1"), (["--fix_share", -0.1], "--fix_share -0.1")]
 )

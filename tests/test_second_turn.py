@@ -13,9 +13,20 @@ from second_turn import TurnError, longest_row, user_turn
 SAID = "That cannot be used: no closed ```rust block. Answer again in the form that was asked for."
 
 
-@pytest.fixture
-def run(tiny_coder, prompts_file, tmp_path, monkeypatch):
-    """Call it with flags -> (exit status, trace records, TRL's batch of the first step)."""
+@pytest.fixture(scope="module")
+def run(tiny_coder, prompts_file, tmp_path_factory):
+    """Call it with flags -> (exit status, trace records, TRL's batch of the first step, the run folder)."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield runner(tiny_coder, prompts_file, tmp_path_factory, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def finished(run):
+    """A run of one step."""
+    return run()
+
+
+def runner(tiny_coder, prompts_file, tmp_path_factory, monkeypatch):
     monkeypatch.setattr(train, "Judge", lambda **options: FakeJudge(passing_verdict))
     monkeypatch.setattr(repair, "MESSAGE_TOKENS", 200)
     batches, make = [], train.make_trainer_class
@@ -31,21 +42,22 @@ def run(tiny_coder, prompts_file, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "make_trainer_class", watched)
 
     def call(*flags):
-        folder = tmp_path / "run"
+        folder = tmp_path_factory.mktemp("second") / "run"
+        batches.clear()
         argv = ["--config", ROOT / "configs" / "tiny.yaml", "--model_name_or_path", tiny_coder, "--tasks", prompts_file, "--output_dir", folder,
                 "--max_prompt_length", 256, "--per_device_train_batch_size", 16, "--num_generations", 8, "--max_completion_length", 96,
                 "--max_steps", 1, "--repair_turns", 1, "--rewards", "code_block_reward=1", *flags]  # fmt: skip
         status = train.main(list(map(str, argv)))
         trace = folder / "trace.jsonl"
         records = [json.loads(line) for line in trace.read_text().splitlines()] if trace.exists() else []
-        return status, records, batches[0] if batches else None
+        return status, records, batches[0] if batches else None, folder
 
     return call
 
 
-def test_only_the_models_own_tokens_are_learned_from(run, tiny_coder):
+def test_only_the_models_own_tokens_are_learned_from(finished, tiny_coder):
     tokenizer = generate.load_tokenizer(str(tiny_coder))
-    status, records, batch = run()
+    status, records, batch, _ = finished
     assert status == 0
     again = [row for row, record in enumerate(records) if record.get("turns")]
     assert 0 < len(again) < len(records)  # a quarter of what the tiny coder writes is prose
@@ -63,19 +75,19 @@ def test_only_the_models_own_tokens_are_learned_from(run, tiny_coder):
     assert int(batch["num_items_in_batch"]) == sum(record["n_tokens"] for record in records)
 
 
-def test_the_last_answer_is_paid_and_the_tries_before_it_are_traced(run):
-    _, records, _ = run()
+def test_the_last_answer_is_paid_and_the_tries_before_it_are_traced(finished):
+    _, records, *_ = finished
     again = [record for record in records if record.get("turns")]
     assert all(len(record["turns"]) == 1 and record["turns"][0]["program"] is None for record in again)
     assert {record["turns"][0]["said"] for record in again} == {SAID}
     assert all(record["rewards"]["code_block_reward"] == float("```rust" in record["completion"]) for record in records)
 
 
-def test_answers_that_build_are_asked_once(run, tmp_path):
-    _, records, batch = run("--max_completion_length", 4)  # every answer is cut off: none of them can go on
+def test_answers_that_are_cut_off_are_asked_once(run):
+    _, records, batch, folder = run("--max_completion_length", 4)
     assert not any(record.get("turns") for record in records)
     assert batch["tool_mask"].all() and batch["completion_ids"].shape[1] == 4
-    metrics = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    metrics = json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
     assert metrics["repair/asked_again_share"] == 0
 
 
