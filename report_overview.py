@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from plot_rewards import HIDDEN, RATES, evaluated, most_frequent, shares, with_hidden_share, without_signal
+from trace_numbers import HIDDEN, RATES, evaluated, most_frequent, shares, with_hidden_share, without_signal
 from traces import waited_s
 
 TOP_KINDS = 6

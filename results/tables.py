@@ -127,6 +127,14 @@ def rates(names: str, *columns: str) -> str:
     return markdown_table(header, body) + _not_kept(sources) if body else ""
 
 
+def plain(name: str, *columns: str) -> str:
+    """An evaluation's rows without intervals and differences; a column is `heading in table.md=heading here`."""
+    headings = dict(column.split("=") for column in columns)
+    (source,) = found(name)
+    body = [[title.strip("*"), *(cells[column].split()[0] for column in headings)] for title, cells in _lines(source) if title[0] == "*"]
+    return markdown_table(["", *headings.values()], body)
+
+
 def seeds(names: str, *columns: str) -> str:
     """Mean of each row and difference over evaluations of runs that differ in their seed, and the range over the seeds."""
     sources, values = found(names), {}
@@ -215,7 +223,7 @@ def bank(names: str, column: str) -> str:
     return markdown_table([column, "tasks", "builds %", "all hidden tests %", "share of hidden tests %"], body)
 
 
-KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in (rates, seeds, steps, speed, judge, bank)}
+KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in (rates, plain, seeds, steps, speed, judge, bank)}
 
 
 def with_tables(text: str) -> str:

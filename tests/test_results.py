@@ -106,6 +106,12 @@ def test_seeds_are_told_apart_and_equal_rows_stand_once(project):
     assert line["run"] == "seed-0/mbpp-rs" and line["row"] == "**rules**"
 
 
+def test_a_plain_table_has_the_rows_values_and_nothing_else(project):
+    (table,) = tables.read_tables(tables.plain("results/pilot", "build %=it compiles, %") + "\n")
+    assert [(row[""], row["it compiles, %"]) for row in table][:2] == [("rules", "54.5"), ("example", "71.0")]
+    assert not any(" - " in row[""] for row in table)
+
+
 def test_mean_and_range_over_seeds(project):
     for seed in (0, 1):
         shutil.copytree(project / "results" / "pilot", project / "results" / "recipe" / f"seed-{seed}" / "mbpp-rs")
