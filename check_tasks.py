@@ -32,6 +32,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import kinds
+import kinds_proof
 import task_faults
 from rust_code import check_hidden_tests, code_blocks, extract_program
 from rust_syntax import ASSERT_MACROS, FAILING, Node, parse_any_length, text_of, walk
@@ -893,8 +894,6 @@ def open_judge(arguments: argparse.Namespace, **limits: float) -> Judge:
 
 def check_kinds(arguments: argparse.Namespace, tasks: Sequence[dict]) -> tuple[list[str], dict]:
     """Tasks that mend, fill in or change a program: the reference answer earns everything, the start as it is nothing."""
-    import kinds_proof  # it asks this module for grades
-
     if arguments.solutions is None:
         raise TaskError("tasks of other kinds than write need --solutions, the reference answers that make_kinds.py wrote beside them")
     chosen = sample_of(tasks, arguments.sample, arguments.seed)

@@ -8,9 +8,9 @@ the hidden tests that `passed_before` names, and not all of them.
 from collections.abc import Iterator, Mapping, Sequence
 
 import kinds
-from check_tasks import grade_sources
 from rewards import RewardSet, passes_hidden
-from rust_tool import Judge
+from rust_code import read_program, with_main
+from rust_tool import Job, Judge
 
 REWARDS = ("hidden_tests_reward=1", "edit_places_reward=1")
 
@@ -44,7 +44,8 @@ def prove(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Judge) ->
     completions = [completion_of(task, answers[task["task_id"]]) for task in asked]
     right = RewardSet(judge, REWARDS).grade(asked, completions)
     unchanged = RewardSet(judge, REWARDS).grade(asked, [completion for completion, _ in starts])
-    programs = grade_sources(judge, [(task, source) for task, (_, source) in zip(asked, starts, strict=True)], "starts")
+    programs = [read_program(with_main(source)) for _, source in starts]
+    programs = judge.grade(Job(one, tuple(task["tests"]), task["entry_point"]) for task, one in zip(asked, programs, strict=True))
     for task, best, none, program in zip(asked, right, unchanged, programs, strict=True):
         problems = []
         said = "; ".join(one["message"] for one in best["diagnostics"][:2])
