@@ -31,6 +31,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import kinds
+import kinds_proof
 import task_faults
 from rust_code import check_hidden_tests, code_blocks, extract_program
 from rust_syntax import ASSERT_MACROS, FAILING, Node, parse_any_length, text_of, walk
@@ -452,7 +454,7 @@ def prove(
     """
     proofs = {task["task_id"]: Proof(task["task_id"], len(task["tests"])) for task in tasks}
     answers = [(task, solutions[task["task_id"]]) for task in tasks]
-    for (task, _), verdict in zip(answers, _graded(judge, answers, "references", show_progress)):
+    for (task, _), verdict in zip(answers, grade_sources(judge, answers, "references", show_progress)):
         proofs[task["task_id"]].problems += reference_problems(verdict, len(task["tests"]))
     sound = [(task, source) for task, source in answers if not proofs[task["task_id"]].problems]
     _prove_stubs(sound, proofs, judge, show_progress)
@@ -496,7 +498,7 @@ def _prove_stubs(answers: Sequence[tuple[Mapping, str]], proofs: Mapping[str, Pr
     """Every hidden test must call something that the task asks for, and not too many may expect the same answer."""
     panics = [(task, panicking(source)) for task, source in answers]
     constants = [(task, stub) for task, source in answers for stub in constant_answers(source, task["entry_point"])]
-    verdicts = _graded(judge, [*panics, *constants], "stubs", show)
+    verdicts = grade_sources(judge, [*panics, *constants], "stubs", show)
     for (task, _), verdict in zip(panics, verdicts):
         if verdict.hidden_passed:
             found = f"{verdict.hidden_passed} of {verdict.hidden_total} hidden tests"
@@ -515,7 +517,7 @@ def _prove_mutants(
     answers: Sequence[tuple[Mapping, str]], proofs: Mapping[str, Proof], judge: Judge, places: range, show: bool
 ) -> None:
     tried = [(task, mutant) for task, source in answers for mutant in mutants(source, places.stop)[places.start :]]
-    verdicts = _graded(judge, [(task, mutant.source) for task, mutant in tried], "mutants", show)
+    verdicts = grade_sources(judge, [(task, mutant.source) for task, mutant in tried], "mutants", show)
     for (task, mutant), verdict in zip(tried, verdicts):
         proof = proofs[task["task_id"]]
         if not has_run(verdict):
@@ -527,7 +529,7 @@ def _prove_mutants(
             proof.survivors.append(mutant.what)
 
 
-def _graded(judge: Judge, answers: Sequence[tuple[Mapping, str]], what: str, show: bool) -> list[Verdict]:
+def grade_sources(judge: Judge, answers: Sequence[tuple[Mapping, str]], what: str, show: bool = True) -> list[Verdict]:
     """A verdict per (task, source), batch by batch under a progress bar."""
     from tqdm import tqdm
 
@@ -856,6 +858,8 @@ def check(arguments: argparse.Namespace) -> tuple[list[str], dict]:
     """Run every check -> (problems, one line each; the report). Raises TaskError, ToolchainError, SandboxUnavailable."""
     columns = {name: getattr(arguments, f"{name}_column") for name in ("prompt", "tests", "task_id", "entry_point")}
     tasks = load_bank(arguments.files, columns)
+    if any(kinds.kind_of(task) != kinds.WRITE for task in tasks):
+        return check_kinds(arguments, tasks)
     if not any("category" in task and "difficulty" in task for task in tasks):
         return check_others(arguments, tasks)
     solutions = load_solutions(arguments.solutions or SOLUTIONS)
@@ -888,6 +892,22 @@ def open_judge(arguments: argparse.Namespace, **limits: float) -> Judge:
     return Judge(workers=arguments.workers, sandbox=arguments.sandbox, edition=arguments.edition, **limits)
 
 
+def check_kinds(arguments: argparse.Namespace, tasks: Sequence[dict]) -> tuple[list[str], dict]:
+    """Tasks that mend, fill in or change a program: the reference answer earns everything, the start as it is nothing."""
+    if arguments.solutions is None:
+        raise TaskError("tasks of other kinds than write need --solutions, the reference answers that make_kinds.py wrote beside them")
+    chosen = sample_of(tasks, arguments.sample, arguments.seed)
+    others = [task for task in chosen if kinds.kind_of(task) == kinds.WRITE]
+    problems = [f"{task['task_id']}: of kind write, in a file of other kinds: check it in one of its own" for task in others]
+    with open_judge(arguments, run_timeout_s=RUN_TIMEOUT_S) as judge:
+        rows = [task for task in chosen if kinds.kind_of(task) != kinds.WRITE]
+        problems += kinds_proof.prove(rows, load_solutions(arguments.solutions), judge)
+        described = judge.describe()
+    counts = {"tasks": len(tasks), "looked_at": len(rows), "kinds": dict(Counter(map(kinds.kind_of, rows)))}
+    judged_by = {key: described[key] for key in ("judge_version", "rustc", "edition")}
+    return problems, {"counts": counts, "problems": problems, "judge": judged_by}
+
+
 def check_others(arguments: argparse.Namespace, tasks: Sequence[dict]) -> tuple[list[str], dict]:
     """Tasks that are not the bank's: which are broken, as far as reading them and their references tell."""
     given = load_solutions(arguments.solutions) if arguments.solutions else {}
@@ -906,6 +926,10 @@ def check_others(arguments: argparse.Namespace, tasks: Sequence[dict]) -> tuple[
 def summary_lines(report: Mapping) -> Iterator[str]:
     """What the terminal shows besides the problems."""
     counts = report["counts"]
+    if "kinds" in counts:
+        spread = ", ".join(f"{kind} {count}" for kind, count in counts["kinds"].items())
+        yield f"{counts['looked_at']} of {counts['tasks']} tasks ({spread}): {len(report['problems'])} problems"
+        return
     if "references" in counts:
         yield (
             f"{counts['looked_at']} of {counts['tasks']} tasks, {counts['with_tests']} with tests, {counts['references']} with a reference "

@@ -5,6 +5,7 @@
     python eval.py --completions FILE.jsonl|.parquet --output_dir OUT      # grade what exists; no model is loaded
     python eval.py --completions RUN_DIR --rewards NAME=WEIGHT ... --output_dir OUT   # a training trace under other rewards
     python eval.py --compare OUT_A OUT_B                                   # saved results side by side; no model either
+    python eval.py --model M --tasks data/kinds_test.jsonl.gz --repair_turns 1 --output_dir OUT    # kinds.py, repair.py: a row a kind
 
 Writes OUT/results.jsonl (one graded completion per line: by row, task, sample; or in input order), results.parquet,
 summary.json, table.md, chart.png and run.json (the protocol). Killed at any point, the same command goes on where it
@@ -33,7 +34,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +43,8 @@ import completion_rows
 import console
 import cross_results
 import doctor
+import kinds
+import repair
 import rust_code
 import tasks as task_sets
 from generate import (
@@ -53,9 +56,11 @@ from generate import (
     check_prompts_fit,
     choose_backend,
     load_config,
+    load_tokenizer,
     open_generator,
     parse_dataclasses,
     resolve_adapter,
+    tokenize,
     weights_hash,
 )
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text, infra_reason, pass_at_k, passes_hidden, weighted_sum
@@ -106,6 +111,7 @@ USER_ERRORS = (
     RewardError,
     ToolchainError,
     SandboxUnavailable,
+    kinds.KindError,
     task_sets.TaskError,
     TraceError,
     doctor.MachineError,
@@ -173,9 +179,16 @@ class EvalArguments:
     system_prompt: str | None = field(
         default=None, metadata={"help": "File with the system prompt (default: system_prompt.txt); none for none."}
     )
+    fim_format: Literal["chat", "tokens"] = field(
+        default="chat",
+        metadata={"help": "How tasks of kind fim are asked: in words, or by Qwen2.5-Coder's FIM tokens without a chat template."},
+    )
     rewards: list[str] = field(
         default_factory=lambda: list(EVAL_REWARDS),
         metadata={"help": "Reward functions to record, as name=weight."},
+    )
+    repair_turns: int = field(
+        default=0, metadata={"help": "More tries for what fails, each after cargo's message; results are those of the last (--model)."}
     )
     judge_workers: int | None = field(default=None, metadata={"help": "Programs graded at once (default: all cores)."})
     run_timeout_s: float = field(default=2.0, metadata={"help": "CPU seconds that all tests of a program may take together."})
@@ -212,7 +225,9 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[EvalArguments, Sampling
         raise EvalError("--reuse_verdicts needs --completions, the trace of a training run")
     if args.adapter and not args.model:
         raise EvalError("--adapter needs --model, the base it was trained on")
-    others = {"--task_ids": args.task_ids, "--row_names": args.row_names}
+    if args.repair_turns < 0:
+        raise EvalError(f"--repair_turns {args.repair_turns}: expected at least 0")
+    others = {"--task_ids": args.task_ids, "--row_names": args.row_names, "--repair_turns": args.repair_turns}
     ignored = [flag for flag, value in others.items() if value and not args.model]
     if ignored:
         raise EvalError(f"{' and '.join(ignored)} goes with --model: nothing would come of it here")
@@ -272,6 +287,7 @@ METRICS: dict[str, Callable[[dict], float | None]] = {
     "cross_tests_precision": lambda r: _given(cross_results.passes(r), passes_hidden(r)),
     "cross_tests_recall": lambda r: _given(passes_hidden(r) and r.get("cross_total"), cross_results.passes(r)),
     "picked": lambda r: _given(r.get("selected"), passes_hidden(r)),
+    "edit_places": kinds.places_of_record,
 }
 NOT_PERCENT = ("mean_length",)
 
@@ -288,6 +304,7 @@ class RowStats:
         self.rustc_codes: Counter[str] = Counter()
         self.guards: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
+        self.kinds: dict[str, RowStats] = {}  # by kind of task; of these themselves: empty
 
     def add(self, record: dict) -> None:
         """Count one graded completion; one that the machine failed to grade counts as such and nowhere else."""
@@ -308,6 +325,11 @@ class RowStats:
         self.rustc_codes.update({d["code"] or "no code" for d in errors} if record["error_kind"] == "compile" else ())
         if record["test_passed"] and not record["honest_tests"]:
             self.guards[record["guard"] or "unknown"] += 1
+
+    def add_by_kind(self, record: dict) -> None:
+        """`add`, and to the sums over the tasks of its kind."""
+        self.add(record)
+        self.kinds.setdefault(kinds.kind_of_record(record), RowStats(self.row)).add(record)
 
     def samples(self) -> list[float]:
         """Completions of each task that hidden tests graded."""
@@ -577,7 +599,7 @@ def load_eval_tasks(args: EvalArguments) -> list[dict]:
     for task in tasks:
         if task["tests"]:
             check_hidden_tests(task, f"{args.tasks}, task {task['task_id']!r}")
-    return tasks
+    return kinds.with_fim_format(tasks, args.fim_format)
 
 
 def row_name(model_or_adapter: str) -> str:
@@ -667,8 +689,8 @@ class Session:
         for path in (folder / "results.jsonl", folder / "results.partial.jsonl"):
             for record in read_partial(path):
                 (self.failed if record["error_kind"] == "infra" else self.graded)[_key(record)] = record
-        answer = ("row", "task_id", "sample", "completion", *(f.name for f in fields(Completion) if f.name != "text"))
-        self.generated |= {key: {name: record.get(name) for name in answer} for key, record in self.failed.items()}
+        answer = ("row", "task_id", "sample", "completion", "turns", *(f.name for f in fields(Completion) if f.name != "text"))
+        self.generated |= {key: {name: record[name] for name in answer if name in record} for key, record in self.failed.items()}
         self.timings = Timings(folder)
 
     def keys(self, row: str) -> list[Key]:
@@ -813,31 +835,94 @@ def run_generation(
     rows: list[dict],
     args: EvalArguments,
     sampling: SamplingArguments,
-    backend: BackendArguments,
-    max_model_len: int | None,
+    load: Callable[[list[dict]], Any],
 ) -> None:
-    """Generate what the rows still lack; the model is loaded only when something is. Raises GenerationError."""
+    """Generate what the rows still lack; the model is loaded (`load`, of these rows) only when something is. Raises GenerationError."""
     lacking = [row for row in rows if session.ungenerated(row["row"])]
     if not lacking:
         return
-    conversations = build_conversations(session.tasks, args)
-    adapters = [row["adapter"] for row in lacking if row["adapter"]]
-    start = time.monotonic()
-    generator = open_generator(args.model, backend, adapters, max_model_len, sampling.seed)
-    session.timings.add(lacking[0]["row"], load_s=time.monotonic() - start)
+    conversations, generator = build_conversations(session.tasks, args), load(lacking)
+    for row in lacking:
+        keys = session.keys(row["row"])
+        done = {i for i, key in enumerate(keys) if key in session.generated or key in session.graded}
+        session.generate(row["row"], generator.generate(conversations, sampling, row["adapter"], done))
+
+
+class Engine:
+    """What generates, loaded when it is first asked for. `load(rows)` reserves room for their adapters."""
+
+    def __init__(
+        self, args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments, max_model_len: int | None, session: Session
+    ):
+        self._args, self._open, self._session = args, (backend, max_model_len, sampling.seed), session
+        self._generator = None
+
+    def load(self, rows: list[dict]) -> Any:
+        """The generator. Raises GenerationError."""
+        if self._generator is None:
+            backend, max_model_len, seed = self._open
+            start = time.monotonic()
+            adapters = [row["adapter"] for row in rows if row["adapter"]]
+            self._generator = open_generator(self._args.model, backend, adapters, max_model_len, seed)
+            self._session.timings.add(rows[0]["row"], load_s=time.monotonic() - start)
+        return self._generator
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._generator is not None:
+            self._generator.close()
+            self._generator = None
+
+
+def second_tries(
+    session: Session, rows: list[dict], args: EvalArguments, sampling: SamplingArguments, engine: Engine, rewards: RewardSet,
+    watch: "InfraWatch", max_model_len: int | None,
+) -> None:  # fmt: skip
+    """--repair_turns: what failed where cargo shows it is asked for again. Raises GenerationError, EvalError."""
+    messages = dict(zip((task["task_id"] for task in session.tasks), build_conversations(session.tasks, args), strict=True))
+    tokenizer = load_tokenizer(args.model) if max_model_len else None  # an endpoint has its own
+
+    def fits(conversations: list[list[dict]]) -> list[bool]:
+        if tokenizer is None:
+            return [True] * len(conversations)
+        return [len(ids) + sampling.max_new_tokens <= max_model_len for ids in tokenize(tokenizer, conversations)]
+
+    for row in rows:
+
+        def answers(conversations: list[list[dict]], turn: int, row=row) -> Iterator[list[tuple[int, Completion]]]:
+            drawn = replace(sampling, num_samples=1, seed=sampling.seed + turn * repair.SEED_STRIDE)
+            batches = engine.load(rows).generate(conversations, drawn, row["adapter"])
+            return progress(batches, len(conversations), f"{row['row']}: try {turn + 1}")
+
+        grade = lambda row=row: session.grade(row["row"], rewards, watch)  # noqa: E731
+        n_too_long = repair.try_again(session, row, messages, args.repair_turns, answers, fits, grade)
+        if n_too_long:
+            print(f"note: {row['row']}: {n_too_long} conversations were too long for another try and stay as they are", file=sys.stderr)
+
+
+def generate_and_grade(
+    session: Session, rows: list[dict], args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments, rewards: RewardSet,
+    max_model_len: int | None,
+) -> "InfraWatch":  # fmt: skip
+    """What the rows still lack, second tries too -> how often the machine failed. Raises GenerationError, EvalError."""
+    engine, watch = Engine(args, sampling, backend, max_model_len, session), InfraWatch(args.max_infra_share)
     try:
-        for row in lacking:
-            keys = session.keys(row["row"])
-            done = {i for i, key in enumerate(keys) if key in session.generated or key in session.graded}
-            session.generate(row["row"], generator.generate(conversations, sampling, row["adapter"], done))
+        run_generation(session, rows, args, sampling, (lambda lacking: engine.load(rows)) if args.repair_turns else engine.load)
+        if not args.repair_turns:  # its memory is the judge's now
+            engine.close()
+        for row in rows:
+            session.grade(row["row"], rewards, watch)
+        if args.repair_turns:
+            second_tries(session, rows, args, sampling, engine, rewards, watch, max_model_len)
     finally:
-        generator.close()
+        engine.close()
+    return watch
 
 
 def build_conversations(tasks: list[dict], args: EvalArguments) -> list[list[dict]]:
     """Messages of every task, in order."""
     system_prompt = task_sets.read_system_prompt(args.system_prompt)
-    return [task_sets.build_messages(task["prompt"], system_prompt) for task in tasks]
+    return [kinds.conversation(task, system_prompt) for task in tasks]
 
 
 def open_judge(args: EvalArguments) -> Judge:
@@ -865,6 +950,9 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
     if not backend.api_base:
         names = [f"task {task['task_id']!r}" for task in tasks]
         max_model_len = check_prompts_fit(args.model, build_conversations(tasks, args), names, sampling.max_new_tokens)
+        if args.repair_turns:
+            longer = max_model_len + args.repair_turns * (sampling.max_new_tokens + repair.MESSAGE_TOKENS)
+            max_model_len = min(longer, getattr(load_config(args.model), "max_position_embeddings", None) or longer)
         for adapter in args.adapter:
             check_adapter_fits(adapter, args.model)
     tasks_hash = TasksHash()
@@ -883,17 +971,14 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
                 "graded_with_prompt_hash": text_hash(system_prompt),
                 "sampling": sampling_protocol(sampling) | batch_protocol(backend),
                 "judge": judge_protocol(judge.describe()),
-            }
+            } | ({"repair_turns": args.repair_turns} if args.repair_turns else {})
             run = {"seed": sampling.seed, "rewards": rewards.weights}
             config = asdict(args) | asdict(sampling) | asdict(backend)
             all_rows = held.enter_context(open_folder(folder, protocol, run, rows, config))
             session = Session(folder, tasks, sampling.num_samples)
             if any(session.ungenerated(row["row"]) for row in rows):  # a finished run is looked at, not written to
                 logs.write_to(folder / console.LOG_NAME)
-            run_generation(session, rows, args, sampling, backend, max_model_len)
-            watch = InfraWatch(args.max_infra_share)
-            for row in rows:
-                session.grade(row["row"], rewards, watch)
+            watch = generate_and_grade(session, rows, args, sampling, backend, rewards, max_model_len)
             described = judge.describe()
             watch.finish()
             session.finish([row["row"] for row in all_rows])
@@ -975,7 +1060,8 @@ def open_input(args: EvalArguments) -> Input:
     tasks = {}
     if args.tasks:
         columns = {name: getattr(args, f"{name}_column") for name in ("prompt", "tests", "task_id", "entry_point")}
-        tasks = {task["task_id"]: task for task in task_sets.load_tasks(args.tasks, split=args.tasks_split, columns=columns)}
+        loaded = task_sets.load_tasks(args.tasks, split=args.tasks_split, columns=columns)
+        tasks = {task["task_id"]: task for task in kinds.with_fim_format(loaded, args.fim_format)}
     is_trace = path.is_dir() or (path.suffix != ".parquet" and why_left_out(next(iter_trace(path), None)) is None)
     if not is_trace and args.reuse_verdicts:
         raise EvalError(f"--completions {path}: --reuse_verdicts needs the trace of a training run, and its first line is none")
@@ -1100,7 +1186,7 @@ def _joined(where: str, task: dict, known: dict[str, dict], args: EvalArguments)
     if found is None:
         return task
     tests = {"tests": found["tests"], "entry_point": task["entry_point"] or found["entry_point"]} if needs_tests else {}
-    return task | {"prompt": task["prompt"] or found["prompt"]} | tests
+    return task | {"prompt": task["prompt"] or found["prompt"]} | tests | kinds.columns_of(found)
 
 
 def _asks_hidden(args: EvalArguments) -> bool:
@@ -1141,7 +1227,12 @@ class Survey:
         """Take in a row. Raises EvalError for a bad one."""
         task, completion, passed_through = read_completion(where, row, self.args, self.source.tasks)
         self.count += 1
-        self.columns |= _paid_task(task, passed_through, self.source.tasks).keys()
+        paid = _paid_task(task, passed_through, self.source.tasks)
+        self.columns |= paid.keys()
+        try:
+            kinds.require_columns(paid)
+        except kinds.KindError as error:
+            raise EvalError(f"{where}: {error}") from error
         if not self.forms["fenced"]:
             is_plain = rust_code.is_plain_rust(completion, task["prompt"])
             self.forms["fenced" if rust_code.holds_fence(completion) else "plain" if is_plain else "other"] += 1
@@ -1569,6 +1660,26 @@ def shown_columns(summary: dict) -> dict[str, str]:
     return {name: title for name, title in columns.items() if any(name in row["metrics"] for row in summary["rows"])}
 
 
+KIND_TABLE = {"build": "build %", "edit_places": "places %", "mean_length": "tokens"}  # metric -> heading
+
+
+def kinds_table(by_kind: dict[str, dict]) -> str:
+    """A row for each kind and row of the results, and for each paired difference; `no program` counts what was refused, too."""
+    metrics = {name for part in by_kind.values() for row in part["rows"] for name in row["metrics"]}
+    ks = sorted((name for name in metrics if name.startswith("pass@")), key=lambda name: int(name[5:]))
+    columns = {name: f"{name} %" for name in ks} | {name: title for name, title in KIND_TABLE.items() if name in metrics}
+    body = []
+    for kind, part in by_kind.items():
+        for row in part["rows"]:
+            none = f"{100 * row['error_kinds'].get('no_code', 0):.1f}"
+            cells = [_cell(row["metrics"], name) for name in columns]
+            body.append([kind, row["row"], str(row["n_tasks"]), str(row["n"]), *cells, none])
+        for d in part["differences"]:
+            cells = [_cell(d["metrics"], name, signed=True) for name in columns]
+            body.append([kind, f"{d['row']} - {d['versus']}", str(d["n_tasks"]), "", *cells, ""])
+    return markdown_table(["kind", "row", "tasks", "n", *columns.values(), "no program %"], body)
+
+
 def format_tables(summary: dict) -> str:
     """The summary as Markdown: rates, differences, what went wrong, self tests against hidden tests."""
     rows, columns = summary["rows"], shown_columns(summary)
@@ -1576,6 +1687,8 @@ def format_tables(summary: dict) -> str:
         ["row", "tasks", "n", *columns.values()],
         [[row["row"], str(row["n_tasks"]), str(row["n"]), *(_cell(row["metrics"], name) for name in columns)] for row in rows],
     ) + "\n\n" + LEGEND]  # fmt: skip
+    if "kinds" in summary:
+        blocks.append("By kind of task:\n\n" + kinds_table(summary["kinds"]))
     if summary["differences"]:
         body = [
             [f"{d['row']} - {d['versus']}", str(d["n_tasks"]), *(_cell(d["metrics"], name, signed=True) for name in columns)]
@@ -1597,6 +1710,8 @@ def format_tables(summary: dict) -> str:
     infra = [f"{row['row']}: {row['n_infra']}" for row in rows if row["n_infra"]]
     if infra:
         blocks.append(f"NOT GRADED, the machine failed (in no rate above): {', '.join(infra)}")
+    if "repair" in summary:
+        blocks.append(format_repair(summary["repair"]).rstrip())
     return "\n\n".join(blocks) + "\n"
 
 
@@ -1625,6 +1740,10 @@ def format_terminal(summary: dict, where: str | None) -> str:
         cells = [*(_cell(row["metrics"], name) for row in rows), *(_cell(d["metrics"], name, signed=True) for d in pairs)]
         body.append([label, *cells])
     blocks = [console.side_by_side(header, body)]
+    if "kinds" in summary:
+        parts = summary["kinds"].items()
+        body = [[k, *(_cell(row["metrics"], "pass@1") for row in part["rows"])] for k, part in parts if len(part["rows"]) == len(rows)]
+        blocks.append(console.side_by_side(["pass@1 % by kind", *(row["row"] for row in rows)], body))
     notes = ["Honest: own tests that pass and are worth something.", "In brackets: 95 % interval, bootstrap over tasks."]
     notes += ["Differences are paired, in points."] if pairs else []
     blocks.append(textwrap.fill(" ".join(notes), console.width()))
@@ -1717,7 +1836,7 @@ def _parquet_value(value: Any, as_text: bool) -> Any:
 
 
 def summarise(stats: Sequence[RowStats], ks: Sequence[int], n_resamples: int) -> dict:
-    """Rows and paired differences of a summary."""
+    """Rows and paired differences of a summary; `kinds` holds the same by kind where there is another than `write`."""
     metrics, differences = estimates(stats, ks, n_resamples)
     rows = [
         {
@@ -1733,15 +1852,45 @@ def summarise(stats: Sequence[RowStats], ks: Sequence[int], n_resamples: int) ->
         }
         for row, values in zip(stats, metrics, strict=True)
     ]
-    return {"rows": rows, "differences": differences}
+    found = [kind for kind in (kinds.WRITE, *kinds.KINDS) if any(kind in row.kinds for row in stats)]
+    of_kind = lambda kind: [row.kinds[kind] for row in stats if kind in row.kinds]  # noqa: E731
+    by_kind = {kind: summarise(of_kind(kind), ks, n_resamples) for kind in found} if found not in ([], [kinds.WRITE]) else {}
+    return {"rows": rows, "differences": differences} | ({"kinds": by_kind} if by_kind else {})
 
 
 def row_stats(results: Path, prefix: str = "") -> list[RowStats]:
     """Statistics of every row of a results.jsonl, in order of appearance."""
     stats: dict[str, RowStats] = {}
     for record in read_jsonl(results):
-        stats.setdefault(record["row"], RowStats(prefix + record["row"])).add(record)
+        stats.setdefault(record["row"], RowStats(prefix + record["row"])).add_by_kind(record)
     return list(stats.values())
+
+
+def summarise_repair(results: Path, ks: Sequence[int], n_resamples: int) -> dict[str, dict]:
+    """Row -> rates of its first tries and of its last ones with their paired difference, and what became of compiler errors by code."""
+    pairs: dict[str, tuple[RowStats, RowStats]] = {}
+    for record in read_jsonl(results):
+        first, last = pairs.setdefault(record["row"], (RowStats("first try"), RowStats("last try")))
+        first.add(repair.first_try(record))
+        last.add(record)
+    codes = lambda row: repair.mended_by_code(record for record in read_jsonl(results) if record["row"] == row)  # noqa: E731
+    return {row: summarise(pair, ks, n_resamples) | {"codes": codes(row)} for row, pair in pairs.items()}
+
+
+def format_repair(by_row: dict[str, dict]) -> str:
+    """`summarise_repair` as Markdown."""
+    metrics = {name for part in by_row.values() for row in part["rows"] for name in row["metrics"]}
+    columns = {"build": "build %", "honest_tests": "honest %"} | ({"pass@1": "pass@1 %"} if "pass@1" in metrics else {})
+    body, codes = [], []
+    for row, part in by_row.items():
+        body += [[row, tries["row"], str(tries["n"]), *(_cell(tries["metrics"], name) for name in columns)] for tries in part["rows"]]
+        body += [[row, "difference", "", *(_cell(d["metrics"], name, signed=True) for name in columns)] for d in part["differences"]]
+        codes += repair.code_rows(row, part["codes"], TOP_CODES)
+    tries = "A second try after cargo's message:\n\n" + markdown_table(["row", "", "n", *columns.values()], body)
+    if not codes:
+        return tries + "\n"
+    header = ["row", "first error", "completions", "builds at last %", "solved at last %"]
+    return f"{tries}\n\nCompiler errors of first tries and what became of them:\n\n{markdown_table(header, codes)}\n"
 
 
 def report(folder: Path, ks: Sequence[int], args: EvalArguments, facts: dict) -> dict:
@@ -1760,6 +1909,8 @@ def report(folder: Path, ks: Sequence[int], args: EvalArguments, facts: dict) ->
         "versions": doctor.versions(),
         "timings": {r: with_speeds(t) for r, t in facts["timings"].items()},
     }
+    if saved["protocol"].get("repair_turns"):
+        summary["repair"] = summarise_repair(folder / "results.jsonl", ks, args.bootstrap_samples)
     if saved["run"].get("trace"):
         summary["graded_again"] = compare_with_trace(folder / "results.jsonl")
     _write_json(folder / "summary.json", summary)
@@ -1770,8 +1921,12 @@ def report(folder: Path, ks: Sequence[int], args: EvalArguments, facts: dict) ->
     if args.model or len(stats) > 1:
         draw_chart(summary, folder / "chart.png")
     write_parquet(folder / "results.jsonl", folder / "results.parquet")
+    if "repair" in summary and not args.all_tables:
+        more = f"\n{console.wrapped(format_repair(summary['repair']))}"
+    else:
+        more = ""
     changes = f"\n{console.wrapped(format_changes(summary['graded_again']))}" if saved["run"].get("trace") else ""
-    print(tables if args.all_tables else format_terminal(summary, str(folder / "table.md")) + changes)
+    print(tables if args.all_tables else format_terminal(summary, str(folder / "table.md")) + more + changes)
     for name, timing in summary["timings"].items():
         text = f"{name}: " + ", ".join(f"{key} {value:g}" for key, value in timing.items())
         print(textwrap.fill(text, console.width(), subsequent_indent="  ", break_long_words=False))

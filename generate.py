@@ -4,6 +4,7 @@
     python generate.py --model Qwen/Qwen2.5-Coder-1.5B-Instruct --adapter runs/demo "..."     # a trained adapter
     python generate.py --model ... --best_of 8 --temperature 0.8 "..."      # the one of eight that passes most of the others' tests
     OPENAI_API_KEY=... python generate.py --api_base http://localhost:8000/v1 --model NAME "..."
+    python generate.py --model ... --kind fix src/main.rs                                     # other kinds: try_kinds.py
 
 The completion is shown as it is written, cargo's verdict under it.
 
@@ -30,6 +31,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import console
+import kinds
 import tasks
 from share import without_token
 
@@ -39,7 +41,7 @@ VLLM_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the ranks that vLLM res
 BATCH_SEED_STRIDE = 1_000_003  # a prime: batches of neighbouring seeds do not share a stream
 HASH_EDGE_BYTES = 1 << 20  # weights are recognised by their size and both ends, 1 MiB each
 
-Conversation = list[dict]  # messages of tasks.build_messages
+Conversation = list[dict]  # messages of kinds.conversation
 
 
 class GenerationError(RuntimeError):
@@ -265,8 +267,12 @@ def render(tokenizer: Any, conversations: Sequence[Conversation], names: Sequenc
     from jinja2 import TemplateError
 
     require_unicode(conversations, names)
+    template = lambda messages: tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)  # noqa: E731
     try:
-        return [tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False) for messages in conversations]
+        kinds.require_fim_tokens(tokenizer, conversations)
+        return [messages[0]["content"] if kinds.is_raw(messages) else template(messages) for messages in conversations]
+    except kinds.KindError as error:
+        raise GenerationError(str(error)) from error
     except TemplateError as error:
         raise GenerationError(
             f"the chat template of {tokenizer.name_or_path} refuses the conversation ({_first_line(error)}): for a model without a "
@@ -733,7 +739,7 @@ class ApiGenerator:
         require_unicode([conversation])
         request = dict(
             model=self.model,
-            messages=conversation,
+            **({"prompt": conversation[0]["content"]} if kinds.is_raw(conversation) else {"messages": conversation}),
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_tokens=sampling.max_new_tokens,
@@ -747,10 +753,14 @@ class ApiGenerator:
         return request
 
     async def _ask(self, client: Any, conversation: Conversation, sampling: SamplingArguments, seed: int) -> Completion:
-        response = await client.chat.completions.create(**self._request(conversation, sampling, seed))
+        request = self._request(conversation, sampling, seed)
+        if kinds.is_raw(conversation):
+            response = await client.completions.create(**request)
+        else:
+            response = await client.chat.completions.create(**request)
         choice, usage = response.choices[0], response.usage
         return Completion(
-            choice.message.content or "",
+            (choice.text if kinds.is_raw(conversation) else choice.message.content) or "",
             n_tokens=usage.completion_tokens if usage else None,
             finished=choice.finish_reason == "stop",
             n_prompt_tokens=usage.prompt_tokens if usage else None,
@@ -837,6 +847,9 @@ class ApiGenerator:
         request = self._request(conversation, sampling, sampling.seed)
         with openai.OpenAI(api_key=api_key(), base_url=self.args.api_base, timeout=self.args.api_timeout_s) as client:
             try:
+                if kinds.is_raw(conversation):
+                    yield client.completions.create(**request).choices[0].text
+                    return
                 chunks = client.chat.completions.create(**request, stream=True)
                 if not chunks.response.headers.get("content-type", "").startswith("text/event-stream"):  # the whole answer at once
                     yield json.loads(chunks.response.read())["choices"][0]["message"]["content"] or ""
@@ -879,6 +892,17 @@ class TryArguments:
 
     model: str = field(metadata={"help": "Base or merged model (folder or hub id), or the endpoint's name for one."})
     adapter: str | None = field(default=None, metadata={"help": "LoRA adapter on it (folder or hub id)."})
+    kind: Literal["write", "fix", "fim", "patch", "next_edit"] = field(
+        default="write", metadata={"help": "What is asked: a program, or a change of one in a file."}
+    )
+    file: str | None = field(default=None, metadata={"help": "The program (kinds patch and next_edit)."})
+    prefix: str | None = field(default=None, metadata={"help": "File with what stands before the gap (kind fim)."})
+    suffix: str | None = field(default=None, metadata={"help": "File with what stands after it (kind fim)."})
+    fim_format: Literal["chat", "tokens"] = field(
+        default="chat", metadata={"help": "Ask in words, or by Qwen2.5-Coder's FIM tokens without a chat template (kind fim)."}
+    )
+    last_edit: str | None = field(default=None, metadata={"help": "File with the last edit as a diff (kind next_edit)."})
+    region: str | None = field(default=None, metadata={"help": "Lines around the cursor, FIRST-LAST (kind next_edit)."})
     system_prompt: str | None = field(
         default=None, metadata={"help": "File with the system prompt (default: system_prompt.txt); none for none."}
     )
@@ -891,7 +915,8 @@ class TryArguments:
 def format_verdict(graded: dict) -> str:
     """A graded completion as the few lines a person wants to read under it."""
     if graded["program"] is None:
-        return "no closed ```rust block: nothing to compile"
+        why = next((diagnostic["message"] for diagnostic in graded["diagnostics"]), "no closed ```rust block")
+        return f"{why}: nothing to compile"
     passed = sum(outcome == "ok" for outcome in graded["tests"].values())
     warnings = f", {graded['clippy_warnings']} warning(s)" if graded["clippy_warnings"] else ""
     lines = [
@@ -914,29 +939,32 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
 
     With `best_of`, the one of so many that the tests of the others pick, when all are graded.
     """
+    import try_kinds
     from cross_tests import picked
     from rewards import RewardSet
     from rust_tool import Judge
 
-    conversation = tasks.build_messages(prompt, tasks.read_system_prompt(args.system_prompt))
+    system_prompt = tasks.read_system_prompt(args.system_prompt)
     with Judge(sandbox=args.sandbox, cargo_path=args.cargo_path, edition=args.edition) as judge:  # first: no cargo, no waiting for a model
         if backend.backend == "vllm":
             raise GenerationError("--backend vllm: one prompt is streamed by transformers; leave --backend out")
+        task = try_kinds.task_to_try(args.kind, prompt, vars(args), judge)
+        conversation = kinds.conversation(task, system_prompt)
         backend.backend = "transformers"  # an engine takes longer to start than one completion takes
         generator = open_generator(args.model, backend, [args.adapter] if args.adapter else [])
         try:
             texts = _sampled(generator, conversation, args, sampling)
         finally:
             generator.close()
-        rewards = RewardSet(judge, system_prompt=tasks.read_system_prompt(args.system_prompt), cross_tests=args.best_of > 1)
-        graded = rewards.grade([{"prompt": prompt}] * len(texts), texts)
+        rewards = RewardSet(judge, system_prompt=system_prompt, cross_tests=args.best_of > 1)
+        graded = rewards.grade([task] * len(texts), texts)
     chosen = picked(graded) if args.best_of > 1 else 0
     if args.best_of > 1:
         print(graded[chosen]["completion"])
     print("\n\n--- cargo " + "-" * 60)
     if args.best_of > 1:
         print(_why_picked(graded, chosen))
-    print(format_verdict(graded[chosen]))
+    print(*filter(None, (kinds.diff_of_record(graded[chosen]), format_verdict(graded[chosen]))), sep="\n")
     return graded[chosen]
 
 
@@ -1009,7 +1037,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     parser = make_parser((TryArguments, BackendArguments, SamplingArguments), description=__doc__.split("\n\n")[0])
-    parser.add_argument("prompt", help="What to ask for.")
+    parser.add_argument("prompt", nargs="?", default="", help="What to ask for; the file to mend (kind fix).")
     try:
         args, backend, sampling, rest = parser.parse_args_and_config(argv)
         if sampling.num_samples != 1:
@@ -1024,7 +1052,9 @@ def _main(argv: Sequence[str] | None) -> int:
     except (RuntimeError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0 if graded["build_passed"] and graded["test_passed"] else 1
+    from try_kinds import is_done
+
+    return 0 if is_done(graded) else 1
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ class GroupSampling:
             if record is not None:
                 record["is_trained"] = one
         output["is_trained"] = torch.tensor(is_trained, device=output["advantages"].device)
-        n_tokens = (output["completion_mask"] * output["is_trained"][:, None]).sum()
+        n_tokens = (output["completion_mask"] * output.get("tool_mask", 1) * output["is_trained"][:, None]).sum()
         output["num_items_in_batch"] = self.accelerator.gather(n_tokens).sum()
         for name, value in (("sampled", len(self._has_signal)), ("with_signal", sum(self._has_signal)), ("trained", len(chosen))):
             self._metrics["train"][f"groups/{name}"].append(float(value))

@@ -561,6 +561,7 @@ async function oneView(row) {
   const parts = [make("h2", {}, heading(row)), facts(row, more), ...cuts(record)];
   if (record.prompt !== null) parts.push(fold("prompt", codeView(record.prompt, { label: "prompt" })));
   parts.push(...programOf(row, record));
+  if (record.diff) parts.push(fold("what was changed", codeView(record.diff, { label: "change" })));
   if (record.diagnostics.length) parts.push(messages(row, record));
   if (tests.length) {
     parts.push(make("h3", {}, `own tests: ${tests.filter(([, result]) => result === "ok").length} of ${tests.length} ok`),

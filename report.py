@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 
+import kinds
 from report_overview import charts, config_sections, evaluation_tables, finite, first_and_last_step, iterations_table, logged_warnings
 from rust_code import code_blocks, extract_program
 from traces import (
@@ -121,6 +122,7 @@ def embedded(record: dict, longest: int) -> dict:
         "prompt": short("prompt", _text(record.get("prompt"))),
         "completion": short("completion", _text(record.get("completion"))),
         "program": short("program", shown_program(record)),
+        "diff": short("change", kinds.diff_of_record(record)),
         "diagnostics": [
             {
                 "code": _text(one.get("code")),

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 
+import kinds
 import own_rewards
 from cross_tests import CROSS_REWARDS, cross_examined, cross_tests_reward, fields_of, group_tests_reward
 from rust_code import Program, extract_program, same_program
@@ -153,6 +154,7 @@ BUILT_IN_REWARDS: tuple[Callable[[Program | None, Verdict], float | None], ...] 
     tests_have_asserts_reward,
     cross_tests_reward,
     group_tests_reward,
+    *kinds.TASK_REWARDS,
 )
 
 
@@ -219,23 +221,34 @@ class ReadingJudge:
     def grade(self, tasks: Sequence[dict], completions: Sequence[str]) -> list[tuple[Program | None, Verdict]]:
         """Program and verdict of each, in order; each starts when it is read: the judge compiles the first while the next is read."""
         jobs: list[Job] = []
+        whys: list[str | None] = []
 
         def read() -> Iterator[Job]:
             for task, completion in zip(tasks, completions, strict=True):
-                jobs.append(self._job(task, completion))
-                yield jobs[-1]
+                job, why = self._job_or_why(task, completion)
+                jobs.append(job)
+                whys.append(why)
+                yield job
 
         verdicts = self.judge.grade(read())
-        return [(job.program, verdict) for job, verdict in zip(jobs, verdicts, strict=True)]
+        read_and_graded = zip(tasks, jobs, whys, verdicts, strict=True)
+        return [(job.program, kinds.counted(task, why, verdict)) for task, job, why, verdict in read_and_graded]
 
     def program_of(self, completion: str, prompt: str = "") -> Program | None:
         """The program in a completion, as it is graded."""
         return self._extract(completion, True, prompt) if self.plain_rust else self._extract(completion)
 
     def _job(self, task: dict, completion: str) -> Job:
-        prompt = task.get("prompt") or ""
-        program = self.program_of(completion, prompt)
-        return Job(program, tuple(task["tests"]) if task.get("tests") else None, task.get("entry_point"), prompt)
+        return self._job_or_why(task, completion)[0]
+
+    def _job_or_why(self, task: dict, completion: str) -> tuple[Job, str | None]:
+        """What the judge is asked, and for a kind of task whose completion stands for no program, why."""
+        prompt, why = task.get("prompt") or "", None
+        if kinds.kind_of(task) != kinds.WRITE:
+            program, why = kinds.read(task, completion)
+        else:
+            program = self.program_of(completion, prompt)
+        return Job(program, tuple(task["tests"]) if task.get("tests") else None, task.get("entry_point"), prompt), why
 
 
 def passes_hidden(record: dict) -> bool | None:
@@ -323,7 +336,9 @@ class RewardSet:
             record = graded_completion(task, completion, program, verdict)
             is_infra = verdict.error_kind == "infra"
             record["rewards"] = {
-                function.__name__: None if is_infra else function(program, verdict, *self._more(function, task, verdict))
+                function.__name__: None
+                if is_infra or not kinds.is_asked(function.__name__, task)
+                else function(program, verdict, *self._more(function, task, verdict))
                 for function in BUILT_IN_REWARDS
                 if function.__name__ in self.weights
             }
@@ -344,7 +359,9 @@ class RewardSet:
         return judged
 
     def _more(self, function: Callable, task: dict, verdict: Verdict) -> tuple:
-        """What a built-in function is given besides the verdict: the weights of the tests, to the one that asks for them."""
+        """What a built-in function is given besides the verdict: the task, or the weights of the tests, to those that ask for them."""
+        if function in kinds.TASK_REWARDS:
+            return (task,)
         if function is not rare_tests_reward or self.task_record is None or not verdict.hidden_statuses:
             return ()
         return (self.task_record.test_weights(task.get("task_id"), len(verdict.hidden_statuses)),)

@@ -401,7 +401,7 @@ def extract_program(completion: str, plain: bool = False, prompt: str = "") -> P
     if plain and not holds_fence(completion):
         text = _well_formed(completion).replace("\r\n", "\n")
         code = text if _is_rust(text) else continuation(prompt, text) or (text if _is_rust(text, strict=False) else None)
-        return read_program(_with_main(code), code_block=False) if code else None
+        return read_program(with_main(code), code_block=False) if code else None
     blocks = code_blocks(_well_formed(completion))
     texts = [block.text for block in blocks if block.closed and block.tag == "rust"]
     tagged = bool(texts)
@@ -411,7 +411,7 @@ def extract_program(completion: str, plain: bool = False, prompt: str = "") -> P
         texts = [block.text for block in blocks if block.closed and not block.tag and _is_rust(block.text, strict=False)]
     if not texts:
         return None
-    return read_program(_with_main(_joined(texts)), code_block=tagged)
+    return read_program(with_main(_joined(texts)), code_block=tagged)
 
 
 def read_program(source: str, code_block: bool = True) -> Program:
@@ -453,7 +453,8 @@ def _is_rust(text: str, strict: bool = True) -> bool:
     return not (strict and root.has_error) and any(node.type == "function_item" for node in root.named_children)
 
 
-def _with_main(source: str) -> str:
+def with_main(source: str) -> str:
+    """The source, with an empty `main` at its end where it has none."""
     if any(item.is_main for item in all_items(parse_rust(source))):
         return source
     return source.rstrip("\n") + "\n\nfn main() {}\n"

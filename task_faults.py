@@ -12,6 +12,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 
+import kinds
 from rust_code import Program, check_hidden_tests, continuation, extract_program, holds_fence, is_plain_rust, read_program
 from rust_syntax import Node, child_of, parse_rust, text_of, walk
 from rust_tool import NOT_COMPILED, Job, Judge, Verdict
@@ -26,6 +27,8 @@ MISSING_CRATE = re.compile(r"E043[23]: [^`;]*`(?!(?:crate|super|self|std|core|al
 def references(task: Mapping) -> dict[str, Program]:
     """Column -> program of every reference solution in a task row; empty where it has none, or no tests."""
     found = {}
+    if kinds.kind_of(task) != kinds.WRITE:  # what such a row holds is to be changed
+        return found
     words = set(re.findall(r"\w+", " ".join(task.get("tests") or ())))
     for name, text in task.items():
         if name in TASK_COLUMNS or not isinstance(text, str) or not re.search(r"[;{}]", text):

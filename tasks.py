@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+import kinds
+
 SIGNATURE_REQUEST = (
     "Complete this Rust function. Keep its name and signature, and answer with the whole function in one ```rust block."
 )
@@ -366,7 +368,11 @@ def _to_task(row: dict, index: int, layout: str, columns: dict[str, str], source
     task["source"] = row.get("source") or source
     passed_through = {key: value for key, value in row.items() if key not in TASK_COLUMNS}
     # traces hold JSON: dates and the like become text, what is no number (a missing cell) becomes null
-    return task | json.loads(json.dumps(passed_through, default=str), parse_constant=lambda name: None)
+    task |= json.loads(json.dumps(passed_through, default=str), parse_constant=lambda name: None)
+    try:
+        return kinds.with_prompt(task)
+    except kinds.KindError as error:
+        raise TaskError(str(error)) from error
 
 
 def iter_tasks(

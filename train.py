@@ -29,12 +29,14 @@ from typing import Literal
 import console
 import doctor
 import gpu_memory
+import kinds
 import micro_batches
 import run_lock
 import rust_code
 import share
 import shared_prompts
 from cross_tests import CROSS_REWARDS
+from curriculum import Curriculum, training_row
 from generate import (
     GenerationError,
     end_process_group,
@@ -54,12 +56,11 @@ from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, pars
 from rust_tool import Judge, ToolchainError
 from sampling_mismatch import Mismatch, importance_ratio, of_what_was_sampled
 from sandbox import SandboxUnavailable
+from second_turn import SecondTurn, TurnError, longest_row, user_turn
 from task_faults import references_line
 from task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record, tallied
 from tasks import (
-    TASK_COLUMNS,
     TaskError,
-    build_messages,
     load_heldout,
     load_task_sets,
     read_system_prompt,
@@ -127,6 +128,16 @@ class ScriptArguments:
         default=False, metadata={"help": "Leave out training tasks that --heldout or --eval_tasks hold too instead of stopping."}
     )
     max_tasks: int | None = field(default=None, metadata={"help": "Use only the first so many tasks (of each set)."})
+    repair_turns: int = field(
+        default=0, metadata={"help": "More tries for what fails, each after cargo's message; all are learned from, the last one is paid."}
+    )
+    fix_share: float = field(
+        default=0.0, metadata={"help": "Share of a step's prompts that ask to mend what did not compile in earlier steps; 0 is off."}
+    )
+    fim_format: Literal["chat", "tokens"] = field(
+        default="chat",
+        metadata={"help": "How tasks of kind fim are asked: in words, or by Qwen2.5-Coder's FIM tokens without a chat template."},
+    )
     system_prompt: str = field(
         default=str(HERE / "system_prompt.txt"), metadata={"help": "Text file with the system prompt; none for none."}
     )
@@ -356,7 +367,8 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
     n_heldout = require_no_leak(tasks, script.heldout)
     check_hidden_tests(tasks)
     system_prompt = read_system_prompt(script.system_prompt)
-    messages = [build_messages(task["prompt"], system_prompt) for task in tasks]
+    tasks = kinds.with_fim_format(tasks, script.fim_format)
+    messages = [kinds.conversation(task, system_prompt) for task in tasks]
     lengths = prompt_lengths(messages, tokenizer, [f"task {task['task_id']!r}" for task in tasks])
     too_long = [task["task_id"] for task, length in zip(tasks, lengths, strict=True) if length > script.max_prompt_length]
     if too_long and not script.drop_long_prompts:
@@ -369,17 +381,7 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
         raise UserError("--drop_leaks leaves no task: --heldout or --eval_tasks hold all of them")
     if not kept:
         raise UserError(f"every prompt is longer than --max_prompt_length {script.max_prompt_length} tokens")
-    rows = [
-        {
-            "prompt": messages[i],
-            "task_id": tasks[i]["task_id"],
-            "user_prompt": tasks[i]["prompt"],
-            "tests": tasks[i]["tests"],
-            "entry_point": tasks[i]["entry_point"],
-            "other_columns": json.dumps({key: value for key, value in tasks[i].items() if key not in TASK_COLUMNS}),
-        }
-        for i in kept
-    ]
+    rows = [training_row(tasks[i], messages[i]) for i in kept]
     facts = {
         "tasks": len(rows),
         "tasks_left_out": n_loaded - len(rows),
@@ -406,7 +408,7 @@ def evaluation_tasks(script: ScriptArguments, rows: list[dict], tokenizer) -> li
         raise UserError(f"--eval_tasks {script.eval_tasks}: its task {without!r} has no hidden tests: nothing tells what solves it")
     check_hidden_tests(tasks)
     system_prompt = read_system_prompt(script.system_prompt)
-    tasks = [task | {"messages": build_messages(task["prompt"], system_prompt)} for task in tasks]
+    tasks = [task | {"messages": kinds.conversation(task, system_prompt)} for task in kinds.with_fim_format(tasks, script.fim_format)]
     lengths = prompt_lengths([task["messages"] for task in tasks], tokenizer, [f"task {task['task_id']!r}" for task in tasks])
     if max(lengths) > script.max_prompt_length:
         raise UserError(
@@ -432,6 +434,15 @@ def require_recipe(script: ScriptArguments, args) -> None:
         )
     if first is not None and args.use_vllm and (args.vllm_mode != "colocate" or args.vllm_tensor_parallel_size > 1):
         raise UserError("--min_generations needs --vllm_mode colocate and --vllm_tensor_parallel_size 1: others sample whole groups only")
+    if script.repair_turns < 0:
+        raise UserError(f"--repair_turns {script.repair_turns}: expected at least 0")
+    if not 0 <= script.fix_share <= 1:
+        raise UserError(f"--fix_share {script.fix_share:g}: expected a share from 0 to 1")
+    if script.fix_share and per_process % size:
+        raise UserError(f"--fix_share needs whole groups of --num_generations {size} in a process, which samples {per_process} completions")
+    is_elsewhere = args.use_vllm and (args.vllm_mode != "colocate" or args.vllm_tensor_parallel_size > 1)
+    if script.repair_turns and (first is not None or is_elsewhere):
+        raise UserError("--repair_turns goes without --min_generations, and of vLLM with --vllm_mode colocate on single cards only")
     if script.groups_per_update is not None and not 1 <= script.groups_per_update <= groups:
         raise UserError(f"--groups_per_update {script.groups_per_update}: expected 1 to {groups}, the groups that are sampled at once")
     if script.task_record is not None and not script.frontier:
@@ -573,9 +584,11 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
         raise UserError("no model: pass --model_name_or_path (a hub id or a local folder)")
     tokenizer = load_tokenizer(model_args.model_name_or_path, model_args.model_revision)
     rows, task_facts = training_rows(script, tokenizer, args.seed)
-    require_context(model_args, task_facts["longest_prompt_tokens"], args.max_completion_length)
+    require_context(model_args, task_facts["longest_prompt_tokens"], longest_row(args.max_completion_length, script.repair_turns))
     if (total_bytes := doctor.gpu_bytes()) and not args.use_cpu:
         gpu_memory.require_fits(script, args, model_args, task_facts["longest_prompt_tokens"], total_bytes)
+    if script.repair_turns:
+        user_turn(tokenizer, "Again.")
     require_something_to_earn(script.rewards, task_facts)
     batch = batch_facts(args, len(rows))
     eval_tasks = evaluation_tasks(script, rows, tokenizer)
@@ -727,7 +740,7 @@ def make_trainer_class():
     from peft.helpers import disable_input_dtype_casting
     from trl import GRPOTrainer
 
-    class TracedGRPOTrainer(GroupSampling, GRPOTrainer):
+    class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
         """GRPOTrainer that writes graded completions with their advantages and logs seconds per phase.
 
         Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume), `script`,
@@ -748,7 +761,7 @@ def make_trainer_class():
                 self.vllm_generation.generation_kwargs.setdefault("detokenize", False)  # vLLM would write out every token: 40 % of sampling
             self.shares_prompts = script.share_prompts and shared_prompts.can_share(self.accelerator.unwrap_model(self.model).config)
             if script.chooses_checkpointing and self.accelerator.device.type == "cuda":
-                self._choose_checkpointing(script.max_prompt_length + self.max_completion_length)
+                self._choose_checkpointing(script.max_prompt_length + longest_row(self.max_completion_length, script.repair_turns))
 
         def _choose_checkpointing(self, longest_row: int) -> None:
             """Without gradient checkpointing, a third less to compute, where the memory holds a micro-batch: ours or one of TRL's."""
@@ -769,6 +782,12 @@ def make_trainer_class():
             result = super()._generate(prompts)
             self._seconds["generate"] += time.perf_counter() - started
             return result
+
+        def _tokenize_prompts(self, prompts):
+            if not any(map(kinds.is_raw, prompts)):
+                return super()._tokenize_prompts(prompts)
+            of_chats = lambda chats: GRPOTrainer._tokenize_prompts(self, chats)[0]  # noqa: E731
+            return kinds.tokenized(prompts, self.processing_class, of_chats), None, {}
 
         def _generate_single_turn(self, prompt_ids, *args, **kwargs):
             if not (self.grade_ahead and self.use_vllm and self.vllm_mode == "colocate" and self.model.training):
@@ -849,7 +868,8 @@ def make_trainer_class():
                 try:
                     with micro_batches.unequal_rows(self.accelerator):
                         loss = sum(self._forward_backward(model, batch, part, part is parts[-1]) for part in parts)
-                    self._weigh_metrics(seen, [[row for rows in part for row in rows] for part in parts], batch["completion_mask"])
+                    of_model = batch["completion_mask"] * batch.get("tool_mask", 1)
+                    self._weigh_metrics(seen, [[row for rows in part for row in rows] for part in parts], of_model)
                     self._log_mismatch()
                     return loss
                 except torch.OutOfMemoryError:
@@ -943,6 +963,9 @@ def make_trainer_class():
             graded = self.reward_set.grade_batch(prompts, completions, columns_of(inputs))
             sampled = self._is_sampled or [True] * len(graded)
             self._graded = [record if one else None for record, one in zip(graded, sampled, strict=True)]
+            self.note_turns(self._graded)
+            if self.fix_share:
+                self.keep_failures(self._graded, self.reward_set.batch_tasks(prompts, columns_of(inputs)))
             for name, value in batch_metrics([record for record in self._graded if record is not None]).items():
                 self._log_metric(name, value)
             ended = time.perf_counter()
@@ -952,7 +975,7 @@ def make_trainer_class():
 
         def _generate_and_score_completions(self, inputs):
             inputs = self.next_rows(inputs)
-            if self.use_vllm:
+            if self.use_vllm or self.repair_turns:
                 self._tasks = self.reward_set.batch_tasks([row["prompt"] for row in inputs], columns_of(inputs))
             is_corrected = self.vllm_importance_sampling_correction
             # without it TRL makes no forward pass of its own; _compute_loss asks again
@@ -964,10 +987,11 @@ def make_trainer_class():
             ratio = output.get("importance_sampling_ratio")
             mode = "train" if self.model.training else "eval"
             if ratio is not None and self.vllm_importance_sampling_mode.endswith("_mask"):
-                masked = (of_what_was_sampled(ratio, output["completion_mask"]) == 0).float().mean()
+                of_model = output["completion_mask"] * output.get("tool_mask", 1)
+                masked = (of_what_was_sampled(ratio, of_model) == 0).float().mean()
                 self._metrics[mode]["sampling/masked_share"].append(self.accelerator.gather(masked).mean().item())
             if mode == "train":
-                lengths = output["completion_mask"].sum(dim=1).tolist()
+                lengths = (output["completion_mask"] * output.get("tool_mask", 1)).sum(dim=1).tolist()
                 self._write_trace(output["advantages"].tolist(), lengths)
             return output
 
@@ -1387,7 +1411,8 @@ def train(
     if args.device.type == "cpu":  # where there are several processes "cpu:0", from which torch loads no checkpoint
         vars(args)["_setup_devices"] = torch.device("cpu")  # the cached value of args.device
     args.reward_weights = list(rewards.weights.values())
-    args.vllm_max_model_length = args.vllm_max_model_length or script.max_prompt_length + args.max_completion_length
+    longest = script.max_prompt_length + longest_row(args.max_completion_length, script.repair_turns)
+    args.vllm_max_model_length = args.vllm_max_model_length or longest
     args.model_init_kwargs = (args.model_init_kwargs or {}) | {
         "revision": model_args.model_revision,
         "attn_implementation": model_args.attn_implementation,
@@ -1418,6 +1443,9 @@ def train(
             frontier=script.frontier,
             min_generations=script.min_generations,
             groups_per_update=script.groups_per_update,
+            repair_turns=script.repair_turns,
+            fix_share=script.fix_share,
+            prompt_budget=script.max_prompt_length,
         )
     if resume and not model_args.use_peft:
         require_all_weights(trainer.model, Path(resume))
@@ -1467,7 +1495,7 @@ def train(
 
 # What stops a run before it starts, each said in one sentence.
 REFUSALS = (
-    UserError, TaskError, GenerationError, RewardError, ToolchainError, SandboxUnavailable, JudgeGone, share.ShareError,
+    UserError, TaskError, TurnError, GenerationError, RewardError, ToolchainError, SandboxUnavailable, JudgeGone, share.ShareError,
     doctor.MachineError,
 )  # fmt: skip
 

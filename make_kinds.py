@@ -1,0 +1,555 @@
+"""Make tasks of kinds fix, fim, patch and next_edit (kinds.py) from programs that are proved right, and fix tasks from a trace.
+
+    python make_kinds.py --output_dir data                                          # all of the task bank, about 10 minutes on 2 cores
+    python make_kinds.py --trace runs/mine --tasks data/rust_tasks_train.jsonl --output_dir data/mine
+
+From a reference solution: fix by one small mistake that does not compile, or by a mutant that two hidden tests notice at least (one of
+them is shown, and is no hidden test any more); fim by a gap; patch by another mutant; next_edit by a rename, a new parameter or
+field, or swapped parameters, of which only the first place is done. From a trace: programs of the policy that do not compile, with
+what cargo said of them. A task keeps its split. Writes kinds_SPLIT.jsonl.gz, kinds_answers.jsonl.gz (nothing that trains reads it)
+and kinds_card.json; every row is proved by `python check_tasks.py DIR/kinds_SPLIT.jsonl.gz --solutions DIR/kinds_answers.jsonl.gz`.
+The choice is by hashes: the same input gives the same files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import gzip
+import hashlib
+import json
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import kinds
+from check_tasks import BANK, SOLUTIONS, edited, grade_sources, load_solutions, mutants
+from rust_syntax import Node, parse_any_length, text_of, walk
+from rust_tool import Judge, ToolchainError, Verdict
+from sandbox import SandboxUnavailable
+from tasks import TaskError, load_tasks
+from traces import TraceError, iter_trace
+
+BREAKS_TRIED, MUTANTS_TRIED, GAPS_TRIED, EDITS_TRIED = 5, 6, 2, 3  # of one task
+MIN_NOTICED = 2  # hidden tests that a mutant fails: one of them is shown
+RUN_TIMEOUT_S = 1.0  # CPU seconds: mutants often loop for ever
+MAX_REGION_LINES, REGION_MARGIN = 30, 2  # between the first and last place of an edit; around them
+MANY_PLACES = 3  # to change; an edit with more is not preferred
+RENAMES = ("{}_value", "current_{}", "{}_found", "given_{}", "{}_part")
+NEW_NAMES = ("extra", "marked", "bound_to", "another_one")
+INTEGERS = ("u8", "u16", "u32", "u64", "usize", "i8", "i16", "i32", "i64", "isize", "u128", "i128")
+TYPE_RENAMES = ("{}Item", "Own{}", "{}Kind")
+ANSWERS_FILE, CARD_FILE = "kinds_answers.jsonl.gz", "kinds_card.json"
+
+
+def _order(*parts: object) -> bytes:
+    return hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Small mistakes that do not compile
+# ---------------------------------------------------------------------------------------------------------------------
+
+Change = tuple[str, int, int, str]  # what was done, start and end byte, replacement
+
+
+def _dropped(node: Node, what: str, replacement: str = "") -> Change:
+    return what, node.start_byte, node.end_byte, replacement
+
+
+def _misspelt(name: str) -> str:
+    """A name with two neighbouring letters swapped, or its last one doubled."""
+    for at in range(len(name) - 1, 0, -1):
+        if name[at] != name[at - 1] and name[at - 1 : at + 1].isalpha() and name[at].islower() == name[at - 1].islower():
+            return name[: at - 1] + name[at] + name[at - 1] + name[at + 1 :]
+    return name + name[-1]
+
+
+def _element(node: Node) -> Change | None:
+    """Drop one element of a list in brackets together with its comma."""
+    following = node.next_sibling
+    if following is not None and text_of(following) == ",":
+        return f"{node.parent.type} element", node.start_byte, following.end_byte, ""
+    previous = node.prev_sibling
+    if previous is not None and text_of(previous) == ",":
+        return f"{node.parent.type} element", previous.start_byte, node.end_byte, ""
+    return _dropped(node, f"{node.parent.type} element") if node.parent.named_child_count == 1 else None
+
+
+def _tokens(node: Node) -> Iterator[Change]:
+    """Changes of single tokens."""
+    text, parent = text_of(node), node.parent.type if node.parent else ""
+    if node.type == "mutable_specifier":
+        yield _dropped(node, "mut")
+    elif node.type in (";", "}", ")") and parent not in ("array_type", "token_tree"):
+        yield _dropped(node, f"{text} dropped")
+    elif node.type == "&" and parent == "reference_expression" or node.type == "*" and parent == "unary_expression":
+        yield _dropped(node, f"{text} dropped")
+    elif node.type == "?":
+        yield _dropped(node, "? dropped")
+    elif node.type in ("identifier", "field_identifier", "type_identifier") and len(text) > 2 and parent != "function_item":
+        yield _dropped(node, f"{node.type} misspelt", _misspelt(text))
+    elif node.type == "primitive_type" and parent in ("type_cast_expression", "type_arguments", "let_declaration"):
+        yield _dropped(node, "another number type", "u32" if text != "u32" else "i64")
+
+
+def _nodes(node: Node) -> Iterator[Change]:
+    """Changes of larger pieces."""
+    if node.type in ("use_declaration", "attribute_item", "lifetime"):
+        yield _dropped(node, f"{node.type} dropped")
+    elif node.type == "type_cast_expression":
+        yield _dropped(node, "cast dropped", text_of(node.child_by_field_name("value")))
+    elif node.type == "reference_expression" and node.parent.type != "arguments":
+        yield _dropped(node, "borrowed mutably", "&mut " + text_of(node.child_by_field_name("value")))
+    elif node.type == "call_expression" and node.child_by_field_name("function").type == "field_expression":
+        receiver = node.child_by_field_name("function").child_by_field_name("value")
+        yield _dropped(node, "method call dropped", text_of(receiver))
+    elif node.type == "generic_function":
+        yield _dropped(node, "type arguments dropped", text_of(node.child_by_field_name("function")))
+    elif node.type == "let_declaration" and (kind := node.child_by_field_name("type")) is not None:
+        yield "type of a variable dropped", node.child_by_field_name("pattern").end_byte, kind.end_byte, ""
+    elif node.type == "match_arm":
+        yield _dropped(node, "match arm dropped")
+    elif node.type in ("trait_bounds", "where_clause", "else_clause"):
+        yield _dropped(node, f"{node.type} dropped")
+    elif node.type == "field_initializer" or node.parent is not None and node.parent.type == "arguments" and node.is_named:
+        if (change := _element(node)) is not None:
+            yield change
+    elif node.type == "closure_expression" and text_of(node).startswith("move "):
+        yield "move dropped", node.start_byte, node.start_byte + len("move "), ""
+    elif node.type == "string_literal" and node.parent.type in ("match_arm", "expression_statement", "arguments", "let_declaration"):
+        yield _dropped(node, "String for &str", f"{text_of(node)}.to_string()")
+
+
+def mistakes(source: str, limit: int) -> list[tuple[str, str]]:
+    """Up to `limit` (what was done, changed source), each of another sort, in the order of a hash. They may compile."""
+    by_sort: dict[str, list[Change]] = defaultdict(list)
+    for node in walk(parse_any_length(source)):
+        for change in (*_tokens(node), *_nodes(node)):
+            by_sort[change[0]].append(change)
+    sorts = sorted(by_sort, key=lambda sort: _order(sort, source))
+    firsts = (min(by_sort[sort], key=lambda change: _order(*change, source)) for sort in sorts[:limit])
+    return [(what, edited(source, start, end, text)) for what, start, end, text in firsts]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Gaps
+# ---------------------------------------------------------------------------------------------------------------------
+
+STATEMENTS = ("let_declaration", "expression_statement", "return_expression")
+SPAN_KINDS = ("expression", "statement", "lines", "block", "body")
+
+
+def documented(task: Mapping, source: str) -> str:
+    """The reference with the doc comment of the task's signature in front of the function: what the gap is for, without a chat."""
+    comments = re.findall(r"^\s*(///.*)$", task.get("signature_prompt") or "", re.MULTILINE)
+    found = re.search(rf"^(pub\s+)?fn\s+{re.escape(task['entry_point'])}\b", source, re.MULTILINE)
+    if not comments or found is None:
+        return source
+    return source[: found.start()] + "\n".join(comments) + "\n" + source[found.start() :]
+
+
+def _spans(source: str) -> Iterator[tuple[str, int, int]]:
+    """(span kind, start, end byte) of what could be missing, inside function bodies."""
+    for function in (node for node in walk(parse_any_length(source)) if node.type == "function_item"):
+        body = function.child_by_field_name("body")
+        if body is None:
+            continue
+        inside = [child for child in body.named_children]
+        for node in walk(body):
+            if node.type == "block" and node.named_child_count:
+                first, last = node.named_children[0], node.named_children[-1]
+                yield "body" if node.id == body.id else "block", first.start_byte, last.end_byte
+            elif node.type in STATEMENTS:
+                yield "statement", node.start_byte, node.end_byte
+            elif node.type.endswith("_expression") and node.named_child_count > 1 and node.end_point[0] == node.start_point[0]:
+                yield "expression", node.start_byte, node.end_byte
+        yield from (("lines", one.start_byte, other.end_byte) for one, other in zip(inside, inside[1:], strict=False))
+
+
+def gaps(source: str, limit: int) -> list[tuple[str, str, str, str]]:
+    """Up to `limit` (span kind, prefix, middle, suffix) of a program, each of another span kind, in the order of a hash."""
+    by_kind: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for kind, start, end in _spans(source):
+        by_kind[kind].append((start, end))
+    data, found = source.encode(), []
+    for kind in sorted(by_kind, key=lambda kind: _order(kind, source))[:limit]:
+        start, end = min(by_kind[kind], key=lambda span: _order(*span, source))
+        found.append((kind, data[:start].decode(), data[start:end].decode(), data[end:].decode()))
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Edits that go on
+# ---------------------------------------------------------------------------------------------------------------------
+
+DEFINED = {
+    "field_declaration": "field", "enum_variant": "variant", "function_item": "function", "struct_item": "type", "enum_item": "type",
+    "const_item": "constant",
+}  # fmt: skip
+NAMES = ("identifier", "field_identifier", "type_identifier", "shorthand_field_identifier")
+
+
+def _defining(node: Node) -> str | None:
+    """What a name defines at this place: "parameter", "variable", "field", ...; None for a use."""
+    parent = node.parent
+    if parent.type == "let_declaration" and _is(parent, "pattern", node):
+        return "variable"
+    if parent.type == "parameter" and _is(parent, "pattern", node):
+        return "parameter"
+    what = DEFINED.get(parent.type)
+    return what if what and _is(parent, "name", node) else None
+
+
+def _is(parent: Node, field: str, node: Node) -> bool:
+    child = parent.child_by_field_name(field)
+    return child is not None and child.id == node.id
+
+
+def _replaced(source: str, places: Iterable[tuple[int, int, str]]) -> str:
+    for start, end, text in sorted(places, reverse=True):
+        source = edited(source, start, end, text)
+    return source
+
+
+def renames(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
+    """(what, source with the definition renamed, source with every use renamed): local names, and those that prompt and tests lack."""
+    known = " ".join([task["prompt"], task.get("signature_prompt") or "", *task["tests"]])
+    names: dict[str, list[Node]] = defaultdict(list)
+    for node in walk(parse_any_length(source)):
+        if node.type in NAMES:
+            names[text_of(node)].append(node)
+    for name, nodes in names.items():
+        what = next(filter(None, map(_defining, nodes)), None)
+        is_local = what in ("variable", "parameter")
+        if what is None or len(nodes) < 2 or not is_local and re.search(rf"\b{re.escape(name)}\b", known):
+            continue
+        patterns = TYPE_RENAMES if name[0].isupper() and not name.isupper() else RENAMES
+        new = patterns[_order(name, source)[0] % len(patterns)].format(name if not name.isupper() else name.lower())
+        new = new.upper() if name.isupper() and len(name) > 1 else new
+        if new in names:
+            continue
+        first = next(node for node in nodes if _defining(node))
+        yield f"{what} renamed", edited(source, first.start_byte, first.end_byte, new), _replaced(
+            source, ((node.start_byte, node.end_byte, new) for node in nodes)
+        )
+
+
+def _helpers(task: Mapping, root: Node) -> Iterator[tuple[Node, list[Node], list[Node]]]:
+    """(function, its parameters, argument lists of its calls) of functions that are called, and not by the tests."""
+    known = " ".join([task["prompt"], *task["tests"]])
+    for function in (node for node in walk(root) if node.type == "function_item"):
+        name = text_of(function.child_by_field_name("name"))
+        calls = [node for node in walk(root) if node.type == "call_expression" and _called(node) == name]
+        if calls and not re.search(rf"\b{re.escape(name)}\b", known):
+            parameters = [one for one in function.child_by_field_name("parameters").named_children if one.type == "parameter"]
+            yield function, parameters, [call.child_by_field_name("arguments") for call in calls]
+
+
+def swapped_parameters(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
+    """As `renames`, of helper functions whose first two parameters change places, and then the arguments of every call."""
+    place = lambda node, other: (node.start_byte, node.end_byte, text_of(other))  # noqa: E731
+    swap = lambda one, other: [place(one, other), place(other, one)]  # noqa: E731
+    for _, parameters, arguments in _helpers(task, parse_any_length(source)):
+        if len(parameters) >= 2 and all(one.named_child_count >= 2 for one in arguments):
+            first, then = swap(*parameters[:2]), [place for one in arguments for place in swap(*one.named_children[:2])]
+            yield "parameters swapped", _replaced(source, first), _replaced(source, [*first, *then])
+
+
+def added_parameters(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
+    """As `renames`, of helper functions one of whose numbers becomes a parameter, and then an argument of every call."""
+    for function, parameters, arguments in _helpers(task, parse_any_length(source)):
+        kinds_there = [text_of(node) for node in walk(function) if node.type == "primitive_type" and text_of(node) in INTEGERS]
+        inside = walk(function.child_by_field_name("body"))
+        numbers = [node for node in inside if node.type == "integer_literal" and text_of(node).isdigit()]
+        name = next(name for name in NEW_NAMES if name not in source)
+        if kinds_there and numbers and parameters and all(one.named_child_count for one in arguments):
+            behind = parameters[-1].end_byte
+            number = numbers[-1]
+            first = [(behind, behind, f", {name}: {kinds_there[0]}"), (number.start_byte, number.end_byte, name)]
+            then = [(end, end, f", {text_of(number)}") for end in (one.named_children[-1].end_byte for one in arguments)]
+            yield "parameter added", _replaced(source, first), _replaced(source, [*first, *then])
+
+
+def added_fields(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
+    """As `renames`, of structs that the tests do not know: a field more, and then a value of it wherever one is built."""
+    root, known = parse_any_length(source), " ".join([task["prompt"], *task["tests"]])
+    structs = [node for node in walk(root) if node.type == "struct_item"]
+    for struct in structs:
+        body, name = struct.child_by_field_name("body"), text_of(struct.child_by_field_name("name"))
+        built = [node for node in walk(root) if node.type == "struct_expression"]
+        names = {name} | ({"Self"} if len(structs) == 1 else set())
+        lists = [node.child_by_field_name("body") for node in built if text_of(node.child_by_field_name("name")) in names]
+        if body is None or body.type != "field_declaration_list" or not lists or re.search(rf"\b{re.escape(name)}\b", known):
+            continue
+        field = next(name for name in NEW_NAMES if name not in source)
+        first = (body.start_byte + 1, body.start_byte + 1, f"\n    {field}: bool,")
+        then = [(one.start_byte + 1, one.start_byte + 1, f" {field}: false,") for one in lists]
+        yield "field added", _replaced(source, [first]), _replaced(source, [first, *then])
+
+
+def _called(call: Node) -> str:
+    return re.split(r"::|\.", text_of(call.child_by_field_name("function")))[-1]
+
+
+def edit_rows(task: Mapping, source: str, limit: int) -> list[tuple[dict, str, str]]:
+    """Up to `limit` (columns, answer, finished source) of edits that are begun, of each sort the one with most places left."""
+    found = []
+    makers = (renames, swapped_parameters, added_parameters, added_fields)
+    edits = [edit for maker in makers for edit in maker(task, source)]
+    for what, code, finished in edits:
+        before, now, after = (text.rstrip("\n").split("\n") for text in (source, code, finished))
+        places = sorted(kinds.changed_lines(code, finished))
+        if not places or len(now) != len(after) or places[-1] - places[0] >= MAX_REGION_LINES:
+            continue
+        region = [max(1, places[0] - REGION_MARGIN), min(len(now), places[-1] + REGION_MARGIN)]
+        diff = [line for line in difflib.unified_diff(before, now, lineterm="", n=1) if not line.startswith(("---", "+++"))]
+        columns = {"code": code, "last_edit": "\n".join(diff), "region": region, "places": places, "edit": what}
+        found.append((columns, "\n".join(after[region[0] - 1 : region[1]]), finished))
+    rank = lambda columns: (-min(len(columns["places"]), MANY_PLACES), _order(columns["code"]))  # noqa: E731
+    best = {edit[0]["edit"]: edit for edit in sorted(found, key=lambda edit: rank(edit[0]), reverse=True)}
+    return [best[what] for what in sorted(best, key=lambda what: _order(what, source))][:limit]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rows
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def blocks_between(before: str, after: str) -> str:
+    """SEARCH/REPLACE blocks that turn one program into another, with as many lines around a change as make it unique."""
+    old, new = (text.rstrip("\n").split("\n") for text in (before, after))
+    blocks, n_found = [], lambda lines: sum(old[at : at + len(lines)] == lines for at in range(len(old)))
+    for tag, i, j, k, m in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag == "equal":
+            continue
+        above = below = 0
+        is_found_once = lambda lines: bool("".join(lines).strip()) and n_found(lines) == 1  # noqa: E731
+        while (i - above > 0 or j + below < len(old)) and not is_found_once(old[i - above : j + below]):
+            above, below = (above + 1, below) if i - above > 0 and (above <= below or j + below >= len(old)) else (above, below + 1)
+        search, replacement = old[i - above : j + below], [*old[i - above : i], *new[k:m], *old[j : j + below]]
+        blocks.append("\n".join([kinds.SEARCH, *search, kinds.DIVIDER, *replacement, kinds.REPLACE]))
+    return "\n\n".join(blocks)
+
+
+def row_of(task: Mapping, kind: str, number: int, **columns: object) -> dict:
+    """A row derived from a bank task: its words, tests and split, a task id of its own."""
+    base = {"task_id": f"{task['task_id']}/{kind}{number or ''}", "kind": kind, "prompt": task["prompt"], "tests": task["tests"]}
+    base |= {"entry_point": task["entry_point"], "category": task.get("category"), "difficulty": task.get("difficulty")}
+    return base | {"source": task["source"], "of": task["task_id"]} | columns
+
+
+def _passed(verdict: Verdict) -> list[int]:
+    return [place for place, status in enumerate(verdict.hidden_statuses) if status == "ok"]
+
+
+def _all_passed(verdict: Verdict) -> bool:
+    return bool(verdict.hidden_total) and verdict.hidden_passed == verdict.hidden_total
+
+
+def broken_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
+    """(fix row, answer) for tasks one of whose mistakes does not compile: of each, the one whose rustc code is rarest so far."""
+    tried = [(task, what, code) for task in tasks for what, code in mistakes(solutions[task["task_id"]], BREAKS_TRIED)]
+    verdicts = grade_sources(judge, [(task, code) for task, _, code in tried], "mistakes")
+    failing: dict[str, list[tuple[str, str, Verdict]]] = defaultdict(list)
+    for (task, what, code), verdict in zip(tried, verdicts, strict=True):
+        if verdict.error_kind == "compile" and verdict.diagnostics:
+            failing[task["task_id"]].append((what, code, verdict))
+    seen: Counter[str] = Counter()
+    for task in tasks:
+        if not failing[task["task_id"]]:
+            continue
+        what, code, verdict = min(failing[task["task_id"]], key=lambda one: seen[first_code(one[2])])
+        seen[first_code(verdict)] += 1
+        message = kinds.cargo_message(code, map(asdict, verdict.diagnostics))
+        columns = {"code": code, "message": message, "rustc": first_code(verdict), "mistake": what}
+        columns["signature"] = kinds.signature_of(solutions[task["task_id"]], task["entry_point"])
+        yield row_of(task, "fix", 1, **columns), solutions[task["task_id"]]
+
+
+def first_code(verdict: Verdict) -> str:
+    """Code of the first error, "syntax" for one without."""
+    return next((one.code or "syntax" for one in verdict.diagnostics if one.level == "error"), "syntax")
+
+
+def mutant_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
+    """(fix or patch row, answer) for mutants that enough hidden tests notice."""
+    tried = [(task, mutant) for task in tasks for mutant in mutants(solutions[task["task_id"]], MUTANTS_TRIED)]
+    verdicts = grade_sources(judge, [(task, mutant.source) for task, mutant in tried], "mutants")
+    noticed: dict[str, list[tuple[str, Verdict]]] = defaultdict(list)
+    for (task, mutant), verdict in zip(tried, verdicts, strict=True):
+        n_failed = len(verdict.hidden_statuses) - len(_passed(verdict))
+        if verdict.build_passed and len(verdict.hidden_statuses) == len(task["tests"]) and n_failed >= MIN_NOTICED:
+            noticed[task["task_id"]].append((mutant.source, verdict))
+    for task in tasks:
+        found, reference = noticed[task["task_id"]], solutions[task["task_id"]]
+        if found:
+            yield _failing_row(task, *found[0]), reference
+        patches = ((_patch_row(task, *one), blocks_between(one[0], reference)) for one in found[1:])
+        yield from [(row, blocks) for row, blocks in patches if kinds.read(row, blocks)[1] is None][:1]  # not of a program of one line
+
+
+def _patch_row(task: Mapping, code: str, verdict: Verdict) -> dict:
+    asked = f"Change this program so that it does what it should: {task['prompt']}"
+    return row_of(task, "patch", 0, code=code, passed_before=_passed(verdict)) | {"prompt": asked}
+
+
+def _failing_row(task: Mapping, code: str, verdict: Verdict) -> dict:
+    """A fix row that shows one of the tests that fail, which is then no hidden test any more."""
+    shown = next(place for place, status in enumerate(verdict.hidden_statuses) if status != "ok")
+    why = list(verdict.hidden_failures.values())[:1]
+    message = f"test failed: {task['tests'][shown]}" + "".join(f"\n{text}" for text in why)
+    left = [place for place in range(len(task["tests"])) if place != shown]
+    passed = [left.index(place) for place in _passed(verdict)]
+    tests = [task["tests"][place] for place in left]
+    return row_of(task, "fix", 2, code=code, message=message, rustc="test", passed_before=passed) | {"tests": tests}
+
+
+def gap_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
+    """(fim row, middle) for gaps that the tests notice."""
+    tried = [(task, gap) for task in tasks for gap in gaps(documented(task, solutions[task["task_id"]]), GAPS_TRIED)]
+    verdicts = grade_sources(judge, [(task, gap[1] + gap[3]) for task, gap in tried], "gaps")
+    done: set[str] = set()
+    for (task, (span, prefix, middle, suffix)), verdict in zip(tried, verdicts, strict=True):
+        is_noticed = verdict.error_kind != "infra" and not _all_passed(verdict)
+        if is_noticed and task["task_id"] not in done:
+            done.add(task["task_id"])
+            yield row_of(task, "fim", 0, prefix=prefix, suffix=suffix, span=span, passed_before=_passed(verdict)), middle
+
+
+def next_edit_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
+    """(next_edit row, region) for edits that end well and whose beginning alone does not: of each task, the sort rarest so far."""
+    tried = [(task, *edit) for task in tasks for edit in edit_rows(task, solutions[task["task_id"]], EDITS_TRIED)]
+    verdicts = grade_sources(judge, [(task, source) for task, columns, _, end in tried for source in (columns["code"], end)], "edits")
+    good: dict[str, list[tuple[dict, str]]] = defaultdict(list)
+    for (task, columns, answer, _), begun, ended in zip(tried, verdicts[::2], verdicts[1::2], strict=True):
+        if _all_passed(ended) and begun.error_kind != "infra" and not _all_passed(begun):
+            good[task["task_id"]].append((columns | {"passed_before": _passed(begun)}, answer))
+    seen: Counter[str] = Counter()
+    for task in tasks:
+        if good[task["task_id"]]:
+            columns, answer = min(good[task["task_id"]], key=lambda edit: seen[edit[0]["edit"]])
+            seen[columns["edit"]] += 1
+            yield row_of(task, "next_edit", 0, **columns) | {"prompt": "Go on with an edit that was begun."}, answer
+
+
+MAKERS = {"fix": broken_rows, "patch": mutant_rows, "fim": gap_rows, "next_edit": next_edit_rows}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# From a trace
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def traced_rows(trace: Path, tasks: Mapping[str, dict], solutions: Mapping[str, str]) -> Iterator[tuple[dict, str | None]]:
+    """(fix row, reference or None) of every program of a trace that does not compile, each program once.
+
+    Left out: programs whose signature is not the reference's, which a mended one has to keep. Raises TaskError for a trace of none of
+    these tasks.
+    """
+    seen: set[tuple[str, str]] = set()
+    numbers: Counter[str] = Counter()
+    n_known = n_lines = 0
+    for record in iter_trace(trace):
+        n_lines += 1
+        task = tasks.get(record.get("task_id"))
+        n_known += task is not None
+        program = record.get("program")
+        if task is None or record.get("error_kind") != "compile" or not program or (task["task_id"], program) in seen:
+            continue
+        seen.add((task["task_id"], program))
+        reference, name = solutions.get(task["task_id"]), task["entry_point"]
+        if reference and kinds.signature_of(program, name) != kinds.signature_of(reference, name):
+            continue
+        numbers[task["task_id"]] += 1
+        said = record.get("diagnostics") or []
+        codes = [one["code"] or "syntax" for one in said if one["level"] == "error"]
+        columns = {"code": program, "message": kinds.cargo_message(program, said), "rustc": codes[0] if codes else "syntax"}
+        columns |= {} if reference else {"signature": None}
+        yield row_of(task, "fix", 0, **columns) | {"task_id": f"{task['task_id']}/traced{numbers[task['task_id']]}"}, reference
+    if not n_known:
+        found = f"none of its {n_lines} completions is of a task of --tasks"
+        raise TaskError(f"--trace {trace}: {found}: pass the file that the run trained on")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files and the command line
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def card(rows: Sequence[Mapping]) -> dict:
+    """How many rows there are by kind, and their spread of rustc codes, span kinds and edits."""
+    by = lambda column: dict(Counter(str(row[column]) for row in rows if column in row).most_common())  # noqa: E731
+    return {"rows": len(rows), "kinds": by("kind"), "rustc": by("rustc"), "spans": by("span"), "edits": by("edit")}
+
+
+def write_rows(path: Path, rows: Iterable[Mapping]) -> None:
+    """A packed jsonl file, byte-equal for equal rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+
+
+def make(tasks: Sequence[dict], solutions: Mapping[str, str], judge: Judge, asked: Sequence[str]) -> list[tuple[dict, str]]:
+    """(row, answer) of the kinds asked for, by task."""
+    makers = dict.fromkeys(MAKERS["patch"] if kind == "patch" else MAKERS[kind] for kind in asked)
+    makers |= {mutant_rows: None} if "fix" in asked else {}
+    made = [pair for maker in makers for pair in maker(tasks, solutions, judge) if pair[0]["kind"] in asked]
+    places = {task["task_id"]: place for place, task in enumerate(tasks)}
+    return sorted(made, key=lambda pair: (places[pair[0]["of"]], pair[0]["task_id"]))
+
+
+def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output_dir", type=Path, required=True, help="folder of the files")
+    parser.add_argument("--tasks", nargs="+", type=Path, default=list(BANK), help="task files, NAME_SPLIT.jsonl (default: the bank's)")
+    parser.add_argument("--solutions", type=Path, default=SOLUTIONS, help="jsonl of task_id and solution")
+    parser.add_argument("--trace", type=Path, help="fix tasks from this run folder or trace instead")
+    parser.add_argument("--kinds", nargs="+", choices=list(kinds.KINDS), default=list(kinds.KINDS))
+    parser.add_argument("--limit", type=int, help="only so many tasks of each file")
+    parser.add_argument("--workers", type=int, help="programs graded at once (default: all cores)")
+    parser.add_argument("--sandbox", default="auto")
+    arguments = parser.parse_args(argv)
+    if arguments.limit is not None and arguments.limit < 1:
+        parser.error(f"--limit {arguments.limit}: expected at least 1")
+    return arguments
+
+
+def run(arguments: argparse.Namespace) -> dict:
+    """Make and write everything -> the card. Raises TaskError, TraceError, ToolchainError, SandboxUnavailable."""
+    solutions, answers, cards = load_solutions(arguments.solutions), [], {}
+    for file in arguments.tasks:
+        split = file.name.split(".")[0].rpartition("_")[2]
+        tasks = load_tasks(str(file), limit=arguments.limit)
+        if arguments.trace is not None:
+            made = list(traced_rows(arguments.trace, {task["task_id"]: task for task in tasks}, solutions))
+        else:
+            tasks = [task for task in tasks if task["task_id"] in solutions and task["tests"]]
+            if not tasks:
+                raise TaskError(f"{file}: none of its tasks has hidden tests and a solution in {arguments.solutions}")
+            with Judge(workers=arguments.workers, sandbox=arguments.sandbox, run_timeout_s=RUN_TIMEOUT_S) as judge:
+                made = make(tasks, solutions, judge, arguments.kinds)
+        write_rows(arguments.output_dir / f"kinds_{split}.jsonl.gz", (row for row, _ in made))
+        answers += [{"task_id": row["task_id"], "solution": answer} for row, answer in made if answer is not None]
+        cards[split] = card([row for row, _ in made])
+        print(f"{split}: {json.dumps(cards[split])}", flush=True)
+    write_rows(arguments.output_dir / ANSWERS_FILE, answers)
+    (arguments.output_dir / CARD_FILE).write_text(json.dumps(cards, indent=1) + "\n", encoding="utf-8")
+    return cards
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line: exit status 0 when the files are written, 1 when they cannot be."""
+    try:
+        run(read_arguments(argv))
+    except (TaskError, TraceError, ToolchainError, SandboxUnavailable, OSError) as error:
+        print(f"make_kinds.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
