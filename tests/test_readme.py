@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, FakeJudge
+
+from rewards import RewardSet
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -44,3 +46,16 @@ def test_files_of_this_repository_that_are_named_are_there():
     named |= {path for path in re.findall(r"`((?:results|data|configs|benchmarks|models)/[\w./-]+)`", TEXT)}
     named |= {path for path in re.findall(r"\]\(((?!http|#)[^)]+)\)", TEXT)}
     assert [path for path in sorted(named) if not (ROOT / Path(path)).exists()] == []
+
+
+def test_the_reward_of_the_example_is_paid(tmp_path, monkeypatch):
+    """The Python block as it is printed, in the file that it names, by the setting of the command below it."""
+    name, code = re.search(r"```python\n# (\S+\.py)\n(.*?)```", TEXT, re.DOTALL).groups()
+    (setting,) = [word for words in commands() for word in words if word.startswith(f"{name}:")]
+    (tmp_path / name).write_text(code)
+    monkeypatch.chdir(tmp_path)
+    rewards = RewardSet(FakeJudge(), [setting])
+    program = "```rust\nfn main() {" + " " * 988 + "}\n```"
+    (function,) = rewards.functions
+    paid = function(prompts=["a", "b"], completions=["I do not know.", program])
+    assert list(rewards.weights.values()) == [0.5] and paid == [1.0, pytest.approx(0.5, abs=0.01)]
