@@ -231,7 +231,7 @@ def test_ignored_tests_are_not_waited_for_and_only_those_asked_for_run():
 
 def test_a_binary_that_cannot_be_loaded_is_the_machines_fault():
     loader = b"tests: error while loading shared libraries: libtest.so: cannot open"
-    with pytest.raises(InfraError, match="cannot be loaded"):
+    with pytest.raises(InfraError, match="cannot be loaded.*libtest.so"):
         run_all([process(exit_code=127, stderr=loader)])
     outcome, _ = run_all([process(ABC, ok(0), ok(1), ok(2), DONE, stderr=loader)])
     assert outcome.passed
@@ -312,7 +312,13 @@ def test_asserts_after_the_one_that_loops_have_their_share_of_the_limit_each():
 def test_a_limit_that_is_used_up_exactly_is_used_up():
     loops = [process(ONE_RUNNER, "start 0", site=(line, 5), timed_out=True, cpu_s=0.5) for line in range(2, 7)]
     outcome, asked = run_all([*loops, process(ONE_RUNNER, ok(1), DONE)], statements={RUNNER: 4})
-    assert len(asked) == 6 and outcome.ends[0].status == "timeout"
+    assert [only for _, only, _, _ in asked] == [None, [0], [0], [0], [0], [1]] and outcome.ends[0].status == "timeout"
+
+
+def test_statements_whose_process_dies_before_the_first_of_them_have_failed():
+    answers = [process(ONE_RUNNER, "start 0", site=(2, 5), timed_out=True, cpu_s=2.0), process(ONE_RUNNER, signal=11), process(ONE_RUNNER, ok(1), DONE)]
+    outcome, asked = run_all(answers, statements={RUNNER: 4})
+    assert [only for _, only, _, _ in asked] == [None, [0], [1]] and outcome.ends[0].status == "failed"
 
 
 def test_statements_that_come_to_their_end_leave_the_limit_to_the_others():
