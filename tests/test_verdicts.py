@@ -102,6 +102,11 @@ def test_how_a_test_failed(lines, end):
     assert process(ABC, lines).ends == {0: end}
 
 
+def test_a_message_that_was_cut_in_a_letter_is_read():
+    run = process(ABC, "site 3 5 failed 3 41ff", "end 0 failed 0 3 41ff")
+    assert run.sites[3, 5].message == run.ends[0].message == "A\N{REPLACEMENT CHARACTER}"
+
+
 def test_an_assert_that_held_once_and_failed_once_has_failed():
     words = [at(3, 5), at(4, 5, "failed", "left", 4), at(3, 5, "failed", "assertion of its own", 3), at(5, 0, "fell", "boom"),
              at(4, 5), at(6, 5), at(6, 5)]  # fmt: skip
@@ -247,6 +252,7 @@ def test_a_binary_that_cannot_be_loaded_is_the_machines_fault():
     (failed(0, "my words", 5), SOURCE, "panic"),
     (failed(0, "my words", 99), SOURCE, "panic"),
     (failed(0, "assertion failed", 1), SOURCE, "test_failed"),
+    (failed(0, "my words", 1), "fn main() { assert!(true); }", "test_failed"),
     (at(4, 5, "failed"), "", "test_failed"),
     (at(4, 0, "fell", "boom"), "", "panic"),
 ])  # fmt: skip
@@ -348,7 +354,7 @@ WARNING = Diagnostic("w", "warning", "unused", 1)
 
 def own_verdict(answers, program, is_gated=True, is_marked=True, verdict=Verdict(build_passed=True, diagnostics=(WARNING,)), stub=None):  # noqa: B008
     binaries = Binaries(own=answers, stub=stub or [])
-    binaries.judge._stub_binary = lambda work, program: STUB if stub is not None else None
+    binaries.judge._stub_binary = lambda work, stubbed: STUB if stub is not None and stubbed is work.job.program is program else None
     work = rust_tool._Work(Job(program), None, Path("none"), verdict=verdict, binary=OWN, is_gated=is_gated, is_marked=is_marked)
     binaries.judge._run_own_tests(work)
     assert binaries.all_ran()
@@ -370,6 +376,12 @@ def test_tests_that_fail_are_not_tried_further():
     assert own_verdict([ALL_FAIL], own_program(**COUNTED), verdict=before)[0].error_kind == "timeout"
     many = replace(NO_CODE, diagnostics=(WARNING,) * rust_tool.MAX_DIAGNOSTICS)
     assert len(own_verdict([ALL_FAIL], own_program(**COUNTED), verdict=many)[0].diagnostics) == rust_tool.MAX_DIAGNOSTICS
+
+
+def test_own_tests_that_all_end_their_process_are_not_tried_for_ever():
+    names = listing(*(f"t::{n}" for n in range(rust_tool.MAX_DEATHS + 8)))
+    dying = [process(names, f"start {n}", exit_code=1, cpu_s=0.01) for n in range(rust_tool.MAX_DEATHS)]
+    assert set(own_verdict(dying, own_program())[0].tests.values()) == {"failed"}
 
 
 def test_a_guard_of_reading_stands_and_nothing_more_is_run():
@@ -499,6 +511,36 @@ def test_a_test_that_is_not_listed_or_heard_of_was_not_run():
     verdict, _ = hidden_verdict([process(exit_code=1)])
     assert verdict.hidden_statuses == ("failed",) * 4 and set(verdict.hidden_failures.values()) == {"not run"}
     assert verdict.hidden_failures.keys() == {"t::a", "t::b", "text0:2:5", "text0:3:5"} and verdict.hidden_error_kind == "panic"
+
+
+def test_tests_that_only_the_binary_knows_count_and_statements_that_it_does_not_list_were_not_run():
+    listed = listing("hidden::t::a", "hidden::t::b", "hidden::t::made_by_a_macro")
+    verdict, _ = hidden_verdict([process(listed, ok(0), ok(1), ok(2), DONE)], hidden_suite=suite(functions=("hidden::t::a",)))
+    assert verdict.hidden_statuses == ("ok", "ok", "ok", "failed", "failed")
+    assert verdict.hidden_failures == {"text0:2:5": "not run", "text0:3:5": "not run"}
+
+
+def test_a_test_without_a_place_of_its_own_ends_as_its_function_does():
+    whole = HiddenSuite(SOURCE, (), None, "hidden", ((RUNNER, (AssertTest("text0", ()),)),))
+    assert hidden_verdict([process(listing(RUNNER), ok(0), DONE)], hidden_suite=whole)[0].hidden_statuses == ("ok",)
+    assert hidden_verdict([process(listing(RUNNER), failed(0, "boom"), DONE)], hidden_suite=whole)[0].hidden_failures == {"text0": "boom"}
+
+
+def test_a_death_after_the_last_hidden_test_is_no_tests_fault():
+    verdict, _ = hidden_verdict([process(LISTED, ok(0), at(2, 5), at(3, 5), ok(1), ok(2), ok(3), signal=11)])
+    assert (verdict.hidden_passed, verdict.hidden_error_kind, verdict.error_kind) == (4, None, None)
+
+
+@pytest.mark.parametrize("hidden_suite", [None, suite()], ids=["none", "not compiled"])
+def test_without_a_binary_of_hidden_tests_only_the_own_tests_run(hidden_suite):
+    binaries = Binaries(own=[ALL_FAIL])
+    before = Verdict(build_passed=True, hidden_passed=0, hidden_total=4)
+    work = rust_tool._Work(Job(own_program()), hidden_suite, Path("none"), verdict=before, binary=OWN)
+    binaries.judge._run(work)
+    assert [mode for mode, *_ in binaries.asked] == ["run"] and (work.verdict.hidden_passed, work.verdict.hidden_total) == (0, 4)
+    untested = rust_tool._Work(Job(own_program()), None, Path("none"), verdict=before)
+    binaries.judge._run(untested)
+    assert untested.verdict == before
 
 
 def test_a_program_that_could_fool_the_tests_gets_nothing_for_them():
