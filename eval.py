@@ -1752,7 +1752,8 @@ def format_terminal(summary: dict, where: str | None) -> str:
     body = [[n, *(f"{100 * row['error_kinds'].get(k, 0):.1f}" for row in rows)] for n, k in zip(names, kinds, strict=True)]
     blocks.append(console.side_by_side(["went wrong, %", *(row["row"] for row in rows)], body))
     more = f"{where}, or --all_tables" if where else "--all_tables"
-    blocks.append(textwrap.fill(f"Compiler errors, own tests as a judge of the code: {more}", console.width(), break_on_hyphens=False))
+    files = f"Compiler errors, own tests as a judge of the code: {more}"
+    blocks.append(textwrap.fill(files, console.width(), break_on_hyphens=False, break_long_words=False))  # a path can be copied
     infra = [f"{row['row']}: {row['n_infra']}" for row in rows if row["n_infra"]]
     if infra:
         blocks.append(textwrap.fill(f"NOT GRADED, the machine failed (in no rate above): {', '.join(infra)}", console.width()))

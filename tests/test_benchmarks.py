@@ -29,7 +29,7 @@ def completions(tmp_path):
 
 def test_every_script_is_tried_here():
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {
-        "cross_precision", "cross_tests", "judge", "judge_batch", "layers", "report", "step", "traces"}  # fmt: skip
+        "cross_precision", "cross_tests", "judge", "judge_batch", "judge_parts", "layers", "report", "step", "traces"}  # fmt: skip
 
 
 def test_the_judge_against_cargo(tmp_path, monkeypatch):
@@ -90,6 +90,16 @@ def test_one_step_of_programs(completions, tmp_path):
     found = json.loads((tmp_path / "batch.json").read_text())
     assert found["batch"]["kinds"] == {"None": 2, "test_failed": 2}
     assert found["batch, 1 that loop"]["kinds"]["timeout"] == 1
+
+
+def test_where_the_cpu_goes(tmp_path):
+    printed = run("judge_parts", "--n", 1, "--output", tmp_path / "parts.json")
+    found = json.loads((tmp_path / "parts.json").read_text())
+    assert found == json.loads(printed) and (found["n"], found["n_binaries"]) == (1, 1) and found["start_up_ms"] > 0
+    assert found["completion"].keys() == {"compilations", "runs", "this process"} and min(found["completion"].values()) > 0
+    for one in (found["binary"], found["empty"]):
+        assert sum(one.values()) == pytest.approx(2 * one["whole"], abs=0.5) and min(one["start"], one["front_end"], one["code"], one["link"]) > 0
+    assert found["empty"]["whole"] < 1.5 * found["binary"]["whole"]
 
 
 def test_seconds_of_a_training_step(tiny_coder, tmp_path):
