@@ -9,6 +9,7 @@ from itertools import islice
 
 from cross_tests import CROSS_REWARDS, Member, Opinion, cross_examined, fields_of, picked
 from rewards import ReadingJudge
+from rust_code import read_program
 from rust_tool import Verdict
 
 FIELDS = tuple(fields_of(Opinion()))
@@ -27,6 +28,9 @@ def passes(record: Mapping) -> bool | None:
 
 
 def _member(record: Mapping, reader: ReadingJudge) -> Member:
+    """Program and verdict of a graded completion: the recorded program, which for some kinds of tasks is not what the completion holds."""
+    if "program" in record:
+        return (None if record["program"] is None else read_program(record["program"])), verdict_of(record)
     return reader.program_of(record["completion"], record.get("prompt") or ""), verdict_of(record)
 
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 import eval as evaluation
-from cross_results import passes
+from cross_results import examined, passes
+from rewards import ReadingJudge
 
 
 def twice(body: str, argument: int, expected: int) -> str:
@@ -57,6 +58,23 @@ def test_precision_of_the_groups_tests_beside_that_of_own_tests(selected):
     assert "cross_tests_precision" not in metrics, "nobody passes the tests of the wrong one too"
     assert metrics["cross_tests_recall"]["value"] == 0.0
     assert passes({"cross_passed": 2, "cross_total": 2}) is True and passes({"cross_passed": None, "cross_total": None}) is None
+
+
+def test_the_recorded_program_is_tried_whatever_the_completion_looks_like(selected):
+    """A completion may be a patch or a middle. Where files hold no programs, the completion is read."""
+    asked = []
+
+    class Asking:
+        def run_suites(self, jobs):
+            asked.append([job.program.source for job in jobs])
+            return [[None] * len(job.hidden_tests) for job in jobs]
+
+    found = records(selected[1])
+    patches = [record | {"completion": "- x\n+ y"} for record in found]
+    no_programs = [{key: value for key, value in record.items() if key != "program"} for record in found]
+    for some in (patches, no_programs):
+        assert sum(map(len, examined(some, ReadingJudge(Asking())))) == len(found)
+    assert asked[0] == asked[1] and len(asked[0]) == len(found)
 
 
 def test_the_same_command_again_changes_nothing(selected, monkeypatch):
