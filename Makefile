@@ -2,6 +2,7 @@
 # make test    every test that needs no GPU
 # make doctor  what this machine can do
 # make lint    ruff, by ruff.toml
+# make integrations  verifiers, verl, lm-eval and llama.cpp, each installed (180, 552, 381 and 200 MB) and given our judge or model; on demand
 # make mutants which changes of the code does no test notice? (tests/mutants.py; on demand)
 # Set-up (virtual environment, packages, a look at the Rust toolchain) happens by itself, once.
 
@@ -9,6 +10,7 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1 && echo $$p && break; done)
 PY := .venv/bin/python
+INTEGRATIONS ?= verifiers verl lm-eval llama-cpp
 RUN ?= runs/tiny-$(shell date +%Y%m%d-%H%M%S)
 SEED ?= 0
 # Twice during the run (and before it) the policy is measured on functions of their own: train/model is the better of the two.
@@ -20,7 +22,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check --no-input
 QUIETLY := $(PY) console.py --log .venv/pip.log --what
 CPU_WHEELS ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: train test doctor lint mutants check rust clean
+.PHONY: train test doctor lint mutants integrations check rust clean
 train: RUN := $(RUN)
 train test: export HF_HUB_OFFLINE = 1
 # A tiny model is quicker on one thread, and much quicker where the cores have other work too.
@@ -36,8 +38,10 @@ train: check rust .venv/.installed
 	$(PY) plot_rewards.py $(RUN)/train
 	$(PY) eval.py --compare $(RUN)/before $(RUN)/after --output_dir $(RUN)/result
 
+# A process for each core, four at most: each holds torch (about 1 GiB), and a judge's compilers use the other cores.
+TEST_PROCESSES ?= $$($(PY) -c 'import os; n = len(os.sched_getaffinity(0)); print(min(n, 4) if n > 1 else 0)')
 test: check rust .venv/.installed
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q -n $(TEST_PROCESSES) --dist worksteal
 
 doctor: check .venv/.installed
 	$(PY) doctor.py
@@ -45,15 +49,29 @@ doctor: check .venv/.installed
 lint: .venv/.installed
 	$(PY) -m ruff check .
 
-# An environment of its own that sees the packages of .venv.
-.venv-mutants/.installed: requirements-mutants.txt .venv/.installed
-	$(PY) -m venv --clear .venv-mutants
-	.venv-mutants/bin/python -m pip install -q --disable-pip-version-check -r requirements-mutants.txt
-	$(PY) -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-mutants/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
+# Environments of their own that see the packages of .venv.
+define beside_venv
+	$(PY) -m venv --clear $(@D)
+	$(PY) -c 'import site; print(site.getsitepackages()[0])' > "$$($(@D)/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
+	$(@D)/bin/python -m pip install -q --disable-pip-version-check -r $<
 	@touch $@
+endef
+.venv-mutants/.installed: requirements-mutants.txt .venv/.installed
+	$(beside_venv)
+.venv-%/.installed: integrations/requirements-%.txt .venv/.installed
+	$(beside_venv)
 
 mutants: .venv-mutants/.installed
 	OMP_NUM_THREADS=1 .venv-mutants/bin/python tests/mutants.py $(MUTANTS)
+
+# Their packages are large and disagree with ours about versions: downloaded on demand, an environment each.
+integrations: $(INTEGRATIONS:%=.venv-%/.installed) $(if $(filter llama-cpp,$(INTEGRATIONS)),.venv-llama-cpp/llama.cpp)
+	@for one in $(INTEGRATIONS); do OMP_NUM_THREADS=1 .venv-$$one/bin/python -m pytest -q tests/test_integrations.py -k $${one%-*} || exit 1; done
+
+# llama.cpp's converter comes in no wheel.
+.venv-llama-cpp/llama.cpp: .venv-llama-cpp/.installed
+	.venv-llama-cpp/bin/python -m pip download -q --no-deps --no-binary :all: --dest $(@D) llama-cpp-python==0.3.36
+	tar -xzf $(@D)/llama_cpp_python-0.3.36.tar.gz -C $(@D) --strip-components 2 llama_cpp_python-0.3.36/vendor/llama.cpp
 
 # What would otherwise fail in the middle, with a message of its own.
 check:
@@ -79,4 +97,4 @@ rust:
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-mutants .mutants runs .pytest_cache .hypothesis
+	rm -rf .venv .venv-* .mutants runs .pytest_cache .hypothesis

@@ -231,6 +231,13 @@ def gpu_facts() -> str | None:
     return f"{f'{count} x ' if count > 1 else ''}{torch.cuda.get_device_name(0)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
 
 
+def gpu_bytes() -> int | None:
+    """Memory of one CUDA GPU, free or not; None without any."""
+    import torch
+
+    return torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None
+
+
 def git_commit() -> str | None:
     """Commit of this checkout, with `+changes` when tracked files differ from it; None outside a checkout."""
     git = ["git", "-C", str(HERE)]

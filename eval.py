@@ -41,6 +41,7 @@ from typing import Any, Literal
 
 import completion_rows
 import console
+import cross_results
 import doctor
 import kinds
 import repair
@@ -93,7 +94,7 @@ VERDICT_FIELDS = (
 )
 RECORDED_FIELDS = (
     *VERDICT_FIELDS, "schema_version", "completion", "program", "clippy_warnings", "tests", "diagnostics", "n_asserts", "duration_s",
-    "hidden_statuses", "hidden_error_kind", "hidden_failures",
+    "hidden_statuses", "hidden_error_kind", "hidden_failures", *cross_results.FIELDS,
 )  # fmt: skip
 RECORDED_BATCH = 512  # lines written at once when nothing is compiled
 REWARD_DIGITS = 9  # two sums of the same rewards may differ in the last bits
@@ -151,6 +152,10 @@ class EvalArguments:
                   "choices": ["auto", "required", "off"]},
     )  # fmt: skip
     k: list[int] = field(default_factory=list, metadata={"help": "Report hidden-test pass@k for these k (default: 1)."})
+    select: Literal["none", "cross"] = field(
+        default="none",
+        metadata={"help": "cross: pick one completion a task by the tests of the others, and report how often the pick is right."},
+    )
     completions: str | None = field(
         default=None,
         metadata={
@@ -226,6 +231,10 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[EvalArguments, Sampling
     ignored = [flag for flag, value in others.items() if value and not args.model]
     if ignored:
         raise EvalError(f"{' and '.join(ignored)} goes with --model: nothing would come of it here")
+    if args.select != "none" and (args.compare or args.reuse_verdicts):
+        raise EvalError(f"--select {args.select} runs the programs: it does not go with --compare or --reuse_verdicts")
+    if args.select != "none" and args.model and sampling.num_samples < 2:
+        raise EvalError(f"--select {args.select} picks one of several completions: raise --num_samples (now {sampling.num_samples})")
     if args.bootstrap_samples < 1:
         raise EvalError(f"--bootstrap_samples {args.bootstrap_samples}: expected at least 1")
     doctor.require_judge_settings(args.sandbox, args.run_timeout_s, args.judge_workers, args.max_infra_share)
@@ -274,6 +283,10 @@ METRICS: dict[str, Callable[[dict], float | None]] = {
     "self_tests_recall": lambda r: _given(passes_hidden(r), r["test_passed"]),
     "honest_tests_precision": lambda r: _given(_honest(r), passes_hidden(r)),
     "honest_tests_recall": lambda r: _given(passes_hidden(r), _honest(r)),
+    # the tests of the task's other completions, the same way; and the one completion of each task that they pick
+    "cross_tests_precision": lambda r: _given(cross_results.passes(r), passes_hidden(r)),
+    "cross_tests_recall": lambda r: _given(passes_hidden(r) and r.get("cross_total"), cross_results.passes(r)),
+    "picked": lambda r: _given(r.get("selected"), passes_hidden(r)),
     "edit_places": kinds.places_of_record,
 }
 NOT_PERCENT = ("mean_length",)
@@ -948,7 +961,7 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
     folder, system_prompt = Path(args.output_dir), task_sets.read_system_prompt(args.system_prompt)
     with ExitStack() as held:
         with open_judge(args) as judge:
-            rewards = RewardSet(judge, args.rewards, system_prompt)
+            rewards = RewardSet(judge, args.rewards, system_prompt, cross_tests=False)
             rewards.require_columns({name for task in tasks for name in task}, in_training=False)
             _tell_of_references(tasks, judge)
             protocol = {
@@ -967,10 +980,28 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
                 logs.write_to(folder / console.LOG_NAME)
             watch = generate_and_grade(session, rows, args, sampling, backend, rewards, max_model_len)
             described = judge.describe()
-        watch.finish()
-        session.finish([row["row"] for row in all_rows])
+            watch.finish()
+            session.finish([row["row"] for row in all_rows])
+            cross_examine(folder / "results.jsonl", args, rewards)
         ks = args.k or ([1] if any(task["tests"] for task in tasks) else [])
         return report(folder, ks, args, {"judge": described, "timings": session.timings.by_row})
+
+
+def cross_examine(results: Path, args: EvalArguments, rewards: RewardSet) -> None:
+    """Where it is asked for, add to every result what the tests of its task's other completions say (`cross_results.py`)."""
+    if args.select != "cross" and not rewards.asks_cross:
+        return
+    records = [*read_jsonl(results)]
+    if all("selected" in record for record in records if record["error_kind"] != "infra"):
+        return
+    for found in progress(cross_results.examined(records, rewards.reader), len(records), "cross tests"):
+        for i, more in found.items():
+            paid = records[i]["rewards"] | {name: value for name, value in more.pop("rewards").items() if name in rewards.weights}
+            records[i] |= more | {"rewards": paid, "reward": weighted_sum(paid, rewards.weights)}
+    temporary = results.with_suffix(".crossed")
+    temporary.unlink(missing_ok=True)
+    TraceWriter(temporary).write(records)
+    temporary.replace(results)
 
 
 def _tell_of_references(tasks: Sequence[dict], judge: Judge) -> None:
@@ -1319,7 +1350,7 @@ def grade_file(args: EvalArguments) -> dict:
     system_prompt = task_sets.read_system_prompt(args.system_prompt)
     with ExitStack() as cleanup:
         judge = None if recorded else cleanup.enter_context(open_judge(args))
-        rewards = RewardSet(judge, args.rewards, system_prompt, plain_rust=is_plain)
+        rewards = RewardSet(judge, args.rewards, system_prompt, plain_rust=is_plain, cross_tests=False)
         if judge is not None and args.hidden_tests != "off":
             _tell_of_references([*source.tasks.values()], judge)
         made_by = source.path.parent / "run.json"  # of the evaluation whose results are graded again
@@ -1346,6 +1377,8 @@ def grade_file(args: EvalArguments) -> dict:
             if not args.reuse_verdicts:
                 _require_few_failed(partial, args)
             partial.replace(results)
+        if not args.reuse_verdicts:
+            cross_examine(results, args, rewards)
         described = recorded or judge.describe()
         return report(folder, args.k, args, {"judge": described, "timings": timings.by_row})
 
@@ -1396,7 +1429,8 @@ def _graded_rows(rewards: RewardSet, read: Sequence[tuple[dict, str, dict]], kno
 
 
 def _input_record(graded: dict, task: dict, passed_through: dict, row: str, sample: int) -> dict:
-    return eval_record(graded, task, {"n_tokens": None, "finished": None} | passed_through | {"row": row, "sample": sample})
+    left = {name: value for name, value in passed_through.items() if name not in (*cross_results.FIELDS, "selected")}  # of another run
+    return eval_record(graded, task, {"n_tokens": None, "finished": None} | left | {"row": row, "sample": sample})
 
 
 def _grade_failed_again(written: Path, source: Input, args: EvalArguments, rewards: RewardSet) -> None:
@@ -1586,6 +1620,7 @@ TABLE = {  # metric -> heading
     "honest_tests": "honest %",
     "tests_with_asserts": f"{MIN_ASSERTS}+ asserts %",
     "mean_length": "tokens",
+    "picked": "picked right %",
 }
 LEGEND = f"""n: graded completions. tests: the completion's own tests pass; honest: and they are worth something;
 {MIN_ASSERTS}+ asserts: and there are that many. pass@k: hidden tests. tokens: mean length of a completion.
@@ -1596,6 +1631,8 @@ SELF_TESTS = {
     "self_tests_recall": "right -> passes own tests %",
     "honest_tests_precision": "honest pass -> right %",
     "honest_tests_recall": "right -> honest pass %",
+    "cross_tests_precision": "passes others' tests -> right %",
+    "cross_tests_recall": "right -> passes others' tests %",
 }
 
 
@@ -1666,9 +1703,10 @@ def format_tables(summary: dict) -> str:
     body = [[row["row"], ", ".join(f"{code} {n}" for code, n in row["rustc_codes"].items()) or "-"] for row in rows]
     blocks.append("Most frequent compiler errors, completions that have them:\n\n" + markdown_table(["row", "rustc codes"], body))
     if any(name in row["metrics"] for row in rows for name in SELF_TESTS):
-        body = [[row["row"], *(_cell(row["metrics"], name) for name in SELF_TESTS)] for row in rows]
+        titles = {name: title for name, title in SELF_TESTS.items() if "cross" not in name or any(name in row["metrics"] for row in rows)}
+        body = [[row["row"], *(_cell(row["metrics"], name) for name in titles)] for row in rows]
         text = "Own tests as a judge of the code (right: every hidden test passes):\n\n"
-        blocks.append(text + markdown_table(["row", *SELF_TESTS.values()], body))
+        blocks.append(text + markdown_table(["row", *titles.values()], body))
     infra = [f"{row['row']}: {row['n_infra']}" for row in rows if row["n_infra"]]
     if infra:
         blocks.append(f"NOT GRADED, the machine failed (in no rate above): {', '.join(infra)}")
@@ -1684,6 +1722,7 @@ SHORT = {  # metric -> label on the terminal, which has a row for each and expla
     "honest_tests": "honest tests %",
     "tests_with_asserts": f"{MIN_ASSERTS}+ asserts %",
     "mean_length": "tokens, mean",
+    "picked": "picked by tests, right %",
 }
 
 
@@ -1713,7 +1752,8 @@ def format_terminal(summary: dict, where: str | None) -> str:
     body = [[n, *(f"{100 * row['error_kinds'].get(k, 0):.1f}" for row in rows)] for n, k in zip(names, kinds, strict=True)]
     blocks.append(console.side_by_side(["went wrong, %", *(row["row"] for row in rows)], body))
     more = f"{where}, or --all_tables" if where else "--all_tables"
-    blocks.append(textwrap.fill(f"Compiler errors, own tests as a judge of the code: {more}", console.width(), break_on_hyphens=False))
+    files = f"Compiler errors, own tests as a judge of the code: {more}"
+    blocks.append(textwrap.fill(files, console.width(), break_on_hyphens=False, break_long_words=False))  # a path can be copied
     infra = [f"{row['row']}: {row['n_infra']}" for row in rows if row["n_infra"]]
     if infra:
         blocks.append(textwrap.fill(f"NOT GRADED, the machine failed (in no rate above): {', '.join(infra)}", console.width()))
@@ -1859,6 +1899,8 @@ def report(folder: Path, ks: Sequence[int], args: EvalArguments, facts: dict) ->
     stats = row_stats(folder / "results.jsonl")
     has_hidden = any(row.columns([])[2][:, list(METRICS).index("hidden_tests")].any() for row in stats if row.per_task)
     ks = sorted(set(ks)) or ([1] if has_hidden else [])
+    if args.select == "cross" and has_hidden and not args.k:
+        ks = sorted({1, min(int(count) for row in stats for count in row.samples() if count)})
     saved = _read_json(folder / "run.json")
     summary = {"schema_version": SCHEMA_VERSION, "n": sum(row.n_graded + row.n_infra for row in stats)}
     summary |= summarise(stats, ks, args.bootstrap_samples)

@@ -2,6 +2,7 @@
 
     python generate.py --model Qwen/Qwen2.5-Coder-1.5B-Instruct "Write a Rust function that reverses a string."
     python generate.py --model Qwen/Qwen2.5-Coder-1.5B-Instruct --adapter runs/demo "..."     # a trained adapter
+    python generate.py --model ... --best_of 8 --temperature 0.8 "..."      # the one of eight that passes most of the others' tests
     OPENAI_API_KEY=... python generate.py --api_base http://localhost:8000/v1 --model NAME "..."
     python generate.py --model ... --kind fix src/main.rs                                     # other kinds: try_kinds.py
 
@@ -24,7 +25,7 @@ import threading
 import types
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
@@ -212,6 +213,8 @@ def load_tokenizer(model: str, revision: str | None = None) -> Any:
         ) from error
     if not tokenizer.chat_template:
         raise GenerationError(f"{model} has no chat template: expected an instruction-tuned model")
+    if tokenizer.eos_token_id is None:
+        raise GenerationError(f"the tokenizer of {model} names no eos_token, which ends a completion: set it in tokenizer_config.json")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -906,6 +909,7 @@ class TryArguments:
     sandbox: str = field(default="auto", metadata={"help": "How the program is sealed off: auto, or plain for not at all."})
     cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
     edition: Literal["2021", "2024"] = field(default="2021", metadata={"help": "Rust edition that the program is compiled as."})
+    best_of: int = field(default=1, metadata={"help": "Sample so many and show the one that passes most of the others' tests."})
 
 
 def format_verdict(graded: dict) -> str:
@@ -931,8 +935,12 @@ def format_verdict(graded: dict) -> str:
 
 
 def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampling: SamplingArguments) -> dict:
-    """Print a completion as it is written and cargo's verdict under it; returns the graded completion."""
+    """Print a completion as it is written and cargo's verdict under it; returns the graded completion.
+
+    With `best_of`, the one of so many that the tests of the others pick, when all are graded.
+    """
     import try_kinds
+    from cross_tests import picked
     from rewards import RewardSet
     from rust_tool import Judge
 
@@ -944,18 +952,42 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
         conversation = kinds.conversation(task, system_prompt)
         backend.backend = "transformers"  # an engine takes longer to start than one completion takes
         generator = open_generator(args.model, backend, [args.adapter] if args.adapter else [])
-        pieces = []
         try:
-            for piece in generator.stream(conversation, sampling, args.adapter):
-                pieces.append(piece)
-                print(piece, end="", flush=True)
+            texts = _sampled(generator, conversation, args, sampling)
         finally:
             generator.close()
-        print("\n\n--- cargo " + "-" * 60)
-        rewards = RewardSet(judge, system_prompt=system_prompt)
-        (graded,) = rewards.grade([task], ["".join(pieces)])
-    print(*filter(None, (kinds.diff_of_record(graded), format_verdict(graded))), sep="\n")
-    return graded
+        rewards = RewardSet(judge, system_prompt=system_prompt, cross_tests=args.best_of > 1)
+        graded = rewards.grade([task] * len(texts), texts)
+    chosen = picked(graded) if args.best_of > 1 else 0
+    if args.best_of > 1:
+        print(graded[chosen]["completion"])
+    print("\n\n--- cargo " + "-" * 60)
+    if args.best_of > 1:
+        print(_why_picked(graded, chosen))
+    print(*filter(None, (kinds.diff_of_record(graded[chosen]), format_verdict(graded[chosen]))), sep="\n")
+    return graded[chosen]
+
+
+def _sampled(generator: Any, conversation: Conversation, args: TryArguments, sampling: SamplingArguments) -> list[str]:
+    """The completions to choose from; a single one is printed as it is written."""
+    if args.best_of > 1:
+        several = replace(sampling, num_samples=args.best_of)
+        with console.every(console.BEAT_S, lambda: print(f"sampling {args.best_of} completions ...", file=sys.stderr)):
+            found = dict(pair for batch in generator.generate([conversation], several, args.adapter) for pair in batch)
+        return [found[index].text for index in sorted(found)]
+    pieces = []
+    for piece in generator.stream(conversation, sampling, args.adapter):
+        pieces.append(piece)
+        print(piece, end="", flush=True)
+    return ["".join(pieces)]
+
+
+def _why_picked(graded: Sequence[dict], chosen: int) -> str:
+    """One line: which of the completions is shown, and what the tests of the others said of it."""
+    record = graded[chosen]
+    said = f"passes {record['cross_passed']} of {record['cross_total']} tests of the others" if record["cross_total"] else None
+    built = sum(other["build_passed"] for other in graded)
+    return f"picked  {chosen + 1} of {len(graded)} ({built} build): {said or 'no test of another says anything about it, its own decided'}"
 
 
 def _is_list(hint: Any) -> bool:
@@ -1010,6 +1042,10 @@ def _main(argv: Sequence[str] | None) -> int:
         args, backend, sampling, rest = parser.parse_args_and_config(argv)
         if sampling.num_samples != 1:
             raise GenerationError(f"--num_samples {sampling.num_samples}: one completion is shown; eval.py takes several")
+        if args.best_of < 1:
+            raise GenerationError(f"--best_of {args.best_of}: expected at least 1")
+        if args.best_of > 1 and sampling.temperature == 0:
+            raise GenerationError(f"--best_of {args.best_of} at temperature 0 would be the same completion each time: raise --temperature")
         graded = try_prompt(rest.prompt, args, backend, sampling)
     except KeyboardInterrupt:
         return 130

@@ -54,7 +54,7 @@ def finished_requests(engine, take: Callable[[list[int], list[int]], object]) ->
 class GradingProcess:
     """A ReadingJudge in a process of its own: the same answers and errors. When the process has died, whatever is asked raises JudgeGone.
 
-    `judge.grade` takes jobs.
+    `judge.grade` and `judge.run_suites` take jobs.
     """
 
     def __init__(self, **judge_options):
@@ -71,7 +71,9 @@ class GradingProcess:
             signal.pthread_sigmask(signal.SIG_SETMASK, held)
         theirs.close()
         atexit.register(self.close)  # before multiprocessing's own, which would wait for it
-        self.judge = SimpleNamespace(grade=lambda jobs: self._ask("jobs", list(jobs)))
+        self.judge = SimpleNamespace(
+            grade=lambda jobs: self._ask("jobs", list(jobs)), run_suites=lambda jobs: self._ask("suites", list(jobs))
+        )
         try:
             self._description = self._ask("describe")
         except BaseException:
@@ -126,7 +128,8 @@ def _serve(pipe, judge_options: dict) -> None:
             pipe.send((None, error))
         return
     reader, asked = ReadingJudge(judge), queue.SimpleQueue()
-    answers = {"describe": judge.describe, "start": reader.start, "grade": reader.grade, "jobs": judge.grade}
+    answers = {"describe": judge.describe, "start": reader.start, "grade": reader.grade, "jobs": judge.grade,
+               "suites": judge.run_suites}  # fmt: skip
     threading.Thread(target=_listen, args=(pipe, asked, judge), daemon=True).start()
     with judge, contextlib.suppress(ConnectionError):
         while True:

@@ -196,7 +196,9 @@ fn hex(text: &str) -> String {
 fn remember_panics() {
     set_hook(Box::new(|info| {
         let line = info.location().map_or(0, |place| place.line());
-        let message = info.payload_as_str().unwrap_or("").chars().take(MESSAGE_BYTES).collect();
+        let payload = info.payload(); // `payload_as_str` is stable from Rust 1.91 on
+        let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let message = text.unwrap_or("").chars().take(MESSAGE_BYTES).collect();
         LAST_PANIC.with(|last| *last.borrow_mut() = Some((line, message)));
     }));
 }

@@ -20,14 +20,16 @@ ROWS_WITHOUT_CHECKPOINTING = 2  # of the longest possible; with fewer in memory,
 TOKEN_RANGE = (2_048, 32_768)  # below it the card is not filled, above it nothing gets faster
 
 
-def fitting_tokens(config, free_bytes: float, checkpointing: bool, fused: bool = False) -> int:
-    """Padded tokens of one micro-batch that fit into `free_bytes` of GPU memory, for a model of this transformers config.
-
-    fused: Liger's layers keep fewer activations.
-    """
+def bytes_per_token(config, checkpointing: bool, fused: bool = False) -> float:
+    """Activations of one token that backward needs, for a model of this transformers config. fused: Liger's layers keep fewer."""
     of_hidden, of_intermediate = FUSED_BYTES_PER_TOKEN_OF_LAYER if fused else BYTES_PER_TOKEN_OF_LAYER
-    per_token = config.num_hidden_layers * (of_hidden * config.hidden_size + of_intermediate * config.intermediate_size)
-    return int(MEMORY_SHARE * free_bytes / (per_token * (CHECKPOINTED_SHARE if checkpointing else 1.0)))
+    of_layer = of_hidden * config.hidden_size + of_intermediate * config.intermediate_size
+    return config.num_hidden_layers * of_layer * (CHECKPOINTED_SHARE if checkpointing else 1.0)
+
+
+def fitting_tokens(config, free_bytes: float, checkpointing: bool, fused: bool = False) -> int:
+    """Padded tokens of one micro-batch that fit into `free_bytes` of GPU memory. `fused` as for bytes_per_token."""
+    return int(MEMORY_SHARE * free_bytes / bytes_per_token(config, checkpointing, fused))
 
 
 def token_budget(fitting: int) -> int:

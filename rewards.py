@@ -21,6 +21,7 @@ from dataclasses import asdict, replace
 
 import kinds
 import own_rewards
+from cross_tests import CROSS_REWARDS, cross_examined, cross_tests_reward, fields_of, group_tests_reward
 from rust_code import Program, extract_program, same_program
 from rust_tool import Job, Judge, Verdict
 from tasks import TASK_COLUMNS, content_text
@@ -151,6 +152,8 @@ BUILT_IN_REWARDS: tuple[Callable[[Program | None, Verdict], float | None], ...] 
     code_block_reward,
     test_block_reward,
     tests_have_asserts_reward,
+    cross_tests_reward,
+    group_tests_reward,
     *kinds.TASK_REWARDS,
 )
 
@@ -196,6 +199,7 @@ def graded_completion(task: dict, completion: str, program: Program | None, verd
         "diagnostics": [asdict(diagnostic) for diagnostic in verdict.diagnostics],
         "honest_tests": verdict.honest_tests,
         "guard": verdict.guard,
+        **fields_of(verdict.cross),
         "n_asserts": program.n_asserts if program else 0,
         "duration_s": round(verdict.duration_s, 4),
         **({"columns": other_columns} if other_columns else {}),
@@ -230,6 +234,10 @@ class ReadingJudge:
         read_and_graded = zip(tasks, jobs, whys, verdicts, strict=True)
         return [(job.program, kinds.counted(task, why, verdict)) for task, job, why, verdict in read_and_graded]
 
+    def program_of(self, completion: str, prompt: str = "") -> Program | None:
+        """The program in a completion, as it is graded."""
+        return self._extract(completion, True, prompt) if self.plain_rust else self._extract(completion)
+
     def _job(self, task: dict, completion: str) -> Job:
         return self._job_or_why(task, completion)[0]
 
@@ -239,7 +247,7 @@ class ReadingJudge:
         if kinds.kind_of(task) != kinds.WRITE:
             program, why = kinds.read(task, completion)
         else:
-            program = self._extract(completion, True, prompt) if self.plain_rust else self._extract(completion)
+            program = self.program_of(completion, prompt)
         return Job(program, tuple(task["tests"]) if task.get("tests") else None, task.get("entry_point"), prompt), why
 
 
@@ -262,13 +270,14 @@ class RewardSet:
     """The reward functions of one run, all reading the verdicts of one judge.
 
     Args:
-        judge: Anything with `grade(jobs) -> list[Verdict]`; jobs come from a generator.
+        judge: Anything with `grade(jobs) -> list[Verdict]`; jobs come from a generator. With cross tests, `run_suites`, too.
         specs: `name=weight` items; a name is one of BUILT_IN_REWARDS, or `FILE.py:FUNCTION` for a user's own.
         system_prompt: Its example program earns no test reward when it comes back as the answer to something else;
             nor does the addition of two numbers, the example of most published prompts (Oxen.ai's among them).
         waits_for_machine: Whether `grade_batch` grades a batch again that the machine failed mostly: for training, which must not
             go on with the rest of it. (eval.py stops by itself and grades what is missing when it is started again.)
         plain_rust: Whether completions without a fence are programs as they stand, or go on where the prompt's code stops.
+        cross_tests: Whether each batch is examined by the tests of its groups (`cross_tests.py`). None: where a reward asks for it.
         task_record: A task_record.TaskRecord, whose `test_weights` are those of rare_tests_reward; None: all tests weigh the same.
 
     Raises:
@@ -277,7 +286,7 @@ class RewardSet:
 
     def __init__(self, judge: Judge, specs: Sequence[str] = DEFAULT_REWARDS, system_prompt: str = "", *,
                  waits_for_machine: bool = False, plain_rust: bool = False, reader: ReadingJudge | None = None,
-                 task_record=None):  # fmt: skip
+                 task_record=None, cross_tests: bool | None = None):  # fmt: skip
         self.judge, self.waits_for_machine, self.plain_rust = judge, waits_for_machine, plain_rust
         self.task_record = task_record
         self.reader = reader or ReadingJudge(judge, plain_rust)
@@ -303,16 +312,27 @@ class RewardSet:
             self.functions.append(function)
         if not self.functions:
             raise RewardError("no reward functions: list at least one as name=weight")
+        self.cross_tests = self.asks_cross if cross_tests is None else cross_tests
+
+    @property
+    def asks_cross(self) -> bool:
+        """Whether one of its rewards is paid by the tests of a completion's group."""
+        return any(pay.__name__ in self.weights for pay in CROSS_REWARDS)
 
     def grade(self, tasks: Sequence[dict], completions: Sequence[str]) -> list[dict]:
         """Grade completions of tasks (same length, same order) -> graded completions with built-in rewards filled.
 
         `rewards[name]` is a float or None, `reward` the weighted sum of what is not None (None when nothing is).
+        Completions of one task and prompt are a group, where the group's tests are asked for.
         """
-        graded = []
-        for task, completion, (program, verdict) in zip(tasks, completions, self.reader.grade(tasks, completions), strict=True):
+        graded, judged = [], []
+        for task, (program, verdict) in zip(tasks, self.reader.grade(tasks, completions), strict=True):
             if verdict.test_passed and is_copied(program, task.get("prompt") or "", self.examples):
                 verdict = replace(verdict, honest_tests=False, guard=verdict.guard or "copied_example")
+            judged.append((program, verdict))
+        if self.cross_tests:
+            judged = self._cross_examined(tasks, judged)
+        for task, completion, (program, verdict) in zip(tasks, completions, judged, strict=True):
             record = graded_completion(task, completion, program, verdict)
             is_infra = verdict.error_kind == "infra"
             record["rewards"] = {
@@ -325,6 +345,18 @@ class RewardSet:
             record["reward"] = weighted_sum(record["rewards"], self.weights)
             graded.append(record)
         return graded
+
+    def _cross_examined(self, tasks: Sequence[dict], judged: Sequence[tuple]) -> list[tuple]:
+        """Programs and verdicts, with what the tests of each group say; what the machine failed to grade has no part in it."""
+        judged, groups = list(judged), {}
+        for i, (task, (_program, verdict)) in enumerate(zip(tasks, judged, strict=True)):
+            if verdict.error_kind != "infra":
+                groups.setdefault((task.get("task_id"), task.get("prompt")), []).append(i)
+        members = [[judged[i] for i in group] for group in groups.values()]
+        for group, verdicts in zip(groups.values(), cross_examined(members, self.reader.judge.run_suites), strict=True):
+            for i, verdict in zip(group, verdicts, strict=True):
+                judged[i] = judged[i][0], verdict
+        return judged
 
     def _more(self, function: Callable, task: dict, verdict: Verdict) -> tuple:
         """What a built-in function is given besides the verdict: the task, or the weights of the tests, to those that ask for them."""
@@ -509,6 +541,10 @@ def batch_metrics(graded: Sequence[dict]) -> dict[str, float]:
     }
     refused = Counter(record["guard"] for record in verdicts if record["test_passed"] and not record["honest_tests"])
     metrics["judge/top_guard_share"] = max(refused.values(), default=0) / len(verdicts)
+    if any("cross_agreement" in record for record in verdicts):
+        metrics["judge/cross_share"] = rate(lambda record: record["cross_total"])
+        asked = sum(record["cross_total"] or 0 for record in verdicts)
+        metrics |= {"judge/cross_pass_share": sum(record["cross_passed"] or 0 for record in verdicts) / asked} if asked else {}
     hidden = [record for record in verdicts if record["hidden_total"]]
     if hidden:
         metrics["judge/hidden_test_share"] = sum(r["hidden_passed"] / r["hidden_total"] for r in hidden) / len(hidden)

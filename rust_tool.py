@@ -53,7 +53,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import rust_code
 import sandbox as sandboxes
@@ -61,6 +61,9 @@ from rust_code import Program
 from rust_statements import Site
 from rust_syntax import Node, parse_any_length, walk
 from sandbox import Completed, Limits
+
+if TYPE_CHECKING:
+    from cross_tests import Opinion
 
 JUDGE_VERSION = 5  # raise it when a rule changes what a program gets
 EDITIONS = ("2021", "2024")
@@ -78,6 +81,7 @@ TAIL_CHARS = 4000
 SHORTEST_S = 0.1  # CPU seconds that a process of tests gets at least
 SHORTEST_WALL_S = 2.0
 WALL_PER_CPU = 4.0  # wall-clock limits are this multiple of CPU limits, so that a busy machine changes no verdict
+SUITE_TRIES = 3  # compilations of a program with suites of others, each without those that the last did not compile
 MAX_DEATHS = 32  # of a program's own tests: it has failed after one, more are tried for the record
 GROUP_DEATH_S = 5.0  # that killed processes get to disappear
 JOBS_BETWEEN_CANARIES = 512
@@ -142,6 +146,7 @@ class Verdict:
     guard: str | None = None
     n_asserts: int = 0
     duration_s: float = 0.0
+    cross: Opinion | None = None  # of the tests of its group (cross_tests.py); None where nobody asked
 
     def __post_init__(self) -> None:
         if self.tests is None:
@@ -1253,6 +1258,65 @@ class Judge:
         self.infra_total += sum(verdict.error_kind == "infra" for verdict in verdicts)
         return verdicts
 
+    # -- suites of others (cross_tests.py) ------------------------------------------------------------------------------
+
+    def run_suites(self, jobs: Sequence[Job]) -> list[list[dict[str, str] | None]]:
+        """For programs that build: how each text of their `hidden_tests`, all with `#[test]` functions, ended: name -> status.
+
+        None for a text that the program does not compile with. Tests that did not get their turn are left out. Nothing else of a
+        job is graded, and nothing is remembered. What the machine fails at is no opinion either, counted in `infra_total`.
+        """
+        compiled = [self._compile_pool.submit(self._compile_suites, job) for job in jobs]
+        ran = [self._run_pool.submit(self._run_suites, job, future) for job, future in zip(jobs, compiled, strict=True)]
+        return [future.result() for future in ran]
+
+    def _compile_suites(self, job: Job) -> tuple[Path, rust_code.HiddenSuite, list[int]] | None:
+        """The folder of a binary with the texts that compile, and which these are."""
+        folder, wanted = self._workshop.folder(), list(range(len(job.hidden_tests)))
+        try:
+            for _ in range(SUITE_TRIES):
+                texts = [job.hidden_tests[i] for i in wanted]
+                suite = rust_code.with_hidden_tests(job.program, texts, None, self._workshop.gate_crate)
+                _write_source(folder, suite.source)
+                compiled = self._workshop.build_tests(folder, is_hidden=True)
+                if compiled.passed:
+                    return folder, suite, wanted
+                wrong = _blamed_texts(compiled, suite)
+                wanted = [i for at, i in enumerate(wanted) if at not in wrong]
+                if compiled.timed_out or not wrong or not wanted:
+                    break
+        except ValueError:  # a text that cannot be read as tests
+            pass
+        except (InfraError, OSError):
+            self.infra_total += 1
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+    def _run_suites(self, job: Job, future: Future) -> list[dict[str, str] | None]:
+        """Each text in a process of its own. They share the limit of a program; those after the one that used it up, once more."""
+        answers: list[dict[str, str] | None] = [None] * len(job.hidden_tests)
+        if (compiled := future.result()) is None:
+            return answers
+        folder, suite, wanted = compiled
+        try:
+            binary, left_s = folder / BINARY_NAME, self.run_timeout_s
+            listed = self._workshop.run_tests(binary, only=[])
+            outcome = _Outcome(listed.names, listed.ignored, listed.should_panic)
+            for at, i in enumerate(wanted):
+                prefix = f"{suite.module}::text{at}::"
+                tests = [index for index, name in enumerate(listed.names) if name.startswith(prefix) and index not in listed.ignored]
+                limit_s = left_s if left_s >= SHORTEST_S else max(SHORTEST_S, self.run_timeout_s / len(wanted))
+                run = self._workshop.run_tests(binary, "run", tests, limit_s)
+                outcome.take(run, tests)
+                left_s -= max(run.completed.cpu_s, limit_s if run.completed.timed_out else 0.0)
+                ends = {index: "failed" if suite.guard else outcome.ends[index].status for index in tests if index in outcome.ends}
+                answers[i] = {listed.names[index].removeprefix(prefix): status for index, status in ends.items()}
+        except (InfraError, OSError):
+            self.infra_total += 1
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return answers
+
     def _hidden_suite(self, job: Job) -> rust_code.HiddenSuite | None:
         if job.program is None or not job.hidden_tests:
             return None
@@ -1848,6 +1912,17 @@ def _key(job: Job) -> tuple:
 
 def _first(failures: Mapping[str, str]) -> dict[str, str]:
     return {name: why[:MAX_FAILURE_CHARS] for name, why in [*failures.items()][:MAX_DIAGNOSTICS]}
+
+
+def _blamed_texts(compiled: _Compiled, suite: rust_code.HiddenSuite) -> set[int]:
+    """Which of a suite's texts the compiler's errors point into."""
+    lines = suite.source.split("\n")
+    first = lines.index(f"mod {suite.module} {{")
+    starts = [number for number, line in enumerate(lines, 1) if number > first and re.fullmatch(r"mod text\d+ \{", line)]
+    named = {number: int(lines[number - 1][8:-2]) for number in starts}
+    pointed = [line for message in compiled.messages if message.is_error for line, _first, _last in message.spans]
+    above = (max((start for start in starts if start <= line), default=None) for line in pointed if line > first)
+    return {named[start] for start in above if start is not None}
 
 
 def _why_not_compiled(compiled: _Compiled) -> str:

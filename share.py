@@ -89,13 +89,20 @@ def check(target: str, every: int) -> Target:
     if not os.environ.get(TOKENS[parsed.service]):
         raise ShareError(f"--share_to {target}: no token; set {TOKENS[parsed.service]} in the environment (one that may write)")
     if parsed.service == "hf":
-        import huggingface_hub
-
-        if huggingface_hub.is_offline_mode():
-            raise ShareError(f"--share_to {target}: HF_HUB_OFFLINE is set, so nothing can be pushed: unset it")
+        check_hub(f"--share_to {target}")
     elif not hasattr(os, "memfd_create"):
         raise ShareError(f"--share_to {target} works on Linux only: elsewhere oxenai would need the key in a file")
     return parsed
+
+
+def check_hub(setting: str) -> None:
+    """The Hugging Face hub can be written to, as far as is known without asking it. Raises ShareError."""
+    import huggingface_hub
+
+    if huggingface_hub.is_offline_mode():
+        raise ShareError(f"{setting}: HF_HUB_OFFLINE is set, so nothing can be pushed: unset it")
+    if not huggingface_hub.get_token():
+        raise ShareError(f"{setting}: no token; set {TOKENS['hf']} in the environment (one that may write)")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

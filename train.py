@@ -20,6 +20,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,12 +28,14 @@ from typing import Literal
 
 import console
 import doctor
+import gpu_memory
 import kinds
 import micro_batches
 import run_lock
 import rust_code
 import share
 import shared_prompts
+from cross_tests import CROSS_REWARDS
 from curriculum import Curriculum, training_row
 from generate import (
     GenerationError,
@@ -73,6 +76,7 @@ DEFAULT_CONFIG = HERE / "configs" / "qwen2.5-coder-1.5b-qlora.yaml"
 MIN_TRACED_FOR_INFRA_STOP = 64  # graded completions before the infra share can stop a run
 SECRET_KEY = re.compile(r"(^|[_-])(token|(api|access|secret|private)?[_-]?key|secret|password|passwd|credentials?|authorization)$", re.I)
 TOKENIZER_TOKENS = re.compile(r"(bos|eos|pad|unk|sep|cls|mask|image|audio|video)_token", re.I)  # settings like any other
+LAUNCHER_GRACE_S = 40  # a step under way may end, and the adapter be saved
 TOKEN_MEAN_LOSSES = ("dapo", "cispo", "vespo")  # TRL's losses that divide by the tokens of the whole batch: no division by rows
 HIDDEN_REWARDS = {"hidden_tests_reward", "all_hidden_tests_reward", "rare_tests_reward", "execution_reward"}  # None without hidden tests
 # TRL's settings that `--help` shows beside ours; `--help_all` shows them all.
@@ -420,7 +424,10 @@ def require_recipe(script: ScriptArguments, args) -> None:
     first, groups = script.min_generations, args.generation_batch_size // size
     if first is not None and not 2 <= first < size:
         raise UserError(f"--min_generations {first}: expected 2 to {size - 1}, fewer than --num_generations {size}")
-    if (first is not None or script.groups_per_update is not None) and per_process % size:
+    asks_cross = {parse_reward_spec(spec)[0] for spec in script.rewards} & {pay.__name__ for pay in CROSS_REWARDS}
+    if asks_cross and first is not None:
+        raise UserError(f"--min_generations {first} grades parts of groups, and {min(asks_cross)} needs whole ones: leave one of them out")
+    if (first is not None or script.groups_per_update is not None or asks_cross) and per_process % size:
         raise UserError(
             f"a process samples {per_process} completions at once, which are no whole groups of --num_generations {size}: change "
             "--per_device_train_batch_size or --gradient_accumulation_steps"
@@ -578,6 +585,8 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     tokenizer = load_tokenizer(model_args.model_name_or_path, model_args.model_revision)
     rows, task_facts = training_rows(script, tokenizer, args.seed)
     require_context(model_args, task_facts["longest_prompt_tokens"], longest_row(args.max_completion_length, script.repair_turns))
+    if (total_bytes := doctor.gpu_bytes()) and not args.use_cpu:
+        gpu_memory.require_fits(script, args, model_args, task_facts["longest_prompt_tokens"], total_bytes)
     if script.repair_turns:
         user_turn(tokenizer, "Again.")
     require_something_to_earn(script.rewards, task_facts)
@@ -592,6 +601,8 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     RewardSet(None, script.rewards).require_columns(columns, in_training=True)  # a misspelt reward stops before a judge is started
     if script.share_to:
         share.check(script.share_to, script.share_every)
+    if args.push_to_hub:
+        share.check_hub("--push_to_hub")
     limits = {"workers": workers, "run_timeout_s": script.run_timeout_s}
     limits |= {"sandbox": script.sandbox, "cargo_path": script.cargo_path, "edition": script.edition}
     elsewhere = GradingProcess(**limits) if args.use_vllm and args.vllm_mode == "colocate" and script.grade_ahead else None
@@ -1220,6 +1231,26 @@ def stop_on_signal(callback):
             signal.signal(number, handler)
 
 
+def end_with_launcher() -> None:
+    """One of several processes stops as if asked to when the one that launched it is gone, and ends LAUNCHER_GRACE_S later for certain.
+
+    torchrun and accelerate end what they started; killed with SIGKILL they cannot, and the run would go on, with nobody's terminal.
+    """
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        with contextlib.suppress(OSError):
+            print("the process that launched this run is gone", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(LAUNCHER_GRACE_S)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        threading.Thread(target=watch, name="launcher-watch", daemon=True).start()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # What a run leaves behind
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1285,8 +1316,22 @@ def write_cards(final: Path, iterations: Iterations | None, model_args, script: 
         (best / "README.md").write_text(model_card(model_args, script, args, seen, best, chosen), encoding="utf-8")
 
 
-def model_card(model_args, script: ScriptArguments, args, log_history: list[dict], final: Path, chosen: list[str] | None = None) -> str:
-    """README.md of the adapter folder: what it is, how it was chosen, what was measured while training, how to use it."""
+def push_weights(folder: Path, repo: str, step: int) -> None:
+    """Commit the weights of a run that is over, with their card, to its model repository; until now --push_to_hub pushed checkpoints."""
+    import httpx
+    import huggingface_hub
+
+    try:
+        huggingface_hub.upload_folder(repo_id=repo, folder_path=folder, commit_message=f"{folder.name} after {step} steps")
+        print(f"pushed {folder} to {repo}", flush=True)
+    except (OSError, ValueError, httpx.HTTPError) as error:
+        print(f"warning: {folder} is saved and was not pushed to {repo}: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
+
+
+def model_card(
+    model_args, script: ScriptArguments, args, log_history: list[dict], final: Path | str, chosen: list[str] | None = None
+) -> str:  # fmt: skip
+    """README.md of the adapter folder (or hub repository) `final`: what it is, how it was chosen, what was measured, how to use it."""
     steps = [entry for entry in log_history if "reward" in entry]
     window = max(1, min(3, len(steps) // 2))
     names = {
@@ -1363,6 +1408,8 @@ def train(
     if script.gpu_memory_limit_gib and torch.cuda.is_available():
         total = torch.cuda.mem_get_info()[1] / 2**30
         torch.cuda.set_per_process_memory_fraction(min(1.0, script.gpu_memory_limit_gib / total))
+    if args.device.type == "cpu":  # where there are several processes "cpu:0", from which torch loads no checkpoint
+        vars(args)["_setup_devices"] = torch.device("cpu")  # the cached value of args.device
     args.reward_weights = list(rewards.weights.values())
     longest = script.max_prompt_length + longest_row(args.max_completion_length, script.repair_turns)
     args.vllm_max_model_length = args.vllm_max_model_length or longest
@@ -1402,8 +1449,13 @@ def train(
         )
     if resume and not model_args.use_peft:
         require_all_weights(trainer.model, Path(resume))
-    if not args.push_to_hub:  # TRL's card beside the run says "fine-tuned version of None"; ours is with the weights
-        trainer.create_model_card = lambda **names: None
+    def own_card(**names) -> None:
+        """In place of TRL's, which says "fine-tuned version of None". Beside the run only where that is pushed: it is with the weights."""
+        if args.push_to_hub and is_main:
+            card = model_card(model_args, script, args, trainer.state.log_history, trainer.hub_model_id)
+            (output_dir / "README.md").write_text(card, encoding="utf-8")
+
+    trainer.create_model_card = own_card
     trainer.remove_callback(ProgressCallback)  # our line per step says more than a bar that moves once a step
     trainer.remove_callback(PrinterCallback)
     try:
@@ -1416,6 +1468,11 @@ def train(
             "--gradient_accumulation_steps, "
             "or set --gradient_checkpointing true"
         ) from error
+    except RuntimeError:  # of a collective, as a rule
+        if args.world_size > 1:
+            print(f"train.py: one of {args.world_size} processes failed. Where another ended first, its last words say why: go on with "
+                  "--resume_from_checkpoint last", file=sys.stderr, flush=True)  # fmt: skip
+        raise
     finally:
         callback.quieten()
         stopped_by = sys.exc_info()[1]
@@ -1425,6 +1482,8 @@ def train(
                 write_cards(final, iterations, model_args, script, args, trainer.state.log_history)
                 trainer.state.save_to_json(str(output_dir / "trainer_state.json"))
                 print(f"saved {final} after {trainer.state.global_step} steps", flush=True)
+                if args.push_to_hub:
+                    push_weights(final.with_name(final.name.removesuffix("-last")), trainer.hub_model_id, trainer.state.global_step)
             except OSError as error:
                 if stopped_by is None:
                     raise
@@ -1448,6 +1507,7 @@ def main(argv: list[str] | None = None) -> int:
             with console.waiting("importing torch and TRL"):
                 script, args, model_args = parse_arguments(sys.argv[1:] if argv is None else argv)
             with run_lock.hold(Path(args.output_dir)):
+                end_with_launcher()
                 return run(script, args, model_args, logs)
     except REFUSALS as error:
         print(f"train.py: {error}", file=sys.stderr)

@@ -6,6 +6,8 @@
 Each is a `train.py` process with the same seed (with `--processes N` under `accelerate launch`); flags that this script does not know
 go to both. Before: TRL's own micro-batches (a count of rows, padded to the longest of the step) and its extra forward pass, grading when
 all are sampled; `--before_checkout DIR` runs the train.py of another checkout instead, as it is. `--variant "NAME: FLAGS"` adds a run.
+`--random_weights 3B|7B|CONFIG.json` trains a model of that shape (Qwen2.5-Coder's, or a transformers config's) whose weights are random,
+with the tokenizer of `--model`: for memory and seconds only. It writes on and on, so every completion has the longest length allowed.
 The first step of each run is not counted: it compiles kernels. Seconds are the clock's, from step to step, with all that lies between.
 
 The last line is JSON: {"device", "n_devices", "config", "model" (a folder's name), "steps", "completions_per_step", "completions_per_s",
@@ -40,6 +42,13 @@ COLUMNS = {
     "grade_s": "(grade)",
     "peak_gib": "GiB",
 }
+COMMON = {"model_type": "qwen2", "max_position_embeddings": 32_768, "rope_theta": 1e6}
+SHAPES = {  # Source: config.json of Qwen/Qwen2.5-Coder-3B-Instruct and -7B-Instruct
+    "3B": COMMON | {"vocab_size": 151_936, "hidden_size": 2_048, "intermediate_size": 11_008, "num_hidden_layers": 36,
+                    "num_attention_heads": 16, "num_key_value_heads": 2, "tie_word_embeddings": True},
+    "7B": COMMON | {"vocab_size": 152_064, "hidden_size": 3_584, "intermediate_size": 18_944, "num_hidden_layers": 28,
+                    "num_attention_heads": 28, "num_key_value_heads": 4, "tie_word_embeddings": False},
+}  # fmt: skip
 PACKAGES = ("torch", "transformers", "trl", "peft", "vllm", "bitsandbytes")
 
 
@@ -47,6 +56,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--config", default="configs/qwen2.5-coder-1.5b-hidden-tests.yaml")
     parser.add_argument("--model", help="model directory or hub id (default: the config's)")
+    parser.add_argument("--random_weights", metavar="SHAPE", help="3B, 7B or a config.json: a model of that shape, tokenizer of --model")
     parser.add_argument("--steps", type=int, default=5, help="steps of each run, the first of which is not counted")
     parser.add_argument("--processes", type=int, default=1, help="GPUs, one process each")
     parser.add_argument("--before_checkout", type=Path, help="another checkout: its train.py is what was before")
@@ -59,10 +69,36 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--steps: at least 2, the first is not counted")
     if arguments.before_checkout and not (arguments.before_checkout / "train.py").is_file():
         parser.error(f"--before_checkout: there is no {arguments.before_checkout / 'train.py'}")
+    if arguments.random_weights and not (arguments.random_weights in SHAPES or Path(arguments.random_weights).is_file()):
+        parser.error(f"--random_weights {arguments.random_weights}: expected {', '.join(SHAPES)} or a config.json")
+    if arguments.random_weights and not arguments.model:
+        parser.error("--random_weights needs --model: whose tokenizer?")
     for variant in arguments.variant:
         if ":" not in variant:
             parser.error(f'--variant {variant!r}: expected "NAME: FLAGS"')
     return arguments
+
+
+def shape_config(shape: str):
+    """transformers config of a name in SHAPES or of a file."""
+    from transformers import AutoConfig
+
+    settings = dict(SHAPES[shape] if shape in SHAPES else json.loads(Path(shape).read_text()))
+    return AutoConfig.for_model(settings.pop("model_type"), **settings)
+
+
+def write_random_model(shape: str, tokenizer_of: str, folder: Path) -> None:
+    """A model folder in bf16. Exits when the shape has no room for the tokenizer's words."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    config, tokenizer = shape_config(shape), AutoTokenizer.from_pretrained(tokenizer_of)
+    if len(tokenizer) > config.vocab_size:
+        sys.exit(f"--random_weights {shape} has {config.vocab_size} words, the tokenizer of {tokenizer_of} {len(tokenizer)}")
+    config.bos_token_id, config.eos_token_id, config.pad_token_id = None, tokenizer.eos_token_id, tokenizer.pad_token_id
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def train(name: str, checkout: Path, flags: list[str], arguments: argparse.Namespace, folder: Path) -> Path:
@@ -125,6 +161,9 @@ def main(argv: list[str] | None = None) -> int:
     runs, run_json = {}, {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = (arguments.keep or Path(temporary)).resolve()
+        if arguments.random_weights:
+            write_random_model(arguments.random_weights, arguments.model, Path(temporary) / "model")
+            arguments.model = str(Path(temporary) / "model")
         for name, flags in asked.items():
             checkout = arguments.before_checkout.resolve() if name == BEFORE and arguments.before_checkout else ROOT
             run = train(name, checkout, flags, arguments, folder)
@@ -136,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
     today, before = runs[TODAY], runs.get(BEFORE)
     result = {
         "device": (plan["gpu"] or "CPU").split(",")[0], "n_devices": arguments.processes, "config": arguments.config,
-        "model": arguments.model and Path(arguments.model).name,
+        "model": f"random {arguments.random_weights}" if arguments.random_weights else arguments.model and Path(arguments.model).name,
         "flags": arguments.flags, "steps": arguments.steps, "completions_per_step": plan["completions_per_step"],
         "completions_per_s": today["completions_per_s"], "before_completions_per_s": before and before["completions_per_s"],
         "ratio": before and round(today["completions_per_s"] / before["completions_per_s"], 2), "peak_gib": today["peak_gib"],

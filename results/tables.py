@@ -204,6 +204,21 @@ def judge(names: str) -> str:
     return "\n\n".join(tables)
 
 
+def cross(names: str) -> str:
+    """What benchmarks/cross_precision.py counted, a column a file: rates in %, with intervals."""
+    results = {path: json.loads(path.read_text()) for path in found(names)}
+    rows = {"own tests pass -> right": ("honest_tests_precision", "own_passes"),
+            "all tests of others pass -> right": ("cross_tests_precision", "cross_passes"),
+            "right above wrong by `cargo_test_reward`": ("own_ranks_right", None), "by `cross_tests_reward`": ("cross_ranks_right", None),
+            "pass@1": ("pass@1", None), "pass@1 of the pick": ("picked", None)}  # fmt: skip
+    body = [["completions, groups", *(f"{result['completions']}, {result['groups']}" for result in results.values())]]
+    for title, (name, count) in rows.items():
+        cells = [evaluation._cell(result["metrics"], name) for result in results.values()]
+        counts = [result[count] if count else result["metrics"][name].get("pairs") for result in results.values()]
+        body.append([title, *(f"{cell} of {n}" if n else cell for cell, n in zip(cells, counts, strict=True))])
+    return markdown_table(["", *(f"`{path.stem.removeprefix('precision-')}`" for path in results)], body) if results else ""
+
+
 def bank(names: str, column: str) -> str:
     """Completions of one row, grouped: builds, all hidden tests, mean share of them, with the intervals of eval.py."""
     (path,) = found(names)
@@ -223,7 +238,7 @@ def bank(names: str, column: str) -> str:
     return markdown_table([column, "tasks", "builds %", "all hidden tests %", "share of hidden tests %"], body)
 
 
-KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in (rates, plain, seeds, steps, speed, judge, bank)}
+KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in (rates, plain, seeds, steps, speed, judge, bank, cross)}
 
 
 def with_tables(text: str) -> str:

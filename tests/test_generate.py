@@ -720,6 +720,27 @@ def test_a_prompt_tried_out_shows_completion_and_verdict(api_key, capsys, text, 
     assert endpoint.requests[0]["messages"][0]["content"] == read_system_prompt()
 
 
+def test_of_several_the_one_that_the_tests_of_the_others_pick_is_shown(api_key, capsys):
+    """Two that are right in their own ways and one that is wrong and says so itself; the wrong one comes first."""
+    wrong = GOOD.replace("x * 2", "x * x").replace("double(4), 8", "double(4), 16").replace("double(-3), -6", "double(-3), 9")
+    answers = [wrong, GOOD, GOOD.replace("x * 2", "x + x").replace("double(4), 8", "double(5), 10")]
+    with serve(lambda request, attempt: (200, answers[request.get("seed", 0)])) as endpoint:
+        flags = ["--best_of", "3", "--temperature", "0.8"]
+        assert generate.main(["--api_base", endpoint.url, "--model", "m", *flags, "Double a number."]) == 0
+    out = capsys.readouterr().out
+    assert "picked  2 of 3 (3 build): passes 1 of 2 tests of the others" in out
+    assert "x * x" not in out and "ok       tests::doubles" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [(["--best_of", "0"], "--best_of 0: expected at least 1"), (["--best_of", "2", "--temperature", "0"], "raise --temperature")],
+)
+def test_several_that_could_not_differ_are_refused(capsys, flags, message):
+    assert generate.main(["--model", "m", *flags, "Double a number."]) == 2
+    assert message in capsys.readouterr().err
+
+
 CHAINED = """```rust
 fn even(text: Option<&str>) -> bool {
     if let Some(t) = text && let Ok(n) = t.parse::<i64>() {

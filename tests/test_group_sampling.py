@@ -223,6 +223,7 @@ def test_two_processes_sample_train_record_and_evaluate_as_one(argv, tmp_path, p
         (("--groups_per_update", 0), "--groups_per_update 0: expected 1 to 2"),
         (("--task_record", "results.jsonl"), "--task_record is the first record for --frontier true"),
         (("--frontier", "true", "--task_record", "nowhere.jsonl"), "nowhere.jsonl: no such file"),
+        (("--rewards", "cross_tests_reward=1", "--min_generations", 2), "cross_tests_reward needs whole ones"),
         (("--rewards", "execution_reward=1", "all_hidden_tests_reward=1"), "are the only rewards that count, and no task has hidden tests"),
     ],
 )

@@ -1,13 +1,16 @@
 """README's commands as printed: settings that exist, files that are there, and folders where git does not look."""
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, FakeJudge
+
+from rewards import RewardSet
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -24,9 +27,11 @@ def test_there_are_commands():
 
 
 @pytest.mark.parametrize("script", sorted({words[0] for words in commands()}))
-def test_every_setting_that_is_printed_exists(script):
-    every = "--help_all" if script == "train.py" else "--help"
-    shown = subprocess.run([sys.executable, script, every], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True).stdout
+def test_every_setting_that_is_printed_exists(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [script, "--help_all" if script == "train.py" else "--help"])
+    with pytest.raises(SystemExit, match="^0$"):
+        runpy.run_path(str(ROOT / script), run_name="__main__")  # here, where torch and TRL are imported once
+    shown = capsys.readouterr().out
     known = set(re.findall(r"--\w+", shown)) | {"--config"}
     used = {word for words in commands() if words[0] == script for word in words if word.startswith("--")}
     assert used <= known
@@ -44,3 +49,16 @@ def test_files_of_this_repository_that_are_named_are_there():
     named |= {path for path in re.findall(r"`((?:results|data|configs|benchmarks|models)/[\w./-]+)`", TEXT)}
     named |= {path for path in re.findall(r"\]\(((?!http|#)[^)]+)\)", TEXT)}
     assert [path for path in sorted(named) if not (ROOT / Path(path)).exists()] == []
+
+
+def test_the_reward_of_the_example_is_paid(tmp_path, monkeypatch):
+    """The Python block as it is printed, in the file that it names, by the setting of the command below it."""
+    name, code = re.search(r"```python\n# (\S+\.py)\n(.*?)```", TEXT, re.DOTALL).groups()
+    (setting,) = [word for words in commands() for word in words if word.startswith(f"{name}:")]
+    (tmp_path / name).write_text(code)
+    monkeypatch.chdir(tmp_path)
+    rewards = RewardSet(FakeJudge(), [setting])
+    program = "```rust\nfn main() {" + " " * 988 + "}\n```"
+    (function,) = rewards.functions
+    paid = function(prompts=["a", "b"], completions=["I do not know.", program])
+    assert list(rewards.weights.values()) == [0.5] and paid == [1.0, pytest.approx(0.5, abs=0.01)]

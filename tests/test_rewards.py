@@ -9,6 +9,7 @@ from conftest import BROKEN, GOOD, PROSE, ROOT, FakeJudge, infra_verdict
 
 import kinds
 import rewards
+from cross_tests import Opinion
 from rewards import RewardError, RewardSet, batch_metrics, completion_text, weighted_sum
 from rust_code import extract_program
 from rust_tool import Diagnostic, Verdict
@@ -81,6 +82,11 @@ TABLE = [
     ("tests_have_asserts_reward", {"n_asserts": 4}, {}, 1.0),
     ("tests_have_asserts_reward", {"n_asserts": 100}, {}, 1.0),
     ("tests_have_asserts_reward", None, {}, 0.0),
+    ("cross_tests_reward", {}, {}, None),  # nobody asked
+    ("cross_tests_reward", {}, {"cross": Opinion()}, None),
+    ("cross_tests_reward", {}, {"cross": Opinion(agreement=0.25, tests_worth=1.0)}, 0.25),
+    ("group_tests_reward", {}, {}, None),
+    ("group_tests_reward", {}, {"cross": Opinion(agreement=0.25, tests_worth=1.0)}, 1.0),
 ]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from test_plot_rewards import line as trace_line
-from test_train import argv  # noqa: F401 - a fixture
+from test_train import LORA, argv  # noqa: F401 - a fixture
 
 import share
 import train
@@ -184,6 +184,7 @@ def test_a_missing_token_package_or_network_is_refused(monkeypatch, hub):
         (["--share_to", "hf://o/n"], "expected hf://datasets/ORG/NAME"),
         (["--share_to", TARGET], "set HF_TOKEN in the environment"),
         (["--share_to", TARGET, "--share_every", "0"], "--share_every 0"),
+        (["--push_to_hub", "true"], "train.py: --push_to_hub: "),
     ],
 )
 def test_train_refuses_before_the_model_loads(argv, tmp_path, monkeypatch, capsys, fake_judge, flags, message):  # noqa: F811
@@ -435,3 +436,30 @@ def test_a_run_that_shares_nothing_starts_nothing(argv, fake_judge, tmp_path, mo
     fake_judge()
     monkeypatch.setattr(share, "Sharer", lambda *args: pytest.fail("sharing is off by default"))
     assert train.main(argv(tmp_path / "run", "--max_completion_length", "8", "--max_steps", "1")) == 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# --push_to_hub, the Trainer's own: weights and card
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_trainers_own_push_has_our_card_and_the_last_weights(argv, fake_judge, hub, tmp_path, monkeypatch, capsys, refused):  # noqa: F811
+    fake_judge()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", hub.url)
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None)  # one of an earlier test remembers its hub
+    if refused:  # what is pushed at the end
+        hub.plan = lambda request: 403 if b"adapter after 3 steps" in request[3] else None
+    flags = ("--max_steps", 3, "--save_steps", 2, "--push_to_hub", "true", "--hub_model_id", "me/runs")
+    assert train.main(argv(tmp_path / "run", *LORA, *flags)) == 0, "the run itself went well"
+    out, err = capsys.readouterr()
+    assert "Training in progress, step 2" in hub.commits and "fine-tuned version of None" not in hub.files["README.md"].decode()
+    final = (tmp_path / "run" / "adapter" / "adapter_model.safetensors").read_bytes()
+    if refused:
+        assert "adapter is saved and was not pushed to me/runs: " in " ".join(err.split()) and 'folder = "me/runs"' in hub.files["README.md"].decode()
+    else:
+        assert hub.commits[-1] == "adapter after 3 steps" and hub.files["adapter_model.safetensors"] == final
+        assert hub.files["README.md"] == (tmp_path / "run" / "adapter" / "README.md").read_bytes()
+        assert "pushed " in out
+    assert TOKEN not in out + err

@@ -718,6 +718,30 @@ def test_merged_has_exactly_the_base_models_weights(finished_run, tiny_coder):
     assert shapes(finished_run.folder / "merged") == shapes(tiny_coder)
 
 
+def test_the_adapter_is_what_vllm_loads_as_it_is(finished_run, tiny_coder):
+    """vLLM's --enable-lora: its PEFTHelper refuses DoRA, trained biases and modules_to_save; its loader wants lora_A and lora_B of linear layers.
+
+    Source: vllm/lora/peft_helper.py, parse_fine_tuned_lora_name in vllm/lora/utils.py.
+    """
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    folder = finished_run.folder / "adapter"
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert (config["use_dora"], config["bias"], config["modules_to_save"], config["peft_type"]) == (False, "none", None, "LORA")
+    linear = {name: part for name, part in AutoModelForCausalLM.from_pretrained(tiny_coder).named_modules() if isinstance(part, torch.nn.Linear)}
+    tensors, seen = load_file(folder / "adapter_model.safetensors"), set()
+    for name, tensor in tensors.items():
+        found = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", name)
+        layer = linear[found[1]]
+        shape = (config["r"], layer.in_features) if found[2] == "A" else (layer.out_features, config["r"])
+        assert tuple(tensor.shape) == shape
+        seen.add(found[1])
+    targets = config["target_modules"]
+    assert isinstance(targets, list) and {name for name in linear if name.endswith(tuple(targets))} == seen and "lm_head" not in seen
+
+
 def test_model_cards_snippet_runs_as_printed(finished_run):
     card = (finished_run.folder / "adapter" / "README.md").read_text()
     snippet = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
@@ -1202,6 +1226,10 @@ def read_whole_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
+TWO_PROCESSES = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "train.py")
+OF_TWO_PROCESSES = ("--per_device_train_batch_size", "6", "--max_completion_length", "48", "--max_steps", "2000")
+
+
 @pytest.fixture(scope="module")
 def two_process_run(argv, tmp_path_factory):
     """Folder and log of a run on two processes, of which one was asked to stop in the middle.
@@ -1211,9 +1239,7 @@ def two_process_run(argv, tmp_path_factory):
     """
     parent = tmp_path_factory.mktemp("two")
     log, folder = parent / "log", parent / "run"
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "train.py"]
-    flags = ("--per_device_train_batch_size", "6", "--max_completion_length", "48", "--max_steps", "2000")
-    process = start([*launch, *argv(folder, *LORA, *flags)], log)
+    process = start([*TWO_PROCESSES, *argv(folder, *LORA, *OF_TWO_PROCESSES)], log)
     try:
         wait_until(lambda: "step 2/2000" in log.read_text(), process, log)
         os.kill(next(pid for pid in descendants(process.pid) if has_variable(pid, b"RANK=1")), signal.SIGTERM)
@@ -1254,6 +1280,63 @@ def test_all_processes_stop_when_one_is_asked_to(two_process_run):
     assert steps[0] == steps[1] == dict.fromkeys(range(1, max(steps[0]) + 1), 6)
     assert "another process was asked to stop" in two_process_run.log
     assert (two_process_run.folder / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def is_running(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def test_when_one_of_two_processes_is_killed_the_other_ends_and_the_run_goes_on(argv, two_process_run, fake_judge, tmp_path):
+    """It goes on from where the two stopped before, and after the kill from a checkpoint, with every step once."""
+    log, folder = tmp_path / "log", tmp_path / "run"
+    shutil.copytree(two_process_run.folder, folder)
+    stopped_at = max(record["step"] for record in two_process_run.first)
+    resume = ("--resume_from_checkpoint", "last")
+    process = start([*TWO_PROCESSES, *argv(folder, *LORA, *OF_TWO_PROCESSES, "--save_steps", "2", *resume)], log)
+    try:
+        wait_until(lambda: f"step {stopped_at + 3}/2000" in log.read_text(), process, log)
+        all_of_it = [process.pid, *descendants(process.pid)]
+        os.kill(next(pid for pid in all_of_it if has_variable(pid, b"RANK=1")), signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while process.poll() is None or any(map(is_running, all_of_it)):
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(0.1)
+    finally:
+        kill_tree(process)
+    assert "one of 2 processes failed" in log.read_text()
+    fake_judge()
+    last = stopped_at + 6
+    assert train.main(argv(folder, *LORA, *OF_TWO_PROCESSES, "--per_device_train_batch_size", 12, "--max_steps", last, *resume)) == 0
+    frame = traces.load_trace(folder)
+    assert Counter(frame["step"]) == dict.fromkeys(range(1, last + 1), 12)
+    assert set(frame["attempt"]) == {0, 1, 2} and set(frame["rank"]) == {0, 1}
+    assert [line["step"] for line in traces.read_metrics(folder)] == list(range(1, last + 1))
+
+
+def test_a_process_ends_when_its_launcher_is_killed(tmp_path):
+    """It is asked to stop, as by SIGTERM, and killed where it does not: here it only writes down that it was asked."""
+    asked = tmp_path / "asked"
+    child = (
+        "import pathlib, signal, sys, time; import train; train.LAUNCHER_GRACE_S = 0.5\n"
+        "signal.signal(signal.SIGTERM, lambda *_: pathlib.Path(sys.argv[1]).touch())\n"
+        "train.end_with_launcher(); print('ready', flush=True)\nwhile True: time.sleep(0.1)"
+    )
+    launcher = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {child!r}, {str(asked)!r}]).pid, flush=True); input()"
+    environment = os.environ | {"WORLD_SIZE": "2", "PYTHONPATH": str(ROOT)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", launcher], env=environment, **pipes) as process:
+        pid = int(process.stdout.readline())
+        assert process.stdout.readline() == "ready\n"
+        assert not asked.exists() and is_running(pid)
+        process.kill()
+        assert "the process that launched this run is gone" in process.stderr.read()  # to its end, which is the child's
+    assert asked.exists()
+    deadline = time.monotonic() + 5
+    while is_running(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

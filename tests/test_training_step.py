@@ -416,9 +416,11 @@ TASK = {"task_id": "a", "prompt": "Write `twice`.", "tests": ["assert_eq!(twice(
 
 def test_a_judge_in_another_process_answers_as_one_in_this():
     from grading_ahead import GradingProcess
-    from rust_tool import Judge
+    from rust_code import extract_program
+    from rust_tool import Job, Judge
 
     texts = [GOOD, GOOD.replace("* 2", "+ 2"), "no code"]
+    others = [Job(extract_program(GOOD), tuple(f"#[test]\nfn adds() {{ assert_eq!({name}(3), 6); }}" for name in ("twice", "thrice")))]
     with Judge(workers=1) as judge:
         here = ReadingJudge(judge).grade([TASK] * 3, texts)
         description = judge.describe()
@@ -431,6 +433,7 @@ def test_a_judge_in_another_process_answers_as_one_in_this():
         with pytest.raises(ValueError):
             elsewhere.grade([TASK | {"tests": ["assert!("]}], [GOOD])
         assert elsewhere.grade([TASK], [GOOD])[0][1].hidden_passed == 2
+        assert elsewhere.judge.run_suites(others) == [[{"adds": "ok"}, None]]
     finally:
         elsewhere.close()
         elsewhere.close()

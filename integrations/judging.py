@@ -1,0 +1,47 @@
+"""The judge for other people's trainers: one for all callers in a process, made at the first completion that it is asked about.
+
+Settings of rust_tool.Judge may be in the environment, as JSON: RUST_JUDGE='{"workers": 8, "sandbox": "bwrap"}'.
+"""
+
+import functools
+import json
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from rewards import DEFAULT_REWARDS, RewardSet, infra_reason
+from rust_tool import Judge
+from tasks import read_system_prompt
+
+_making = threading.Lock()
+
+
+@functools.cache
+def _judge(process_id: int) -> Judge:
+    return Judge(**json.loads(os.environ.get("RUST_JUDGE", "{}")))
+
+
+@functools.cache
+def _reward_set(specs: tuple[str, ...], process_id: int) -> RewardSet:
+    return RewardSet(_judge(process_id), specs, read_system_prompt(), waits_for_machine=True)
+
+
+def reward_set(specs: Sequence[str] = DEFAULT_REWARDS) -> RewardSet:
+    """Reward functions that read one judge; `specs` and errors as for RewardSet. A process that was forked gets its own."""
+    with _making:
+        return _reward_set(tuple(specs), os.getpid())
+
+
+def graded(task: dict, completion: str, specs: Sequence[str] = DEFAULT_REWARDS) -> dict:
+    """The graded completion of a task, from any thread. Raises RuntimeError where the machine failed
+    or no function of `specs` applies: neither is a reward of 0.
+    """
+    [record] = reward_set(specs).grade([task], [completion])
+    if record["error_kind"] == "infra":
+        raise RuntimeError(f"a completion could not be graded: {infra_reason([record])}")
+    if record["reward"] is None:
+        raise RuntimeError(f"none of the rewards {', '.join(specs)} applies to the task {task.get('task_id')!r}: it has no hidden tests")
+    return record
