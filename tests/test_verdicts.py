@@ -96,6 +96,10 @@ def test_only_lines_with_the_nonce_count():
     (failed(0, "m" * 600), rust_tool._TestEnd("failed", False, "m" * 500, 3)),
     (failed(0, "Os { code: 24, kind: Other }", 1),
      rust_tool._TestEnd("failed", False, "limit of open files: 64; Os { code: 24, kind: Other }", 1)),
+    (failed(0, "Os { code: 11, kind: WouldBlock }", 1),
+     rust_tool._TestEnd("failed", False, "limit of threads and processes: 128; Os { code: 11, kind: WouldBlock }", 1)),
+    (failed(0, "Os { code: 27, kind: Other }", 1),
+     rust_tool._TestEnd("failed", False, "limit of a file's size: 16 MiB; Os { code: 27, kind: Other }", 1)),
     (failed(0, "Os { code: 2, kind: NotFound }", 1), rust_tool._TestEnd("failed", False, "Os { code: 2, kind: NotFound }", 1)),
 ])  # fmt: skip
 def test_how_a_test_failed(lines, end):
@@ -157,6 +161,12 @@ def test_after_a_death_the_others_go_on_with_what_is_left_of_the_limit(end, how)
 def test_the_limit_that_the_harness_names_is_the_cause(limit, how):
     outcome, _ = run_all([process(ABC, "start 0", f"limit {limit}", signal=6), process(ABC, ok(1), ok(2), DONE)])
     assert outcome.ends[0] == rust_tool._TestEnd("failed", message=how)
+
+
+def test_an_exit_is_remembered_whatever_comes_after():
+    answers = [process(ABC, "start 1", exit_code=0), process(ABC, "start 0", exit_code=1), process(ABC, ok(2), DONE)]
+    outcome, asked = run_all(answers)
+    assert outcome.has_exited and [only for _, only, _, _ in asked] == [None, [0, 2], [2]]
 
 
 def test_the_limit_shrinks_with_every_process():
