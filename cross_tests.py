@@ -21,43 +21,18 @@ al. 2022, https://arxiv.org/abs/2207.10397); of training a tester by the same ma
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import rust_code
 from rust_code import Program
 from rust_syntax import Item, all_items, child_of, parse_rust, text_of, walk
-from rust_tool import Job, Verdict
+from rust_tool import Job, Opinion, Statuses, Verdict
 
 MAX_SUITES = 16  # distinct suites of a group that programs are tried on: the first; the cost of a completion has a bound
 PRIOR = 0.5  # votes for and against a test that are counted before any program has tried it
 
-Statuses = Mapping[str, str]  # name of a test -> "ok", "failed" or "timeout"
 RunSuites = Callable[[Sequence[Job]], list[list[Statuses | None]]]
 Member = tuple[Program | None, Verdict]
-
-
-@dataclass(frozen=True)
-class Opinion:
-    """What the tests of a group say about one of its completions."""
-
-    statuses: Mapping[int, Statuses] = field(default_factory=dict)  # by position in the group of a suite's (first) author
-    agreement: float | None = None  # see cross_tests_reward; None: no opinion
-    tests_worth: float | None = None  # see group_tests_reward; None: no opinion
-
-    @property
-    def passed(self) -> int | None:
-        """Tests of others passed; None where none fits."""
-        return sum(status == "ok" for tests in self.statuses.values() for status in tests.values()) if self.statuses else None
-
-    @property
-    def total(self) -> int | None:
-        """Tests of others that say something about the program; None where none fits."""
-        return sum(map(len, self.statuses.values())) if self.statuses else None
-
-    @property
-    def disagreed(self) -> tuple[int, ...]:
-        """Positions in the group of the authors one of whose tests failed."""
-        return tuple(author for author, tests in self.statuses.items() if set(tests.values()) != {"ok"})
 
 
 def fields_of(opinion: Opinion | None) -> dict:

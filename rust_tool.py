@@ -53,7 +53,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import rust_code
 import sandbox as sandboxes
@@ -62,8 +62,7 @@ from rust_statements import Site
 from rust_syntax import Node, parse_any_length, walk
 from sandbox import Completed, Limits
 
-if TYPE_CHECKING:
-    from cross_tests import Opinion
+Statuses = Mapping[str, str]  # of tests by name: ok, failed, ignored, timeout
 
 JUDGE_VERSION = 5  # raise it when a rule changes what a program gets
 EDITIONS = ("2021", "2024")
@@ -127,6 +126,30 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Opinion:
+    """What the tests of a group say about one of its completions."""
+
+    statuses: Mapping[int, Statuses] = field(default_factory=dict)  # by position in the group of a suite's (first) author
+    agreement: float | None = None  # see cross_tests_reward; None: no opinion
+    tests_worth: float | None = None  # see group_tests_reward; None: no opinion
+
+    @property
+    def passed(self) -> int | None:
+        """Tests of others passed; None where none fits."""
+        return sum(status == "ok" for tests in self.statuses.values() for status in tests.values()) if self.statuses else None
+
+    @property
+    def total(self) -> int | None:
+        """Tests of others that say something about the program; None where none fits."""
+        return sum(map(len, self.statuses.values())) if self.statuses else None
+
+    @property
+    def disagreed(self) -> tuple[int, ...]:
+        """Positions in the group of the authors one of whose tests failed."""
+        return tuple(author for author, tests in self.statuses.items() if set(tests.values()) != {"ok"})
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What the toolchain said about one program; DESIGN.md defines the fields."""
 
@@ -146,7 +169,7 @@ class Verdict:
     guard: str | None = None
     n_asserts: int = 0
     duration_s: float = 0.0
-    cross: Opinion | None = None  # of the tests of its group (cross_tests.py); None where nobody asked
+    cross: Opinion | None = None  # of the tests of its group; None where nobody asked
 
     def __post_init__(self) -> None:
         if self.tests is None:
