@@ -27,7 +27,7 @@ MUTATED = {
         ["test_eval", "test_results"], STATISTICS,
     ),
     "make_dataset": (["x_split_sizes*", "x_make_splits*"], ["test_make_dataset"], "split"),
-    "rust_code": (["x_with_hidden_tests*", "x__hidden_*", "x__read_hidden_*"], ["test_rust_code"], "hidden"),
+    "rust_code": (["x_with_hidden_tests*", "x__hidden_*", "x__read_hidden_*"], ["test_rust_code", "test_hidden_text"], "hidden"),
     "rust_tool": (
         ["xǁJudgeǁ_run*", "xǁJudgeǁ_stub_guard*", "xǁJudgeǁ_any*", "xǁ_Outcomeǁ*", "x__read_*", "x__how_it_died*", "x__is_*", "x__with_limit*"],
         ["test_verdicts"], "",
