@@ -1,4 +1,4 @@
-"""README's commands as printed: settings that exist, files that are there, and folders where git does not look."""
+"""The commands of README.md, REFERENCE.md and results/README.md as printed: settings that exist, files that are there, and folders where git does not look."""
 
 import re
 import runpy
@@ -12,7 +12,7 @@ from conftest import ROOT, FakeJudge
 
 from rewards import RewardSet
 
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXT = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "REFERENCE.md", "results/README.md"))
 
 
 def commands() -> list[list[str]]:
@@ -47,7 +47,7 @@ def test_what_is_written_lies_where_git_does_not_look(words):
 def test_files_of_this_repository_that_are_named_are_there():
     named = {word.partition("=")[0].partition(":")[0] for words in commands() for word in words if word.startswith(("data/", "configs/", "results/"))}
     named |= {path for path in re.findall(r"`((?:results|data|configs|benchmarks|models)/[\w./-]+)`", TEXT)}
-    named |= {path for path in re.findall(r"\]\(((?!http|#)[^)]+)\)", TEXT)}
+    named |= {path for path in re.findall(r"\]\(((?!http|#)[^)#]+)[^)]*\)", TEXT)}
     assert [path for path in sorted(named) if not (ROOT / Path(path)).exists()] == []
 
 
