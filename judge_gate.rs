@@ -5,6 +5,7 @@
 //! gate panics. In wrong-value mode it makes its function return a constant of its return type at once: a test that
 //! passes whatever the functions return checks nothing. Types that no constant is known for are left alone; programs
 //! get an `impl Wrong` for their own structs and enums from `rust_tool.py`.
+use std::any::type_name;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt::{Arguments, Debug};
@@ -17,6 +18,13 @@ use std::sync::{Mutex, OnceLock};
 pub static MODE: AtomicU8 = AtomicU8::new(0);
 pub const FIRST_WRONG: u8 = 2;
 pub const WRONG_VALUES: u8 = 4;
+/// FIRST_SPARING + k: the same, but for functions that return `bool` or `Ordering`: a program's own comparison must not hide the rest.
+pub const FIRST_SPARING: u8 = FIRST_WRONG + WRONG_VALUES;
+/// FIRST_OTHER + k: the outermost call of a function that has inputs is answered for the k-th other ones.
+pub const FIRST_OTHER: u8 = FIRST_SPARING + WRONG_VALUES;
+pub const OTHER_INPUTS: u8 = 4;
+/// The same with its own inputs, for comparison.
+pub const SAME_INPUTS: u8 = FIRST_OTHER + OTHER_INPUTS;
 /// How deep values of a program's own types hold others of them.
 const MAX_NESTING: u8 = 3;
 /// Set by `mark`, and by gates that returned a wrong value; cleared by the harness before each test.
@@ -34,6 +42,7 @@ pub fn gate() -> bool {
     match MODE.load(Ordering::Relaxed) {
         0 => false,
         1 => panic!("stubbed by the judge"),
+        FIRST_OTHER.. => false,
         _ => {
             IS_REACHED.store(true, Ordering::Relaxed);
             true
@@ -71,8 +80,10 @@ impl<T: Wrong> Gate<T> {
         match MODE.load(Ordering::Relaxed) {
             0 => None,
             1 => panic!("stubbed by the judge"),
+            FIRST_OTHER.. => None,
+            FIRST_SPARING.. if matches!(type_name::<T>(), "bool" | "core::cmp::Ordering") => None,
             mode => {
-                let value = T::wrong(mode - FIRST_WRONG)?;
+                let value = T::wrong((mode - FIRST_WRONG) % WRONG_VALUES)?;
                 IS_REACHED.store(true, Ordering::Relaxed);
                 Some(value)
             }
@@ -209,6 +220,209 @@ macro_rules! wrong_tuples {
 }
 
 wrong_tuples! { (A); (A, B); (A, B, C); (A, B, C, D); (A, B, C, D, E); (A, B, C, D, E, F); }
+
+// -- Other inputs than the test's ---------------------------------------------------------------------------------------
+
+thread_local! {
+    /// Whether the outermost call of this thread is being answered for other inputs.
+    static IS_ASKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether to call the function once more, with `Input::other` of what it got, and return its answer.
+#[inline(never)]
+pub fn asks(function: &'static str) -> bool {
+    if MODE.load(Ordering::Relaxed) < FIRST_OTHER || IS_ASKING.replace(true) {
+        return false;
+    }
+    answers(function, |list| list.push(String::new()));
+    true
+}
+
+/// What functions answered, by mode, as far as it can be shown; one that panicked did not.
+pub static ANSWERS: Mutex<BTreeMap<&str, BTreeMap<u8, Vec<String>>>> = Mutex::new(BTreeMap::new());
+
+fn answers<T>(function: &'static str, change: impl FnOnce(&mut Vec<String>) -> T) -> T {
+    let mut all = ANSWERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    change(all.entry(function).or_default().entry(MODE.load(Ordering::Relaxed)).or_default())
+}
+
+/// How often functions were asked for other inputs, how many answers they gave, and whether they ever were not those to the test's.
+pub fn moved() -> Vec<(&'static str, usize, usize, bool)> {
+    let all = ANSWERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let summary = all.iter().map(|(function, modes)| {
+        let others: Vec<_> = modes.iter().filter(|(mode, _)| **mode != SAME_INPUTS).map(|(_, answers)| answers).collect();
+        let distinct: BTreeSet<_> = others.iter().copied().flatten().filter(|answer| !answer.is_empty()).collect();
+        (*function, others.iter().map(|answers| answers.len()).sum(), distinct.len(), others.iter().any(|o| modes.get(&SAME_INPUTS) != Some(o)))
+    });
+    summary.collect()
+}
+
+/// The answer of such a call: `Answer(value).of(function)`, by the method below when it can be shown, else by `Hidden`'s.
+pub struct Answer<T>(pub T);
+
+fn keep(function: &'static str, shown: String) {
+    IS_ASKING.set(false);
+    answers(function, |list| list.pop().map(|_| list.push(shown)));
+}
+
+impl<T: Debug> Answer<T> {
+    #[inline(never)]
+    pub fn of(self, function: &'static str) -> T {
+        keep(function, format!("{:?}", self.0));
+        self.0
+    }
+}
+
+pub trait Hidden<T> {
+    fn of(self, function: &'static str) -> T;
+}
+
+impl<T> Hidden<T> for Answer<T> {
+    fn of(self, function: &'static str) -> T {
+        let mode = MODE.load(Ordering::Relaxed);
+        keep(function, format!("not known {mode}"));
+        self.0
+    }
+}
+
+/// An argument: `Input(x).other(position)`, by the method below when another value of its type is known, else by `Same`'s.
+pub struct Input<T>(pub T);
+
+impl<T: Other> Input<T> {
+    #[inline(never)]
+    pub fn other(self, position: u8) -> T {
+        let mode = MODE.load(Ordering::Relaxed);
+        if mode == SAME_INPUTS {
+            return self.0;
+        }
+        IS_REACHED.store(true, Ordering::Relaxed);
+        self.0.other((mode - FIRST_OTHER + position) % OTHER_INPUTS)
+    }
+}
+
+pub trait Same<T> {
+    fn other(self, position: u8) -> T;
+}
+
+impl<T> Same<T> for Input<T> {
+    fn other(self, _: u8) -> T {
+        self.0
+    }
+}
+
+/// A type with values near a given one.
+pub trait Other: Sized {
+    fn other(self, k: u8) -> Self;
+}
+
+macro_rules! other_integers {
+    ($($type:ty)*) => { $(impl Other for $type {
+        fn other(self, k: u8) -> Self {
+            match k {
+                0 => self.checked_add(1).unwrap_or(self / 2),
+                1 => if self > 1 { self - 1 } else { self.saturating_add(3) },
+                2 => self / 2 + 2,
+                _ => self.checked_mul(2).and_then(|twice| twice.checked_add(3)).unwrap_or(self / 3),
+            }
+        }
+    })* };
+}
+
+other_integers! { i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize }
+
+macro_rules! others {
+    ($($type:ty: |$value:ident, $k:ident| $other:expr;)*) => { $(impl Other for $type {
+        fn other(self, $k: u8) -> Self {
+            let $value = self;
+            $other
+        }
+    })* };
+}
+
+others! {
+    f32: |x, k| match k { 0 => x + 1.5, 1 => x - 1.25, 2 => x / 2.0 + 3.0, _ => x * 2.0 + 1.0 };
+    f64: |x, k| match k { 0 => x + 1.5, 1 => x - 1.25, 2 => x / 2.0 + 3.0, _ => x * 2.0 + 1.0 };
+    bool: |x, k| x ^ (k < 3);
+    char: |x, k| char::from_u32(x as u32 + 1 + k as u32).unwrap_or('?');
+    String: |x, k| match k {
+        0 => format!("{x}q"),
+        1 => x.chars().skip(1).collect(),
+        2 => x.chars().take(x.chars().count() / 2).chain(['z', '7']).collect(),
+        _ => String::new(),
+    };
+    &str: |x, k| Box::leak(x.to_string().other(k).into_boxed_str());
+}
+
+/// Bounds of the part that is left of a list.
+fn part(len: usize, k: u8) -> std::ops::Range<usize> {
+    match k { 0 => 0..len.saturating_sub(1), 1 => len.min(1)..len, 2 => 0..len / 2, _ => 0..0 }
+}
+
+impl<T> Other for &[T] {
+    fn other(self, k: u8) -> Self {
+        &self[part(self.len(), k)]
+    }
+}
+
+impl<T> Other for &mut [T] {
+    fn other(self, k: u8) -> Self {
+        let part = part(self.len(), k);
+        &mut self[part]
+    }
+}
+
+impl<T> Other for Vec<T> {
+    fn other(self, k: u8) -> Self {
+        let part = part(self.len(), k);
+        self.into_iter().skip(part.start).take(part.len()).collect()
+    }
+}
+
+/// A list that is borrowed as `&Vec`, which may not be asked to clone what it holds: a view that is never dropped.
+pub fn other_vec<T>(list: &[T], position: u8) -> &Vec<T> {
+    let part = Input(list).other(position);
+    let view = unsafe { Vec::from_raw_parts(part.as_ptr().cast_mut(), part.len(), part.len()) };
+    Box::leak(Box::new(view))
+}
+
+pub fn other_string(text: &str, position: u8) -> &String {
+    Box::leak(Box::new(Input(text.to_string()).other(position)))
+}
+
+impl<T: Other + Clone> Other for &T {
+    fn other(self, k: u8) -> Self {
+        Box::leak(Box::new(self.clone().other(k)))
+    }
+}
+
+impl<T: Other> Other for Option<T> {
+    fn other(self, k: u8) -> Self {
+        self.filter(|_| k != 3).map(|value| value.other(k))
+    }
+}
+
+impl<T: Other> Other for Box<T> {
+    fn other(self, k: u8) -> Self {
+        Box::new((*self).other(k))
+    }
+}
+
+impl<T, const N: usize> Other for [T; N] {
+    fn other(mut self, k: u8) -> Self {
+        if k % 2 == 0 { self.reverse() } else { self.rotate_left(N.min(1)) }
+        self
+    }
+}
+
+macro_rules! other_tuples {
+    ($(($($item:ident $at:tt),*);)*) => { $(impl<$($item: Other),*> Other for ($($item,)*) {
+        fn other(self, k: u8) -> Self {
+            ($(self.$at.other((k + $at) % OTHER_INPUTS),)*)
+        }
+    })* };
+}
+
+other_tuples! { (A 0); (A 0, B 1); (A 0, B 1, C 2); (A 0, B 1, C 2, D 3); }
 
 // -- Hidden tests that are statements: assertions that are recorded, and go on -----------------------------------------
 

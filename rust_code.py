@@ -83,6 +83,7 @@ class Program:
     silences_clippy: bool = False  # allows lints beyond dead code and naming, outside its tests
     tested_functions: tuple[str, ...] = ()  # that counted assertions depend on directly
     assert_sites: tuple[tuple[int, int], ...] = ()  # byte ranges of counted assert macros in `source`
+    listing_functions: tuple[str, ...] = ()  # that hold all that the tests expect, as literals
 
 
 @dataclass(frozen=True)
@@ -426,7 +427,7 @@ def read_program(source: str, code_block: bool = True) -> Program:
         source=source,
         functions=tuple(item.name for item in index.items if item.is_own_function),
         test_names=tuple(test.name for test in worth.tests),
-        n_asserts=len(worth.goals),
+        n_asserts=len(worth.asserts),
         has_test_block=_has_test_block(index.items),
         guard=program_guard(index, worth),
         code_block=code_block,
@@ -434,6 +435,7 @@ def read_program(source: str, code_block: bool = True) -> Program:
         silences_clippy=has_silenced_lints(index),
         tested_functions=tuple(sorted(worth.calls)),
         assert_sites=tuple(sorted(worth.sites)),
+        listing_functions=tuple(sorted(worth.listed)),
     )
 
 
