@@ -12,7 +12,9 @@ use std::fmt::{Arguments, Debug};
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroU8, NonZeroUsize};
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 /// What gates do: 0 nothing, 1 panic, FIRST_WRONG + k return the k-th wrong value.
 pub static MODE: AtomicU8 = AtomicU8::new(0);
@@ -140,9 +142,27 @@ wrong_values! {
     Box<dyn std::error::Error>: "".into(), "~wrong~".into(), "wrong".into(), "0".into();
     std::num::ParseIntError: "".parse::<i32>().unwrap_err(), "x".parse::<i32>().unwrap_err(), "999".parse::<u8>().unwrap_err(),
         "-999".parse::<i8>().unwrap_err();
+    Duration: Duration::ZERO, Duration::from_millis(113_007), Duration::from_nanos(1), Duration::from_secs(4_000_037);
     std::cmp::Ordering: std::cmp::Ordering::Equal, std::cmp::Ordering::Less, std::cmp::Ordering::Greater,
         std::cmp::Ordering::Equal;
 }
+
+macro_rules! non_zero {
+    ($($type:ty)*) => { $(
+        impl Wrong for $type {
+            fn wrong(k: u8) -> Option<Self> {
+                Self::new(match k { 0 => 1, 1 => 113, 2 => 251, _ => 2 })
+            }
+        }
+        impl Other for $type {
+            fn other(self, k: u8) -> Self {
+                Self::new(self.get().other(k)).unwrap_or(self)
+            }
+        }
+    )* };
+}
+
+non_zero! { NonZeroU8 NonZeroU16 NonZeroU32 NonZeroU64 NonZeroUsize }
 
 impl<T> Wrong for &[T] {
     fn wrong(_: u8) -> Option<Self> {
@@ -226,6 +246,9 @@ wrong_tuples! { (A); (A, B); (A, B, C); (A, B, C, D); (A, B, C, D, E); (A, B, C,
 thread_local! {
     /// Whether the outermost call of this thread is being answered for other inputs.
     static IS_ASKING: Cell<bool> = const { Cell::new(false) };
+    static ASKED: Cell<&'static str> = const { Cell::new("") };
+    /// Whether there was no other value: a list that is empty.
+    static IS_SAME: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether to call the function once more, with `Input::other` of what it got, and return its answer.
@@ -234,9 +257,13 @@ pub fn asks(function: &'static str) -> bool {
     if MODE.load(Ordering::Relaxed) < FIRST_OTHER || IS_ASKING.replace(true) {
         return false;
     }
+    ASKED.set(function);
     answers(function, |list| list.push(String::new()));
     true
 }
+
+/// Functions that got another input than the test's.
+static ALTERED: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
 
 /// What functions answered, by mode, as far as it can be shown; one that panicked did not.
 pub static ANSWERS: Mutex<BTreeMap<&str, BTreeMap<u8, Vec<String>>>> = Mutex::new(BTreeMap::new());
@@ -246,13 +273,30 @@ fn answers<T>(function: &'static str, change: impl FnOnce(&mut Vec<String>) -> T
     change(all.entry(function).or_default().entry(MODE.load(Ordering::Relaxed)).or_default())
 }
 
-/// How often functions were asked for other inputs, how many answers they gave, and whether they ever were not those to the test's.
-pub fn moved() -> Vec<(&'static str, usize, usize, bool)> {
+/// Of a function that was asked for other inputs.
+pub struct Moved {
+    pub function: &'static str,
+    pub calls: usize,
+    pub distinct: usize, // answers
+    pub is_moved: bool, // they are not always those to the test's inputs
+    pub is_strange: bool, // none of them is one of those
+}
+
+pub fn moved() -> Vec<Moved> {
     let all = ANSWERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let summary = all.iter().map(|(function, modes)| {
+    let altered = ALTERED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let asked = all.iter().filter(|(function, _)| altered.contains(*function));
+    let summary = asked.map(|(function, modes)| {
+        let own = modes.get(&SAME_INPUTS).map_or(&[][..], |own| own);
         let others: Vec<_> = modes.iter().filter(|(mode, _)| **mode != SAME_INPUTS).map(|(_, answers)| answers).collect();
         let distinct: BTreeSet<_> = others.iter().copied().flatten().filter(|answer| !answer.is_empty()).collect();
-        (*function, others.iter().map(|answers| answers.len()).sum(), distinct.len(), others.iter().any(|o| modes.get(&SAME_INPUTS) != Some(o)))
+        Moved {
+            function,
+            calls: others.iter().map(|answers| answers.len()).sum(),
+            distinct: distinct.len(),
+            is_moved: others.iter().any(|answers| answers[..] != *own),
+            is_strange: !own.iter().any(|answer| distinct.contains(answer)),
+        }
     });
     summary.collect()
 }
@@ -279,8 +323,8 @@ pub trait Hidden<T> {
 
 impl<T> Hidden<T> for Answer<T> {
     fn of(self, function: &'static str) -> T {
-        let mode = MODE.load(Ordering::Relaxed);
-        keep(function, format!("not known {mode}"));
+        IS_ASKING.set(false);
+        ANSWERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(function);
         self.0
     }
 }
@@ -295,8 +339,13 @@ impl<T: Other> Input<T> {
         if mode == SAME_INPUTS {
             return self.0;
         }
-        IS_REACHED.store(true, Ordering::Relaxed);
-        self.0.other((mode - FIRST_OTHER + position) % OTHER_INPUTS)
+        IS_SAME.set(false);
+        let other = self.0.other((mode - FIRST_OTHER + position) % OTHER_INPUTS);
+        if !IS_SAME.get() {
+            IS_REACHED.store(true, Ordering::Relaxed);
+            ALTERED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(ASKED.get());
+        }
+        other
     }
 }
 
@@ -343,6 +392,7 @@ others! {
     f32: |x, k| match k { 0 => x + 1.5, 1 => x - 1.25, 2 => x / 2.0 + 3.0, _ => x * 2.0 + 1.0 };
     f64: |x, k| match k { 0 => x + 1.5, 1 => x - 1.25, 2 => x / 2.0 + 3.0, _ => x * 2.0 + 1.0 };
     bool: |x, k| x ^ (k < 3);
+    Duration: |x, k| match k { 0 => x + Duration::from_secs(1), 1 => x / 2, 2 => x * 3 + Duration::from_millis(7), _ => Duration::ZERO };
     char: |x, k| char::from_u32(x as u32 + 1 + k as u32).unwrap_or('?');
     String: |x, k| match k {
         0 => format!("{x}q"),
@@ -355,6 +405,7 @@ others! {
 
 /// Bounds of the part that is left of a list.
 fn part(len: usize, k: u8) -> std::ops::Range<usize> {
+    IS_SAME.set(len == 0);
     match k { 0 => 0..len.saturating_sub(1), 1 => len.min(1)..len, 2 => 0..len / 2, _ => 0..0 }
 }
 

@@ -13,6 +13,7 @@ import functools
 import json
 import math
 import numbers
+import re
 import sys
 import time
 from collections import Counter
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 
 import own_rewards
-from rust_code import Program, extract_program, same_program
+from rust_code import Program, extract_program, same_program, solution_source
 from rust_tool import Job, Judge, Verdict
 from tasks import TASK_COLUMNS, content_text
 from traces import SCHEMA_VERSION
@@ -300,6 +301,8 @@ class RewardSet:
         for task, completion, (program, verdict) in zip(tasks, completions, self.reader.grade(tasks, completions), strict=True):
             if verdict.test_passed and is_copied(program, task.get("prompt") or "", self.examples):
                 verdict = replace(verdict, honest_tests=False, guard=verdict.guard or "copied_example")
+            if verdict.test_passed and lacks_asked_function(program, task.get("prompt") or ""):
+                verdict = replace(verdict, honest_tests=False, guard=verdict.guard or "asked_function_missing")
             record = graded_completion(task, completion, program, verdict)
             is_infra = verdict.error_kind == "infra"
             record["rewards"] = {
@@ -446,6 +449,15 @@ def is_copied(program: Program, prompt: str, examples: Sequence[tuple[Program, S
         and same_program(program, example)
         for example, words in examples
     )
+
+
+_ASKED = re.compile(r"\bfn\s+(\w+)\s*[(<]|\bfunction,? (?:called |named )?`(\w+)`|`(\w+)\([^`]*\)`")
+
+
+def lacks_asked_function(program: Program, prompt: str) -> bool:
+    """Whether a prompt names functions (`fn area(..)`, "a function named `area`") and the program defines none of them."""
+    names = {name for found in _ASKED.findall(prompt) for name in found if name} - {"main"}
+    return bool(names) and not names & set(re.findall(r"\w+", solution_source(program)))
 
 
 def _is_reward(value: object) -> bool:

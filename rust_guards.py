@@ -266,7 +266,8 @@ def worth_of(index: Index) -> Worth:
         marked = counted and bool(found) and not item.expanded and not any({*FAILING, *index.macros} & set(index.words(n)) for n in code)
         tests.append(TestFn(harness_name(item), item.has("ignore"), item.has("should_panic"), counted, guard, marked))
     codes = [node for item, test in zip(index.tests, tests) if test.counted for node in reader.code_of(item)]
-    listed = {item.name for name in calls for item in index.own[name] if reader.lists_answers(item, codes)}
+    panicking = {word for item in index.tests if item.has("should_panic") for word in index.words(item.node)}  # what they ask is not listed
+    listed = {item.name for name in calls - panicking for item in index.own[name] if reader.lists_answers(item, codes)}
     asked = [item for name in calls for item in index.own[name] if reader.asked(item)]
     if asked and all(reader.is_nothing_but_a_list(item, codes) for item in asked):
         tests = [replace(test, counted=False, guard="hard_coded_answer") if test.counted else test for test in tests]
@@ -333,12 +334,15 @@ class _Reader:
         copies = self._copies(code)
         if copies:  # the function once more
             told = self._bound_from(code, copies)
-            found = [set(words_of(n)) for node in code for n in walk(node) if _is_assert(n)]
-            return "tautological_assert" if all(said & told for said in found if said & (told | set(self.index.own))) else None
+            sides = [set(words_of(n)) for node in code for n in walk(node) if _is_assert(n)]
+            return "tautological_assert" if all(said & told for said in sides if said & (told | set(self.index.own))) else None
         named = self.named(code)
         expected = [n for word in words for c in self.index.constants.get(word, ()) if c.test_side for n in self.named([c.node])]
         if named and named <= set(expected):
             return "tautological_assert"  # what the function gave is what it should give
+        found = [n for node in code for n in walk(node) if _is_assert(n)]
+        if found and all(map(_is_wide, found)):
+            return "constant_assert"
         return "hard_coded_answer" if self._asks_nothing(named) else None
 
     def _asks_nothing(self, named: Set[str]) -> bool:
@@ -463,6 +467,13 @@ def _is_forgotten(name: Node) -> bool:
 
 def _is_assert(node: Node) -> bool:
     return node.type == "macro_invocation" and base_name(text_of(child_of(node, "macro"))) in ASSERT_MACROS
+
+
+def _is_wide(node: Node) -> bool:
+    """Whether an assertion's tolerance is as wide as the value that it guards: `(f(x) - 3.0).abs() < 5.0`."""
+    found = re.search(r"-(\d[\d_.]*)[\w]*\)+\.abs\(\)<=?(\d[\d_.]*(?:e-?\d+)?)", "".join(words_of(node)))
+    value, tolerance = (float(part.replace("_", "").rstrip(".")) for part in found.groups()) if found else (0.0, 0.0)
+    return tolerance >= value > 0
 
 
 def _in_constant(node: Node) -> bool:

@@ -10,10 +10,13 @@ without cargo: usually one clippy-driver pass with `cfg(test)`, which lints and 
 is linked with `judge_harness.rs` in place of libtest's entry point: it says on a pipe of its own which tests exist and how
 each ended.
 
-What a passing test is worth (`honest_tests`): the static opinion of `rust_code` (`Program.guard`), every counted test
-reaches an assertion that counts, and fails when a panic is the first statement of the functions under test; and not all
-of them pass whatever of four wrong values the functions return. All of it is in one binary: functions and assertions
-start with a call into `judge_gate.rs`, so the check costs a run and no compilation.
+What a passing test is worth (`honest_tests`): what reading says against the program (`Program.guard`), then runs. A test counts
+that reaches one of its assertions, fails when a panic is the first statement of the functions under test, and fails for some of
+four wrong values in their place, also where only functions are wrong that do not return `bool` or `Ordering` (a comparison of the
+program's own must not hide the rest). One such test is enough, one that does not count takes nothing from it. Then the functions
+are asked for other inputs than the tests': when they say the same as to the tests' own, or always one thing while all that the
+tests expect stands in them as a literal, the answers are hard-coded. All of it is in one binary: functions and assertions start
+with a call into `judge_gate.rs`, so the check costs runs and no compilation.
 
 Hidden tests run as they are written (`hidden_passed` of `hidden_total`, `hidden_failures` says which failed and why): every
 `#[test]` is one test, and every assert of a `main` or of statements (`rust_statements.py`), whose macros record and go on. An
@@ -22,8 +25,8 @@ of the next process. All of a place's evaluations have to hold, in every run.
 
 What stays forgeable: `unsafe` code that finds the harness's nonce in memory (`rust_code` refuses what that takes); a test
 that compares with a constant which the program also returns by rote; a program whose functions only pretend to be used.
-No wrong values: of `impl Trait`, references to what the program defines, types with parameters, and in programs with a
-`const fn`; nor where the process dies of one or runs out of time. A hand-written `==` that looks at its sides and agrees
+No wrong values: of `impl Trait`, references to what the program defines, types with parameters, and in programs that use one of
+their functions in a constant; nor where the process dies of one or runs out of time. A hand-written `==` that looks at its sides and agrees
 nevertheless is a function under test like any other. `tests/cases/attacks.jsonl` marks what is known to get through.
 `test_passed` alone is the harness's raw word; an honest pass is `test_passed and honest_tests`.
 
@@ -542,11 +545,12 @@ class _TestEnd:
 
 @dataclass(frozen=True)
 class _Answers:
-    """What a function said to other inputs than the test's."""
+    """What a function said to other inputs than the test's, as far as it can be shown."""
 
     n_calls: int
     n_distinct: int
     has_moved: bool  # it was not always what it says to the test's
+    is_strange: bool  # it was never anything that it says to the test's
 
 
 @dataclass
@@ -791,7 +795,7 @@ def _with_gates(stubbed: str, crate: str) -> str:
     return b"".join([*pieces, data[position:]]).replace(stub, f" ::{crate}::stub();".encode()).decode()
 
 
-COMPARISONS = ("eq", "ne", "partial_cmp", "cmp")
+COMPARISONS = ("eq", "ne", "partial_cmp", "cmp", "hash")
 
 
 def _gates_of(function: Node, crate: str) -> str:
@@ -828,7 +832,8 @@ def _gate_for(returns: Node | None, crate: str) -> str:
 def _asking(function: Node, crate: str) -> str:
     """The call of a function by itself with other inputs; nothing where that cannot be written without changing what lints see."""
     parameters = [p for p in function.child_by_field_name("parameters").named_children if not p.type.endswith("comment")]
-    words = set(_identifiers(function.child_by_field_name("body")))
+    body = function.child_by_field_name("body")
+    words = {*_identifiers(body), *re.findall(r"\{(\w+)", body.text.decode())}  # `format!("{name}")` reads it, too
     modifiers = b"".join(child.text for child in function.children if child.type == "function_modifiers")
     if not any(p.type == "parameter" for p in parameters) or b"async" in modifiers or b"unsafe" in modifiers:
         return ""
@@ -1033,7 +1038,7 @@ def _read_report(report: str, nonce: str, done: Completed, site: Site | None = N
         elif words[1] == "limit":
             run.limit = words[2]
         elif words[1] == "answers":
-            run.answers[words[5]] = _Answers(int(words[2]), int(words[3]), words[4] == "1")
+            run.answers[words[6]] = _Answers(int(words[2]), int(words[3]), words[4] == "1", words[5] == "1")
         elif words[1] == "done":
             run.was_done = True
     return run
@@ -1617,8 +1622,8 @@ class Judge:
     def _worthless(self, binary: Path, program: Program, tests: Sequence[int]) -> str | None:
         """Why none of the tests counts: each passes whatever the functions return, or the functions answer one thing to all questions.
 
-        Where a test got no wrong value, or the process died of one, there is no opinion against it. A failure of what the test
-        does with the value (`max().unwrap()` of an empty list) is none in its favour.
+        Where a test got no wrong value, or the process died of one, there is no opinion against it; a failure of what the test does
+        with the value (`max().unwrap()` of an empty list) is none, either.
         """
         wrong, other = (self._workshop.run_tests(binary, mode, tests) for mode in ("wrong", "other"))
         in_wrong = [_noticed(wrong, len(tests), half) for half in (0, 1)]
@@ -1629,7 +1634,7 @@ class Judge:
         if not said or not other.was_done:
             return None
         is_deaf = True not in notices_input and not any(answers.has_moved for answers in said.values())
-        is_list = all(name in program.listing_functions and answers.n_distinct < 2 for name, answers in said.items())
+        is_list = all(name in program.listing_functions and answers.n_distinct < 2 and answers.is_strange for name, answers in said.items())
         return "hard_coded_answer" if is_deaf or is_list else None
 
     def _stub_binary(self, work: _Work, program: Program) -> Path | None:
@@ -1804,8 +1809,8 @@ def _noticed(run: _HarnessRun, n_tests: int, half: int | None = None) -> list[bo
         return [None] * n_tests
     middle = len(run.all_ends) // 2
     ends = run.all_ends if half is None else run.all_ends[middle * half : middle * (half + 1)]
-    tried = ([end for end in ends[index::n_tests] if end.is_reached] for index in range(n_tests))
-    return [any(end.status != "ok" and not _is_stumble(end) for end in found) if found else None for found in tried]
+    tried = ([end for end in ends[index::n_tests] if end.is_reached and not _is_stumble(end)] for index in range(n_tests))
+    return [any(end.status != "ok" for end in found) if found else None for found in tried]
 
 
 def _is_stumble(end: _TestEnd) -> bool:

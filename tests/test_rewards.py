@@ -208,6 +208,20 @@ def test_handing_back_the_system_prompts_example_earns_no_test_reward(prompt, co
 
 @pytest.mark.parametrize(
     ("prompt", "is_paid"),
+    [
+        ("Write a function `add` for two numbers.", True),
+        ("Implement `fn total(list: &[i32]) -> i32`.", False),
+        ("Write a function named `sum_all`; see also `add(1, 2)`.", True),  # one of the names is enough
+        ("Sum what `list` holds, in a program with `fn main()`.", True),  # names no function
+    ],
+)
+def test_a_program_without_the_function_that_the_prompt_names_earns_no_test_reward(prompt, is_paid):
+    (record,) = RewardSet(FakeJudge(), ["cargo_test_reward=1"]).grade([{"prompt": prompt}], [GOOD])
+    assert (record["reward"], record["guard"]) == (float(is_paid), None if is_paid else "asked_function_missing")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "is_paid"),
     [("Reverse a linked list.", False), ("Return the sum of two numbers.", True), ("Compute a + b.", True), ("", True)],
 )
 def test_adding_two_numbers_for_another_task_earns_no_test_reward_whatever_the_system_prompt(prompt, is_paid):
