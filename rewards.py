@@ -135,8 +135,8 @@ def test_block_reward(program: Program | None, verdict: Verdict) -> float:
 
 
 def tests_have_asserts_reward(program: Program | None, verdict: Verdict) -> float:
-    """Distinct assertions that could run, divided by 4, at most 1: one assertion proves little."""
-    return 0.0 if program is None else min(program.n_asserts, ASSERTS_FOR_FULL_REWARD) / ASSERTS_FOR_FULL_REWARD
+    """Distinct assertions of tests that count, divided by 4, at most 1: one assertion proves little."""
+    return 0.0 if program is None else min(verdict.n_asserts, ASSERTS_FOR_FULL_REWARD) / ASSERTS_FOR_FULL_REWARD
 
 
 BUILT_IN_REWARDS: tuple[Callable[[Program | None, Verdict], float | None], ...] = (
@@ -195,7 +195,7 @@ def graded_completion(task: dict, completion: str, program: Program | None, verd
         "diagnostics": [asdict(diagnostic) for diagnostic in verdict.diagnostics],
         "honest_tests": verdict.honest_tests,
         "guard": verdict.guard,
-        "n_asserts": program.n_asserts if program else 0,
+        "n_asserts": verdict.n_asserts,
         "duration_s": round(verdict.duration_s, 4),
         **({"columns": other_columns} if other_columns else {}),
     }

@@ -28,7 +28,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from rust_guards import TestFn, forbidden_construct, has_constant_comparison, has_silenced_lints, program_guard, worth_of
+from rust_guards import TestFn, forbidden_construct, has_constant_comparison, has_silenced_lints, n_asserts, program_guard, worth_of
 from rust_statements import AssertTest, assert_tokens, macros, piece_of_main, piece_of_statements
 from rust_syntax import (
     ASSERT_MACROS,
@@ -422,7 +422,7 @@ def read_program(source: str, code_block: bool = True) -> Program:
         source=source,
         functions=tuple(item.name for item in index.items if item.is_own_function),
         test_names=tuple(test.name for test in worth.tests),
-        n_asserts=len(worth.asserts),
+        n_asserts=n_asserts(worth.tests),
         has_test_block=_has_test_block(index.items),
         guard=program_guard(index, worth),
         code_block=code_block,

@@ -6,8 +6,9 @@ The names of the guards are those of `guard` in traces.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 
 from rust_syntax import (
@@ -63,6 +64,7 @@ class TestFn:
     counted: bool  # it can fail depending on what the program's own code returns
     guard: str | None  # why it is not counted; None when it is, and for should_panic tests
     marked: bool = False  # all its counted assertions are in `Program.assert_sites`: one of them must be reached
+    asserts: frozenset[str] = frozenset()  # its distinct assertions that have to do with the program
 
 
 def _construct_guard(index: Index) -> str | None:
@@ -227,10 +229,36 @@ def has_constant_comparison(index: Index) -> bool:
 
 
 def _ignores_both(method: Item) -> bool:
-    """Whether a comparison reads no side of it: nothing but constants decides."""
+    """Whether a comparison reads no side of it, or is an expression of `==`, `!=`, `&&`, `||`, `!` that comes to one answer."""
     body = body_of(method.node)
     sides = [text_of(n) for p in parameters_of(method.node) for n in walk(p) if n.type in ("identifier", "self")]
-    return body is not None and not _uses(body, sides)
+    if body is None or not _uses(body, sides):
+        return body is not None
+    statements = [n for n in body.named_children if not n.type.endswith("comment")]
+    facts: dict[str, bool] = {}
+    if len(statements) != 1 or not _holds(statements[0], facts) or len(facts) > MAX_FACTS:
+        return False
+    return all(_holds(statements[0], dict(zip(facts, world))) for world in itertools.product((True, False), repeat=len(facts)))
+
+
+MAX_FACTS = 6
+
+
+def _holds(node: Node, facts: dict[str, bool]) -> bool:
+    """A condition where `facts` hold; what is not among them is added, as true."""
+    inner = [n for n in node.named_children if not n.type.endswith("comment")]
+    if node.type in ("parenthesized_expression", "expression_statement") and inner:
+        return _holds(inner[0], facts)
+    if node.type == "unary_expression" and text_of(node).startswith("!"):
+        return not _holds(inner[0], facts)
+    operator = text_of(child_of(node, "operator")) if node.type == "binary_expression" else ""
+    if operator in ("&&", "||"):
+        left, right = _holds(inner[0], facts), _holds(inner[1], facts)
+        return left and right if operator == "&&" else left or right
+    if operator in ("==", "!="):
+        same = text_of(inner[0]) == text_of(inner[1]) or facts.setdefault(" == ".join(sorted(map(text_of, inner))), True)
+        return same == (operator == "==")
+    return facts.setdefault(text_of(node), True)
 
 
 # -- what reading tells about the tests --------------------------------------------------------------------------------
@@ -243,7 +271,6 @@ LITERALS = ("integer_literal", "float_literal", "string_literal", "raw_string_li
 @dataclass(frozen=True)
 class Worth:
     tests: tuple[TestFn, ...]
-    asserts: frozenset[str]  # distinct assertions that have to do with the program, of tests that may count
     calls: frozenset[str]  # the program's functions that these tests name
     sites: frozenset[tuple[int, int]]  # of the assert macros among them
     listed: frozenset[str]  # functions that hold what the tests expect: worthless if they say the same of all other inputs
@@ -252,26 +279,31 @@ class Worth:
 def worth_of(index: Index) -> Worth:
     """What reading tells about the tests. Whether a test notices anything is found out by running it (`rust_tool.py`)."""
     reader = _Reader(index)
-    tests, asserts, calls, macros, sites = [], set(), set(), set(), set()
+    tests, calls, macros, sites = [], set(), set(), set()
     for item in index.tests:
         code = reader.code_of(item)
         guard = reader.guard(item, code)
         counted = guard is None and not item.has("should_panic")
         found = [n for node in code for n in walk(node) if _is_assert(n)]
+        asserts = frozenset(reader.asserts_of(code, found) if counted else ())
         if counted:
-            asserts |= reader.asserts_of(code, found)
             calls |= reader.named(code)
             macros |= {f"{word}!" for node in code for word in set(index.words(node)) & index.own_macros}
             sites |= {(n.start_byte, n.end_byte) for n in found if not item.expanded and not _in_constant(n)}
         marked = counted and bool(found) and not item.expanded and not any({*FAILING, *index.macros} & set(index.words(n)) for n in code)
-        tests.append(TestFn(harness_name(item), item.has("ignore"), item.has("should_panic"), counted, guard, marked))
+        tests.append(TestFn(harness_name(item), item.has("ignore"), item.has("should_panic"), counted, guard, marked, asserts))
     codes = [node for item, test in zip(index.tests, tests) if test.counted for node in reader.code_of(item)]
     panicking = {word for item in index.tests if item.has("should_panic") for word in index.words(item.node)}  # what they ask is not listed
     listed = {item.name for name in calls - panicking for item in index.own[name] if reader.lists_answers(item, codes)}
     asked = [item for name in calls for item in index.own[name] if reader.asked(item)]
     if asked and all(reader.is_nothing_but_a_list(item, codes) for item in asked):
-        tests = [replace(test, counted=False, guard="hard_coded_answer") if test.counted else test for test in tests]
-    return Worth(tuple(tests), frozenset(asserts), frozenset(calls | macros), frozenset(sites), frozenset(listed))
+        tests = [replace(test, counted=False, guard="hard_coded_answer", asserts=frozenset()) if test.counted else test for test in tests]
+    return Worth(tuple(tests), frozenset(calls | macros), frozenset(sites), frozenset(listed))
+
+
+def n_asserts(tests: Iterable[TestFn]) -> int:
+    """How many distinct assertions tests hold together."""
+    return len(frozenset().union(*(test.asserts for test in tests)))
 
 
 class _Reader:

@@ -1187,6 +1187,15 @@ class _Work:
     tests_timed_out: bool = False  # their compilation did
 
 
+@dataclass(frozen=True)
+class _Worth:
+    """What a program's own tests are worth."""
+
+    guard: str | None
+    counted: Sequence[str] = ()  # tests
+    notes: Sequence[Diagnostic] = ()
+
+
 class Judge:
     """Grades programs in batches on all cores. A context manager; `close()` leaves nothing behind.
 
@@ -1587,40 +1596,43 @@ class Judge:
         assert program is not None and work.binary is not None
         outcome = self._run_all(work.binary, max_deaths=MAX_DEATHS)
         guard = program.guard or ("exit_in_test" if outcome.has_exited else None)
-        notes: list[Diagnostic] = []
+        worth = _Worth(guard, [test.name for test in program.tests])
         if outcome.passed and guard is None:
-            guard, notes = self._stub_guard(work, program, outcome)
+            worth = self._worth(work, program, outcome)
         work.verdict = replace(
             work.verdict,
             test_passed=outcome.passed,
             tests=outcome.statuses(),
             error_kind=work.verdict.error_kind or (None if outcome.passed else outcome.error_kind(program.source)),
-            honest_tests=guard is None,
-            guard=guard,
-            diagnostics=(*outcome.diagnostics(), *notes, *work.verdict.diagnostics)[:MAX_DIAGNOSTICS],
+            honest_tests=worth.guard is None,
+            guard=worth.guard,
+            n_asserts=rust_code.n_asserts(test for test in program.tests if test.name in worth.counted),
+            diagnostics=(*outcome.diagnostics(), *worth.notes, *work.verdict.diagnostics)[:MAX_DIAGNOSTICS],
         )
 
-    def _stub_guard(self, work: _Work, program: Program, outcome: _Outcome) -> tuple[str | None, list[Diagnostic]]:
-        """Why the passing tests are worth nothing, as far as running them tells."""
+    def _worth(self, work: _Work, program: Program, outcome: _Outcome) -> _Worth:
+        """What passing tests are worth, as far as running them tells."""
         counted = [outcome.names.index(test.name) for test in program.tests if test.counted and test.name in outcome.names]
         counted = sorted(index for index in counted if outcome.ends.get(index, _TestEnd("ignored")).status == "ok")
         if not counted:
-            return "no_counted_test", []
+            return _Worth("no_counted_test")
         marked = {test.name for test in program.tests if test.marked} if work.is_marked else set()
         counted = [index for index in counted if outcome.names[index] not in marked or outcome.ends[index].is_reached]
         if not counted:
-            return "assert_not_reached", []
+            return _Worth("assert_not_reached")
         binary = work.binary if work.is_gated else self._stub_binary(work, program)
         if binary is None:
-            return None, [Diagnostic(None, "note", "the panic stub does not compile: the tests were not tried against it", None)]
+            note = Diagnostic(None, "note", "the panic stub does not compile: the tests were not tried against it", None)
+            return _Worth(None, [outcome.names[index] for index in counted], [note])
         stubbed = self._run_all(binary, "stub", counted)
-        noticing = [index for index in counted if stubbed.ends[index].status != "ok"]
-        if not noticing:
-            return "survives_panic_stub", []
-        return (self._worthless(binary, program, noticing) if work.is_gated else None), []
+        counted = [index for index in counted if stubbed.ends[index].status != "ok"]
+        if not counted:
+            return _Worth("survives_panic_stub")
+        guard, counted = self._worthless(binary, program, counted) if work.is_gated else (None, counted)
+        return _Worth(guard, [outcome.names[index] for index in counted])
 
-    def _worthless(self, binary: Path, program: Program, tests: Sequence[int]) -> str | None:
-        """Why none of the tests counts: each passes whatever the functions return, or the functions answer one thing to all questions.
+    def _worthless(self, binary: Path, program: Program, tests: Sequence[int]) -> tuple[str | None, list[int]]:
+        """Which tests count, and why none does: each passes whatever the functions return, or these say one thing to all questions.
 
         Where a test got no wrong value, or the process died of one, there is no opinion against it; a failure of what the test does
         with the value (`max().unwrap()` of an empty list) is none, either.
@@ -1628,14 +1640,16 @@ class Judge:
         wrong, other = (self._workshop.run_tests(binary, mode, tests) for mode in ("wrong", "other"))
         in_wrong = [_noticed(wrong, len(tests), half) for half in (0, 1)]
         notices_input = _noticed(other, len(tests))
-        if all(False in opinions[:2] or opinions == (None, None, False) for opinions in zip(*in_wrong, notices_input)):
-            return "any_value_passes"
+        opinions = list(zip(*in_wrong, notices_input))
+        counted = [test for test, found in zip(tests, opinions) if False not in found[:2] and found != (None, None, False)]
+        if not counted:
+            return "any_value_passes", []
         said = {name: answers for name, answers in other.answers.items() if answers.n_calls > 1}
         if not said or not other.was_done:
-            return None
+            return None, counted
         is_deaf = True not in notices_input and not any(answers.has_moved for answers in said.values())
         is_list = all(name in program.listing_functions and answers.n_distinct < 2 and answers.is_strange for name, answers in said.items())
-        return "hard_coded_answer" if is_deaf or is_list else None
+        return ("hard_coded_answer", []) if is_deaf or is_list else (None, counted)
 
     def _stub_binary(self, work: _Work, program: Program) -> Path | None:
         """The second compilation that programs need in which a gate does not compile."""

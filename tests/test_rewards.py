@@ -75,10 +75,10 @@ TABLE = [
     ("test_block_reward", {}, {}, 1.0),
     ("test_block_reward", {"has_test_block": False}, {}, 0.0),
     ("test_block_reward", None, {}, 0.0),
-    ("tests_have_asserts_reward", {"n_asserts": 0}, {}, 0.0),
-    ("tests_have_asserts_reward", {"n_asserts": 1}, {}, 0.25),
-    ("tests_have_asserts_reward", {"n_asserts": 4}, {}, 1.0),
-    ("tests_have_asserts_reward", {"n_asserts": 100}, {}, 1.0),
+    ("tests_have_asserts_reward", {}, {"n_asserts": 0}, 0.0),
+    ("tests_have_asserts_reward", {}, {"n_asserts": 1}, 0.25),
+    ("tests_have_asserts_reward", {}, {"n_asserts": 4}, 1.0),
+    ("tests_have_asserts_reward", {}, {"n_asserts": 100}, 1.0),
     ("tests_have_asserts_reward", None, {}, 0.0),
 ]
 
