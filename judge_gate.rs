@@ -273,12 +273,15 @@ fn answers<T>(function: &'static str, change: impl FnOnce(&mut Vec<String>) -> T
     change(all.entry(function).or_default().entry(MODE.load(Ordering::Relaxed)).or_default())
 }
 
+/// Answers that most inputs may have in common.
+const NOTHING: [&str; 4] = ["false", "None", "[]", "\"\""];
+
 /// Of a function that was asked for other inputs.
 pub struct Moved {
     pub function: &'static str,
     pub calls: usize,
     pub distinct: usize, // answers
-    pub is_moved: bool, // they are not always those to the test's inputs
+    pub is_moved: bool, // they are not always those to the test's inputs, or these are nothing to speak of
     pub is_strange: bool, // none of them is one of those
 }
 
@@ -294,7 +297,7 @@ pub fn moved() -> Vec<Moved> {
             function,
             calls: others.iter().map(|answers| answers.len()).sum(),
             distinct: distinct.len(),
-            is_moved: others.iter().any(|answers| answers[..] != *own),
+            is_moved: own.iter().all(|answer| NOTHING.contains(&&answer[..])) || others.iter().any(|answers| answers[..] != *own),
             is_strange: !own.iter().any(|answer| distinct.contains(answer)),
         }
     });

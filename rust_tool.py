@@ -613,7 +613,7 @@ class _Workshop:
     def instruments(self) -> re.Pattern[str]:
         """Matches what `instrumented` puts into a program."""
         crate = rf"::{self.gate_crate}::"
-        gates = rf"\{{ use {crate}.*?return value; \}} \}}|if {crate}gate\(\) \{{ return; \}}|if {crate}asks\(.*?\); \}}|{crate}\w+\(\);"
+        gates = rf"\{{ use {crate}.*?return value; \}} \}}|if {crate}gate\(\) \{{ return; \}}|\{{ #\[allow\(unused_imports\)\] use {crate}.*?\); \}} \}}|{crate}\w+\(\);"
         return re.compile(rf" ({gates}|impl {crate}Wrong for .*?/\* judge \*/)")
 
     @property
@@ -807,7 +807,7 @@ def _gates_of(function: Node, crate: str) -> str:
     compares = trait is not None and _name(function) in COMPARISONS
     if endless or compares or (returns is None and re.search(rb"\bassert\w*\s*!", function.text)):
         return f" ::{crate}::stub();"
-    return _gate_for(returns, crate) + _asking(function, crate)
+    return _asking(function, crate) + _gate_for(returns, crate)
 
 
 def _is_constant(function: Node) -> bool:
@@ -859,7 +859,7 @@ def _asking(function: Node, crate: str) -> str:
         return ""
     path = f"{'Self::' if is_method else ''}{_name(function)}"
     call, traits = f"{path}({', '.join(arguments)})", f"#[allow(unused_imports)] use ::{crate}::{{Hidden as _, Same as _}};"
-    return f' if ::{crate}::asks("{_name(function)}") {{ {traits} return ::{crate}::Answer({call}).of("{_name(function)}"); }}'
+    return f' {{ {traits} if ::{crate}::asks("{_name(function)}") {{ return ::{crate}::Answer({call}).of("{_name(function)}"); }} }}'
 
 
 def _owner(function: Node) -> Node | None:
