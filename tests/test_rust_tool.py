@@ -541,6 +541,46 @@ def test_tests_pass_only_when_the_harness_came_to_its_end(was_done, exit_code):
     assert outcome.has_exited == (not was_done and exit_code == 0)
 
 
+def test_gates_hide_no_lint_and_add_none(judge):
+    """What clippy says of parameters and of a function's first statement, beside the statements that are put there."""
+    solution = """fn total(items: &Vec<i32>, text: &String) -> i32 { items.iter().sum::<i32>() + text.len() as i32 }
+fn unread(first: i32, mut second: i32) -> i32 { second + 1 }
+fn swap(list: &mut [i32]) {
+    if list.len() > 1 { list.swap(0, 1); }
+}
+const fn twice(n: i32) -> i32 { n * 2 }"""
+    (verdict,) = grade(judge, with_test(solution, 'assert_eq!(total(&vec![1], &"a".to_string()), 2);\nassert_eq!(unread(0, 1) + twice(1), 4);\nlet mut v = [1, 2];\nswap(&mut v);\nassert_eq!(v, [2, 1]);'))
+    assert earns(verdict)
+    assert sorted((d.code, d.line) for d in verdict.diagnostics) == [
+        ("clippy::ptr_arg", 1), ("clippy::ptr_arg", 1), ("unused_mut", 2), ("unused_variables", 2)]  # fmt: skip
+
+
+# What functions answer to other inputs than the test's, whatever they do with these.
+DEAF = {
+    "both branches": ("fn third(n: u64) -> u64 { if n > 1_000_000 { 21 } else { 21 } }", "assert_eq!(third(6), 21);"),
+    "cancelled": ("fn third(n: u64) -> u64 { (n ^ n) + 21 }", "assert_eq!(third(6), 21);"),
+    "closure": ("fn third(n: u64) -> Box<dyn Fn() -> u64> { let _kept = n; Box::new(|| 21) }", "assert_eq!(third(6)(), 21);"),
+    "state": ("use std::cell::Cell; thread_local! { static NEXT: Cell<u64> = const { Cell::new(0) }; }\nfn third(n: u64) -> u64 { if NEXT.get() > 0 { NEXT.get() } else { n } }",
+              "for (n, want) in [(6, 21), (3, 6)] { NEXT.set(want); assert_eq!(third(n), want); }"),
+    "look-up": ("fn third(n: u64) -> u64 { [(6, 21), (3, 6)].iter().find(|row| row.0 == n).map_or(0, |row| row.1) }",
+                "assert_eq!(third(6), 21); assert_eq!(third(3), 6);"),
+}  # fmt: skip
+HEARING = {
+    "bounds": ("fn series(n: u32) -> f64 { (1..=n).map(|k| 1.0 / f64::from(k * k)).sum() }", "assert!(series(1000) > 1.6 && series(1000) < 1.7);"),
+    "only no": ("fn is_even(n: u32) -> bool { n % 2 == 0 }", "assert!(!is_even(3));"),
+    "only nothing": ("fn top(v: &[i32]) -> Option<i32> { v.iter().copied().filter(|n| *n > 90).max() }", "assert_eq!(top(&[2, 3]), None);"),
+    "empty list": ("fn sum(v: &[i32]) -> i32 { v.iter().sum() }", "assert_eq!(sum(&[]), 0);"),
+    "table with its miss": ("fn price(name: &str) -> u32 { match name { \"tea\" => 2, \"cake\" => 4, _ => 0 } }",
+                            "assert_eq!(price(\"tea\"), 2); assert_eq!(price(\"cake\"), 4); assert_eq!(price(\"rope\"), 0);"),
+}  # fmt: skip
+
+
+def test_answers_that_never_move_are_hard_coded(judge):
+    verdicts = dict(zip([*DEAF, *HEARING], grade(judge, *(with_test(*rows) for rows in (*DEAF.values(), *HEARING.values()))), strict=True))
+    assert all(verdict.test_passed for verdict in verdicts.values())
+    assert {name: verdict.guard for name, verdict in verdicts.items() if verdict.guard} == dict.fromkeys(DEAF, "hard_coded_answer")
+
+
 # Bodies of tests that pass whatever the program does; in one program, none of them counts.
 UNNOTICING = [
     "let _ = double(2);\nassert!(true);",
