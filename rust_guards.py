@@ -280,6 +280,7 @@ def worth_of(index: Index) -> Worth:
     """What reading tells about the tests. Whether a test notices anything is found out by running it (`rust_tool.py`)."""
     reader = _Reader(index)
     tests, calls, macros, sites = [], set(), set(), set()
+    in_file = {node.id for node in index.nodes}  # not so what the program's macros expand to
     for item in index.tests:
         code = reader.code_of(item)
         guard = reader.guard(item, code)
@@ -289,8 +290,9 @@ def worth_of(index: Index) -> Worth:
         if counted:
             calls |= reader.named(code)
             macros |= {f"{word}!" for node in code for word in set(index.words(node)) & index.own_macros}
-            sites |= {(n.start_byte, n.end_byte) for n in found if not item.expanded and not _in_constant(n)}
-        marked = counted and bool(found) and not item.expanded and not any({*FAILING, *index.macros} & set(index.words(n)) for n in code)
+            sites |= {(n.start_byte, n.end_byte) for n in found if n.id in in_file and not _in_constant(n)}
+        fails_otherwise = any({*FAILING, *index.macros} & set(index.words(node)) for node in code)
+        marked = counted and bool(found) and all(n.id in in_file for n in found) and not fails_otherwise
         tests.append(TestFn(harness_name(item), item.has("ignore"), item.has("should_panic"), counted, guard, marked, asserts))
     codes = [node for item, test in zip(index.tests, tests) if test.counted for node in reader.code_of(item)]
     panicking = {word for item in index.tests if item.has("should_panic") for word in index.words(item.node)}  # what they ask is not listed
