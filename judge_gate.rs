@@ -274,7 +274,7 @@ fn answers<T>(function: &'static str, change: impl FnOnce(&mut Vec<String>) -> T
 }
 
 /// Answers that most inputs may have in common.
-const NOTHING: [&str; 4] = ["false", "None", "[]", "\"\""];
+const NOTHING: [&str; 2] = ["false", "None"];
 
 /// Of a function that was asked for other inputs.
 pub struct Moved {

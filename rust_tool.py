@@ -613,7 +613,8 @@ class _Workshop:
     def instruments(self) -> re.Pattern[str]:
         """Matches what `instrumented` puts into a program."""
         crate = rf"::{self.gate_crate}::"
-        gates = rf"\{{ use {crate}.*?return value; \}} \}}|if {crate}gate\(\) \{{ return; \}}|\{{ #\[allow\(unused_imports\)\] use {crate}.*?\); \}} \}}|{crate}\w+\(\);"
+        gates = rf"\{{ use {crate}.*?return value; \}} \}}|if {crate}gate\(\) \{{ return; \}}"
+        gates += rf"|\{{ #\[allow\(unused_imports\)\] use {crate}.*?\); \}} \}}|{crate}\w+\(\);"
         return re.compile(rf" ({gates}|impl {crate}Wrong for .*?/\* judge \*/)")
 
     @property
