@@ -478,6 +478,28 @@ macro_rules! other_tuples {
 
 other_tuples! { (A 0); (A 0, B 1); (A 0, B 1, C 2); (A 0, B 1, C 2, D 3); }
 
+/// Never called: compiled here, the instances for common types are none of a program's (rustc shares them at this level).
+pub fn instances() -> usize {
+    let mut sum = 0;
+    macro_rules! with_gates {
+        ($($type:ty),*) => { $(
+            sum += Gate::<$type>::value as fn(&Gate<$type>) -> Option<$type> as usize;
+            sum += Answer::<$type>::of as fn(Answer<$type>, &'static str) -> $type as usize;
+        )* };
+    }
+    macro_rules! with_inputs {
+        ($($type:ty),*) => { $(sum += Input::<$type>::other as fn(Input<$type>, u8) -> $type as usize;)* };
+    }
+    with_gates!(i32, i64, u8, u32, u64, usize, f64, bool, char, String, &'static str, Vec<i32>, Vec<i64>, Vec<u32>, Vec<u64>, Vec<usize>);
+    with_gates!(Vec<f64>, Vec<String>, Vec<char>, Vec<Vec<i32>>, Option<i32>, Option<usize>, Option<String>, Option<char>, (i32, i32));
+    with_gates!(Option<i64>, Option<u32>, Option<u64>, Result<i32, String>, Result<f64, String>, Result<(), String>, Vec<&'static str>);
+    with_inputs!(i32, i64, u8, u32, u64, usize, f64, bool, char, String, &'static str, Vec<i32>, Vec<i64>, Vec<u32>, Vec<u64>, Vec<usize>);
+    with_inputs!(Vec<f64>, Vec<String>, Vec<char>, Vec<Vec<i32>>, Option<i32>, &'static [i32], &'static [i64], &'static [u32]);
+    with_inputs!(&'static [u64], &'static [usize], &'static [f64], &'static [String], &'static [char], &'static [&'static str]);
+    with_inputs!(&'static mut [i32], Vec<&'static str>);
+    sum
+}
+
 // -- Hidden tests that are statements: assertions that are recorded, and go on -----------------------------------------
 
 pub use std::option::Option::{None, Some};
