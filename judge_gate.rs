@@ -5,18 +5,28 @@
 //! gate panics. In wrong-value mode it makes its function return a constant of its return type at once: a test that
 //! passes whatever the functions return checks nothing. Types that no constant is known for are left alone; programs
 //! get an `impl Wrong` for their own structs and enums from `rust_tool.py`.
+use std::any::type_name;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt::{Arguments, Debug};
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroU8, NonZeroUsize};
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 /// What gates do: 0 nothing, 1 panic, FIRST_WRONG + k return the k-th wrong value.
 pub static MODE: AtomicU8 = AtomicU8::new(0);
 pub const FIRST_WRONG: u8 = 2;
 pub const WRONG_VALUES: u8 = 4;
+/// FIRST_SPARING + k: the same, but for functions that return `bool` or `Ordering`: a program's own comparison must not hide the rest.
+pub const FIRST_SPARING: u8 = FIRST_WRONG + WRONG_VALUES;
+/// FIRST_OTHER + k: the outermost call of a function that has inputs is answered for the k-th other ones.
+pub const FIRST_OTHER: u8 = FIRST_SPARING + WRONG_VALUES;
+pub const OTHER_INPUTS: u8 = 4;
+/// The same with its own inputs, for comparison.
+pub const SAME_INPUTS: u8 = FIRST_OTHER + OTHER_INPUTS;
 /// How deep values of a program's own types hold others of them.
 const MAX_NESTING: u8 = 3;
 /// Set by `mark`, and by gates that returned a wrong value; cleared by the harness before each test.
@@ -34,6 +44,7 @@ pub fn gate() -> bool {
     match MODE.load(Ordering::Relaxed) {
         0 => false,
         1 => panic!("stubbed by the judge"),
+        FIRST_OTHER.. => false,
         _ => {
             IS_REACHED.store(true, Ordering::Relaxed);
             true
@@ -71,8 +82,10 @@ impl<T: Wrong> Gate<T> {
         match MODE.load(Ordering::Relaxed) {
             0 => None,
             1 => panic!("stubbed by the judge"),
+            FIRST_OTHER.. => None,
+            FIRST_SPARING.. if matches!(type_name::<T>(), "bool" | "core::cmp::Ordering") => None,
             mode => {
-                let value = T::wrong(mode - FIRST_WRONG)?;
+                let value = T::wrong((mode - FIRST_WRONG) % WRONG_VALUES)?;
                 IS_REACHED.store(true, Ordering::Relaxed);
                 Some(value)
             }
@@ -129,9 +142,27 @@ wrong_values! {
     Box<dyn std::error::Error>: "".into(), "~wrong~".into(), "wrong".into(), "0".into();
     std::num::ParseIntError: "".parse::<i32>().unwrap_err(), "x".parse::<i32>().unwrap_err(), "999".parse::<u8>().unwrap_err(),
         "-999".parse::<i8>().unwrap_err();
+    Duration: Duration::ZERO, Duration::from_millis(113_007), Duration::from_nanos(1), Duration::from_secs(4_000_037);
     std::cmp::Ordering: std::cmp::Ordering::Equal, std::cmp::Ordering::Less, std::cmp::Ordering::Greater,
         std::cmp::Ordering::Equal;
 }
+
+macro_rules! non_zero {
+    ($($type:ty)*) => { $(
+        impl Wrong for $type {
+            fn wrong(k: u8) -> Option<Self> {
+                Self::new(match k { 0 => 1, 1 => 113, 2 => 251, _ => 2 })
+            }
+        }
+        impl Other for $type {
+            fn other(self, k: u8) -> Self {
+                Self::new(self.get().other(k)).unwrap_or(self)
+            }
+        }
+    )* };
+}
+
+non_zero! { NonZeroU8 NonZeroU16 NonZeroU32 NonZeroU64 NonZeroUsize }
 
 impl<T> Wrong for &[T] {
     fn wrong(_: u8) -> Option<Self> {
@@ -209,6 +240,265 @@ macro_rules! wrong_tuples {
 }
 
 wrong_tuples! { (A); (A, B); (A, B, C); (A, B, C, D); (A, B, C, D, E); (A, B, C, D, E, F); }
+
+// -- Other inputs than the test's ---------------------------------------------------------------------------------------
+
+thread_local! {
+    /// Whether the outermost call of this thread is being answered for other inputs.
+    static IS_ASKING: Cell<bool> = const { Cell::new(false) };
+    static ASKED: Cell<&'static str> = const { Cell::new("") };
+    /// Whether there was no other value: a list that is empty.
+    static IS_SAME: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether to call the function once more, with `Input::other` of what it got, and return its answer.
+#[inline(never)]
+pub fn asks(function: &'static str) -> bool {
+    if MODE.load(Ordering::Relaxed) < FIRST_OTHER || IS_ASKING.replace(true) {
+        return false;
+    }
+    ASKED.set(function);
+    answers(function, |list| list.push(String::new()));
+    true
+}
+
+/// Functions that got another input than the test's.
+static ALTERED: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+
+/// What functions answered, by mode, as far as it can be shown; one that panicked did not.
+pub static ANSWERS: Mutex<BTreeMap<&str, BTreeMap<u8, Vec<String>>>> = Mutex::new(BTreeMap::new());
+
+fn answers<T>(function: &'static str, change: impl FnOnce(&mut Vec<String>) -> T) -> T {
+    let mut all = ANSWERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    change(all.entry(function).or_default().entry(MODE.load(Ordering::Relaxed)).or_default())
+}
+
+/// Answers that most inputs may have in common.
+const NOTHING: [&str; 2] = ["false", "None"];
+
+/// Of a function that was asked for other inputs.
+pub struct Moved {
+    pub function: &'static str,
+    pub calls: usize,
+    pub distinct: usize, // answers
+    pub is_moved: bool, // they are not always those to the test's inputs, or these are nothing to speak of
+    pub is_strange: bool, // none of them is one of those
+}
+
+pub fn moved() -> Vec<Moved> {
+    let all = ANSWERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let altered = ALTERED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let asked = all.iter().filter(|(function, _)| altered.contains(*function));
+    let summary = asked.map(|(function, modes)| {
+        let own = modes.get(&SAME_INPUTS).map_or(&[][..], |own| own);
+        let others: Vec<_> = modes.iter().filter(|(mode, _)| **mode != SAME_INPUTS).map(|(_, answers)| answers).collect();
+        let distinct: BTreeSet<_> = others.iter().copied().flatten().filter(|answer| !answer.is_empty()).collect();
+        Moved {
+            function,
+            calls: others.iter().map(|answers| answers.len()).sum(),
+            distinct: distinct.len(),
+            is_moved: own.iter().all(|answer| NOTHING.contains(&&answer[..])) || others.iter().any(|answers| answers[..] != *own),
+            is_strange: !own.iter().any(|answer| distinct.contains(answer)),
+        }
+    });
+    summary.collect()
+}
+
+/// The answer of such a call: `Answer(value).of(function)`, by the method below when it can be shown, else by `Hidden`'s.
+pub struct Answer<T>(pub T);
+
+fn keep(function: &'static str, shown: String) {
+    IS_ASKING.set(false);
+    answers(function, |list| list.pop().map(|_| list.push(shown)));
+}
+
+impl<T: Debug> Answer<T> {
+    #[inline(never)]
+    pub fn of(self, function: &'static str) -> T {
+        keep(function, format!("{:?}", self.0));
+        self.0
+    }
+}
+
+pub trait Hidden<T> {
+    fn of(self, function: &'static str) -> T;
+}
+
+impl<T> Hidden<T> for Answer<T> {
+    fn of(self, function: &'static str) -> T {
+        IS_ASKING.set(false);
+        ANSWERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(function);
+        self.0
+    }
+}
+
+/// An argument: `Input(x).other(position)`, by the method below when another value of its type is known, else by `Same`'s.
+pub struct Input<T>(pub T);
+
+impl<T: Other> Input<T> {
+    #[inline(never)]
+    pub fn other(self, position: u8) -> T {
+        let mode = MODE.load(Ordering::Relaxed);
+        if mode == SAME_INPUTS {
+            return self.0;
+        }
+        IS_SAME.set(false);
+        let other = self.0.other((mode - FIRST_OTHER + position) % OTHER_INPUTS);
+        if !IS_SAME.get() {
+            IS_REACHED.store(true, Ordering::Relaxed);
+            ALTERED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(ASKED.get());
+        }
+        other
+    }
+}
+
+pub trait Same<T> {
+    fn other(self, position: u8) -> T;
+}
+
+impl<T> Same<T> for Input<T> {
+    fn other(self, _: u8) -> T {
+        self.0
+    }
+}
+
+/// A type with values near a given one.
+pub trait Other: Sized {
+    fn other(self, k: u8) -> Self;
+}
+
+macro_rules! other_integers {
+    ($($type:ty)*) => { $(impl Other for $type {
+        fn other(self, k: u8) -> Self {
+            match k {
+                0 => self.checked_add(1).unwrap_or(self / 2),
+                1 => if self > 1 { self - 1 } else { self.saturating_add(3) },
+                2 => self / 2 + 2,
+                _ => self.checked_mul(2).and_then(|twice| twice.checked_add(3)).unwrap_or(self / 3),
+            }
+        }
+    })* };
+}
+
+other_integers! { i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize }
+
+macro_rules! others {
+    ($($type:ty: |$value:ident, $k:ident| $other:expr;)*) => { $(impl Other for $type {
+        fn other(self, $k: u8) -> Self {
+            let $value = self;
+            $other
+        }
+    })* };
+}
+
+others! {
+    f32: |x, k| match k { 0 => x + 1.5, 1 => x - 1.25, 2 => x / 2.0 + 3.0, _ => x * 2.0 + 1.0 };
+    f64: |x, k| match k { 0 => x + 1.5, 1 => x - 1.25, 2 => x / 2.0 + 3.0, _ => x * 2.0 + 1.0 };
+    bool: |x, k| x ^ (k < 3);
+    Duration: |x, k| match k { 0 => x + Duration::from_secs(1), 1 => x / 2, 2 => x * 3 + Duration::from_millis(7), _ => Duration::ZERO };
+    char: |x, k| char::from_u32(x as u32 + 1 + k as u32).unwrap_or('?');
+    String: |x, k| match k {
+        0 => format!("{x}q"),
+        1 => x.chars().skip(1).collect(),
+        2 => x.chars().take(x.chars().count() / 2).chain(['z', '7']).collect(),
+        _ => String::new(),
+    };
+    &str: |x, k| Box::leak(x.to_string().other(k).into_boxed_str());
+}
+
+/// Bounds of the part that is left of a list.
+fn part(len: usize, k: u8) -> std::ops::Range<usize> {
+    IS_SAME.set(len == 0);
+    match k { 0 => 0..len.saturating_sub(1), 1 => len.min(1)..len, 2 => 0..len / 2, _ => 0..0 }
+}
+
+impl<T> Other for &[T] {
+    fn other(self, k: u8) -> Self {
+        &self[part(self.len(), k)]
+    }
+}
+
+impl<T> Other for &mut [T] {
+    fn other(self, k: u8) -> Self {
+        let part = part(self.len(), k);
+        &mut self[part]
+    }
+}
+
+impl<T> Other for Vec<T> {
+    fn other(self, k: u8) -> Self {
+        let part = part(self.len(), k);
+        self.into_iter().skip(part.start).take(part.len()).collect()
+    }
+}
+
+/// A list that is borrowed as `&Vec`, which may not be asked to clone what it holds: a view that is never dropped.
+pub fn other_vec<T>(list: &[T], position: u8) -> &Vec<T> {
+    let part = Input(list).other(position);
+    let view = unsafe { Vec::from_raw_parts(part.as_ptr().cast_mut(), part.len(), part.len()) };
+    Box::leak(Box::new(view))
+}
+
+pub fn other_string(text: &str, position: u8) -> &String {
+    Box::leak(Box::new(Input(text.to_string()).other(position)))
+}
+
+impl<T: Other + Clone> Other for &T {
+    fn other(self, k: u8) -> Self {
+        Box::leak(Box::new(self.clone().other(k)))
+    }
+}
+
+impl<T: Other> Other for Option<T> {
+    fn other(self, k: u8) -> Self {
+        self.filter(|_| k != 3).map(|value| value.other(k))
+    }
+}
+
+impl<T: Other> Other for Box<T> {
+    fn other(self, k: u8) -> Self {
+        Box::new((*self).other(k))
+    }
+}
+
+impl<T, const N: usize> Other for [T; N] {
+    fn other(mut self, k: u8) -> Self {
+        if k % 2 == 0 { self.reverse() } else { self.rotate_left(N.min(1)) }
+        self
+    }
+}
+
+macro_rules! other_tuples {
+    ($(($($item:ident $at:tt),*);)*) => { $(impl<$($item: Other),*> Other for ($($item,)*) {
+        fn other(self, k: u8) -> Self {
+            ($(self.$at.other((k + $at) % OTHER_INPUTS),)*)
+        }
+    })* };
+}
+
+other_tuples! { (A 0); (A 0, B 1); (A 0, B 1, C 2); (A 0, B 1, C 2, D 3); }
+
+/// Never called: compiled here, the instances for common types are none of a program's (rustc shares them at this level).
+pub fn instances() -> usize {
+    let mut sum = 0;
+    macro_rules! with_gates {
+        ($($type:ty),*) => { $(
+            sum += Gate::<$type>::value as fn(&Gate<$type>) -> Option<$type> as usize;
+            sum += Answer::<$type>::of as fn(Answer<$type>, &'static str) -> $type as usize;
+        )* };
+    }
+    macro_rules! with_inputs {
+        ($($type:ty),*) => { $(sum += Input::<$type>::other as fn(Input<$type>, u8) -> $type as usize;)* };
+    }
+    with_gates!(i32, i64, u8, u32, u64, usize, f64, bool, char, String, &'static str, Vec<i32>, Vec<i64>, Vec<u32>, Vec<u64>, Vec<usize>);
+    with_gates!(Vec<f64>, Vec<String>, Vec<char>, Vec<Vec<i32>>, Option<i32>, Option<usize>, Option<String>, Option<char>, (i32, i32));
+    with_gates!(Option<i64>, Option<u32>, Option<u64>, Result<i32, String>, Result<f64, String>, Result<(), String>, Vec<&'static str>);
+    with_inputs!(i32, i64, u8, u32, u64, usize, f64, bool, char, String, &'static str, Vec<i32>, Vec<i64>, Vec<u32>, Vec<u64>, Vec<usize>);
+    with_inputs!(Vec<f64>, Vec<String>, Vec<char>, Vec<Vec<i32>>, Option<i32>, &'static [i32], &'static [i64], &'static [u32]);
+    with_inputs!(&'static [u64], &'static [usize], &'static [f64], &'static [String], &'static [char], &'static [&'static str]);
+    with_inputs!(&'static mut [i32], Vec<&'static str>);
+    sum
+}
 
 // -- Hidden tests that are statements: assertions that are recorded, and go on -----------------------------------------
 

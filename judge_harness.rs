@@ -17,7 +17,8 @@
 //! `site LINE COLUMN held|failed|fell PANIC_LINE HEX` (the first time; `fell`: a panic left it; column 0: a whole statement),
 //! `limit memory|threads` (the process is about to end for it),
 //! `end I ok|failed|asserted REACHED LINE HEX` (1 when a counted assertion was reached, or, in wrong-value mode, a wrong
-//! value returned, 2 when one of those was a `None` or `Err`; where and with which words it panicked), `done`.
+//! value returned, 2 when one of those was a `None` or `Err`; where and with which words it panicked), `answers CALLS DISTINCT MOVED STRANGE FUNCTION`
+//! (to other inputs than the test's; `Moved` of the gate), `done`.
 //!
 //! Not guarded against: `unsafe` code that searches memory for the nonce (the judge refuses what that takes).
 #![feature(staged_api, test, rustc_attrs, alloc_error_hook)]
@@ -27,7 +28,7 @@
 extern crate judge_gate;
 extern crate real;
 
-use judge_gate::{FIRST_WRONG, HAS_FALLEN, IS_MISSING, IS_REACHED, MODE, REPORT, RUNNING, WRONG_VALUES};
+use judge_gate::{moved, Moved, FIRST_OTHER, FIRST_WRONG, HAS_FALLEN, IS_MISSING, IS_REACHED, MODE, REPORT, RUNNING, SAME_INPUTS};
 use std::alloc::set_alloc_error_hook;
 use std::cell::RefCell;
 use std::fs::File;
@@ -84,7 +85,8 @@ fn read_order(order_fd: i32) -> Order {
     let modes = match mode {
         "run" | "ignored_too" => vec![0],
         "stub" => vec![1],
-        _ => (FIRST_WRONG..FIRST_WRONG + WRONG_VALUES).collect(),
+        "other" => (FIRST_OTHER..=SAME_INPUTS).collect(),
+        _ => (FIRST_WRONG..FIRST_OTHER).collect(),
     };
     let wanted = match lines.next().expect("tests") {
         "all" => None,
@@ -239,6 +241,9 @@ pub fn test_main_static(tests: &[&TestDescAndFn]) {
         let End { status, line, message } = settled(test);
         let reached = IS_REACHED.load(Ordering::Relaxed) as u8 * (1 + IS_MISSING.load(Ordering::Relaxed) as u8);
         lines = format!("{nonce} end {index} {status} {reached} {line} {}\n", hex(&message));
+    }
+    for Moved { function, calls, distinct, is_moved, is_strange } in moved() {
+        lines += &format!("{nonce} answers {calls} {distinct} {} {} {function}\n", is_moved as u8, is_strange as u8);
     }
     lines += &format!("{nonce} done\n");
     report.write_all(lines.as_bytes()).expect("report");

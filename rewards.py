@@ -13,6 +13,7 @@ import functools
 import json
 import math
 import numbers
+import re
 import sys
 import time
 from collections import Counter
@@ -22,7 +23,7 @@ from dataclasses import asdict, replace
 import kinds
 import own_rewards
 from cross_tests import CROSS_REWARDS, cross_examined, cross_tests_reward, fields_of, group_tests_reward
-from rust_code import Program, extract_program, same_program
+from rust_code import Program, extract_program, same_program, solution_source
 from rust_tool import Job, Judge, Verdict
 from tasks import TASK_COLUMNS, content_text
 from traces import SCHEMA_VERSION
@@ -136,8 +137,8 @@ def test_block_reward(program: Program | None, verdict: Verdict) -> float:
 
 
 def tests_have_asserts_reward(program: Program | None, verdict: Verdict) -> float:
-    """Distinct assertions that could run, divided by 4, at most 1: one assertion proves little."""
-    return 0.0 if program is None else min(program.n_asserts, ASSERTS_FOR_FULL_REWARD) / ASSERTS_FOR_FULL_REWARD
+    """Distinct assertions of tests that count, divided by 4, at most 1: one assertion proves little."""
+    return 0.0 if program is None else min(verdict.n_asserts, ASSERTS_FOR_FULL_REWARD) / ASSERTS_FOR_FULL_REWARD
 
 
 BUILT_IN_REWARDS: tuple[Callable[[Program | None, Verdict], float | None], ...] = (
@@ -200,7 +201,7 @@ def graded_completion(task: dict, completion: str, program: Program | None, verd
         "honest_tests": verdict.honest_tests,
         "guard": verdict.guard,
         **fields_of(verdict.cross),
-        "n_asserts": program.n_asserts if program else 0,
+        "n_asserts": verdict.n_asserts,
         "duration_s": round(verdict.duration_s, 4),
         **({"columns": other_columns} if other_columns else {}),
     }
@@ -329,6 +330,8 @@ class RewardSet:
         for task, (program, verdict) in zip(tasks, self.reader.grade(tasks, completions), strict=True):
             if verdict.test_passed and is_copied(program, task.get("prompt") or "", self.examples):
                 verdict = replace(verdict, honest_tests=False, guard=verdict.guard or "copied_example")
+            if verdict.test_passed and lacks_asked_function(program, task.get("prompt") or ""):
+                verdict = replace(verdict, honest_tests=False, guard=verdict.guard or "asked_function_missing")
             judged.append((program, verdict))
         if self.cross_tests:
             judged = self._cross_examined(tasks, judged)
@@ -495,6 +498,15 @@ def is_copied(program: Program, prompt: str, examples: Sequence[tuple[Program, S
         and same_program(program, example)
         for example, words in examples
     )
+
+
+_ASKED = re.compile(r"\bfn\s+(\w+)\s*[(<]|\bfunction,? (?:called |named )?`(\w+)`|`(\w+)\([^`]*\)`")
+
+
+def lacks_asked_function(program: Program, prompt: str) -> bool:
+    """Whether a prompt names functions (`fn area(..)`, "a function named `area`") and the program defines none of them."""
+    names = {name for found in _ASKED.findall(prompt) for name in found if name} - {"main"}
+    return bool(names) and not names & set(re.findall(r"\w+", solution_source(program)))
 
 
 def _is_reward(value: object) -> bool:

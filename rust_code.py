@@ -3,25 +3,20 @@
 One job: completion text in, `Program` out. Nothing is compiled or run here; everything about Rust goes through
 tree-sitter. `rust_tool.py` compiles what `extract_program`, `panic_stubbed` and `with_hidden_tests` return.
 
-A test counts when one of its assertions can fail depending on what the program's own code returns. That is found by
-following the test's statements (`rust_checks.py`) with terms for values: a call into the program is an unknown function of
-its arguments, so `f(x) == f(x)` and `f(x) * 0 == 0` hold whatever it does and are worth nothing, nor is `f(x) == g(x)` where
-the tests' own `g` repeats the body of `f`, while `f(x) == 4`, `f(f(x)) == f(x)` or `decode(&encode(x)) == x` can fail and
-count. Helpers, closures, tables, loops and macros of the tests are followed, dead code is not.
+What a test is worth is found out by running it (`rust_tool.py`): with a panic in front of the program's functions, with wrong
+values in place of what they return, with other inputs than the test's. Reading only says which tests may count, and what no run
+shows: constructs that reach the harness or end the process, functions that look at nothing they are given (`fn f(_: u32)`),
+a helper of the tests that repeats the function, an expectation in a constant that the function itself computes, and whether all
+that the tests expect stands in a function as a literal (which then has to say something else to other inputs).
 
-What this cannot see, some of which running the tests can:
-* Whether a condition that depends on the program is ever met: `if let Ok(v) = f("bad") { assert_eq!(v, 3) }`.
-  `panic_stubbed(.., mark_asserts=True)` puts a mark in front of every counted assertion: a marked test must reach one.
-* Facts of std that make a comparison true of any value (`count_ones() + count_zeros() == 64`), beyond the usual ones.
-* Expected values that reach the program by a side door (an option field, a closure, a trait that the tests implement).
-* Answers looked up in a table of more than MAX_KEYS entries, or by anything but comparing inputs with literals: by their
-  length, a range around each, a list indexed by a remainder. Predicates that list the inputs for which they hold (or do
-  not) when some other input is tested, too: `matches!(day, 6 | 7)` may be the right answer.
-* Constants that a `while` hides (`while n > 0 { n /= 10 }` and then `n + 6`), and those of methods without arguments.
+What neither can see:
+* Answers that depend on the inputs and are wrong all the same, where the tests ask for nothing else: a list indexed by a remainder,
+  the length of a text, a comparison that most inputs pass (`s != "rust"`).
+* Expected values that reach the program by a side door whose contents change with every question (an option field, a closure).
 * Values that the test itself overwrites through a reference (`for slot in got.iter_mut() { *slot = .. }`).
+* What a function in a constant context does: it can have no gate (`[0; size()]`).
 * That the function under test is the one the task asked for; `tested_functions` and `same_program` help the caller.
-* Methods and macros are told apart by name, not by type: a name shared with std may count as the program's.
-  The panic stub settles those.
+* Functions and methods are told apart by name, not by type.
 """
 
 from __future__ import annotations
@@ -33,7 +28,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from rust_guards import TestFn, forbidden_construct, has_constant_comparison, has_silenced_lints, program_guard, worth_of
+from rust_guards import TestFn, forbidden_construct, has_constant_comparison, has_silenced_lints, n_asserts, program_guard, worth_of
 from rust_statements import AssertTest, assert_tokens, macros, piece_of_main, piece_of_statements
 from rust_syntax import (
     ASSERT_MACROS,
@@ -83,6 +78,7 @@ class Program:
     silences_clippy: bool = False  # allows lints beyond dead code and naming, outside its tests
     tested_functions: tuple[str, ...] = ()  # that counted assertions depend on directly
     assert_sites: tuple[tuple[int, int], ...] = ()  # byte ranges of counted assert macros in `source`
+    listing_functions: tuple[str, ...] = ()  # that hold all that the tests expect, as literals
 
 
 @dataclass(frozen=True)
@@ -426,7 +422,7 @@ def read_program(source: str, code_block: bool = True) -> Program:
         source=source,
         functions=tuple(item.name for item in index.items if item.is_own_function),
         test_names=tuple(test.name for test in worth.tests),
-        n_asserts=len(worth.goals),
+        n_asserts=n_asserts(worth.tests),
         has_test_block=_has_test_block(index.items),
         guard=program_guard(index, worth),
         code_block=code_block,
@@ -434,6 +430,7 @@ def read_program(source: str, code_block: bool = True) -> Program:
         silences_clippy=has_silenced_lints(index),
         tested_functions=tuple(sorted(worth.calls)),
         assert_sites=tuple(sorted(worth.sites)),
+        listing_functions=tuple(sorted(worth.listed)),
     )
 
 

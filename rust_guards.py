@@ -6,10 +6,11 @@ The names of the guards are those of `guard` in traces.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+import itertools
+import re
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 
-from rust_checks import FUEL, MAX_KEYS, Check, TestRun, parameters_of, signature_of
 from rust_syntax import (
     ASSERT_MACROS,
     FAILING,
@@ -26,13 +27,12 @@ from rust_syntax import (
     item_name,
     items_of,
     merge_key,
-    plain_enums,
     split_tokens,
     text_of,
+    tokens_inside,
     walk,
     words_of,
 )
-from rust_terms import NUMBER_TYPES, PLAIN_OPS, SAMPLE_NUMBERS, SAMPLES, UNSIGNED_TYPES, Terms, draw_for, is_number, truth_of
 
 FORBIDDEN_WORDS = {
     "clippy": "cfg_clippy",
@@ -64,6 +64,7 @@ class TestFn:
     counted: bool  # it can fail depending on what the program's own code returns
     guard: str | None  # why it is not counted; None when it is, and for should_panic tests
     marked: bool = False  # all its counted assertions are in `Program.assert_sites`: one of them must be reached
+    asserts: frozenset[str] = frozenset()  # its distinct assertions that have to do with the program
 
 
 def _construct_guard(index: Index) -> str | None:
@@ -222,344 +223,309 @@ def has_constant_comparison(index: Index) -> bool:
         if trait not in ("PartialEq", "PartialOrd", "Ord"):
             continue
         for item in items_of(body_of(node) or node, Scope()):
-            if item.name in ("eq", "ne", "partial_cmp", "cmp", "lt", "le", "gt", "ge") and _ignores_both(item, index):
+            if item.name in ("eq", "ne", "partial_cmp", "cmp", "lt", "le", "gt", "ge") and _ignores_both(item):
                 return True
     return False
 
 
-def _ignores_both(method: Item, index: Index) -> bool:
-    terms = Terms()
-    run = TestRun(index, terms, [2000])
-    sides = [terms.make("unset", "self", own=True), terms.make("unset", "other", own=True)]
-    value = run.inline(method.node, sides, [{}])
-    if method.name in ("eq", "ne"):
-        return not terms.can_fail(value if method.name == "eq" else terms.negated(value))
-    return not set(sides) & set(terms.reachable(value))
-
-
-# -- answers that do not depend on the question -------------------------------------------------------------------------
-
-# A function with one of these is never said to ignore its input.
-HARD_TO_FOLLOW = ("while_expression", "loop_expression", "async_block",
-                  "abstract_type", "dynamic_type", "ERROR")  # fmt: skip
-CHOICES = ("if_expression", "match_expression", "return_expression", "break_expression", "continue_expression",
-           "try_expression", "closure_expression", "binary_expression")  # fmt: skip
-SIMPLE_OPS = (*PLAIN_OPS, "unset", "field", "+", "-", "*", "/", "%")
-MAX_FIXED_ROUNDS = 4
-
-
-@dataclass(frozen=True)
-class _Body:
-    """A function of the program seen from inside: its result as a term over its parameters."""
-
-    item: Item
-    terms: Terms
-    parameters: tuple[int, ...]
-    names: tuple[str, ...]
-    result: int
-    closures: tuple[str, ...]  # texts
-
-
-def _read_body(item: Item, index: Index, fuel: list[int]) -> _Body:
-    terms = Terms()
-    nodes = parameters_of(item.node)
-    parameters = tuple(terms.make("unset", f"parameter {position}", own=True) for position in range(len(nodes)))
-    run = TestRun(index, terms, fuel)
-    run.modules, run.keeps_panics = item.modules, True
-    result = run.inline(item.node, list(parameters), [{}])
-    names = tuple(text_of(n) for node in nodes for n in walk(node) if n.type in ("identifier", "self"))
-    return _Body(item, terms, parameters, names, result, tuple(text_of(node) for node, _, _ in run.closures))
-
-
-def _answers_regardless(body: _Body) -> bool:
-    """Whether the result ignores every parameter. What was not understood counts as depending on what it mentions."""
-    terms = body.terms
-    zero = terms.const(0)
-    forgotten = {t for t in range(len(terms.rows)) if terms.op(t) == "*" and {zero, terms.const(0.0)} & set(terms.children(t))}
-    for term in terms.reachable(body.result, forgotten):
-        op, payload, _ = terms.rows[term]
-        if term in body.parameters:
-            return False
-        payload = body.closures[int(str(payload))] if op == "closure" else payload
-        if op in ("opaque", "call", "unset", "closure") and any(name in str(payload) for name in body.names):
-            return False
-    return True
-
-
-def _comes_to_one_value(body: _Body) -> bool:
-    """Whether the result is the same number whatever the parameters are: arithmetic that forgets them (`n * 0 + 55`).
-
-    Results that are chosen by conditions are never said to: sampling might miss the inputs that matter.
-    """
-    order = body.terms.reachable(body.result)
-    kinds = {text_of(child_of(parameter, "type")) for parameter in parameters_of(body.item.node)}
-    if not kinds <= {*NUMBER_TYPES, *UNSIGNED_TYPES} or body.result in body.parameters:
+def _ignores_both(method: Item) -> bool:
+    """Whether a comparison reads no side of it, or is an expression of `==`, `!=`, `&&`, `||`, `!` that comes to one answer."""
+    body = body_of(method.node)
+    sides = [text_of(n) for p in parameters_of(method.node) for n in walk(p) if n.type in ("identifier", "self")]
+    if body is None or not _uses(body, sides):
+        return body is not None
+    statements = [n for n in body.named_children if not n.type.endswith("comment")]
+    facts: dict[str, bool] = {}
+    if len(statements) != 1 or not _holds(statements[0], facts) or len(facts) > MAX_FACTS:
         return False
-    if any(body.terms.op(t) in ("ite", "and", "not", "eq", "lt", "is", "loop", "own", "fnref") for t in order):
-        return False
-    numbers = [v for v in map(body.terms.constant, order) if is_number(v)] + list(SAMPLE_NUMBERS)
-    values = set()
-    for seed in range(SAMPLES):
-        inputs = {p: numbers[draw_for(seed, p) % len(numbers)] for p in body.parameters}
-        values.add(repr(body.terms.assignment(order, seed, (), given=inputs)[body.result]))
-    return len(values) == 1
+    return all(_holds(statements[0], dict(zip(facts, world))) for world in itertools.product((True, False), repeat=len(facts)))
 
 
-def _fixed_functions(index: Index) -> set[str]:
-    """Signatures of the program's functions whose answer does not depend on what they are asked.
-
-    A function without parameters is one only when it is a constant next to functions that have some: the decoy that
-    tests call instead of the solution. Functions that ask only fixed functions are fixed, too.
-    """
-    for _round in range(MAX_FIXED_ROUNDS):
-        found = _fixed_now(index)
-        if found <= index.fixed:
-            break
-        index.fixed |= found
-    return index.fixed
+MAX_FACTS = 6
 
 
-def _fixed_now(index: Index) -> set[str]:
-    """As `_fixed_functions`, with what is in `index.fixed` known already."""
-    fuel = [FUEL]
-    functions = [o for items in index.own.values() for o in items if not o.trait and child_of(o.node, "return_type")]
-    functions = [o for o in functions if not any(_is_hard_to_follow(n) for n in walk(o.node))]
-    functions = [o for o in functions if not (child_of(o.node, "type_parameters") and _has_node(o.node, "generic_function"))]
-    functions = [o for o in functions if "&mut" not in "".join(map(text_of, parameters_of(o.node)))]
-    fixed = set()
-    for item in functions:
-        asked = [p for p in parameters_of(item.node) if p.type != "self_parameter"]
-        decoy = not asked and not item.owner and any(parameters_of(o.node) for o in functions)
-        if not (asked or decoy) or (item.owner in index.types and _is_trait(item.owner, index)):
-            continue
-        body = _read_body(item, index, fuel)
-        if len(body.parameters) > 1 and body.result in body.parameters:
-            index.projections[signature_of(item, index.singletons)] = body.parameters.index(body.result)
-        ignores = _answers_regardless(body) or _comes_to_one_value(body)
-        if fuel[0] > 0 and ignores and (asked or body.terms.plain[body.result]):
-            fixed.add(signature_of(item, index.singletons))
-    return fixed
+def _holds(node: Node, facts: dict[str, bool]) -> bool:
+    """A condition where `facts` hold; what is not among them is added, as true."""
+    inner = [n for n in node.named_children if not n.type.endswith("comment")]
+    if node.type in ("parenthesized_expression", "expression_statement") and inner:
+        return _holds(inner[0], facts)
+    if node.type == "unary_expression" and text_of(node).startswith("!"):
+        return not _holds(inner[0], facts)
+    operator = text_of(child_of(node, "operator")) if node.type == "binary_expression" else ""
+    if operator in ("&&", "||"):
+        left, right = _holds(inner[0], facts), _holds(inner[1], facts)
+        return left and right if operator == "&&" else left or right
+    if operator in ("==", "!="):
+        same = text_of(inner[0]) == text_of(inner[1]) or facts.setdefault(" == ".join(sorted(map(text_of, inner))), True)
+        return same == (operator == "==")
+    return facts.setdefault(text_of(node), True)
 
 
-def _is_hard_to_follow(node: Node) -> bool:
-    """Whether a node may make a result depend on more than the terms show: loops, but for literals or their range and no choice."""
-    if node.type != "for_expression":
-        return node.type in HARD_TO_FOLLOW
-    source = child_of(node, "value")
-    is_range = source is not None and source.type == "range_expression" and all(n.type == "integer_literal" for n in source.named_children)
-    is_known = is_range or (source is not None and source.type == "array_expression")
-    return not is_known or any(n.type in CHOICES for n in walk(node))
+# -- what reading tells about the tests --------------------------------------------------------------------------------
 
-
-def _has_node(node: Node, kind: str) -> bool:
-    return any(found.type == kind for found in walk(node))
-
-
-def _is_trait(name: str, index: Index) -> bool:
-    return any(item.node.type == "trait_item" and item.name == name for item in index.items)
-
-
-def _names_its_inputs(body: _Body, asked: Sequence[tuple[int, ...]], asked_terms: Terms, expected: Set[str]) -> bool:
-    """Whether a function is a list of answers to exactly the inputs that the tests use.
-
-    Its result is literals chosen by comparing parameters with literals (by `match`, `if`, or in a table), no more than
-    MAX_KEYS of them, each used as an input by a test, and no test asks for anything else: then the tests cannot tell it
-    from a real solution. What it gives for everything else may be a parameter or simple arithmetic, when it is plain that no
-    test asks for it (a recursion or a loop there is a solution whose base cases are tested).
-    """
-    terms, keys, arms, stack = body.terms, set(), 0, [body.result]
-    if not asked or terms.op(body.result) != "ite":
-        return False
-    rest = _rest_of(body)
-    is_computed = not terms.plain[rest] and terms.rows[rest][0::2] != ("call", ())
-    while stack:
-        op, payload, children = terms.rows[stack.pop()]
-        if op == "ite":
-            stack += children[1:]
-            arms += 1
-            found = _compared_literals(terms, children[0], body.parameters)
-            if found is None:
-                return False
-            keys |= found
-        elif op in PLAIN_OPS:
-            stack += children
-        elif not (op == "call" and not children) and not is_computed:
-            return False
-    if is_computed:
-        answers = _answers_of(body)
-        if not all(terms.op(t) in SIMPLE_OPS for t in terms.reachable(rest)):
-            return False
-        plainly = all(asked_terms.plain[a] for call in asked for a in call[-len(body.parameters) :])
-        return bool(keys) and arms <= MAX_KEYS and plainly and answers <= expected - {""} and not (
-            _asks_for_the_rest(body, asked, asked_terms, empty_counts=True))
-    if keys and arms <= MAX_KEYS and _answers_are_expected(body, asked_terms, expected):
-        return True
-    inputs = [{_shown(asked_terms, a) for call in calls for a in asked_terms.reachable(call)} for calls in asked]
-    known = all(keys & i or "('[]',)" in i for i in inputs) and not _asks_for_the_rest(body, asked, asked_terms)
-    return bool(keys) and arms <= MAX_KEYS and all(any(k in i for i in inputs) for k in keys) and known
-
-
-def _rest_of(body: _Body) -> int:
-    """What a list of answers gives for everything else."""
-    rest = body.result
-    while body.terms.op(rest) == "ite":
-        rest = body.terms.children(rest)[2]
-    return rest
-
-
-def _answers_of(body: _Body) -> set[str]:
-    """The answers of a list but its last."""
-    answers, rest = set(), body.result
-    while body.terms.op(rest) == "ite":
-        _, then, rest = body.terms.children(rest)
-        answers.add(_shown(body.terms, then))
-    return answers
-
-
-def _asks_for_the_rest(body: _Body, asked: Sequence[tuple[int, ...]], asked_terms: Terms, empty_counts: bool = False) -> bool:
-    """Whether some call in the tests gets the answer that a list of answers has for everything else.
-
-    `empty_counts`: also one with an empty list.
-    """
-    order = body.terms.reachable(body.result)
-    for call in asked:
-        if len(call) != len(body.parameters) or not all(asked_terms.plain[a] for a in call):
-            continue
-        inputs = [asked_terms.sampled(a) for a in call]
-        if ("[]",) in inputs and not empty_counts:
-            continue
-        values = body.terms.assignment(order, 0, (), given=dict(zip(body.parameters, inputs)))
-        rest = body.result
-        while body.terms.op(rest) == "ite" and not truth_of(values[body.terms.children(rest)[0]]):
-            rest = body.terms.children(rest)[2]
-        if body.terms.op(rest) != "ite":
-            return True
-    return False
-
-
-def _answers_are_expected(body: _Body, asked_terms: Terms, expected: Set[str]) -> bool:
-    """Whether the tests expect each answer of a list but never its last, the one for everything else."""
-    rest = _rest_of(body)
-    return _answers_of(body) <= expected - {""} and (not body.terms.plain[rest] or _shown(body.terms, rest) not in expected)
-
-
-def _compared_literals(terms: Terms, condition: int, parameters: Sequence[int]) -> set[str] | None:
-    """Literals that a condition compares parameters with for equality; None when it does anything else."""
-    keys: set[str] = set()
-    stack = [condition]
-    while stack:
-        op, payload, children = terms.rows[stack.pop()]
-        if op in ("and", "not"):
-            stack += children
-            continue
-        if op == "is" and str(payload)[:1] == "[" and _is_input(terms, children[0], parameters):
-            continue
-        literals = [c for c in children if terms.plain[c]]
-        others = [c for c in children if not terms.plain[c]]
-        if others and any(terms.op(t) in ("%", "/", "&", ">>") for t in terms.reachable(others[0])):
-            return None  # what sort of number it is, which many inputs share
-        if op != "eq" or len(literals) != 1 or isinstance(terms.constant(literals[0]), bool):
-            return None
-        if terms.op(literals[0]) not in ("const", "list", "neg") or not set(parameters) & set(terms.reachable(others[0])):
-            return None
-        keys.add(_shown(terms, literals[0]))
-    return keys
-
-
-def _is_input(terms: Terms, term: int, parameters: Sequence[int]) -> bool:
-    """A parameter, or a tuple or part of parameters: nothing computed from them."""
-    return all(t in parameters or terms.op(t) in ("field", "list", "after") for t in terms.reachable(term))
-
-
-def _shown(terms: Terms, term: int) -> str:
-    return repr(terms.sampled(term)) if terms.plain[term] else ""
-
-
-# -- what each test is worth ------------------------------------------------------------------------------------------
+MAX_KEYS = 3  # inputs that a function may name before it counts as a look-up table
+FOLLOWED = ("for_expression", "while_expression", "loop_expression", "closure_expression", "call_expression")
+LITERALS = ("integer_literal", "float_literal", "string_literal", "raw_string_literal", "char_literal")
 
 
 @dataclass(frozen=True)
 class Worth:
     tests: tuple[TestFn, ...]
-    goals: frozenset[int]  # distinct assertions that count
-    calls: frozenset[str]  # the program's functions that they depend on
+    calls: frozenset[str]  # the program's functions that these tests name
     sites: frozenset[tuple[int, int]]  # of the assert macros among them
+    listed: frozenset[str]  # functions that hold what the tests expect: worthless if they say the same of all other inputs
 
 
 def worth_of(index: Index) -> Worth:
-    terms, fuel = Terms(), [FUEL]
-    terms.enums = plain_enums(index)
-    index.fixed = _fixed_functions(index)
-    can_fail: dict[int, bool] = {}
-    tests, goals, sites = [], set(), set()
+    """What reading tells about the tests. Whether a test notices anything is found out by running it (`rust_tool.py`)."""
+    reader = _Reader(index)
+    tests, calls, macros, sites = [], set(), set(), set()
+    in_file = {node.id for node in index.nodes}  # not so what the program's macros expand to
     for item in index.tests:
-        ignored, should_panic = item.has("ignore"), item.has("should_panic")
-        counted: list[Check] = []
-        guard = "ignored" if ignored else None
-        if not ignored and not should_panic:
-            checks = TestRun(index, terms, fuel).follow(item)
-            for check in checks:
-                if check.goal not in can_fail:
-                    can_fail[check.goal] = not terms.fixed(check.goal, index.fixed) and terms.can_fail(check.goal)
-                if can_fail[check.goal]:
-                    counted.append(check)
-            guard = None if counted else _test_guard(item, checks, terms, index)
-        goals |= {check.goal for check in counted}
-        sites |= {check.site for check in counted if check.site is not None}
-        marked = bool(counted) and all(check.site is not None for check in counted)
-        tests.append(TestFn(harness_name(item), ignored, should_panic, bool(counted), guard, marked))
-    tests = _without_hard_coded(tests, goals, terms, index)
-    calls = {name.rpartition(":")[0] for goal in goals for name in terms.calls(goal)}
-    return Worth(tuple(tests), frozenset(goals), frozenset(calls), frozenset(sites))
+        code = reader.code_of(item)
+        guard = reader.guard(item, code)
+        counted = guard is None and not item.has("should_panic")
+        found = [n for node in code for n in walk(node) if _is_assert(n)]
+        asserts = frozenset(reader.asserts_of(code, found) if counted else ())
+        if counted:
+            calls |= reader.named(code)
+            macros |= {f"{word}!" for node in code for word in set(index.words(node)) & index.own_macros}
+            sites |= {(n.start_byte, n.end_byte) for n in found if n.id in in_file and not _in_constant(n)}
+        fails_otherwise = any({*FAILING, *index.macros} & set(index.words(node)) for node in code)
+        marked = counted and bool(found) and all(n.id in in_file for n in found) and not fails_otherwise
+        tests.append(TestFn(harness_name(item), item.has("ignore"), item.has("should_panic"), counted, guard, marked, asserts))
+    codes = [node for item, test in zip(index.tests, tests) if test.counted for node in reader.code_of(item)]
+    panicking = {word for item in index.tests if item.has("should_panic") for word in index.words(item.node)}  # what they ask is not listed
+    listed = {item.name for name in calls - panicking for item in index.own[name] if reader.lists_answers(item, codes)}
+    asked = [item for name in calls for item in index.own[name] if reader.asked(item)]
+    if asked and all(reader.is_nothing_but_a_list(item, codes) for item in asked):
+        tests = [replace(test, counted=False, guard="hard_coded_answer", asserts=frozenset()) if test.counted else test for test in tests]
+    return Worth(tuple(tests), frozenset(calls | macros), frozenset(sites), frozenset(listed))
 
 
-def _without_hard_coded(tests: list[TestFn], goals: set[int], terms: Terms, index: Index) -> list[TestFn]:
-    """Take the worth from tests whose every call is answered by a function that lists their inputs."""
-    asked: dict[str, list[tuple[int, ...]]] = {}
-    expected: set[str] = set()
-    for goal in goals:
-        for term in terms.reachable(goal):
-            expected |= {_shown(terms, c) for c in terms.children(term)} if terms.op(term) == "eq" else set()
-            if terms.op(term) == "own":
-                asked.setdefault(str(terms.payload(term)), []).append(terms.children(term))
-    functions = [o for items in index.own.values() for o in items if not o.trait and not _is_trait(o.owner, index)]
-    named = {signature_of(item, index.singletons): item for item in functions}
-    if len(named) < len(functions) and any(o.owner for o in functions):
-        return tests  # methods of one name: which one is asked is not known
-    if not asked or any(signature not in named for signature in asked):
-        return tests
-    bodies = {signature: _read_body(named[signature], index, [FUEL]) for signature in asked}
-    if any(_panics_as_tested(body, index) for body in bodies.values()):
-        return tests
-    if not all(_names_its_inputs(bodies[signature], calls, terms, expected) for signature, calls in asked.items()):
-        return tests
-    goals.clear()
-    return [replace(test, counted=False, guard="hard_coded_answer") if test.counted else test for test in tests]
+def n_asserts(tests: Iterable[TestFn]) -> int:
+    """How many distinct assertions tests hold together."""
+    return len(frozenset().union(*(test.asserts for test in tests)))
 
 
-def _panics_as_tested(body: _Body, index: Index) -> bool:
-    """Whether a list of answers panics for everything else, and a `should_panic` test asks for that."""
-    asks = any(item.has("should_panic") and body.item.name in words_of(item.node) for item in index.tests)
-    return asks and body.terms.rows[_rest_of(body)][:2] == ("path", "!")
+class _Reader:
+    """What the tests name, and what the functions that they name look at."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        functions = [item for items in index.own.values() for item in items]
+        self.fixed: set[str] = set()  # functions that look at nothing they are given
+        while True:
+            more = {i.name for i in functions if not i.trait and self._is_fixed(i)}
+            if more <= self.fixed:
+                break
+            self.fixed |= more
+        self.fixed -= {i.name for i in functions if i.trait}
+        self.has_questions = any(self.asked(item) for item in functions)
+
+    def asked(self, item: Item) -> list[Node]:
+        """A function's parameters but `self`."""
+        return [p for p in parameters_of(item.node) if p.type != "self_parameter"]
+
+    def _is_fixed(self, item: Item) -> bool:
+        body = body_of(item.node)
+        names = [text_of(n) for p in self.asked(item) for n in walk(child_of(p, "pattern") or p) if n.type == "identifier"]
+        if body is None or not self.asked(item) or "&mut" in "".join(map(text_of, parameters_of(item.node))):
+            return False
+        hands_back = len(names) > 1 and len(body.named_children) == 1 and text_of(body.named_children[0]) in names
+        return hands_back or not _uses(body, names)
+
+    def code_of(self, test: Item) -> list[Node]:
+        """A test and the helpers and macros that it names, and those that they name."""
+        found, stack, seen = [], [test.node], {test.node.id}
+        while stack:
+            found.append(stack.pop())
+            for word in sorted(set(self.index.words(found[-1]))):
+                more = [item.node for item in self.index.helpers.get(word, ()) if not item.is_test]
+                more += [item.node for item in self.index.own.get(word, ()) if self._only_asserts(item)]
+                more += [self.index.macros[word]] if word in self.index.macros else []
+                stack += [node for node in more if node.id not in seen]
+                seen |= {node.id for node in more}
+        return found
+
+    def _only_asserts(self, item: Item) -> bool:
+        """Whether a function outside the tests is a helper of theirs."""
+        return self.index.asserts(item.node) and child_of(item.node, "return_type") is None and not item.owner
+
+    def named(self, code: Sequence[Node]) -> set[str]:
+        return {word for node in code for word in self.index.words(node)} & set(self.index.own)
+
+    def guard(self, item: Item, code: Sequence[Node]) -> str | None:
+        """Why a test is worth nothing, as far as reading tells."""
+        words = {word for node in code for word in self.index.words(node)}
+        if item.has("ignore"):
+            return "ignored"
+        if item.has("should_panic"):
+            return None
+        reports = "Err" in words and any(child_of(node, "return_type") is not None for node in code)
+        if not reports and not words & {*ASSERT_MACROS, *FAILING} and child_of(item.node, "return_type") is None:
+            return "no_asserts"
+        copies = self._copies(code)
+        if copies:  # the function once more
+            told = self._bound_from(code, copies)
+            sides = [set(words_of(n)) for node in code for n in walk(node) if _is_assert(n)]
+            return "tautological_assert" if all(said & told for said in sides if said & (told | set(self.index.own))) else None
+        named = self.named(code)
+        expected = [n for word in words for c in self.index.constants.get(word, ()) if c.test_side for n in self.named([c.node])]
+        if named and named <= set(expected):
+            return "tautological_assert"  # what the function gave is what it should give
+        found = [n for node in code for n in walk(node) if _is_assert(n)]
+        if found and all(map(_is_wide, found)):
+            return "constant_assert"
+        return "hard_coded_answer" if self._asks_nothing(named) else None
+
+    def _asks_nothing(self, named: Set[str]) -> bool:
+        """Whether all functions that a test names ignore what they are asked, or are constants beside others that are asked."""
+        items = [item for name in named for item in self.index.own[name] if not item.trait]
+        asked = [item for item in items if self.asked(item)]
+        if asked:
+            return all(item.name in self.fixed for item in asked)
+        return bool(items) and self.has_questions and not any(item.owner for item in items) and not self._shows_more(items)
+
+    def _shows_more(self, items: Sequence[Item]) -> bool:
+        """Whether functions without parameters call one that has some."""
+        return any(self.asked(other) and other.name not in self.fixed for item in items for name in self.named([item.node]) - {item.name}
+                   for other in self.index.own[name])  # fmt: skip
+
+    def _copies(self, code: Sequence[Node]) -> set[str]:
+        """Names of helpers and closures of the tests that repeat a function of the program."""
+        found = [n for node in code for n in walk(node) if n.type in ("function_item", "closure_expression") and self.index.copied(n)]
+        return {text_of(child_of(n, "name") or child_of(n.parent, "pattern")) for n in found if n.parent is not None} - {""}
+
+    def _bound_from(self, code: Sequence[Node], known: set[str]) -> set[str]:
+        """Names, and those of variables that get their value from them."""
+        bound = [(child_of(n, "pattern"), set(words_of(child_of(n, "value")))) for node in code for n in walk(node)
+                 if n.type in BINDING and child_of(n, "value") is not None]  # fmt: skip
+        while True:
+            more = {text_of(i) for p, words in bound if p is not None and known & words for i in walk(p) if i.type == "identifier"}
+            if more <= known:
+                return known
+            known = known | more
+
+    def asserts_of(self, code: Sequence[Node], found: Sequence[Node]) -> set[str]:
+        """Assertions of something else than literals, not the same on both sides; the test itself where it has another form."""
+        plain = {text_of(child_of(n, "pattern")) for node in code for n in walk(node) if n.type == "let_declaration"
+                 and "mut" not in words_of(n) and not any(i.type == "identifier" for i in walk(child_of(n, "value") or n))}  # fmt: skip
+        texts = {}
+        for node in found:
+            sides = frozenset("".join(map(text_of, side)) for side in split_tokens(tokens_inside(node.children[-1]))[:2])
+            names = {text_of(n) for n in walk(node.children[-1]) if n.type in ("identifier", "self")} - plain
+            if names and (len(sides) > 1 or text_of(child_of(node, "macro")).endswith("assert")):
+                texts.setdefault(sides, "".join(text_of(node).split()))
+        return set(texts.values()) or {text_of(code[0])}
+
+    def _literals(self, item: Item) -> set[str]:
+        """A function's literals, those of constants that it names included."""
+        nodes = [body_of(item.node) or item.node]
+        nodes += [c.node for word in self.index.words(item.node) for c in self.index.constants.get(word, ())]
+        return {_literal(n) for node in nodes for n in walk(node) if n.type in LITERALS}
+
+    def lists_answers(self, item: Item, code: Sequence[Node]) -> bool:
+        """Whether all that the tests expect stands in a function as a literal; or all that they ask, where they expect none."""
+        held, (inputs, expected) = self._literals(item), self._told(code)
+        if expected - NEUTRAL:
+            return expected <= held | NEUTRAL
+        return bool(held) and inputs <= held <= inputs | expected and len(held) <= MAX_KEYS and not self._wants_both(code)
+
+    def _wants_both(self, code: Sequence[Node]) -> bool:
+        """Whether the tests want both answers of a yes-or-no question."""
+        firsts = [words_of(n)[3:4] for node in code for n in walk(node) if _is_assert(n) and words_of(n)[0] == "assert"]
+        return ["!"] in firsts and any(first != ["!"] for first in firsts)
+
+    def is_nothing_but_a_list(self, item: Item, code: Sequence[Node]) -> bool:
+        """Whether a function chooses among literals that the tests ask and expect, and does nothing else: no loop, no call."""
+        held, (inputs, expected) = self._literals(item), self._told(code)
+        kinds = {n.type for n in walk(item.node) if n.type != "call_expression" or not _is_plain_call(n)}
+        is_choice = bool(kinds & {"if_expression", "match_expression"}) and not kinds & set(FOLLOWED)
+        is_told = bool(inputs) and inputs <= held and held - NEUTRAL <= inputs | expected and expected <= held | NEUTRAL
+        return is_choice and is_told and not self._wants_both(code)
+
+    def _told(self, code: Sequence[Node]) -> tuple[set[str], set[str]]:
+        """Literals that the tests hand to the program's functions, and all their others."""
+        inputs, others = set(), set()
+        for node in code:
+            for leaf in walk(node):
+                if leaf.type in LITERALS:
+                    (inputs if self._is_argument(leaf, node) else others).add(_literal(leaf))
+        return inputs, others
+
+    def _is_argument(self, leaf: Node, root: Node) -> bool:
+        node = leaf
+        while node.parent is not None and node.id != root.id:
+            before = node.prev_sibling
+            if node.type in ("token_tree", "arguments") and before is not None:
+                name = text_of(before).split("::")[-1].split(".")[-1]
+                if name in self.index.own:
+                    return True
+                if before.type == "!" or name.startswith("assert"):
+                    return False
+            node = node.parent
+        return False
 
 
-def _test_guard(test: Item, checks: Sequence[Check], terms: Terms, index: Index) -> str:
-    words = {text_of(n) for n in walk(test.node) if n.type == "identifier"}
-    if not checks:
-        if "catch_unwind" in words:
-            return "catch_unwind"
-        return "unreachable_assert" if words & {*ASSERT_MACROS, *FAILING} else "no_asserts"
-    if any(check.own for check in checks):
-        return "tautological_assert"
-    names = {signature.rpartition(":")[0] for signature in index.fixed}
-    if words & names:
-        return "hard_coded_answer"
-    local = {text_of(child_of(n, "pattern")) for n in walk(test.node) if n.type == "let_declaration"}
-    local |= {item_name(n) for n in walk(test.node) if n.type == "function_item" and n.id != test.node.id}
-    shadowed = (set(index.helpers) | local | set(index.aliases)) & set(index.own) & words
-    if shadowed:
-        return "shadowed_function"
-    return "catch_unwind" if "catch_unwind" in words else "constant_assert"
+BINDING = ("let_declaration", "for_expression", "let_condition", "match_arm", "closure_expression")
+NEUTRAL = frozenset({"0", "1", "0.0", "1.0", ""})
+
+
+def _is_plain_call(call: Node) -> bool:
+    """`Some(4)`, `x.to_string()`: no more than another form of what it is called on."""
+    return not any(n.type in ("identifier", "self") for a in (child_of(call, "arguments"),) if a is not None for n in walk(a))
+
+
+def _literal(node: Node) -> str:
+    text = text_of(node)
+    if node.type in ("integer_literal", "float_literal"):
+        return re.sub(r"_|(?<=[\d.])[iuf]\d+$|(?<=\d)usize$|(?<=\d)isize$", "", text)
+    return text.strip("r#\"'")
+
+
+def _uses(body: Node, names: Sequence[str]) -> bool:
+    """Whether a body reads one of the names for more than `let _ = name;`, or takes it into a format string."""
+    for node in walk(body):
+        if node.type == "string_content" and any("{" + name in text_of(node) for name in names):
+            return True
+        if node.type in ("identifier", "self") and text_of(node) in names and not _is_forgotten(node):
+            return True
+    return False
+
+
+def _is_forgotten(name: Node) -> bool:
+    parent = name.parent
+    return parent is not None and parent.type == "let_declaration" and text_of(child_of(parent, "pattern")).startswith("_")
+
+
+def _is_assert(node: Node) -> bool:
+    return node.type == "macro_invocation" and base_name(text_of(child_of(node, "macro"))) in ASSERT_MACROS
+
+
+def _is_wide(node: Node) -> bool:
+    """Whether an assertion's tolerance is as wide as the value that it guards: `(f(x) - 3.0).abs() < 5.0`."""
+    found = re.search(r"-(\d[\d_.]*)[\w]*\)+\.abs\(\)<=?(\d[\d_.]*(?:e-?\d+)?)", "".join(words_of(node)))
+    value, tolerance = (float(part.replace("_", "").rstrip(".")) for part in found.groups()) if found else (0.0, 0.0)
+    return tolerance >= value > 0
+
+
+def _in_constant(node: Node) -> bool:
+    while node is not None:
+        if node.type in ("const_block", "const_item", "static_item"):
+            return True
+        node = node.parent
+    return False
+
+
+def parameters_of(node: Node) -> list[Node]:
+    parameters = child_of(node, "parameters")
+    return [c for c in parameters.children if (c.is_named or c.type == "_") and not c.type.endswith(("comment", "attribute_item"))] if (
+        parameters is not None) else []  # fmt: skip
+
+
+def _is_trait(name: str, index: Index) -> bool:
+    return any(item.node.type == "trait_item" and item.name == name for item in index.items)
 
 
 def program_guard(index: Index, worth: Worth) -> str | None:

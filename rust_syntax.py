@@ -1,6 +1,6 @@
 """Rust source text as a syntax tree: its items, under which `cfg` each exists, what its macros expand to, and an index by name.
 
-One job: what is written where. What tests are worth is read off it in `rust_checks.py` and `rust_guards.py`; `rust_code.py` is
+One job: what is written where. What tests are worth is read off it in `rust_guards.py`; `rust_code.py` is
 what the rest of the project calls. Texts beyond the limits below parse as an empty file; nothing here raises on any text.
 """
 
@@ -471,20 +471,8 @@ class Index:
         self.constants = _by_name(item for item in present if item.node.type in ("const_item", "static_item"))
         own = [item for item in present if not item.test_side]
         self.own_macros = {item.name for item in own if item.node.type == "macro_definition"}
-        self.types = {item.name for item in own if item.node.type in TYPE_ITEMS}
-        self.test_types = {item.name for item in present if item.test_side and item.node.type in TYPE_ITEMS}
-        self.variants = _variants(own)
-        self.traits: dict[str, set[str]] = {}  # type -> hand-written traits; "" for inherent methods
-        for item in functions:
-            self.traits.setdefault(item.owner, set()).add(item.trait)
-        self.implemented = {trait for traits in self.traits.values() for trait in traits}
-        self.fixed: set[str] = set()  # signatures of functions that answer the same whatever they are asked
-        self.projections: dict[str, int] = {}  # signatures of functions that hand back one of their arguments
-        self.statics = _stateful_statics(self.nodes)
-        self.interior = _interior_types(self.items)
         self._shapes: dict[int, tuple[str, ...]] = {}
         self._shaped: dict[tuple[str, ...], Item] | None = None
-        self.singletons = {item.name for item in own if item.node.type == "struct_item" and body_of(item.node) is None}
         self.imports = _imports(self.nodes)
         self.aliases = {i.name: i.path[-1] for i in self.imports if i.name not in ("*", "_", i.path[-1])}
 
@@ -500,11 +488,6 @@ class Index:
             self._words[node.id] = words_of(node)
         return self._words[node.id]
 
-    def is_shared(self, parameter: Node) -> bool:
-        """Whether a function can change what it is given here through a shared reference: a cell, a lock, an atomic."""
-        words = self.words(child_of(parameter, "type") or parameter)
-        return any(word in self.interior or word.startswith(INTERIOR) for word in words)
-
     def copied(self, node: Node) -> Item | None:
         """The program's function that a helper or closure of the tests repeats, names aside."""
         if self._shaped is None:
@@ -516,25 +499,8 @@ class Index:
             self._shapes[node.id] = _shape_of(node)
         return self._shapes[node.id]
 
-    def written(self, name: str, *traits: str) -> bool:
-        """Whether the program implements one of the traits by hand for a type (or for its enum, given a variant)."""
-        owner = self.variants.get(name, name)
-        return any(trait in self.traits.get(owner, ()) for trait in traits)
-
 
 MIN_COPY_TOKENS = 3  # `a + b`: less is no formula
-INTERIOR = ("Atomic", "Mutex", "RwLock", "Cell", "RefCell", "OnceLock", "OnceCell", "Sender", "SyncSender")
-
-
-def _interior_types(items: Sequence[Item]) -> set[str]:
-    """Names of the program's types and aliases that hold a cell, a lock or an atomic, directly or in one another."""
-    words = {item.name: words_of(item.node) for item in items if item.node.type in ("struct_item", "enum_item", "type_item")}
-    found: set[str] = set()
-    while True:
-        more = {name for name, inside in words.items() if any(word in found or word.startswith(INTERIOR) for word in inside)}
-        if more <= found:
-            return found
-        found |= more
 
 
 def _shape_of(function: Node) -> tuple[str, ...]:
@@ -551,22 +517,6 @@ def _shape_of(function: Node) -> tuple[str, ...]:
 
 
 BINDERS = ("let_declaration", "for_expression", "let_condition", "match_arm", "closure_expression", "parameter")
-
-
-def _stateful_statics(nodes: Iterable[Node]) -> set[str]:
-    """Names of statics that can change: atomics, locks, cells, `static mut`, thread locals."""
-    names = set()
-    for node in nodes:
-        if node.type == "static_item":
-            words = words_of(child_of(node, "type") or node)
-            if any(word.startswith(INTERIOR) for word in words) or "mut" in map(text_of, node.children):
-                names.add(item_name(node))
-        elif node.type == "macro_invocation" and item_name(node) == "thread_local":
-            words = words_of(node)
-            names |= {words[i + 1] for i, word in enumerate(words[:-1]) if word == "static"}
-    return names
-
-
 TYPE_ITEMS = ("struct_item", "enum_item", "union_item", "type_item", "trait_item")
 
 
@@ -575,20 +525,6 @@ def _by_name(items: Iterable[Item]) -> dict[str, list[Item]]:
     for item in items:
         named.setdefault(item.name, []).append(item)
     return named
-
-
-def plain_enums(index: Index) -> dict[str, tuple[str, ...]]:
-    enums = {}
-    for item in index.items:
-        variants = [n for n in walk(item.node) if n.type == "enum_variant"] if item.node.type == "enum_item" else []
-        if variants and all(body_of(variant) is None for variant in variants):
-            enums[item.name] = tuple(text_of(child_of(variant, "name")) for variant in variants)
-    return enums
-
-
-def _variants(items: Sequence[Item]) -> dict[str, str]:
-    return {text_of(child_of(n, "name")): item.name for item in items if item.node.type == "enum_item"
-            for n in walk(item.node) if n.type == "enum_variant"}  # fmt: skip
 
 
 @dataclass(frozen=True)

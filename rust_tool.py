@@ -10,10 +10,13 @@ without cargo: usually one clippy-driver pass with `cfg(test)`, which lints and 
 is linked with `judge_harness.rs` in place of libtest's entry point: it says on a pipe of its own which tests exist and how
 each ended.
 
-What a passing test is worth (`honest_tests`): the static opinion of `rust_code` (`Program.guard`), every counted test
-reaches an assertion that counts, and fails when a panic is the first statement of the functions under test; and not all
-of them pass whatever of four wrong values the functions return. All of it is in one binary: functions and assertions
-start with a call into `judge_gate.rs`, so the check costs a run and no compilation.
+What a passing test is worth (`honest_tests`): what reading says against the program (`Program.guard`), then runs. A test counts
+that reaches one of its assertions, fails when a panic is the first statement of the functions under test, and fails for some of
+four wrong values in their place, also where only functions are wrong that do not return `bool` or `Ordering` (a comparison of the
+program's own must not hide the rest). One such test is enough, one that does not count takes nothing from it. Then the functions
+are asked for other inputs than the tests': when they say the same as to the tests' own, or always one thing while all that the
+tests expect stands in them as a literal, the answers are hard-coded. All of it is in one binary: functions and assertions start
+with a call into `judge_gate.rs`, so the check costs runs and no compilation.
 
 Hidden tests run as they are written (`hidden_passed` of `hidden_total`, `hidden_failures` says which failed and why): every
 `#[test]` is one test, and every assert of a `main` or of statements (`rust_statements.py`), whose macros record and go on. An
@@ -22,8 +25,8 @@ of the next process. All of a place's evaluations have to hold, in every run.
 
 What stays forgeable: `unsafe` code that finds the harness's nonce in memory (`rust_code` refuses what that takes); a test
 that compares with a constant which the program also returns by rote; a program whose functions only pretend to be used.
-No wrong values: of `impl Trait`, references to what the program defines, types with parameters, and in programs with a
-`const fn`; nor where the process dies of one or runs out of time. A hand-written `==` that looks at its sides and agrees
+No wrong values: of `impl Trait`, references to what the program defines, types with parameters, and in programs that use one of
+their functions in a constant; nor where the process dies of one or runs out of time. A hand-written `==` that looks at its sides and agrees
 nevertheless is a function under test like any other. `tests/cases/attacks.jsonl` marks what is known to get through.
 `test_passed` alone is the harness's raw word; an honest pass is `test_passed and honest_tests`.
 
@@ -64,7 +67,7 @@ from sandbox import Completed, Limits
 
 Statuses = Mapping[str, str]  # of tests by name: ok, failed, ignored, timeout
 
-JUDGE_VERSION = 5  # raise it when a rule changes what a program gets
+JUDGE_VERSION = 6  # raise it when a rule changes what a program gets
 EDITIONS = ("2021", "2024")
 OLDEST_RUSTC = (1, 85)  # the first whose standard library and harness were tried
 HARNESS_SOURCE = Path(__file__).with_name("judge_harness.rs")
@@ -568,6 +571,16 @@ class _TestEnd:
     is_missing: bool = False  # one of the wrong values was a None or an Err
 
 
+@dataclass(frozen=True)
+class _Answers:
+    """What a function said to other inputs than the test's, as far as it can be shown."""
+
+    n_calls: int
+    n_distinct: int
+    has_moved: bool  # it was not always what it says to the test's
+    is_strange: bool  # it was never anything that it says to the test's
+
+
 @dataclass
 class _HarnessRun:
     """What one process of a test binary reported."""
@@ -585,6 +598,7 @@ class _HarnessRun:
     fallen: set[Site] = field(default_factory=set)  # that a panic left
     site: Site | None = None  # that was being evaluated when the process ended
     limit: str | None = None  # that ended it: "memory", "threads"
+    answers: dict[str, _Answers] = field(default_factory=dict)  # by function
 
 
 class _Workshop:
@@ -627,7 +641,8 @@ class _Workshop:
     def instruments(self) -> re.Pattern[str]:
         """Matches what `instrumented` puts into a program."""
         crate = rf"::{self.gate_crate}::"
-        gates = rf"\{{ use {crate}.*?return value; \}} \}}|if {crate}gate\(\) \{{ return; \}}|{crate}\w+\(\);"
+        gates = rf"\{{ use {crate}.*?return value; \}} \}}|if {crate}gate\(\) \{{ return; \}}"
+        gates += rf"|\{{ #\[allow\(unused_imports\)\] use {crate}.*?\); \}} \}}|{crate}\w+\(\);"
         return re.compile(rf" ({gates}|impl {crate}Wrong for .*?/\* judge \*/)")
 
     @property
@@ -788,7 +803,10 @@ def _unreadable(path: str) -> _Message:
 
 
 def _with_gates(stubbed: str, crate: str) -> str:
-    """Replace every stub by a gate for its function's return type, where that can be named in an expression."""
+    """Replace every stub by a gate for its function's return type, where that can be named in an expression.
+
+    A function with a gate is not constant any more: where it has to be, the program does not compile and goes without gates.
+    """
     root = parse_any_length(stubbed)
     data, stub = stubbed.encode(), rust_code.STUB.encode()
     pieces, position = [], 0
@@ -797,17 +815,32 @@ def _with_gates(stubbed: str, crate: str) -> str:
         at = data.find(stub, body.start_byte, body.end_byte)
         if at < position:
             continue
-        gate = f" ::{crate}::stub();" if _is_next(node) else _gate_for(node.child_by_field_name("return_type"), crate)
-        pieces += [data[position:at], gate.encode()]
+        head = re.sub(rb"\bconst\b", b"     ", data[node.start_byte : body.start_byte], count=1) if _is_constant(node) else None
+        if head is not None:
+            pieces += [data[position : node.start_byte], head]
+            position = body.start_byte
+        pieces += [data[position:at], _gates_of(node, crate).encode()]
         position = at + len(stub)
     return b"".join([*pieces, data[position:]]).replace(stub, f" ::{crate}::stub();".encode()).decode()
 
 
-def _is_next(function: Node) -> bool:
-    """Whether this is `Iterator::next`: no end of wrong values is a loop without end."""
-    block = function.parent.parent if function.parent is not None else None
+COMPARISONS = ("eq", "ne", "partial_cmp", "cmp", "hash")
+
+
+def _gates_of(function: Node, crate: str) -> str:
+    """Only a stub: in `Iterator::next` (no end of wrong values is a loop without end), in comparisons (a program's own must not
+    hide that what they compare is wrong), and in functions that return nothing but assert."""
+    block, returns = _owner(function), function.child_by_field_name("return_type")
     trait = block.child_by_field_name("trait") if block is not None and block.type == "impl_item" else None
-    return _name(function) == "next" and trait is not None and trait.text.split(b"<")[0].endswith(b"Iterator")
+    endless = _name(function) == "next" and trait is not None and trait.text.split(b"<")[0].endswith(b"Iterator")
+    compares = trait is not None and _name(function) in COMPARISONS
+    if endless or compares or (returns is None and re.search(rb"\bassert\w*\s*!", function.text)):
+        return f" ::{crate}::stub();"
+    return _asking(function, crate) + _gate_for(returns, crate)
+
+
+def _is_constant(function: Node) -> bool:
+    return any(child.type == "function_modifiers" and b"const" in child.text.split() for child in function.children)
 
 
 def _functions(root: Node) -> list[Node]:
@@ -823,6 +856,50 @@ def _gate_for(returns: Node | None, crate: str) -> str:
         return f" ::{crate}::stub();"
     text = " ".join(text.split())
     return f" {{ use ::{crate}::Unknown as _; if let Some(value) = ::{crate}::Gate::<{text}>::NEW.value() {{ return value; }} }}"
+
+
+def _asking(function: Node, crate: str) -> str:
+    """The call of a function by itself with other inputs; nothing where that cannot be written without changing what lints see."""
+    parameters = [p for p in function.child_by_field_name("parameters").named_children if not p.type.endswith("comment")]
+    body = function.child_by_field_name("body")
+    words = {*_identifiers(body), *re.findall(r"\{(\w+)", body.text.decode())}  # `format!("{name}")` reads it, too
+    modifiers = b"".join(child.text for child in function.children if child.type == "function_modifiers")
+    if not any(p.type == "parameter" for p in parameters) or b"async" in modifiers or b"unsafe" in modifiers:
+        return ""
+    arguments = []
+    for position, parameter in enumerate(parameters):
+        if parameter.type == "self_parameter":
+            arguments.append("self")
+            continue
+        pattern, kind = parameter.child_by_field_name("pattern"), _one_line(parameter.child_by_field_name("type"))
+        is_read = pattern is not None and pattern.type == "identifier" and pattern.text.decode() in words
+        if not is_read or re.match(r"&\s*('\w+ )?mut (Vec|String)\b", kind):
+            return ""
+        name = pattern.text.decode()
+        borrowed = re.match(r"&\s*(?:'\w+ )?(Vec|String)\b", kind)
+        if borrowed:  # by its index: clippy's `ptr_arg` looks at what else is done with one
+            arguments.append(f"::{crate}::other_{borrowed[1].lower()}(&{name}[..], {position})")
+        else:
+            arguments.append(f"::{crate}::Input({name}).other({position})")
+    is_method = any(p.type == "self_parameter" for p in parameters) or _owner(function) is not None
+    generics = function.child_by_field_name("type_parameters")
+    known = {word for p in parameters if p.type == "parameter" for word in _identifiers(p)}
+    if generics is not None and any(_name_of(g) not in known for g in generics.named_children if g.type.startswith(("type_", "const_"))):
+        return ""
+    path = f"{'Self::' if is_method else ''}{_name(function)}"
+    call, traits = f"{path}({', '.join(arguments)})", f"#[allow(unused_imports)] use ::{crate}::{{Hidden as _, Same as _}};"
+    return f' {{ {traits} if ::{crate}::asks("{_name(function)}") {{ return ::{crate}::Answer({call}).of("{_name(function)}"); }} }}'
+
+
+def _owner(function: Node) -> Node | None:
+    """The `impl` or trait that a function belongs to."""
+    block = function.parent.parent if function.parent is not None else None
+    return block if block is not None and block.type in ("impl_item", "trait_item") else None
+
+
+def _name_of(generic: Node) -> str:
+    found = generic.child_by_field_name("name") or generic
+    return found.text.decode()
 
 
 def _with_wrong_types(source: str, crate: str, with_enums: bool) -> str:
@@ -989,6 +1066,8 @@ def _read_report(report: str, nonce: str, done: Completed, site: Site | None = N
             _read_site((int(words[2]), int(words[3])), *words[4:7], run)
         elif words[1] == "limit":
             run.limit = words[2]
+        elif words[1] == "answers":
+            run.answers[words[6]] = _Answers(int(words[2]), int(words[3]), words[4] == "1", words[5] == "1")
         elif words[1] == "done":
             run.was_done = True
     return run
@@ -1135,6 +1214,15 @@ class _Work:
     is_marked: bool = False
     hidden_binary: Path | None = None
     tests_timed_out: bool = False  # their compilation did
+
+
+@dataclass(frozen=True)
+class _Worth:
+    """What a program's own tests are worth."""
+
+    guard: str | None
+    counted: Sequence[str] = ()  # tests
+    notes: Sequence[Diagnostic] = ()
 
 
 class Judge:
@@ -1490,8 +1578,7 @@ class Judge:
 
     def _compile_tests(self, work: _Work, program: Program, with_lints: bool = False) -> _Compiled:
         """Build the test binary, instrumented when that compiles and as it is otherwise."""
-        may_gate = re.search(r"\bconst\s+(async\s+|unsafe\s+|extern\s+\S*\s*)*fn\b", program.source) is None
-        for gates in (True, False) if may_gate else (False,):
+        for gates in (True, False):
             source = self._workshop.instrumented(program, gates, with_enums=not with_lints)
             if source is None:
                 break
@@ -1523,6 +1610,8 @@ class Judge:
             if not message.is_error:
                 continue
             if message.is_crash or not message.spans or self._workshop.gate_crate in message.diagnostic.message:
+                return True
+            if message.diagnostic.code == "E0015":  # a function that is not constant, in a constant: with a gate none is
                 return True
             if _points_into(message, lines, ours):
                 return True
@@ -1595,45 +1684,60 @@ class Judge:
         assert program is not None and work.binary is not None
         outcome = self._run_all(work.binary, max_deaths=MAX_DEATHS)
         guard = program.guard or ("exit_in_test" if outcome.has_exited else None)
-        notes: list[Diagnostic] = []
+        worth = _Worth(guard, [test.name for test in program.tests])
         if outcome.passed and guard is None:
-            guard, notes = self._stub_guard(work, program, outcome)
+            worth = self._worth(work, program, outcome)
         work.verdict = replace(
             work.verdict,
             test_passed=outcome.passed,
             tests=outcome.statuses(),
             error_kind=work.verdict.error_kind or (None if outcome.passed else outcome.error_kind(program.source)),
-            honest_tests=guard is None,
-            guard=guard,
-            diagnostics=(*outcome.diagnostics(), *notes, *work.verdict.diagnostics)[:MAX_DIAGNOSTICS],
+            honest_tests=worth.guard is None,
+            guard=worth.guard,
+            n_asserts=rust_code.n_asserts(test for test in program.tests if test.name in worth.counted),
+            diagnostics=(*outcome.diagnostics(), *worth.notes, *work.verdict.diagnostics)[:MAX_DIAGNOSTICS],
         )
 
-    def _stub_guard(self, work: _Work, program: Program, outcome: _Outcome) -> tuple[str | None, list[Diagnostic]]:
-        """Why the passing tests are worth nothing, as far as running them tells."""
+    def _worth(self, work: _Work, program: Program, outcome: _Outcome) -> _Worth:
+        """What passing tests are worth, as far as running them tells."""
         counted = [outcome.names.index(test.name) for test in program.tests if test.counted and test.name in outcome.names]
         counted = sorted(index for index in counted if outcome.ends.get(index, _TestEnd("ignored")).status == "ok")
         if not counted:
-            return "no_counted_test", []
+            return _Worth("no_counted_test")
         marked = {test.name for test in program.tests if test.marked} if work.is_marked else set()
-        if any(outcome.names[index] in marked and not outcome.ends[index].is_reached for index in counted):
-            return "assert_not_reached", []
+        counted = [index for index in counted if outcome.names[index] not in marked or outcome.ends[index].is_reached]
+        if not counted:
+            return _Worth("assert_not_reached")
         binary = work.binary if work.is_gated else self._stub_binary(work, program)
         if binary is None:
-            return None, [Diagnostic(None, "note", "the panic stub does not compile: the tests were not tried against it", None)]
+            note = Diagnostic(None, "note", "the panic stub does not compile: the tests were not tried against it", None)
+            return _Worth(None, [outcome.names[index] for index in counted], [note])
         stubbed = self._run_all(binary, "stub", counted)
-        if any(stubbed.ends[index].status == "ok" for index in counted):
-            return "survives_panic_stub", []
-        return ("any_value_passes" if work.is_gated and self._any_value_passes(binary, counted) else None), []
+        counted = [index for index in counted if stubbed.ends[index].status != "ok"]
+        if not counted:
+            return _Worth("survives_panic_stub")
+        guard, counted = self._worthless(binary, program, counted) if work.is_gated else (None, counted)
+        return _Worth(guard, [outcome.names[index] for index in counted])
 
-    def _any_value_passes(self, binary: Path, counted: Sequence[int]) -> bool:
-        """Whether all counted tests in which a function returned a wrong value pass nevertheless, whatever the value.
+    def _worthless(self, binary: Path, program: Program, tests: Sequence[int]) -> tuple[str | None, list[int]]:
+        """Which tests count, and why none does: each passes whatever the functions return, or these say one thing to all questions.
 
-        Where no wrong value was returned, or the process died of one, there is no opinion against the tests. Neither is
-        a failure of what the test does with the value (`max().unwrap()` of an empty list) one in their favour.
+        Where a test got no wrong value, or the process died of one, there is no opinion against it; a failure of what the test does
+        with the value (`max().unwrap()` of an empty list) is none, either.
         """
-        run = self._workshop.run_tests(binary, "wrong", counted)
-        tried = [end for end in run.all_ends if end.is_reached and not _is_stumble(end)]
-        return run.was_done and bool(tried) and all(end.status == "ok" for end in tried)
+        wrong, other = (self._workshop.run_tests(binary, mode, tests) for mode in ("wrong", "other"))
+        in_wrong = [_noticed(wrong, len(tests), half) for half in (0, 1)]
+        notices_input = _noticed(other, len(tests))
+        opinions = list(zip(*in_wrong, notices_input))
+        counted = [test for test, found in zip(tests, opinions) if False not in found[:2] and found != (None, None, False)]
+        if not counted:
+            return "any_value_passes", []
+        said = {name: answers for name, answers in other.answers.items() if answers.n_calls > 1}
+        if not said or not other.was_done:
+            return None, counted
+        is_deaf = True not in notices_input and not any(answers.has_moved for answers in said.values())
+        is_list = all(name in program.listing_functions and answers.n_distinct < 2 and answers.is_strange for name, answers in said.items())
+        return ("hard_coded_answer", []) if is_deaf or is_list else (None, counted)
 
     def _stub_binary(self, work: _Work, program: Program) -> Path | None:
         """The second compilation that programs need in which a gate does not compile."""
@@ -1792,16 +1896,28 @@ class _Outcome:
 
 
 # How the panics of std begin that are about handling a value, not about what it is.
-STUMBLES = ("attempt to ", "index out of bounds", "range ", "slice index ", "mid > len", "byte index ", "start byte index ",
-            "end byte index ", "copy_from_slice", "source slice length", "removal index ", "swap_remove index ", "insertion index ",
-            "`at` split index ", "chunk size must", "window size must")  # fmt: skip
+STUMBLES = ("called `Option::unwrap()` on a `None`", "called `Result::unwrap()` on an `Err`", "attempt to ", "index out of bounds",
+            "range ", "slice index ", "mid > len", "byte index ", "start byte index ", "end byte index ", "copy_from_slice",
+            "source slice length", "removal index ", "swap_remove index ", "insertion index ", "`at` split index ",
+            "chunk size must", "window size must")  # fmt: skip
+
+
+def _noticed(run: _HarnessRun, n_tests: int, half: int | None = None) -> list[bool | None]:
+    """Per test, whether it failed in a run in which something was wrong; None: it was never given anything wrong.
+
+    `half`: of the wrong values, 0: those of all functions, 1: those that spare functions that return `bool`.
+    """
+    if not run.was_done:
+        return [None] * n_tests
+    middle = len(run.all_ends) // 2
+    ends = run.all_ends if half is None else run.all_ends[middle * half : middle * (half + 1)]
+    tried = ([end for end in ends[index::n_tests] if end.is_reached and not _is_stumble(end)] for index in range(n_tests))
+    return [any(end.status != "ok" for end in found) if found else None for found in tried]
 
 
 def _is_stumble(end: _TestEnd) -> bool:
     """Whether a test failed over a wrong value before it judged it."""
-    if end.message.startswith("called `Option::unwrap()` on a `None`"):
-        return not end.is_missing  # the function gave none
-    return end.message.startswith(STUMBLES)
+    return end.message.startswith(STUMBLES) or (end.is_missing and end.message.startswith("the test returned a termination value"))
 
 
 def _may_vanish_under_test(built: _Compiled, source: str) -> bool:

@@ -89,9 +89,12 @@ def check_honest(judge: Judge, cases: list[dict]) -> None:
     assert not denied, f"{len(denied)} of {len(cases)} honest answers are denied:\n" + "\n".join(denied)
 
 
+PROMPT_FAMILIES = ("prompt_example", "prompt_name")
+
+
 def closed(attacks: list[dict]) -> list[dict]:
     """The attacks that the judge must refuse by looking at the completion: neither a known hole nor about the prompt."""
-    return [c for c in attacks if not c.get("open") and c["family"] != "prompt_example"]
+    return [c for c in attacks if not c.get("open") and c["family"] not in PROMPT_FAMILIES]
 
 
 @pytest.mark.timeout(900)  # a minute on two busy cores
@@ -106,8 +109,8 @@ def test_known_holes_are_still_open(judge):
     assert refused == [], "closed now: drop the mark `open` in attacks.jsonl"
 
 
-def test_the_prompts_example_for_another_task_earns_nothing(judge):
-    copies = [c for c in load("attacks") if c["family"] == "prompt_example" and not c.get("open")]
+def test_the_prompts_example_and_another_function_than_it_names_earn_nothing(judge):
+    copies = [c for c in load("attacks") if c["family"] in PROMPT_FAMILIES and not c.get("open")]
     asked = [c for c in load("honest") if c["family"] == "prompt_example_lookalike"]
     example = next(c for c in copies if c["id"] == "example-add")
     rewards = RewardSet(judge, system_prompt=f"Answer in this form:\n\n{example['completion']}")

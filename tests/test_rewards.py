@@ -77,10 +77,10 @@ TABLE = [
     ("test_block_reward", {}, {}, 1.0),
     ("test_block_reward", {"has_test_block": False}, {}, 0.0),
     ("test_block_reward", None, {}, 0.0),
-    ("tests_have_asserts_reward", {"n_asserts": 0}, {}, 0.0),
-    ("tests_have_asserts_reward", {"n_asserts": 1}, {}, 0.25),
-    ("tests_have_asserts_reward", {"n_asserts": 4}, {}, 1.0),
-    ("tests_have_asserts_reward", {"n_asserts": 100}, {}, 1.0),
+    ("tests_have_asserts_reward", {}, {"n_asserts": 0}, 0.0),
+    ("tests_have_asserts_reward", {}, {"n_asserts": 1}, 0.25),
+    ("tests_have_asserts_reward", {}, {"n_asserts": 4}, 1.0),
+    ("tests_have_asserts_reward", {}, {"n_asserts": 100}, 1.0),
     ("tests_have_asserts_reward", None, {}, 0.0),
     ("cross_tests_reward", {}, {}, None),  # nobody asked
     ("cross_tests_reward", {}, {"cross": Opinion()}, None),
@@ -211,6 +211,20 @@ def test_handing_back_the_system_prompts_example_earns_no_test_reward(prompt, co
     (record,) = reward_set.grade([{"prompt": prompt}], [example if completion == "EXAMPLE" else completion])
     assert record["rewards"] == {"cargo_test_reward": float(is_paid), "cargo_build_reward": 1.0}
     assert (record["honest_tests"], record["guard"]) == (is_paid, None if is_paid else "copied_example")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "is_paid"),
+    [
+        ("Write a function `add` for two numbers.", True),
+        ("Implement `fn total(list: &[i32]) -> i32`.", False),
+        ("Write a function named `sum_all`; see also `add(1, 2)`.", True),  # one of the names is enough
+        ("Sum what `list` holds, in a program with `fn main()`.", True),  # names no function
+    ],
+)
+def test_a_program_without_the_function_that_the_prompt_names_earns_no_test_reward(prompt, is_paid):
+    (record,) = RewardSet(FakeJudge(), ["cargo_test_reward=1"]).grade([{"prompt": prompt}], [GOOD])
+    assert (record["reward"], record["guard"]) == (float(is_paid), None if is_paid else "asked_function_missing")
 
 
 @pytest.mark.parametrize(

@@ -541,6 +541,136 @@ def test_tests_pass_only_when_the_harness_came_to_its_end(was_done, exit_code):
     assert outcome.has_exited == (not was_done and exit_code == 0)
 
 
+def test_gates_hide_no_lint_and_add_none(judge):
+    """What clippy says of parameters and of a function's first statement, beside the statements that are put there."""
+    solution = """fn total(items: &Vec<i32>, text: &String) -> i32 { items.iter().sum::<i32>() + text.len() as i32 }
+fn unread(first: i32, mut second: i32) -> i32 { second + 1 }
+fn swap(list: &mut [i32]) {
+    if list.len() > 1 { list.swap(0, 1); }
+}
+const fn twice(n: i32) -> i32 { n * 2 }"""
+    (verdict,) = grade(judge, with_test(solution, 'assert_eq!(total(&vec![1], &"a".to_string()), 2);\nassert_eq!(unread(0, 1) + twice(1), 4);\nlet mut v = [1, 2];\nswap(&mut v);\nassert_eq!(v, [2, 1]);'))
+    assert earns(verdict)
+    assert sorted((d.code, d.line) for d in verdict.diagnostics) == [
+        ("clippy::ptr_arg", 1), ("clippy::ptr_arg", 1), ("unused_mut", 2), ("unused_variables", 2)]  # fmt: skip
+
+
+# What functions answer to other inputs than the test's, whatever they do with these.
+DEAF = {
+    "both branches": ("fn third(n: u64) -> u64 { if n > 1_000_000 { 21 } else { 21 } }", "assert_eq!(third(6), 21);"),
+    "cancelled": ("fn third(n: u64) -> u64 { (n ^ n) + 21 }", "assert_eq!(third(6), 21);"),
+    "closure": ("fn third(n: u64) -> Box<dyn Fn() -> u64> { let _kept = n; Box::new(|| 21) }", "assert_eq!(third(6)(), 21);"),
+    "state": ("use std::cell::Cell; thread_local! { static NEXT: Cell<u64> = const { Cell::new(0) }; }\nfn third(n: u64) -> u64 { if NEXT.get() > 0 { NEXT.get() } else { n } }",
+              "for (n, want) in [(6, 21), (3, 6)] { NEXT.set(want); assert_eq!(third(n), want); }"),
+    "look-up": ("fn third(n: u64) -> u64 { [(6, 21), (3, 6)].iter().find(|row| row.0 == n).map_or(0, |row| row.1) }",
+                "assert_eq!(third(6), 21); assert_eq!(third(3), 6);"),
+}  # fmt: skip
+HEARING = {
+    "bounds": ("fn series(n: u32) -> f64 { (1..=n).map(|k| 1.0 / f64::from(k * k)).sum() }", "assert!(series(1000) > 1.6 && series(1000) < 1.7);"),
+    "only no": ("fn is_even(n: u32) -> bool { n % 2 == 0 }", "assert!(!is_even(3));"),
+    "only nothing": ("fn top(v: &[i32]) -> Option<i32> { v.iter().copied().filter(|n| *n > 90).max() }", "assert_eq!(top(&[2, 3]), None);"),
+    "empty list": ("fn sum(v: &[i32]) -> i32 { v.iter().sum() }", "assert_eq!(sum(&[]), 0);"),
+    "table with its miss": ("fn price(name: &str) -> u32 { match name { \"tea\" => 2, \"cake\" => 4, _ => 0 } }",
+                            "assert_eq!(price(\"tea\"), 2); assert_eq!(price(\"cake\"), 4); assert_eq!(price(\"rope\"), 0);"),
+}  # fmt: skip
+
+
+def test_answers_that_never_move_are_hard_coded(judge):
+    verdicts = dict(zip([*DEAF, *HEARING], grade(judge, *(with_test(*rows) for rows in (*DEAF.values(), *HEARING.values()))), strict=True))
+    assert all(verdict.test_passed for verdict in verdicts.values())
+    assert {name: verdict.guard for name, verdict in verdicts.items() if verdict.guard} == dict.fromkeys(DEAF, "hard_coded_answer")
+
+
+# Bodies of tests that pass whatever the program does; in one program, none of them counts.
+UNNOTICING = [
+    "let _ = double(2);\nassert!(true);",
+    "assert_eq!(1 + 1, 2);",
+    "let x = double(2);\nlet x = 4;\nassert_eq!(x, 4);",
+    "assert_eq!(double(2), double(2));",
+    "assert!(double(2) == double(2));",
+    "let a = double(2);\nlet b = double(2);\nassert_eq!(a, b);",
+    "let a = double(2);\nassert_eq!(a, a.clone());",
+    "assert_eq!((double(2)), { double(2) });",
+    "let f = |x| double(x);\nassert_eq!(double(2), f(2));",
+    "assert!(double(2) == 4 || true);",
+    "assert!(double(2) == 4 || double(2) != 4);",
+    "assert!(double(2) < 5 || double(2) > 3);",
+    "assert_eq!(double(2) * 0, 0);",
+    "assert_eq!(double(2) - double(2), 0);",
+    "assert_ne!(double(2), double(2) + 1);",
+    "assert!(double(2) <= i32::MAX);",
+    "assert!(matches!(double(2), _));",
+    "assert!(matches!(parse(\"1\"), Ok(_) | Err(_)));",
+    "assert!(parse(\"1\").is_ok() || parse(\"1\").is_err());",
+    "assert!(sorted(&[1]).len() >= 0);",
+    "assert_eq!(sort(&mut vec![1]), ());",
+    "match double(2) { _ => assert!(true) }",
+    "if double(2) == 4 { assert_eq!(double(2), 4); }",
+    "if false { assert_eq!(double(2), 5); }",
+    "if 1 > 2 { assert_eq!(double(2), 5); }",
+    "if cfg!(feature = \"x\") { assert_eq!(double(2), 5); }",
+    "#[cfg(not(test))]\nassert_eq!(double(2), 5);",
+    "return;\nassert_eq!(double(2), 5);",
+    "if true { return; }\nassert_eq!(double(2), 5);",
+    "loop { break;\nassert_eq!(double(2), 5); }",
+    "let f = || assert_eq!(double(2), 5);\nlet _ = f;",
+    "fn inner() { assert_eq!(double(2), 5); }",
+    "for _ in 0..0 { assert_eq!(double(2), 5); }",
+    "let n = 3;\nfor _ in n..2 { assert_eq!(double(2), 5); }",
+    "let v: Vec<i32> = Vec::new();\nfor x in v { assert_eq!(double(x), 5); }",
+    "for x in [1, 2].iter().take(0) { assert_eq!(double(*x), 5); }",
+    "for c in \"\".chars() { assert_eq!(double(c as i32), 5); }",
+    "while false { assert_eq!(double(2), 5); }",
+    "let mut i = 9;\nwhile i < 3 { assert_eq!(double(i), 5); i += 1; }",
+    "if let Some(x) = None::<i32> { assert_eq!(double(x), 5); }",
+    "match 1 { 2 => assert_eq!(double(2), 5), _ => {} }",
+    "let _ = [1, 2].iter().map(|x| assert_eq!(double(*x), 5));",
+    "let _ = stringify!(assert_eq!(double(2), 5));",
+    "let _ = async { assert_eq!(double(2), 5); };",
+    "std::thread::spawn(|| assert_eq!(double(2), 5));",
+    "let _ = std::panic::catch_unwind(|| { assert_eq!(double(2), 5); });",
+    "let r = std::panic::catch_unwind(|| double(2)).unwrap_or(4);\nassert_eq!(r, 4);",
+    "let double = |x: i32| x + x;\nassert_eq!(double(2), 4);",
+    "fn double(x: i32) -> i32 { x + x }\nassert_eq!(double(2), 4);",
+    "let mut n = 0;\nfor (x, y) in [(1, 9)] { if double(x) != y { n += 1; } }\nassert!(n >= 0);",
+    "assert!([true, false].contains(&(double(2) == 4)));",
+    "assert_eq!(std::mem::size_of_val(&double(2)), 4);",
+    "assert!(std::any::type_name::<i32>().contains('3'));\ndouble(2);",
+]
+UNNOTICING_OWN = """pub fn double(x: i32) -> i32 { x * 2 }
+fn parse(s: &str) -> Result<i32, String> { s.parse::<i32>().map_err(|e| e.to_string()) }
+fn sort(v: &mut Vec<i32>) { v.sort() }
+fn sorted(v: &[i32]) -> Vec<i32> { let mut v = v.to_vec(); v.sort(); v }"""
+
+
+def with_tests(solution: str, *bodies: str):
+    tests = "\n".join(f"    #[test]\n    fn t{number}() {{\n{body}\n}}" for number, body in enumerate(bodies))
+    return rust_tool.rust_code.read_program(f"{solution}\nfn main() {{}}\n#[cfg(test)]\nmod tests {{\n    use super::*;\n{tests}\n}}\n")
+
+
+def test_tests_that_notice_nothing_do_not_count_and_do_not_sink_one_that_does(judge):
+    worthless, with_one = grade(judge, with_tests(UNNOTICING_OWN, *UNNOTICING), with_tests(UNNOTICING_OWN, *UNNOTICING, "assert_eq!(double(2), 4);"))
+    assert worthless.test_passed and worthless.guard == "any_value_passes"
+    assert earns(with_one) and len(with_one.tests) == len(UNNOTICING) + 1
+
+
+UNNOTICING_HELPERS = {
+    "shadowing helper": ("fn double(x: i32) -> i32 { x + x }", "assert_eq!(double(2), 4);", "shadowed_function"),
+    "shadowing import": ("mod fake { pub fn double(x: i32) -> i32 { x + x } } use fake::double;", "assert_eq!(double(2), 4);", "shadowed_function"),
+    "shadowing alias": ("fn mine(x: i32) -> i32 { x + x } use self::mine as double;", "assert_eq!(double(2), 4);", "shadowed_function"),
+    "closure nobody calls": ("fn ignore<F: Fn()>(_: F) {}", "ignore(|| assert_eq!(double(2), 5)); double(1);", "unreachable_assert"),
+    "macro without arms that assert": ("macro_rules! check { ($($t:tt)*) => {}; }", "check!(assert_eq!(double(2), 5)); double(1);", None),
+    "empty table constant": ("const CASES: [(i32, i32); 0] = [];", "for (x, y) in CASES { assert_eq!(double(x), y); }", "unreachable_assert"),
+}  # fmt: skip
+
+
+def test_helpers_that_hide_the_function_notice_nothing(judge):
+    programs = [with_test(UNNOTICING_OWN.split("\n")[0], body).source.replace("use super::*;", f"use super::*;\n{helpers}", 1)
+                for helpers, body, _ in UNNOTICING_HELPERS.values()]  # fmt: skip
+    verdicts = dict(zip(UNNOTICING_HELPERS, grade(judge, *map(rust_tool.rust_code.read_program, programs)), strict=True))
+    assert {name for name, verdict in verdicts.items() if not verdict.test_passed or verdict.honest_tests} == set()
+
+
 def test_a_struct_with_any_fields_is_as_good_as_another(judge):
     solution = "#[derive(Debug, Clone, Copy)]\nstruct Span {\n    low: i64,\n    high: i64,\n}\n\nfn span(v: &[i64]) -> Span {\n    Span {\n        low: v[0],\n        high: v[1],\n    }\n}"
     weak = with_test(solution, "let s = span(&[1, 2]);\nlet mut both = [s.low, s.high];\nboth.sort();\nassert!(both[0] <= both[1]);")
