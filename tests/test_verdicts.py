@@ -350,15 +350,20 @@ def test_statements_that_come_to_their_end_leave_the_limit_to_the_others():
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def own_program(guard=None, **tests):
-    """A program with the tests `t::NAME`: (counted, marked) each."""
-    found = tuple(TestFn(f"t::{name}", False, False, counted, None, marked) for name, (counted, marked) in tests.items())
-    return replace(read_program(SOURCE), guard=guard, tests=found)
+def own_program(guard=None, listing_functions=frozenset(), **tests):
+    """A program with the tests `t::NAME`: (counted, marked) each, with one assertion of their own."""
+    found = tuple(
+        TestFn(f"t::{name}", False, False, counted, None, marked, frozenset({f"assert {name}"})) for name, (counted, marked) in tests.items()
+    )
+    return replace(read_program(SOURCE), guard=guard, tests=found, listing_functions=listing_functions)
 
 
 COUNTED = {"a": (True, True), "b": (True, True), "c": (True, True)}
 ALL_OK = process(ABC, ok(0), ok(1), ok(2), DONE)
 ALL_FAIL = process(ABC, failed(0), failed(1), failed(2), DONE)
+NOTICED = "assertion failed: left == right"
+ALL_NOTICE = process(ABC, *(failed(n, NOTICED, reached=1) for _half in (0, 1) for n in (0, 1, 2)), DONE)
+NO_INPUTS = process(ABC, DONE)  # nothing could be asked otherwise
 WARNING = Diagnostic("w", "warning", "unused", 1)
 
 
@@ -372,10 +377,10 @@ def own_verdict(answers, program, is_gated=True, is_marked=True, verdict=Verdict
 
 
 def test_honest_tests_that_notice_everything():
-    verdict, asked = own_verdict([ALL_OK, ALL_FAIL, ALL_FAIL], own_program(**COUNTED))
+    verdict, asked = own_verdict([ALL_OK, ALL_FAIL, ALL_NOTICE, NO_INPUTS], own_program(**COUNTED))
     assert verdict == Verdict(build_passed=True, test_passed=True, tests=dict.fromkeys(("t::a", "t::b", "t::c"), "ok"), honest_tests=True,
-                              diagnostics=(WARNING,))  # fmt: skip
-    assert asked == [("run", None, None, set()), ("stub", [0, 1, 2], None, set()), ("wrong", [0, 1, 2], None, set())]
+                              n_asserts=3, diagnostics=(WARNING,))  # fmt: skip
+    assert asked == [("run", None, None, set()), *((mode, [0, 1, 2], None, set()) for mode in ("stub", "wrong", "other"))]
 
 
 def test_tests_that_fail_are_not_tried_further():
@@ -413,28 +418,35 @@ def test_an_ignored_test_does_not_count():
     names = listing("t::a", "t::b", ignored=["t::a"])
     ran = process(names, ok(1), DONE)
     assert own_verdict([ran], own_program(a=(True, True)))[0].guard == "no_counted_test"
-    noticed = process(names, failed(1), DONE)
-    verdict, asked = own_verdict([ran, noticed, noticed], own_program(a=(True, True), b=(True, True)))
-    assert verdict.guard is None and [only for _, only, _, _ in asked] == [None, [1], [1]]
+    noticed = process(names, failed(1, NOTICED, reached=1), DONE)
+    verdict, asked = own_verdict([ran, noticed, noticed, noticed], own_program(a=(True, True), b=(True, True)))
+    assert verdict.guard is None and [only for _, only, _, _ in asked] == [None, [1], [1], [1]]
 
 
-def test_an_assertion_that_is_never_reached():
-    never = process(ABC, ok(0), ok(1, reached=0), ok(2), DONE)
-    assert own_verdict([never], own_program(**COUNTED))[0].guard == "assert_not_reached"
-    for tests, is_marked in ((COUNTED | {"b": (True, False)}, True), (COUNTED | {"b": (False, True)}, True), (COUNTED, False)):
-        assert own_verdict([never, ALL_FAIL, ALL_FAIL], own_program(**tests), is_marked=is_marked)[0].guard is None
+def test_a_test_whose_assertion_is_never_reached_does_not_count():
+    unreached = process(ABC, ok(0, reached=0), ok(1, reached=0), ok(2, reached=0), DONE)
+    assert own_verdict([unreached], own_program(**COUNTED))[0].guard == "assert_not_reached"
+    one = process(ABC, ok(0), ok(1, reached=0), ok(2), DONE)
+    two = process(ABC, *(failed(n, NOTICED, reached=1) for _half in (0, 1) for n in (0, 2)), DONE)
+    verdict, asked = own_verdict([one, two, two, NO_INPUTS], own_program(**COUNTED))
+    assert (verdict.guard, verdict.n_asserts) == (None, 2) and [only for _, only, _, _ in asked] == [None, *[[0, 2]] * 3]
+    for tests, is_marked in ((COUNTED | {"b": (True, False)}, True), (COUNTED, False)):  # where no mark tells
+        assert own_verdict([one, ALL_FAIL, ALL_NOTICE, NO_INPUTS], own_program(**tests), is_marked=is_marked)[0].n_asserts == 3
 
 
 def test_counted_tests_are_tried_in_the_order_of_the_binary():
     tests = {"c": (True, True), "a": (True, True)}
     one_each = process(ABC, failed(0), failed(2), DONE)
-    assert own_verdict([ALL_OK, one_each, one_each], own_program(**tests))[1][1:] == [("stub", [0, 2], None, set()), ("wrong", [0, 2], None, set())]
+    asked = own_verdict([ALL_OK, one_each, one_each, NO_INPUTS], own_program(**tests))[1]
+    assert asked[1:] == [(mode, [0, 2], None, set()) for mode in ("stub", "wrong", "other")]
 
 
-def test_one_test_that_the_stub_does_not_fail_is_enough():
+def test_a_test_that_the_stub_does_not_fail_does_not_count():
     some = process(ABC, failed(0), ok(1), failed(2), DONE)
-    verdict, asked = own_verdict([ALL_OK, some], own_program(**COUNTED))
-    assert (verdict.guard, verdict.honest_tests, verdict.test_passed, len(asked)) == ("survives_panic_stub", False, True, 2)
+    verdict, asked = own_verdict([ALL_OK, some, NO_INPUTS, NO_INPUTS], own_program(**COUNTED))
+    assert (verdict.guard, verdict.n_asserts) == (None, 2) and asked[2:] == [(mode, [0, 2], None, set()) for mode in ("wrong", "other")]
+    verdict, asked = own_verdict([ALL_OK, ALL_OK], own_program(**COUNTED))
+    assert (verdict.guard, verdict.honest_tests, verdict.test_passed, verdict.n_asserts, len(asked)) == ("survives_panic_stub", False, True, 0, 2)
 
 
 def test_a_stub_that_does_not_compile_is_no_opinion():
@@ -450,22 +462,63 @@ def test_a_stub_of_its_own_is_run_and_no_wrong_values():
 
 
 NO_VALUE = "called `Option::unwrap()` on a `None` value"
+ONLY_A = listing("t::a")
+NOTICES, PASSES, UNTOUCHED = failed(0, NOTICED, reached=1), ok(0, reached=1), ok(0, reached=0)
 
 
-@pytest.mark.parametrize(("lines", "guard"), [
-    ([ok(0), ok(1), DONE], "any_value_passes"),
-    ([ok(0), failed(1, "assertion failed", reached=1), DONE], None),
-    ([ok(0), ok(0), failed(0, "assertion failed", reached=1), DONE], None),  # every test runs with several values
-    ([ok(0), failed(1, "assertion failed", reached=0), DONE], "any_value_passes"),  # no wrong value was returned there
-    ([ok(0, reached=0), DONE], None),
-    ([ok(0), ok(1)], None),  # the process died of one
-    ([ok(0), failed(1, "index out of bounds: the len is 0", reached=1), DONE], "any_value_passes"),  # what the test does with it
-    ([ok(0), failed(1, NO_VALUE, reached=1), DONE], "any_value_passes"),
-    ([ok(0), failed(1, NO_VALUE, reached=2), DONE], None),  # the function gave that None
-    ([failed(1, "attempt to add with overflow", reached=1), DONE], None),
+def worth_of_one(wrong, other=(DONE,), **program):
+    """The guard of a program with one test, by what it did with wrong values and with other inputs."""
+    answers = [process(ONLY_A, ok(0), DONE), process(ONLY_A, failed(0), DONE), process(ONLY_A, *wrong), process(ONLY_A, *other)]
+    return own_verdict(answers, own_program(a=(True, True), **program))[0].guard
+
+
+@pytest.mark.parametrize(("lines", "guard"), [  # the second half leaves functions alone that return bool
+    ([PASSES, PASSES, DONE], "any_value_passes"),
+    ([NOTICES, NOTICES, DONE], None),
+    ([NOTICES, PASSES, DONE], "any_value_passes"),  # only its own comparison was wrong
+    ([PASSES, NOTICES, PASSES, NOTICES, DONE], None),  # one of several values is enough
+    ([NOTICES, UNTOUCHED, DONE], None),  # only bools are returned
+    ([UNTOUCHED, UNTOUCHED, DONE], None),  # no wrong value was returned there
+    ([failed(0, NO_VALUE, reached=1), failed(0, NO_VALUE, reached=1), DONE], None),  # it stumbled before it judged
+    ([failed(0, NO_VALUE, reached=1), PASSES, DONE], "any_value_passes"),
+    ([PASSES, PASSES], None),  # the process died of one
 ])  # fmt: skip
 def test_what_wrong_values_say(lines, guard):
-    assert own_verdict([ALL_OK, ALL_FAIL, process(ABC, *lines)], own_program(**COUNTED))[0].guard == guard
+    assert worth_of_one(lines) == guard
+
+
+def test_a_test_that_neither_wrong_values_nor_other_inputs_reach():
+    assert worth_of_one([UNTOUCHED, UNTOUCHED, DONE], [PASSES, DONE]) == "any_value_passes"
+    assert worth_of_one([UNTOUCHED, UNTOUCHED, DONE], [NOTICES, DONE]) is None
+
+
+def test_a_test_that_notices_nothing_does_not_sink_one_that_does():
+    wrong = process(ABC, *(lines for _half in (0, 1) for lines in (failed(0, NOTICED, reached=1), ok(1), ok(2))), DONE)
+    verdict, _ = own_verdict([ALL_OK, ALL_FAIL, wrong, NO_INPUTS], own_program(**COUNTED))
+    assert (verdict.guard, verdict.n_asserts) == (None, 1)
+
+
+def said(n_calls=5, n_distinct=1, has_moved=0, is_strange=0, name="f"):
+    return f"answers {n_calls} {n_distinct} {has_moved} {is_strange} {name}"
+
+
+LISTED_F = frozenset({"f"})
+
+
+@pytest.mark.parametrize(("other", "listed", "guard"), [
+    ([PASSES, said(), DONE], frozenset(), "hard_coded_answer"),  # other questions, the same answer, and no test minds
+    ([PASSES, said(has_moved=1, n_distinct=2), DONE], frozenset(), None),
+    ([NOTICES, said(), DONE], frozenset(), None),
+    ([PASSES, said(n_calls=1), DONE], frozenset(), None),  # asked once: nothing to compare
+    ([PASSES, said()], frozenset(), None),  # the process died
+    ([NOTICES, said(has_moved=1, is_strange=1), DONE], LISTED_F, "hard_coded_answer"),  # a table of what the tests expect, and one answer besides
+    ([NOTICES, said(has_moved=1, is_strange=1), DONE], frozenset(), None),
+    ([NOTICES, said(has_moved=1, is_strange=1, n_distinct=2), DONE], LISTED_F, None),
+    ([NOTICES, said(has_moved=1), DONE], LISTED_F, None),
+    ([NOTICES, said(has_moved=1, is_strange=1), said(has_moved=1, n_distinct=3, name="g"), DONE], LISTED_F, None),
+])  # fmt: skip
+def test_what_other_inputs_say(other, listed, guard):
+    assert worth_of_one([NOTICES, NOTICES, DONE], other, listing_functions=listed) == guard
 
 
 # ---------------------------------------------------------------------------------------------------------------------
