@@ -274,7 +274,7 @@ fn answers<T>(function: &'static str, change: impl FnOnce(&mut Vec<String>) -> T
 }
 
 /// Answers that most inputs may have in common.
-const NOTHING: [&str; 3] = ["false", "true", "None"];
+const NOTHING: [&str; 4] = ["false", "true", "0", "None"];
 
 /// Of a function that was asked for other inputs.
 pub struct Moved {
@@ -375,7 +375,7 @@ macro_rules! other_integers {
                 1 => if self > 1 { self - 1 } else { self.saturating_add(3) },
                 2 if <$type>::MIN != 0 => !self, // -1 - x
                 2 => self / 2 + 2,
-                _ => self.checked_mul(2).and_then(|twice| twice.checked_add(3)).unwrap_or(self / 3),
+                _ => self.checked_mul(3).and_then(|thrice| thrice.checked_add(2)).unwrap_or(self / 3), // even where it was
             }
         }
     })* };
