@@ -958,14 +958,14 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
             generator.close()
         rewards = RewardSet(judge, system_prompt=system_prompt, cross_tests=args.best_of > 1)
         graded = rewards.grade([task] * len(texts), texts)
-    chosen = picked(graded) if args.best_of > 1 else 0
+    chosen, why = graded[0], None
     if args.best_of > 1:
-        print(graded[chosen]["completion"])
+        place = picked(graded)
+        chosen, why = graded[place], _why_picked(graded, place)
+        print(chosen["completion"])
     print("\n\n--- cargo " + "-" * 60)
-    if args.best_of > 1:
-        print(_why_picked(graded, chosen))
-    print(*filter(None, (kinds.diff_of_record(graded[chosen]), format_verdict(graded[chosen]))), sep="\n")
-    return graded[chosen]
+    print(*filter(None, (why, kinds.diff_of_record(chosen), format_verdict(chosen))), sep="\n")
+    return chosen
 
 
 def _sampled(generator: Any, conversation: Conversation, args: TryArguments, sampling: SamplingArguments) -> list[str]:

@@ -442,9 +442,8 @@ class _Reader:
         held, (inputs, expected) = self._literals(item), self._told(code)
         kinds = {n.type for n in walk(item.node) if n.type != "call_expression" or not _is_plain_call(n)}
         is_choice = bool(kinds & {"if_expression", "match_expression"}) and not kinds & set(FOLLOWED)
-        answers = _answers(item.node)
         is_told = bool(inputs) and inputs <= held and held - NEUTRAL <= inputs | expected and expected <= held | NEUTRAL
-        return is_choice and is_told and bool(answers & expected) and not self._wants_both(code)
+        return is_choice and is_told and bool(_answers(item.node) & expected) and not self._wants_both(code)
 
     def _told(self, code: Sequence[Node]) -> tuple[set[str], set[str]]:
         """Literals that the tests hand to the program's functions, and all their others."""
@@ -505,15 +504,17 @@ def _is_assert(node: Node) -> bool:
     return node.type == "macro_invocation" and base_name(text_of(child_of(node, "macro"))) in ASSERT_MACROS
 
 
-def _answers(node: Node) -> set[str]:
+def _answers(function: Node) -> set[str]:
     """Literals that stand neither in what is decided on (conditions, what a match looks at, its patterns) nor in arithmetic."""
-    if node.type in LITERALS:
-        return {_literal(node)}
-    is_arithmetic = node.type == "binary_expression" and text_of(child_of(node, "operator")) in ARITHMETIC
-    if is_arithmetic or node.type == "match_pattern":
-        return set()
-    decided = {n.id for n in (child_of(node, "condition"), child_of(node, "value") if node.type == "match_expression" else None) if n}
-    return set().union(*(_answers(child) for child in node.children if child.id not in decided))
+    found, left = set(), [function]
+    while left:
+        node = left.pop()
+        if node.type in LITERALS:
+            found.add(_literal(node))
+        elif node.type != "match_pattern" and not (node.type == "binary_expression" and text_of(child_of(node, "operator")) in ARITHMETIC):
+            decided = [child_of(node, "condition"), child_of(node, "value") if node.type == "match_expression" else None]
+            left += [child for child in node.children if child not in decided]
+    return found
 
 
 def _is_wide(node: Node) -> bool:

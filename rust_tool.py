@@ -1412,7 +1412,7 @@ class Judge:
         try:
             binary, left_s = folder / BINARY_NAME, self.run_timeout_s
             listed = self._workshop.run_tests(binary, only=[])
-            outcome = _Outcome(listed.names, listed.ignored, listed.should_panic)
+            outcome = _Outcome(listed.names, listed.ignored)
             for at, i in enumerate(wanted):
                 prefix = f"{suite.module}::text{at}::"
                 tests = [index for index, name in enumerate(listed.names) if name.startswith(prefix) and index not in listed.ignored]
@@ -1765,7 +1765,7 @@ class Judge:
         run = self._workshop.run_tests(binary, mode, only)
         if not run.names and b"error while loading shared libraries" in run.completed.stderr:
             raise InfraError(f"the test binary cannot be loaded: {run.completed.stderr[-300:]!r}")
-        outcome = _Outcome(run.names, run.ignored, run.should_panic)
+        outcome = _Outcome(run.names, run.ignored)
         wanted = left = [index for index in (only if only is not None else range(len(run.names))) if index not in run.ignored]
         limit_s = self.run_timeout_s
         while True:
@@ -1808,8 +1808,8 @@ class Judge:
 class _Outcome:
     """How the tests of one binary ended, over all processes that it took."""
 
-    def __init__(self, names: list[str], ignored: set[int], should_panic: set[int]):
-        self.names, self.ignored, self.should_panic = names, ignored, should_panic
+    def __init__(self, names: list[str], ignored: set[int]):
+        self.names, self.ignored = names, ignored
         self.ends: dict[int, _TestEnd] = {}
         self.has_exited = False  # a process ended with exit code 0 before the harness did
         self.ended_well = True

@@ -533,7 +533,7 @@ def test_tests_pass_only_when_the_harness_came_to_its_end(was_done, exit_code):
     """Every test said ok; what ended the process afterwards still counts (a thread that aborts, a destructor)."""
     ends = {0: rust_tool._TestEnd("ok")}
     done = Completed(exit_code, None, False, b"", b"", False, 0.1, 0.1, None)
-    outcome = rust_tool._Outcome(["tests::works"], set(), set())
+    outcome = rust_tool._Outcome(["tests::works"], set())
     outcome.take(rust_tool._HarnessRun(["tests::works"], set(), set(), ends, [*ends.values()], None, was_done, done), [0])
     is_well = was_done and exit_code == 0
     assert outcome.statuses() == {"tests::works": "ok"}
