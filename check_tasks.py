@@ -34,10 +34,10 @@ from pathlib import Path
 import kinds
 import kinds_proof
 import task_faults
-from rust_code import check_hidden_tests, code_blocks, extract_program
-from rust_syntax import ASSERT_MACROS, FAILING, Node, parse_any_length, text_of, walk
+from judge.program import check_hidden_tests, code_blocks, extract_program
+from judge.sandbox import SandboxUnavailable
+from judge.syntax import ASSERT_MACROS, FAILING, Node, parse_any_length, text_of, walk
 from rust_tool import EDITIONS, Job, Judge, ToolchainError, Verdict
-from sandbox import SandboxUnavailable
 from tasks import TaskError, load_tasks, read_rows, signature_prompt
 
 DATA = Path(__file__).with_name("data")

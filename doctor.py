@@ -92,7 +92,7 @@ def require_free_disk(folder: Path, needed_gib: float) -> float:
 
 def require_judge_settings(sandbox: str, run_timeout_s: float, workers: int | None, max_infra_share: float) -> None:
     """Settings of the judge that every script has, before anything is loaded. Raises MachineError."""
-    from sandbox import TIERS
+    from judge.sandbox import TIERS
 
     checks = {
         f"--sandbox {sandbox}": (sandbox in ("auto", *TIERS), f"one of auto, {', '.join(TIERS)}"),
@@ -358,8 +358,8 @@ def sandbox_in_short(sandbox: dict) -> str:
 def check_judge(cargo_path: str) -> Check:
     """Sandbox axes really in force, and a known good program graded."""
     try:
+        from judge.sandbox import SandboxUnavailable
         from rust_tool import Judge, ToolchainError
-        from sandbox import SandboxUnavailable
     except ImportError as error:
         return unknown_without("sandbox", error)
     try:

@@ -45,7 +45,6 @@ import cross_results
 import doctor
 import kinds
 import repair
-import rust_code
 import tasks as task_sets
 from generate import (
     BackendArguments,
@@ -63,9 +62,11 @@ from generate import (
     tokenize,
     weights_hash,
 )
+from judge.program import check_hidden_tests as check_texts
+from judge.program import holds_fence, is_plain_rust
+from judge.sandbox import SandboxUnavailable
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text, infra_reason, pass_at_k, passes_hidden, weighted_sum
 from rust_tool import JUDGE_VERSION, Judge, ToolchainError
-from sandbox import SandboxUnavailable
 from task_faults import references_line
 from traces import SCHEMA_VERSION, TraceError, TraceWriter, cut_torn_line, iter_counted, iter_trace, load_trace, trace_files, why_left_out
 
@@ -577,7 +578,7 @@ def _write_json(path: Path, value: Any) -> None:
 def check_hidden_tests(task: dict, where: str) -> None:
     """Raises EvalError when a task's hidden tests cannot be understood."""
     try:
-        rust_code.check_hidden_tests(task["tests"], task.get("entry_point"))
+        check_texts(task["tests"], task.get("entry_point"))
     except ValueError as error:
         raise EvalError(f"{where}: its hidden tests cannot be used: {error}") from error
 
@@ -1234,8 +1235,8 @@ class Survey:
         except kinds.KindError as error:
             raise EvalError(f"{where}: {error}") from error
         if not self.forms["fenced"]:
-            is_plain = rust_code.is_plain_rust(completion, task["prompt"])
-            self.forms["fenced" if rust_code.holds_fence(completion) else "plain" if is_plain else "other"] += 1
+            is_plain = is_plain_rust(completion, task["prompt"])
+            self.forms["fenced" if holds_fence(completion) else "plain" if is_plain else "other"] += 1
         has_prompt = bool(task["prompt"].strip())
         self.without_prompt += not has_prompt
         self.without_id += not has_prompt and task["task_id"] == completion_rows.row_of(where)

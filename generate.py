@@ -940,7 +940,7 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
     With `best_of`, the one of so many that the tests of the others pick, when all are graded.
     """
     import try_kinds
-    from cross_tests import picked
+    from judge.cross_tests import picked
     from rewards import RewardSet
     from rust_tool import Judge
 

@@ -8,8 +8,8 @@ the hidden tests that `passed_before` names, and not all of them.
 from collections.abc import Iterator, Mapping, Sequence
 
 import kinds
+from judge.program import read_program, with_main
 from rewards import RewardSet, passes_hidden
-from rust_code import read_program, with_main
 from rust_tool import Job, Judge
 
 REWARDS = ("hidden_tests_reward=1", "edit_places_reward=1")

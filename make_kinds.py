@@ -27,9 +27,9 @@ from pathlib import Path
 
 import kinds
 from check_tasks import BANK, SOLUTIONS, edited, grade_sources, load_solutions, mutants
-from rust_syntax import Node, parse_any_length, text_of, walk
+from judge.sandbox import SandboxUnavailable
+from judge.syntax import Node, parse_any_length, text_of, walk
 from rust_tool import Judge, ToolchainError, Verdict
-from sandbox import SandboxUnavailable
 from tasks import TaskError, load_tasks
 from traces import TraceError, iter_trace
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from string import Template
 
 import kinds
+from judge.program import code_blocks, extract_program
 from report_overview import charts, config_sections, evaluation_tables, finite, first_and_last_step, iterations_table, logged_warnings
-from rust_code import code_blocks, extract_program
 from traces import (
     OTHER_VERSION,
     UNREADABLE,

@@ -32,10 +32,8 @@ import gpu_memory
 import kinds
 import micro_batches
 import run_lock
-import rust_code
 import share
 import shared_prompts
-from cross_tests import CROSS_REWARDS
 from curriculum import Curriculum, training_row
 from generate import (
     GenerationError,
@@ -52,10 +50,12 @@ from group_sampling import GroupSampling
 from iterations import EvalSampling, Iterations
 from iterations import line as evaluation_line
 from iterations import make_callback_class as make_evaluation_callback_class
+from judge.cross_tests import CROSS_REWARDS
+from judge.program import check_hidden_tests as check_texts
+from judge.sandbox import SandboxUnavailable
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
 from rust_tool import Judge, ToolchainError
 from sampling_mismatch import Mismatch, importance_ratio, of_what_was_sampled
-from sandbox import SandboxUnavailable
 from second_turn import SecondTurn, TurnError, longest_row, user_turn
 from task_faults import references_line
 from task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record, tallied
@@ -344,7 +344,7 @@ def check_hidden_tests(tasks: list[dict]) -> None:
     for task in tasks:
         if task["tests"]:
             try:
-                rust_code.check_hidden_tests(task["tests"], task["entry_point"])
+                check_texts(task["tests"], task["entry_point"])
             except ValueError as error:
                 raise UserError(f"task {task['task_id']!r}: {error}") from error
 

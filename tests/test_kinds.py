@@ -11,8 +11,8 @@ import kinds
 import report
 import train
 from generate import GenerationError
+from judge.program import read_program, with_main
 from rewards import RewardSet
-from rust_code import read_program, with_main
 from rust_tool import Verdict
 from tasks import TaskError, load_tasks
 

@@ -11,7 +11,7 @@ import pytest
 
 import make_tiny_coder
 import tiny_tasks
-from rust_code import extract_program
+from judge.program import extract_program
 from rust_tool import Job, Judge
 from tasks import build_messages, find_leak, load_tasks
 

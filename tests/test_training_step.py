@@ -416,7 +416,7 @@ TASK = {"task_id": "a", "prompt": "Write `twice`.", "tests": ["assert_eq!(twice(
 
 def test_a_judge_in_another_process_answers_as_one_in_this():
     from grading_ahead import GradingProcess
-    from rust_code import extract_program
+    from judge.program import extract_program
     from rust_tool import Job, Judge
 
     texts = [GOOD, GOOD.replace("* 2", "+ 2"), "no code"]
