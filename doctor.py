@@ -26,7 +26,7 @@ import console
 HERE = Path(__file__).resolve().parent
 PYTHON_RANGE = ((3, 11), (3, 13))  # first and last minor version the pinned packages have wheels for
 VLLM_RANGE = ((0, 22), (0, 31))  # what TRL 1.16 supports
-LOCK_NAME = "train.lock"  # in a run folder while train.py works there (run_lock.py)
+LOCK_NAME = "train.lock"  # in a run folder while train.py works there (training/run_lock.py)
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "vllm", "tree-sitter", "tree-sitter-rust")
 
 

@@ -279,7 +279,7 @@ class RewardSet:
             go on with the rest of it. (eval.py stops by itself and grades what is missing when it is started again.)
         plain_rust: Whether completions without a fence are programs as they stand, or go on where the prompt's code stops.
         cross_tests: Whether each batch is examined by the tests of its groups (`judge/cross_tests.py`). None: where a reward asks for it.
-        task_record: A task_record.TaskRecord, whose `test_weights` are those of rare_tests_reward; None: all tests weigh the same.
+        task_record: A `training.task_record.TaskRecord`, whose `test_weights` are those of rare_tests_reward; None: all weigh the same.
 
     Raises:
         RewardError: Unknown name, weight that is no number, a name given twice, a file or function that is not there.
