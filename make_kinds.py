@@ -1,4 +1,4 @@
-"""Make tasks of kinds fix, fim, patch and next_edit (kinds.py) from programs that are proved right, and fix tasks from a trace.
+"""Make tasks of kinds fix, fim, patch and next_edit (kinds/) from programs that are proved right, and fix tasks from a trace.
 
     python make_kinds.py --output_dir data                                          # all of the task bank, about 10 minutes on 2 cores
     python make_kinds.py --trace runs/mine --tasks data/rust_tasks_train.jsonl --output_dir data/mine

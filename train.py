@@ -45,7 +45,7 @@ from judge.program import check_hidden_tests as check_texts
 from judge.sandbox import SandboxUnavailable
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
 from rust_tool import Judge, ToolchainError
-from task_faults import references_line
+from task_proof.faults import references_line
 from tasks import (
     TaskError,
     load_heldout,

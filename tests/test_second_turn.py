@@ -6,8 +6,8 @@ import pytest
 from conftest import ROOT, FakeJudge, passing_verdict
 
 import generate
-import repair
 import train
+from kinds import repair
 from training.second_turn import TurnError, longest_row, user_turn
 
 SAID = "That cannot be used: no closed ```rust block. Answer again in the form that was asked for."

@@ -35,7 +35,7 @@ def start_of(task: Mapping) -> tuple[str, str]:
     return completion_of(task, task["code"]), task["code"]
 
 
-def prove(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Judge) -> Iterator[str]:
+def prove_kinds(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Judge) -> Iterator[str]:
     """What is wrong with rows of these kinds, one sentence each."""
     asked = [task for task in tasks if task["task_id"] in answers and task["tests"]]
     known = {task["task_id"] for task in asked}
