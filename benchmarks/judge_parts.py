@@ -15,13 +15,16 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from itertools import islice
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import doctor
-from judge import SCRATCH, built_in_completions, children_cpu_s
+from benchmarks.judge import SCRATCH, built_in_completions, children_cpu_s
 from judge.program import extract_program
 from rust_tool import CARGO_ENVIRONMENT, DEV_PROFILE, JUDGE_VERSION, SOURCE_NAME, Job, Judge
 from traces import iter_trace
