@@ -348,6 +348,11 @@ def _diagnostics(messages: Sequence[_Message]) -> tuple[Diagnostic, ...]:
     return tuple(message.diagnostic for message in ordered[:MAX_DIAGNOSTICS])
 
 
+def _as_error(message: _Message) -> _Message:
+    """The message of a lint that was capped to a warning, as it is without the cap."""
+    return replace(message, diagnostic=replace(message.diagnostic, level="error"))
+
+
 def _counts_as_warning(message: _Message) -> bool:
     """Everything clippy warns of, but not that a top-level item is unused: an empty `main` calls nothing."""
     diagnostic = message.diagnostic
@@ -1513,21 +1518,37 @@ class Judge:
             _resolve(finished, error)
 
     def _compile(self, work: _Work) -> None:
-        """Own tests and lints, in one pass where the program allows it; then a binary with the hidden tests."""
+        """Lints and tests in one pass where the program allows it: its own, or the hidden ones where it has none."""
         program = work.job.program
         assert program is not None
+        if work.suite is not None and self._compile_with_hidden(work, program, work.suite):
+            return
         view = _test_view(program.source)
         if view is None or not self._compile_at_once(work, program, view):
             self._compile_in_steps(work, program)
         if work.suite is not None and work.verdict.build_passed:
             folder = self._subfolder(work, work.suite.source)
-            compiled = self._workshop.build_tests(folder, is_hidden=True)
-            if compiled.passed:
-                work.hidden_binary = folder / BINARY_NAME
-            else:
-                work.verdict = replace(
-                    work.verdict, hidden_error_kind="compile", hidden_failures={NOT_COMPILED: _why_not_compiled(compiled)}
-                )
+            self._take_hidden(work, folder, self._workshop.build_tests(folder, is_hidden=True))
+
+    def _compile_with_hidden(self, work: _Work, program: Program, suite: HiddenSuite) -> bool:
+        """One clippy pass over a program without tests and the hidden ones, as `_compile_at_once`; False: compile in steps."""
+        view = _hidden_view(program.source, suite.source)
+        if view is None:
+            return False
+        folder = self._subfolder(work, suite.source)
+        compiled = self._workshop.build_tests(folder, with_lints=True)
+        if self._read_at_once(work, program, view, compiled) is None:
+            return False
+        if work.verdict.build_passed:
+            self._take_hidden(work, folder, compiled)
+        return True
+
+    def _take_hidden(self, work: _Work, folder: Path, compiled: _Compiled) -> None:
+        if compiled.passed:
+            work.hidden_binary = folder / BINARY_NAME
+        else:
+            why = {NOT_COMPILED: _why_not_compiled(compiled)}
+            work.verdict = replace(work.verdict, hidden_error_kind="compile", hidden_failures=why)
 
     def _subfolder(self, work: _Work, source: str) -> Path:
         folder = Path(tempfile.mkdtemp(dir=work.folder))
@@ -1620,37 +1641,40 @@ class Judge:
         """One clippy pass with `cfg(test)` that also emits the test binary: errors and lints outside the test modules
         are what `cargo build` and `cargo clippy` would say. False: it cannot tell, compile in steps."""
         compiled = self._compile_tests(work, program, with_lints=True)
-        errors = [message for message in compiled.messages if message.is_error]
         work.tests_timed_out = compiled.timed_out
+        in_tests = self._read_at_once(work, program, view, compiled)
+        if in_tests and work.verdict.build_passed:
+            work.binary = None
+            work.verdict = replace(work.verdict, error_kind="compile", diagnostics=_diagnostics(in_tests))
+        return in_tests is not None
+
+    def _read_at_once(self, work: _Work, program: Program, view: _TestView, compiled: _Compiled) -> list[_Message] | None:
+        """The verdicts of build and clippy, by a pass with `cfg(test)` -> errors and denied lints in test code; None: it cannot tell."""
+        errors = [message for message in compiled.messages if message.is_error]
         if compiled.timed_out or any(message.is_crash or not message.spans for message in errors):
-            return False
+            return None
         if compiled.passed == bool(errors):
-            return False
+            return None
         denied = [message for message in compiled.messages if message.diagnostic.code in self._workshop.denied_lints]
         outside = [message for message in compiled.messages if not view.holds(message)]
         fatal = [m for m in outside if m.is_error or (m in denied and not m.is_clippy)]
         if fatal:
             work.binary = None
-            work.verdict = replace(work.verdict, error_kind="compile", diagnostics=_diagnostics(fatal))
+            work.verdict = replace(work.verdict, error_kind="compile", diagnostics=_diagnostics(outside))
             if not any(message.is_hard for message in fatal):
                 self._check(work, program, with_code=True)
-            return True
-        lints = [replace(m, diagnostic=replace(m.diagnostic, level="error")) for m in denied if not m.is_clippy]
-        in_tests = errors + lints
+            return []
         if errors or view.hides_unused_import(compiled.messages):
             self._check(work, program, with_code=bool(errors))
         else:
-            refused = any(message in denied for message in outside)
+            refused = [_as_error(message) for message in outside if message in denied]
             quiet = self._workshop.denied_lints | ONLY_UNDER_TEST
-            outside = [message for message in outside if message.diagnostic.code not in ONLY_UNDER_TEST]
             warnings = [message for message in outside if message.diagnostic.code not in quiet]
+            said = _diagnostics(refused + warnings)
             work.verdict = replace(
-                work.verdict, build_passed=True, clippy_passed=not refused, clippy_warnings=len(warnings), diagnostics=_diagnostics(outside)
+                work.verdict, build_passed=True, clippy_passed=not refused, clippy_warnings=len(warnings), diagnostics=said
             )
-        if in_tests and work.verdict.build_passed:
-            work.binary = None
-            work.verdict = replace(work.verdict, error_kind="compile", diagnostics=_diagnostics(in_tests))
-        return True
+        return errors + [_as_error(message) for message in denied if not message.is_clippy]
 
     # -- running --------------------------------------------------------------------------------------------------------
 
@@ -1985,19 +2009,52 @@ def _test_view(source: str) -> _TestView | None:
         return None
     modules, others = _split_items(root)
     inside = "\n".join(node.text.decode() for pair in modules for node in pair[-1:])
-    outside = "\n".join(node.text.decode() for node in others if not node.type.endswith("comment"))
     names = [re.match(r"(?:pub\s+)?mod\s+(\w+)", pair[-1].text.decode()) for pair in modules]
-    if not modules or _MATTERS_OUTSIDE.search(_without_use(outside)) or _MATTERS_INSIDE.search(inside):
+    outside = _ordinary(others)
+    if not modules or outside is None or _MATTERS_INSIDE.search(inside):
         return None
     if any(name is None or re.search(rf"\b{name[1]}\b", outside) for name in names):
         return None
-    uses = [node for node in others if node.type == "use_declaration"]
-    if any("*" in node.text.decode() for node in uses):
-        return None
-    imported = {leaf for node in uses for leaf in re.findall(r"(\w+)\s*(?=[,;}]|$)", node.text.decode())}
-    named = {text for node in others if node.type != "use_declaration" for text in _identifiers(node)}
     lines = tuple((pair[0].start_point[0] + 1, pair[-1].end_point[0] + 1) for pair in modules)
-    return _TestView(lines, frozenset(imported - named))
+    return _TestView(lines, _unsure_imports(others))
+
+
+def _hidden_view(source: str, with_tests: str) -> _TestView | None:
+    """The same for a program without tests, its empty `main` at its end, behind which a task's tests stand.
+
+    Those are no part of the completion, so more may stand outside them. None where they implement something: the program
+    may build with that alone.
+    """
+    before, mark, tests = with_tests.partition("#[cfg(test)]")
+    end = source.removeprefix(before.rstrip("\n"))
+    if not mark or end == source or re.fullmatch(r"\s*fn main\(\) \{\}\s*", end) is None or re.search(r"\b(impl|macro_export)\b", tests):
+        return None
+    root = parse_any_length(source)
+    attributes = " ".join(node.text.decode() for node in walk(root) if node.type in ("attribute_item", "inner_attribute_item"))
+    if root.has_error or _needs_code(source) or _CHANGES_UNDER_TEST.search(source) or _SETS_LINTS.search(attributes) or _has_glob(root.children):
+        return None
+    return _TestView(((before.count("\n") + 1, with_tests.count("\n")),), _unsure_imports(root.children))
+
+
+_CHANGES_UNDER_TEST = re.compile(r"\b(cfg|cfg_attr|test|macro_rules|struct|enum|union|trait)\b")  # of a type the tests may read what it never does
+_SETS_LINTS = re.compile(r"#!|\b(deny|forbid|expect|warn)\b")
+
+
+def _ordinary(items: Sequence[Node]) -> str | None:
+    """The text of items outside test modules, None where `cfg(test)` may matter to them."""
+    outside = "\n".join(node.text.decode() for node in items if not node.type.endswith("comment"))
+    return None if _has_glob(items) or _MATTERS_OUTSIDE.search(_without_use(outside)) else outside
+
+
+def _has_glob(items: Sequence[Node]) -> bool:
+    return any(node.type == "use_declaration" and "*" in node.text.decode() for node in items)
+
+
+def _unsure_imports(items: Sequence[Node]) -> frozenset[str]:
+    uses = [node.text.decode() for node in items if node.type == "use_declaration"]
+    imported = {leaf for text in uses for leaf in re.findall(r"(\w+)\s*(?=[,;}]|$)", text)}
+    named = {text for node in items if node.type != "use_declaration" for text in _identifiers(node)}
+    return frozenset(imported - named)
 
 
 def _split_items(root: Node) -> tuple[list[list[Node]], list[Node]]:
