@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rust_tool
+from judge import cfg_test, compiling
+from judge.harness_report import End, HarnessRun
+from judge.outcome import Outcome
 from judge.program import Program, TestFn, extract_program, read_program
+from judge.running import MAX_DEATHS
 from judge.sandbox import Completed, SandboxUnavailable
+from judge.scratch import SCRATCH_PREFIX
+from judge.verdict import MAX_DIAGNOSTICS
+from judge.workshop import Workshop
 from rust_tool import Diagnostic, InfraError, Job, Judge, RustTool, ToolchainError, Verdict, find_toolchain
 
 RUN_TIMEOUT_S = 1.0  # CPU seconds; nothing here needs more than milliseconds, except what loops
@@ -289,9 +297,9 @@ def test_one_pass_and_two_passes_say_the_same(judge, monkeypatch):
     """The short cut (one compiler pass with cfg(test)) against the check without it, on programs that qualify."""
     programs = [p for p in (*ERROR_KINDS.values(), GOOD) if "deep" not in p.source and "spin" not in p.source]
     programs += [with_test(f"fn f(v: Vec<i32>) -> {kind} {{\n    {body}\n}}", test) for kind, body, test in SHORT_CUTS]
-    assert all(rust_tool._test_view(p.source) is not None for p in programs[-len(SHORT_CUTS):])
+    assert all(cfg_test.view_of_tests(p.source) is not None for p in programs[-len(SHORT_CUTS):])
     at_once = grade(judge, *programs)
-    monkeypatch.setattr(rust_tool, "_test_view", lambda source: None)
+    monkeypatch.setattr(compiling, "view_of_tests", lambda source: None)
     with Judge(workers=2, run_timeout_s=RUN_TIMEOUT_S) as stepwise:
         in_steps = grade(stepwise, *programs)
     for one, two in zip(at_once, in_steps, strict=True):
@@ -345,7 +353,7 @@ def counting_all(source: str, name: str = "tests::works") -> Program:
     """The program as if the static opinion had nothing against it, so that only running it tells."""
     found = read_program(source)
     tests = tuple(TestFn(name, False, False, counted=True, guard=None) for _ in range(1))
-    return rust_tool.replace(found, guard=None, tests=tests)
+    return replace(found, guard=None, tests=tests)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +409,7 @@ def test_a_flood_of_warnings_is_no_failure(judge):
     flood = "\n    ".join(f"let unused{number} = {number};" for number in range(1500))
     (verdict,) = grade(judge, with_test(f"fn f() -> i32 {{\n    {flood}\n    7\n}}", "assert_eq!(f(), 7);"))
     assert verdict.build_passed and verdict.test_passed and verdict.clippy_warnings >= 1500
-    assert len(verdict.diagnostics) == rust_tool.MAX_DIAGNOSTICS
+    assert len(verdict.diagnostics) == MAX_DIAGNOSTICS
 
 
 def test_a_program_cannot_blame_the_machine(judge):
@@ -518,7 +526,7 @@ def test_a_program_whose_tests_all_end_the_process_is_not_tried_for_ever(judge, 
     tests = "\n".join(f"    #[test]\n    fn t{n}() {{\n        std::process::exit(0)\n    }}" for n in range(300))
     (verdict,) = grade(judge, program(f"{ADD}\n\n#[cfg(test)]\nmod tests {{\n{tests}\n}}"))
     assert len(verdict.tests) == 300 and set(verdict.tests.values()) == {"failed"} and not verdict.test_passed
-    assert len(runs) <= rust_tool.MAX_DEATHS
+    assert len(runs) <= MAX_DEATHS
 
 
 def test_the_kernels_files_are_no_part_of_a_program(judge):
@@ -531,10 +539,10 @@ def test_the_kernels_files_are_no_part_of_a_program(judge):
 @pytest.mark.parametrize(("was_done", "exit_code"), [(True, 0), (True, 101), (False, 0), (False, 1)])
 def test_tests_pass_only_when_the_harness_came_to_its_end(was_done, exit_code):
     """Every test said ok; what ended the process afterwards still counts (a thread that aborts, a destructor)."""
-    ends = {0: rust_tool._TestEnd("ok")}
+    ends = {0: End("ok")}
     done = Completed(exit_code, None, False, b"", b"", False, 0.1, 0.1, None)
-    outcome = rust_tool._Outcome(["tests::works"], set())
-    outcome.take(rust_tool._HarnessRun(["tests::works"], set(), set(), ends, [*ends.values()], None, was_done, done), [0])
+    outcome = Outcome(["tests::works"], set())
+    outcome.take(HarnessRun(["tests::works"], set(), set(), ends, [*ends.values()], None, was_done, done), [0])
     is_well = was_done and exit_code == 0
     assert outcome.statuses() == {"tests::works": "ok"}
     assert (outcome.passed, outcome.error_kind("")) == ((True, None) if is_well else (False, "panic"))
@@ -846,7 +854,7 @@ def check_nothing_is_left(n: int) -> None:
         assert not any((scratch / "jobs").iterdir())
     assert sum(map(earns, verdicts)) == -(-n // 3) and judge.infra_total == 0 and judge.graded_total == n
     assert not scratch.exists()
-    assert not {name for name in leftovers(shm_before) if name.startswith(rust_tool.SCRATCH_PREFIX) and str(os.getpid()) in name}
+    assert not {name for name in leftovers(shm_before) if name.startswith(SCRATCH_PREFIX) and str(os.getpid()) in name}
     assert set(child_processes()) <= children_before and len(os.listdir("/proc/self/fd")) <= fds_before
 
 
@@ -875,17 +883,17 @@ def test_a_killed_judge_s_scratch_goes_with_the_next_one(scratch_base):
 def test_a_failing_machine_is_infra_retried_once_and_not_remembered(monkeypatch):
     with Judge(workers=1, run_timeout_s=RUN_TIMEOUT_S) as judge:
         calls = []
-        real = rust_tool._Workshop.folder
+        real = Workshop.folder
 
         def full(workshop):
             calls.append(1)
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(rust_tool._Workshop, "folder", full)
+        monkeypatch.setattr(Workshop, "folder", full)
         (verdict,) = grade(judge, GOOD)
         assert verdict.error_kind == "infra" and "No space left" in verdict.diagnostics[0].message
         assert len(calls) == 2 and judge.infra_total == 1 and judge.graded_total == 1
-        monkeypatch.setattr(rust_tool._Workshop, "folder", real)
+        monkeypatch.setattr(Workshop, "folder", real)
         assert earns(grade(judge, GOOD)[0])
 
 
@@ -934,7 +942,7 @@ def test_scratch_below_tmp_is_refused_because_programs_have_a_tmp_of_their_own()
 @pytest.mark.parametrize("tier", ["bwrap", "landlock"])
 def test_scratch_on_disk_when_dev_shm_is_too_small(tier, monkeypatch):
     real = os.statvfs
-    monkeypatch.setattr(rust_tool.os, "statvfs", lambda path: real(path) if str(path) != "/dev/shm" else _full(real(path)))
+    monkeypatch.setattr(os, "statvfs", lambda path: real(path) if str(path) != "/dev/shm" else _full(real(path)))
     try:
         judge = Judge(workers=1, sandbox=tier, run_timeout_s=RUN_TIMEOUT_S)
     except SandboxUnavailable as error:
