@@ -49,7 +49,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from judge import sandbox as sandboxes
-from judge.cargo import RustTool
+from judge.cargo import AS_IT_STANDS, CargoFlow, CargoShop
 from judge.compiling import Compiler, Work
 from judge.program import HiddenSuite, Program, TestFn, read_program, with_hidden_tests
 from judge.running import Runner
@@ -68,11 +68,12 @@ from judge.verdict import (
 )
 from judge.workshop import Workshop
 
-__all__ = ["EDITIONS", "JUDGE_VERSION", "Diagnostic", "InfraError", "Job", "Judge", "RustTool", "Toolchain", "ToolchainError", "Verdict",
+__all__ = ["EDITIONS", "JUDGE_VERSION", "Diagnostic", "InfraError", "JUDGES", "Job", "Judge", "Toolchain", "ToolchainError", "Verdict",
            "find_toolchain"]  # fmt: skip
 
 JUDGE_VERSION = 6  # raise it when a rule changes what a program gets
 EDITIONS = ("2021", "2024")
+JUDGES = ("fast", "cargo")  # ours, and plain cargo as its reference
 JOBS_BETWEEN_CANARIES = 512
 GOOD_CANARY = """fn add(a: i32, b: i32) -> i32 {
     a + b
@@ -110,25 +111,29 @@ class Judge:
         cache_size: int = 20_000,
         cargo_path: str = "cargo",
         edition: str = EDITIONS[0],
+        judge: str = "fast",
+        cargo_flow: CargoFlow = AS_IT_STANDS,
     ):
         """`workers` default: all cores. `run_timeout_s` and `build_timeout_s` are CPU seconds, for all tests of a program
         together and for one compilation. `sandbox` as in open_sandbox. `scratch_dir` default: /dev/shm, else /var/tmp.
-        `cache_size` verdicts are remembered. `edition` of Rust: one of EDITIONS.
+        `cache_size` verdicts are remembered. `edition` of Rust: one of EDITIONS. `judge`: one of JUDGES, "cargo" with `cargo_flow`.
 
         Raises:
-            ToolchainError: another edition; the toolchain, or a known program, does not do what it should.
+            ToolchainError: another edition or judge; the toolchain, or a known program, does not do what it should.
             SandboxUnavailable: programs could not be sealed and `sandbox` is not "plain".
         """
         if str(edition) not in EDITIONS:
             raise ToolchainError(f"edition {edition}: expected {' or '.join(EDITIONS)}")
-        self.edition = str(edition)
+        if judge not in JUDGES:
+            raise ToolchainError(f"judge {judge}: expected {' or '.join(JUDGES)}")
+        self.edition, self.kind = str(edition), judge
         self.workers = workers or len(os.sched_getaffinity(0))
         self.run_timeout_s, self.build_timeout_s = run_timeout_s, build_timeout_s
         self.toolchain = find_toolchain(cargo_path)
         self.infra_total = self.graded_total = 0
         self._owner_pid = os.getpid()
         self._box: sandboxes.Sandbox | None = None
-        self._workshop: Workshop | None = None
+        self._workshop: Workshop | CargoShop | None = None
         self._scratch = Scratch(Path(scratch_dir) if scratch_dir is not None else None)
         atexit.register(self.close)
         self._cache: OrderedDict[tuple, Verdict] = OrderedDict()
@@ -142,9 +147,14 @@ class Judge:
         self._solo_pool = ThreadPoolExecutor(2 * self.workers, "judge-solo")
         try:
             self._box = sandboxes.open_sandbox(sandbox, self.toolchain, self._scratch.path)
-            self._workshop = Workshop(self.toolchain, self._box, self._scratch.path, build_timeout_s, run_timeout_s, self.edition)
-            self._compiler = Compiler(self._workshop)
-            self._runner = Runner(self._workshop, run_timeout_s, self._hidden_pool, self._solo_pool)
+            place = self.toolchain, self._box, self._scratch.path, build_timeout_s, run_timeout_s, self.edition
+            if judge == "cargo":
+                self._workshop = CargoShop(*place, cargo_flow)
+                self._stages = (self._workshop.grade, lambda work: None)
+            else:
+                self._workshop = Workshop(*place)
+                runner = Runner(self._workshop, run_timeout_s, self._hidden_pool, self._solo_pool)
+                self._stages = (Compiler(self._workshop).compile, runner.run)
             wrong = self._wrong_canary()
             if wrong is not None:
                 raise ToolchainError(f"a known program is graded wrongly on this machine: {wrong}")
@@ -173,7 +183,7 @@ class Judge:
 
     def describe(self) -> dict[str, object]:
         """What verdicts depend on: for run folders and protocol hashes."""
-        return {
+        return ({} if self.kind == "fast" else {"judge": self.kind}) | {
             "judge_version": JUDGE_VERSION,
             "edition": self.edition,
             "rustc": self.toolchain.rustc_version,
@@ -245,7 +255,12 @@ class Judge:
 
         None for a text that the program does not compile with. Tests that did not get their turn are left out. Nothing else of a
         job is graded, and nothing is remembered. What the machine fails at is no opinion either, counted in `infra_total`.
+
+        Raises:
+            ToolchainError: the judge is "cargo".
         """
+        if self.kind == "cargo":
+            raise ToolchainError("the judge \"cargo\" does not run tests of others: leave rewards and selections by them out, or --judge")
         compiled = [self._compile_pool.submit(self._unless_infra, compile_suites, self._workshop, job) for job in jobs]
         ran = [self._run_pool.submit(self._run_suites, job, future) for job, future in zip(jobs, compiled, strict=True)]
         return [future.result() for future in ran]
@@ -329,7 +344,7 @@ class Judge:
             started = time.monotonic()
             folder = self._workshop.folder()
             work = Work(job, suite, folder, verdict=nothing_passed(job, suite))
-            self._compiler.compile(work)
+            self._stages[0](work)
             work.seconds += time.monotonic() - started
             self._run_pool.submit(self._run_stage, work, finished)
         except BaseException as error:  # handed to whoever waits for the future
@@ -340,7 +355,7 @@ class Judge:
     def _run_stage(self, work: Work, finished: Future[Verdict]) -> None:
         try:
             started = time.monotonic()
-            self._runner.run(work)
+            self._stages[1](work)
             work.seconds += time.monotonic() - started
             shutil.rmtree(work.folder, ignore_errors=True)
             _resolve(finished, replace(work.verdict, duration_s=round(work.seconds, 4)))

@@ -1,160 +1,181 @@
-"""Plain cargo on a project directory."""
+"""Plain cargo on a project for each program: the judge's reference mode (`--judge cargo`), what its fast way is measured against.
+
+Build, clippy and test are cargo's own words here: nothing is linked into a program, stdout is believed, and what tests are worth is
+only read, never tried. Hidden tests run as `cargo test` runs them: each `#[test]` is one test, and all statements together are one.
+"""
 
 from __future__ import annotations
 
 import json
-import os
+import math
 import re
-import signal
-import subprocess
+import shutil
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import SimpleQueue
 
-from judge import sandbox as sandboxes
-from judge.limits import MIB, build_limits
-from judge.messages import diagnostics_of, read_message
-from judge.sandbox import Completed
-from judge.toolchain import Toolchain, find_toolchain
-from judge.verdict import Diagnostic, InfraError
+from judge.compiling import Work
+from judge.limits import build_limits, run_limits
+from judge.messages import Message, counts_as_warning, diagnostics_of, read_message
+from judge.sandbox import Completed, Sandbox
+from judge.toolchain import Toolchain
+from judge.verdict import MAX_FAILURE_CHARS, NOT_COMPILED, InfraError, first_failures
+from judge.workshop import SOURCE_NAME
 
-TAIL_CHARS = 4000
-GROUP_DEATH_S = 5.0  # that killed processes get to disappear
+MANIFEST = '[package]\nname = "program"\nversion = "0.1.0"\nedition = "{edition}"\n'
+TUNED_PROFILE = "\n[profile.dev]\ndebug = 0\nincremental = false\n"
+# Every test binary has the CPU time that a program's tests may take; the shell counts whole seconds.
+RUNNER = """[target.{target}]\nrunner = ["/bin/sh", "-c", 'ulimit -t {seconds}; exec "$0" "$@"']\n"""
 
 
 @dataclass(frozen=True)
-class ToolResult:
-    """What one cargo command said about a project directory."""
+class CargoFlow:
+    """How cargo is asked. As it stands: a new project for each program, and all of build, clippy and test."""
 
-    passed: bool  # exit code 0 within the timeout
+    is_kept: bool = False  # a worker keeps its project, whose source is replaced: cargo's incremental data stay
+    is_tuned: bool = False  # check in place of build, nothing more after it failed, no debug information, not incremental
+
+
+AS_IT_STANDS = CargoFlow()
+
+
+@dataclass(frozen=True)
+class CargoResult:
+    """What one cargo command said."""
+
+    passed: bool
     timed_out: bool
-    exit_code: int | None  # None when it was killed
-    diagnostics: tuple[Diagnostic, ...]
-    tests: dict[str, str]  # "ok" | "failed" | "ignored", as cargo test printed them
-    stdout_tail: str
-    stderr_tail: str
-    duration_s: float
+    messages: list[Message]
+    tests: dict[str, str]  # "ok", "failed" or "ignored", as cargo test printed them
+    printed: str
+
+    @property
+    def tests_passed(self) -> bool:
+        return self.passed and bool(self.tests)
+
+    @property
+    def error_kind(self) -> str | None:
+        """Why its tests did not pass."""
+        if self.passed:
+            return None
+        if self.timed_out or re.search(r"signal: (9|24)\b", self.printed):
+            return "timeout"
+        if any(message.is_error for message in self.messages):
+            return "compile"
+        return "test_failed" if re.search(r"\nassertion |panicked at [^\n]*\nassertion", self.printed) else "panic"
 
 
-class RustTool:
-    """`cargo build`, `cargo clippy` or `cargo test` on a project directory, killed as a group at the timeout."""
+class CargoShop:
+    """Grades jobs with plain cargo, in the sandbox's build phase. `flow`: see CargoFlow."""
 
-    def __init__(self, kind: str, cargo_path: str = "cargo", timeout_s: float = 60.0, sandbox: sandboxes.Sandbox | None = None):
-        """`kind` is "build", "clippy" or "test"; with a `sandbox` cargo runs in its build phase.
+    gate_crate = None  # of hidden suites: none is linked
 
-        Raises:
-            ValueError: another kind.
-            ToolchainError: see find_toolchain.
-        """
-        if kind not in ("build", "clippy", "test"):
-            raise ValueError(f'kind is {kind!r}, expected "build", "clippy" or "test"')
-        self.kind = kind
-        self.timeout_s = timeout_s
-        self.toolchain = find_toolchain(cargo_path)
-        self.sandbox = sandbox
+    def __init__(self, toolchain: Toolchain, box: Sandbox, scratch: Path, build_timeout_s: float, run_timeout_s: float,
+                 edition: str, flow: CargoFlow):  # fmt: skip
+        self.toolchain, self.box, self.flow = toolchain, box, flow
+        self.jobs_dir = scratch / "jobs"
+        self.jobs_dir.mkdir()
+        self.build_limits, self.run_limits = build_limits(build_timeout_s), run_limits(run_timeout_s)
+        self.manifest = MANIFEST.format(edition=edition) + (TUNED_PROFILE if flow.is_tuned else "")
+        self.runner = RUNNER.format(target=toolchain.target, seconds=math.ceil(run_timeout_s))
+        self.cpu_s = 0.0
+        self._lock = threading.Lock()
+        self._free: SimpleQueue[Path] = SimpleQueue()  # kept projects that nobody uses
 
-    def run(self, project_dir: str | Path) -> ToolResult:
-        """Run cargo in `project_dir` (it holds a Cargo.toml).
+    def close(self) -> None:
+        pass
 
-        Raises:
-            FileNotFoundError: no Cargo.toml there.
-            InfraError: cargo could not be started.
-        """
-        project = Path(project_dir).resolve()
-        if not (project / "Cargo.toml").is_file():
-            raise FileNotFoundError(f"no Cargo.toml in {project}: expected a cargo project")
-        argv = [str(self.toolchain.cargo), self.kind, "--message-format=json", "--color=never"]
-        if self.sandbox is None:
-            done = _run_group(argv, project, _cargo_environment(self.toolchain), self.timeout_s)
+    def folder(self) -> Path:
+        """A project, kept or new."""
+        if self.flow.is_kept and not self._free.empty():
+            return self._free.get()
+        path = Path(tempfile.mkdtemp(dir=self.jobs_dir))
+        for name, text in (("Cargo.toml", self.manifest), (".cargo/config.toml", self.runner), (SOURCE_NAME, "")):
+            (path / name).parent.mkdir(exist_ok=True)
+            (path / name).write_text(text, encoding="utf-8")
+        return path
+
+    def leave(self, folder: Path) -> None:
+        if self.flow.is_kept:
+            self._free.put(folder)
         else:
-            limits = replace(build_limits(self.timeout_s), wall_s=self.timeout_s)
-            done = self.sandbox.build([*argv, "--offline"], project, limits)
-        if done.spawn_error is not None:
-            raise InfraError(f"cargo could not be started: {done.spawn_error}")
-        return _tool_result(done)
+            shutil.rmtree(folder, ignore_errors=True)
 
-
-def _cargo_environment(toolchain: Toolchain) -> dict[str, str]:
-    """This process's environment, with the toolchain's own binaries first so that rustup's shims cost nothing."""
-    return os.environ | {"PATH": f"{toolchain.cargo.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-
-
-def _run_group(argv: Sequence[str], cwd: Path, environment: Mapping[str, str], timeout_s: float) -> Completed:
-    """Run a command in a process group of its own; at the timeout the whole group dies, looping test binaries too."""
-    started = time.monotonic()
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    def grade(self, work: Work) -> None:
+        """All of a job's verdict."""
+        assert work.job.program is not None
+        folder = self.folder()
         try:
-            process = subprocess.Popen(
-                argv, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
-            )
-        except OSError as error:
-            return _not_started(str(error))
-        timed_out = False
-        try:
-            process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            timed_out = True
+            self._grade(work, work.job.program.source, folder)
         finally:
-            _kill_group(process)
-        out.seek(0), err.seek(0)
-        return Completed(
-            exit_code=None if process.returncode < 0 else process.returncode,
-            signal=-process.returncode if process.returncode < 0 else None,
-            timed_out=timed_out,
-            stdout=out.read(64 * MIB),
-            stderr=err.read(64 * MIB),
-            truncated=False,
-            duration_s=time.monotonic() - started,
-            cpu_s=0.0,
-            spawn_error=None,
+            self.leave(folder)
+
+    def _grade(self, work: Work, source: str, folder: Path) -> None:
+        built = self._cargo("check" if self.flow.is_tuned else "build", source, folder)
+        kind = None if built.passed else "timeout" if built.timed_out else "compile"
+        work.verdict = replace(work.verdict, build_passed=built.passed, error_kind=kind, diagnostics=diagnostics_of(built.messages))
+        if self.flow.is_tuned and not built.passed:
+            return
+        linted, tested = self._cargo("clippy", source, folder), self._cargo("test", source, folder)
+        warnings = [message for message in linted.messages if counts_as_warning(message)]
+        work.verdict = replace(work.verdict, clippy_passed=linted.passed, test_passed=tested.tests_passed, tests=tested.tests)
+        if built.passed:
+            said = diagnostics_of(linted.messages if tested.error_kind != "compile" else tested.messages)
+            work.verdict = replace(work.verdict, clippy_warnings=len(warnings), error_kind=tested.error_kind, diagnostics=said)
+            if work.suite is not None:
+                self._grade_hidden(work, folder)
+
+    def _grade_hidden(self, work: Work, folder: Path) -> None:
+        suite = work.suite
+        tested = self._cargo("test", suite.source, folder)
+        names = [name for name in suite.functions if tested.tests.get(name) != "ignored"]
+        statuses = tuple("failed" if suite.guard else tested.tests.get(name, "failed") for name in names)
+        kind = tested.error_kind if statuses.count("ok") < len(names) else None
+        why = {name: status for name, status in zip(names, statuses, strict=True) if status != "ok"}
+        if kind == "compile":
+            why = {NOT_COMPILED: "; ".join(m.diagnostic.message for m in tested.messages if m.is_error)[:MAX_FAILURE_CHARS]}
+        work.verdict = replace(
+            work.verdict,
+            hidden_passed=statuses.count("ok"),
+            hidden_total=len(names),
+            hidden_statuses=() if kind == "compile" else statuses,
+            hidden_error_kind=kind,
+            hidden_failures=first_failures(why),
+            error_kind=work.verdict.error_kind or kind,
+            guard=work.verdict.guard or suite.guard,
         )
 
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the group, also after a normal end (a test may leave children), and wait until it is gone."""
-    give_up = time.monotonic() + GROUP_DEATH_S
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        while time.monotonic() < give_up:  # grandchildren are reaped by init, a moment later
-            os.killpg(process.pid, 0)
-            time.sleep(0.005)
-    except (ProcessLookupError, PermissionError):
-        process.wait()
+    def _cargo(self, kind: str, source: str, folder: Path) -> CargoResult:
+        (folder / SOURCE_NAME).write_bytes(source.encode("utf-8", "replace"))
+        argv = [str(self.toolchain.cargo), kind, "--message-format=json", "--color=never", "--offline"]
+        seconds = self.build_limits.cpu_s + (self.run_limits.cpu_s if kind == "test" else 0.0)
+        done = self.box.build(argv, folder, build_limits(seconds))
+        if done.spawn_error is not None:
+            raise InfraError(f"cargo could not be started: {done.spawn_error}")
+        with self._lock:
+            self.cpu_s += done.cpu_s
+        return read_result(done)
 
 
-def _not_started(why: str) -> Completed:
-    return Completed(None, None, False, b"", b"", False, 0.0, 0.0, why)
-
-
-def _tool_result(done: Completed) -> ToolResult:
+def read_result(done: Completed) -> CargoResult:
+    """cargo's stdout is JSON lines of its own between what the tests print."""
     messages, tests, printed = [], {}, []
     for line in done.stdout.decode("utf-8", "replace").splitlines():
-        record = _json_object(line)
+        record = _cargo_s(line)
         if record is None:
             printed.append(line)
             named = re.match(r"test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)", line)
             if named:
                 tests[named[1]] = named[2].lower()
-        elif record.get("reason") == "compiler-message":
-            message = read_message(record["message"])
-            if message is not None:
-                messages.append(message)
-    return ToolResult(
-        passed=done.exit_code == 0 and not done.timed_out,
-        timed_out=done.timed_out,
-        exit_code=done.exit_code,
-        diagnostics=diagnostics_of(messages),
-        tests=tests,
-        stdout_tail="\n".join(printed)[-TAIL_CHARS:],
-        stderr_tail=done.stderr.decode("utf-8", "replace")[-TAIL_CHARS:],
-        duration_s=done.duration_s,
-    )
+        elif record["reason"] == "compiler-message" and (message := read_message(record["message"])) is not None:
+            messages.append(message)
+    text = "\n".join([*printed, done.stderr.decode("utf-8", "replace")])
+    return CargoResult(done.exit_code == 0 and not done.timed_out, done.timed_out, messages, tests, text)
 
 
-def _json_object(line: str) -> dict | None:
+def _cargo_s(line: str) -> dict | None:
     if not line.startswith("{"):
         return None
     try:
