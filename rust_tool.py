@@ -2,10 +2,9 @@
 
     with Judge() as judge:
         verdicts = judge.grade([Job(extract_program(completion)) for completion in completions])
-    RustTool("test").run("path/to/a/cargo/project")
 
-`RustTool` runs plain cargo on a project directory. `Judge` gives the same three verdicts for many single-file programs
-without cargo: usually one clippy-driver pass with `cfg(test)`, which lints and emits the test binary, and one run. Programs in which
+`Judge(judge="cargo")` is plain cargo on a project for each program, the reference (judge/cargo.py). The judge as it is gives the same
+three verdicts without cargo: usually one clippy-driver pass with `cfg(test)`, which lints and emits the test binary, and one run. Programs in which
 `cfg(test)` may matter elsewhere than in their test modules take a check without it and a `rustc --test` pass. The binary
 is linked with `judge/harness.rs` in place of libtest's entry point: it says on a pipe of its own which tests exist and how
 each ended.
@@ -260,7 +259,7 @@ class Judge:
             ToolchainError: the judge is "cargo".
         """
         if self.kind == "cargo":
-            raise ToolchainError("the judge \"cargo\" does not run tests of others: leave rewards and selections by them out, or --judge")
+            raise ToolchainError("the judge cargo does not run tests of others")
         compiled = [self._compile_pool.submit(self._unless_infra, compile_suites, self._workshop, job) for job in jobs]
         ran = [self._run_pool.submit(self._run_suites, job, future) for job, future in zip(jobs, compiled, strict=True)]
         return [future.result() for future in ran]
