@@ -3,11 +3,11 @@
     with Judge() as judge:
         verdicts = judge.grade([Job(extract_program(completion)) for completion in completions])
 
-`Judge(judge="cargo")` is plain cargo on a project for each program, the reference (judge/cargo.py). The judge as it is gives the same
-three verdicts without cargo: usually one clippy-driver pass with `cfg(test)`, which lints and emits the test binary, and one run. Programs in which
-`cfg(test)` may matter elsewhere than in their test modules take a check without it and a `rustc --test` pass. The binary
-is linked with `judge/harness.rs` in place of libtest's entry point: it says on a pipe of its own which tests exist and how
-each ended.
+`Judge(judge="cargo")` is plain cargo on a project for each program, the reference (judge/cargo.py). The judge as it is gives the
+same three verdicts without cargo: usually one clippy-driver pass with `cfg(test)`, which lints and emits the test binary, and one
+run. Programs in which `cfg(test)` may matter elsewhere than in their test modules take a check without it and a `rustc --test`
+pass. The binary is linked with `judge/harness.rs` in place of libtest's entry point: it says on a pipe of its own which tests
+exist and how each ended.
 
 What a passing test is worth (`honest_tests`): what reading says against the program (`Program.guard`), then runs. A test counts
 that reaches one of its assertions, fails when a panic is the first statement of the functions under test, and fails for some of

@@ -241,7 +241,8 @@ def bank(names: str, column: str) -> str:
 
 def runs(names: str) -> str:
     """Training runs, one folder each: their own evaluations, counted anew from the completions, at the start and where pass@1 was best."""
-    header = ["run", "seed", "steps", "minutes", "pass@1 % before", "best pass@1 %", "at step", "pass@5 % there", "build % there", "entropy"]
+    header = ["run", "seed", "steps", "minutes", "pass@1 % before", "best pass@1 %", "at step", "pass@5 % there", "build % there",
+              "entropy"]  # fmt: skip
     body = []
     for folder in found(names):
         metrics = list(read_jsonl(folder / "metrics.jsonl"))
