@@ -32,9 +32,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import kinds
-from judge.program import check_hidden_tests, code_blocks, extract_program
+from judge.program import check_hidden_tests, code_blocks, extract_program, panic_stubbed, read_program
 from judge.sandbox import SandboxUnavailable
-from judge.syntax import ASSERT_MACROS, FAILING, Node, parse_any_length, text_of, walk
+from judge.syntax import ASSERT_MACROS, FAILING, Node, edited, parse_any_length, text_of, walk
 from rust_tool import EDITIONS, Job, Judge, ToolchainError, Verdict
 from task_proof.faults import readable_fault, try_references
 from task_proof.kinds import prove_kinds
@@ -72,12 +72,6 @@ NEAREST_SHOWN = 20
 # ---------------------------------------------------------------------------------------------------------------------
 # Syntax
 # ---------------------------------------------------------------------------------------------------------------------
-
-def edited(source: str, start: int, end: int, replacement: str) -> str:
-    """`source` with its bytes from `start` to `end` replaced."""
-    data = source.encode()
-    return (data[:start] + replacement.encode() + data[end:]).decode()
-
 
 def functions_named(root: Node, name: str) -> list[Node]:
     """Functions of that name, with or without a body."""
@@ -172,7 +166,7 @@ def mutants(source: str, limit: int = MAX_MUTANTS) -> list[Mutant]:
     for edit in (*turns, *last):
         if len(made) == limit:
             break
-        changed = edited(source, edit.start, edit.end, edit.replacement)
+        changed = edited(source, [(edit.start, edit.end, edit.replacement)])
         if changed != source:
             made.setdefault(changed, Mutant(edit.kind, _described(source, edit), changed))
     return list(made.values())
@@ -375,25 +369,12 @@ _MUTATORS: Mapping[str, Callable[[Node], Iterator[_Edit]]] = {
 # Stubs: answers without any thought
 # ---------------------------------------------------------------------------------------------------------------------
 
-PANIC = ' if true { panic!("stub") }'
-
-
-def panicking(source: str, except_for: str | None = None) -> str:
-    """`source` with a panic as the first statement of every function, those named `except_for` aside; bodies stay, for their types."""
-    functions = [node for node in walk(parse_any_length(source)) if node.type == "function_item" and node.child_by_field_name("body")]
-    for function in reversed(functions):  # inner ones last in the text of their outer one, so places stay true
-        if text_of(function.child_by_field_name("name")) != except_for:
-            start = function.child_by_field_name("body").start_byte + 1
-            source = edited(source, start, start, PANIC)
-    return source
-
-
 def constant_answers(source: str, function_name: str) -> list[str]:
     """Programs whose function of that name returns a constant, whatever it is asked; all other functions panic."""
-    base = panicking(source, except_for=function_name)
+    base = panic_stubbed(read_program(source), spared=function_name) or source
     function = functions_named(parse_any_length(base), function_name)[0]
     body = function.child_by_field_name("body")
-    return [edited(base, body.start_byte, body.end_byte, constant) for constant in _constants_for(function)]
+    return [edited(base, [(body.start_byte, body.end_byte, constant)]) for constant in _constants_for(function)]
 
 
 def _constants_for(function: Node) -> list[str]:
@@ -496,7 +477,7 @@ def has_run(verdict: Verdict) -> bool:
 
 def _prove_stubs(answers: Sequence[tuple[Mapping, str]], proofs: Mapping[str, Proof], judge: Judge, show: bool) -> None:
     """Every hidden test must call something that the task asks for, and not too many may expect the same answer."""
-    panics = [(task, panicking(source)) for task, source in answers]
+    panics = [(task, panic_stubbed(read_program(source)) or source) for task, source in answers]
     constants = [(task, stub) for task, source in answers for stub in constant_answers(source, task["entry_point"])]
     verdicts = grade_sources(judge, [*panics, *constants], "stubs", show)
     for (task, _), verdict in zip(panics, verdicts):

@@ -53,7 +53,7 @@ from generate import (
 from judge.program import check_hidden_tests, code_blocks, extract_program, solution_source
 from judge.sandbox import SandboxUnavailable
 from judge.settings import JudgeSettings
-from judge.syntax import ASSERT_MACROS, Node, parse_any_length, text_of
+from judge.syntax import ASSERT_MACROS, Node, parse_any_length, text_of, walk
 from rewards import RewardSet
 from rust_tool import Judge, ToolchainError
 from tasks import NgramIndex, TaskError
@@ -341,15 +341,6 @@ def task_prompt(rewrite: dict) -> str:
 # Answers: each reader returns a dict of what was found, with `refused` the reason why it cannot be used, or None
 # ---------------------------------------------------------------------------------------------------------------------
 
-def _walk(node: Node, skipped: Sequence[str] = ()) -> Iterator[Node]:
-    stack = [node]
-    while stack:
-        node = stack.pop()
-        if node.type not in skipped:
-            yield node
-            stack.extend(reversed(node.children))
-
-
 def find_function(text: str, name: str | None = None) -> Node | None:
     """First top-level function of a Rust text, of that name where one is given; a signature without a body counts."""
     for candidate in (text, text.rstrip().rstrip(";") + " {}"):
@@ -451,7 +442,7 @@ def read_tests(answer: str, rewrite: dict) -> dict:
 
 def _bodies(text: str) -> list[Node]:
     """Bodies that hold assertions: those of the `#[test]` functions, or the text itself when it is nothing but statements."""
-    functions = [node for node in _walk(parse_any_length(text)) if node.type == "function_item" and node.child_by_field_name("body")]
+    functions = [node for node in walk(parse_any_length(text)) if node.type == "function_item" and node.child_by_field_name("body")]
     if functions:
         return [function.child_by_field_name("body") for function in functions]
     wrapped = parse_any_length(f"fn body() {{\n{text}\n}}")
@@ -873,7 +864,7 @@ def code_tokens(code: str) -> list[str]:
     """Tokens of a program without comments and layout; the name of its first function is one token, whatever it is."""
     function = find_function(code)
     name = text_of(function.child_by_field_name("name")) if function else None
-    leaves = (text_of(node) for node in _walk(parse_any_length(code), skipped=("line_comment", "block_comment")) if not node.children)
+    leaves = (text_of(node) for node in walk(parse_any_length(code), skipped=("line_comment", "block_comment")) if not node.children)
     return ["#" if leaf == name else leaf for leaf in leaves if leaf.strip()]
 
 

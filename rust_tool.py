@@ -129,7 +129,7 @@ class Judge:
         self.workers = workers or len(os.sched_getaffinity(0))
         self.run_timeout_s, self.build_timeout_s = run_timeout_s, build_timeout_s
         self.toolchain = find_toolchain(cargo_path)
-        self.infra_total = self.graded_total = 0
+        self.infra_total = 0
         self._owner_pid = os.getpid()
         self._box: sandboxes.Sandbox | None = None
         self._workshop: Workshop | CargoShop | None = None
@@ -245,7 +245,6 @@ class Judge:
         for key in fresh:
             self._remember(key, known[key])
         verdicts = [known[key] if job.program is not None else no_program(job) for job, key in asked]
-        self.graded_total += len(verdicts)
         self.infra_total += sum(verdict.error_kind == "infra" for verdict in verdicts)
         return verdicts
 
