@@ -26,10 +26,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import kinds
-from check_tasks import BANK, SOLUTIONS, grade_sources, load_solutions, mutants
+from check_tasks import BANK, SOLUTIONS, grade_sources, load_solutions
 from judge.sandbox import SandboxUnavailable
 from judge.syntax import Node, edited, parse_any_length, text_of, walk
 from rust_tool import Judge, ToolchainError, Verdict
+from task_proof.mutants import mutants
 from tasks import TaskError, load_tasks
 from traces import TraceError, iter_trace
 

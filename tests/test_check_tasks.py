@@ -11,25 +11,12 @@ if shutil.which("cargo") is None:
     pytest.skip("no cargo on PATH", allow_module_level=True)
 
 import check_tasks  # noqa: E402
-from check_tasks import (  # noqa: E402
-    BANK,
-    MIN_KILLED,
-    RUN_TIMEOUT_S,
-    constant_answers,
-    duplicate_problems,
-    load_bank,
-    load_solutions,
-    main,
-    mutants,
-    overlap_with,
-    prove,
-    row_problems,
-    sample_of,
-    shape_of,
-)
+from check_tasks import BANK, MIN_KILLED, RUN_TIMEOUT_S, load_bank, load_solutions, main, prove, row_problems, sample_of, shape_of
 from judge.program import STUB  # noqa: E402
 from judge.syntax import parse_any_length  # noqa: E402
 from rust_tool import Judge  # noqa: E402
+from task_proof.likeness import duplicate_problems, overlap_with
+from task_proof.mutants import KINDS, constant_answers, functions_named, mutants  # noqa: E402
 from tasks import TaskError, load_tasks, signature_prompt  # noqa: E402
 
 SOLUTION = """/// Stamps for a letter.
@@ -169,7 +156,7 @@ pub fn f(xs: &[i32], name: &str) -> Option<String> {
 
 def test_mutants_differ_in_one_place_are_still_rust_and_always_the_same():
     made = mutants(EVERY_KIND, limit=200)
-    assert {mutant.kind for mutant in made} == set(check_tasks.KINDS)
+    assert {mutant.kind for mutant in made} == set(KINDS)
     assert len({mutant.source for mutant in made} | {EVERY_KIND}) == len(made) + 1
     assert not any(parse_any_length(mutant.source).has_error for mutant in made)
     assert mutants(EVERY_KIND, limit=200) == made
@@ -200,7 +187,7 @@ def test_constant_answers_follow_the_return_type(returns, bodies):
 
 def test_signatures_are_compared_without_what_no_caller_sees():
     one, other = "pub fn f(mut a: std::fmt::Error, b: &mut Vec<u8>,) -> (u8, u8)", "fn f( a : Error, b: &mut Vec< u8 > ) -> (u8, u8,)"
-    shapes = {shape_of(check_tasks.functions_named(parse_any_length(text + " {}"), "f")[0]) for text in (one, other)}
+    shapes = {shape_of(functions_named(parse_any_length(text + " {}"), "f")[0]) for text in (one, other)}
     assert shapes == {"(a:Error,b:&mutVec<u8>)->(u8,u8)"}
 
 
