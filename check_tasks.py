@@ -30,10 +30,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import kinds
+from judge.errors import UserError, require_machine_s
 from judge.program import check_hidden_tests, code_blocks, extract_program, panic_stubbed, read_program
-from judge.sandbox import SandboxUnavailable
 from judge.syntax import Node, parse_any_length, text_of, walk
-from rust_tool import EDITIONS, Job, Judge, ToolchainError, Verdict
+from rust_tool import EDITIONS, Job, Judge, Verdict
 from task_proof.faults import readable_fault, try_references
 from task_proof.kinds import prove_kinds
 from task_proof.likeness import OVERLAP_NGRAM, duplicate_problems, overlap_row, overlap_with
@@ -434,7 +434,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.report:
             arguments.report.parent.mkdir(parents=True, exist_ok=True)
             arguments.report.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    except (TaskError, ToolchainError, SandboxUnavailable, OSError) as error:
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError):
+            require_machine_s(error)
         print(f"check_tasks.py: {error}", file=sys.stderr)
         return 1
     for line in (*problems, *summary_lines(report)):

@@ -36,11 +36,11 @@ from pathlib import Path
 import console
 import doctor
 import tasks as task_sets
-from eval import EvalError, InfraWatch, Timings, differing, hold_folder, judge_protocol, sampling_protocol
+from evaluation.folders import Timings, differing, hold_folder, judge_protocol, sampling_protocol
+from evaluation.grading import InfraWatch
 from generate import (
     BackendArguments,
     Completion,
-    GenerationError,
     SamplingArguments,
     choose_backend,
     load_config,
@@ -50,12 +50,12 @@ from generate import (
     tokenize,
     weights_hash,
 )
+from judge.errors import UserError, require_machine_s
 from judge.program import check_hidden_tests, code_blocks, extract_program, solution_source
-from judge.sandbox import SandboxUnavailable
 from judge.settings import JudgeSettings
 from judge.syntax import ASSERT_MACROS, Node, parse_any_length, text_of, walk
 from rewards import RewardSet
-from rust_tool import Judge, ToolchainError
+from rust_tool import Judge
 from tasks import NgramIndex, TaskError
 from traces import cut_torn_line
 
@@ -135,11 +135,10 @@ PROMPT_DUPLICATE = 0.8
 MIN_FREE_GIB = 0.5
 
 
-class DatasetError(RuntimeError):
+class DatasetError(UserError, RuntimeError):
     """The data set cannot be made as asked; the message is one sentence for the user."""
 
 
-USER_ERRORS = (DatasetError, EvalError, GenerationError, ToolchainError, SandboxUnavailable, TaskError, doctor.MachineError, OSError)
 
 
 @dataclass
@@ -1088,7 +1087,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("\nstopped; run the same command again to go on", file=sys.stderr)
             return 130
-        except USER_ERRORS as error:
+        except (UserError, OSError) as error:
+            if isinstance(error, OSError):
+                require_machine_s(error)
             print(f"make_dataset.py: {error}", file=sys.stderr)
             return 2
     for name, count in counts.items():

@@ -27,12 +27,12 @@ from pathlib import Path
 
 import kinds
 from check_tasks import BANK, SOLUTIONS, grade_sources, load_solutions
-from judge.sandbox import SandboxUnavailable
+from judge.errors import UserError, require_machine_s
 from judge.syntax import Node, edited, parse_any_length, text_of, walk
-from rust_tool import Judge, ToolchainError, Verdict
+from rust_tool import Judge, Verdict
 from task_proof.mutants import mutants
 from tasks import TaskError, load_tasks
-from traces import TraceError, iter_trace
+from traces import iter_trace
 
 BREAKS_TRIED, MUTANTS_TRIED, GAPS_TRIED, EDITS_TRIED = 5, 6, 2, 3  # of one task
 MIN_NOTICED = 2  # hidden tests that a mutant fails: one of them is shown
@@ -545,7 +545,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line: exit status 0 when the files are written, 1 when they cannot be."""
     try:
         run(read_arguments(argv))
-    except (TaskError, TraceError, ToolchainError, SandboxUnavailable, OSError) as error:
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError):
+            require_machine_s(error)
         print(f"make_kinds.py: {error}", file=sys.stderr)
         return 1
     return 0
