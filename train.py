@@ -74,7 +74,8 @@ SECRET_KEY = re.compile(r"(^|[_-])(token|(api|access|secret|private)?[_-]?key|se
 TOKENIZER_TOKENS = re.compile(r"(bos|eos|pad|unk|sep|cls|mask|image|audio|video)_token", re.I)  # settings like any other
 LAUNCHER_GRACE_S = 40  # a step under way may end, and the adapter be saved
 TOKEN_MEAN_LOSSES = ("dapo", "cispo", "vespo")  # TRL's losses that divide by the tokens of the whole batch: no division by rows
-HIDDEN_REWARDS = {"hidden_tests_reward", "all_hidden_tests_reward", "rare_tests_reward", "execution_reward"}  # None without hidden tests
+# None without hidden tests
+HIDDEN_REWARDS = {"hidden_tests_reward", "all_hidden_tests_reward", "hidden_build_reward", "rare_tests_reward", "execution_reward"}
 # TRL's settings that `--help` shows beside ours; `--help_all` shows them all.
 FREQUENT = (
     "model_name_or_path", "output_dir", "resume_from_checkpoint", "max_steps", "num_train_epochs", "num_generations",

@@ -52,17 +52,44 @@ def view_of_tests(source: str) -> TestView | None:
     inside = "\n".join(node.text.decode() for pair in modules for node in pair[-1:])
     outside = "\n".join(node.text.decode() for node in others if not node.type.endswith("comment"))
     names = [re.match(r"(?:pub\s+)?mod\s+(\w+)", pair[-1].text.decode()) for pair in modules]
-    if not modules or _MATTERS_OUTSIDE.search(_without_use(outside)) or _MATTERS_INSIDE.search(inside):
+    if not modules or _has_glob(others) or _MATTERS_OUTSIDE.search(_without_use(outside)) or _MATTERS_INSIDE.search(inside):
         return None
     if any(name is None or re.search(rf"\b{name[1]}\b", outside) for name in names):
         return None
-    uses = [node for node in others if node.type == "use_declaration"]
-    if any("*" in node.text.decode() for node in uses):
-        return None
-    imported = {leaf for node in uses for leaf in re.findall(r"(\w+)\s*(?=[,;}]|$)", node.text.decode())}
-    named = {text for node in others if node.type != "use_declaration" for text in identifiers(node)}
     lines = tuple((pair[0].start_point[0] + 1, pair[-1].end_point[0] + 1) for pair in modules)
-    return TestView(lines, frozenset(imported - named))
+    return TestView(lines, _unsure_imports(others))
+
+
+_CHANGES_UNDER_TEST = re.compile(r"\b(cfg|cfg_attr|test|macro_rules|struct|enum|union|trait)\b")  # of types: tests read what it never does
+_SETS_LINTS = re.compile(r"#!|\b(deny|forbid|expect|warn)\b")
+
+
+def view_of_hidden_tests(source: str, with_tests: str) -> TestView | None:
+    """The same for a program without tests, its empty `main` at its end, behind which a task's tests stand.
+
+    None, too, where these tests implement something: the program may build with that alone.
+    """
+    before, mark, tests = with_tests.partition("#[cfg(test)]")
+    end = source.removeprefix(before.rstrip("\n"))
+    is_behind = bool(mark) and end != source and re.fullmatch(r"\s*fn main\(\) \{\}\s*", end) is not None
+    if not is_behind or needs_code(source) or _CHANGES_UNDER_TEST.search(source) or re.search(r"\b(impl|macro_export)\b", tests):
+        return None
+    root = parse_any_length(source)
+    attributes = " ".join(node.text.decode() for node in walk(root) if node.type in ("attribute_item", "inner_attribute_item"))
+    if root.has_error or _has_glob(root.children) or _SETS_LINTS.search(attributes):
+        return None
+    return TestView(((before.count("\n") + 1, with_tests.count("\n")),), _unsure_imports(root.children))
+
+
+def _has_glob(items: Sequence[Node]) -> bool:
+    return any(node.type == "use_declaration" and "*" in node.text.decode() for node in items)
+
+
+def _unsure_imports(items: Sequence[Node]) -> frozenset[str]:
+    uses = [node.text.decode() for node in items if node.type == "use_declaration"]
+    imported = {leaf for text in uses for leaf in re.findall(r"(\w+)\s*(?=[,;}]|$)", text)}
+    named = {text for node in items if node.type != "use_declaration" for text in identifiers(node)}
+    return frozenset(imported - named)
 
 
 def split_items(root: Node) -> tuple[list[list[Node]], list[Node]]:

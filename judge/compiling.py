@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from judge.cfg_test import ONLY_UNDER_TEST, TestView, needs_code, view_of_tests
-from judge.messages import counts_as_warning, diagnostics_of, points_into
+from judge.cfg_test import ONLY_UNDER_TEST, TestView, needs_code, view_of_hidden_tests, view_of_tests
+from judge.messages import Message, as_error, counts_as_warning, diagnostics_of, points_into
 from judge.program import HiddenSuite, Program
 from judge.verdict import NO_CODE, NOT_COMPILED, Job, Verdict
 from judge.workshop import BINARY_NAME, Compiled, Workshop, why_not_compiled, write_source
@@ -36,21 +36,37 @@ class Compiler:
         self.workshop = workshop
 
     def compile(self, work: Work) -> None:
-        """Own tests and lints, in one pass where the program allows it; then a binary with the hidden tests."""
+        """Lints and tests in one pass where the program allows it: its own, or the hidden ones where it has none."""
         program = work.job.program
         assert program is not None
+        if work.suite is not None and self._compile_with_hidden(work, program, work.suite):
+            return
         view = view_of_tests(program.source)
         if view is None or not self._compile_at_once(work, program, view):
             self._compile_in_steps(work, program)
         if work.suite is not None and work.verdict.build_passed:
             folder = self.workshop.subfolder(work.folder, work.suite.source)
-            compiled = self.workshop.build_tests(folder, is_hidden=True)
-            if compiled.passed:
-                work.hidden_binary = folder / BINARY_NAME
-            else:
-                work.verdict = replace(
-                    work.verdict, hidden_error_kind="compile", hidden_failures={NOT_COMPILED: why_not_compiled(compiled)}
-                )
+            self._take_hidden(work, folder, self.workshop.build_tests(folder, is_hidden=True))
+
+    def _compile_with_hidden(self, work: Work, program: Program, suite: HiddenSuite) -> bool:
+        """One clippy pass over a program without tests and the hidden ones, as `_compile_at_once`; False: compile in steps."""
+        view = view_of_hidden_tests(program.source, suite.source)
+        if view is None:
+            return False
+        folder = self.workshop.subfolder(work.folder, suite.source)
+        compiled = self.workshop.build_tests(folder, with_lints=True)
+        if self._read_at_once(work, program, view, compiled) is None:
+            return False
+        if work.verdict.build_passed:
+            self._take_hidden(work, folder, compiled)
+        return True
+
+    def _take_hidden(self, work: Work, folder: Path, compiled: Compiled) -> None:
+        if compiled.passed:
+            work.hidden_binary = folder / BINARY_NAME
+        else:
+            why = {NOT_COMPILED: why_not_compiled(compiled)}
+            work.verdict = replace(work.verdict, hidden_error_kind="compile", hidden_failures=why)
 
     def _compile_in_steps(self, work: Work, program: Program) -> None:
         """Check and lint without `cfg(test)`, then the test binary."""
@@ -137,38 +153,40 @@ class Compiler:
         """One clippy pass with `cfg(test)` that also emits the test binary: errors and lints outside the test modules
         are what `cargo build` and `cargo clippy` would say. False: it cannot tell, compile in steps."""
         compiled = self._compile_tests(work, program, with_lints=True)
-        errors = [message for message in compiled.messages if message.is_error]
         work.tests_timed_out = compiled.timed_out
+        in_tests = self._read_at_once(work, program, view, compiled)
+        if in_tests and work.verdict.build_passed:
+            work.binary = None
+            work.verdict = replace(work.verdict, error_kind="compile", diagnostics=diagnostics_of(in_tests))
+        return in_tests is not None
+
+    def _read_at_once(self, work: Work, program: Program, view: TestView, compiled: Compiled) -> list[Message] | None:
+        """The verdicts of build and clippy, by a pass with `cfg(test)` -> errors and denied lints in test code; None: it cannot tell."""
+        errors = [message for message in compiled.messages if message.is_error]
         if compiled.timed_out or any(message.is_crash or not message.spans for message in errors):
-            return False
+            return None
         if compiled.passed == bool(errors):
-            return False
+            return None
         denied = [message for message in compiled.messages if message.diagnostic.code in self.workshop.denied_lints]
         outside = [message for message in compiled.messages if not view.holds(message)]
         fatal = [m for m in outside if m.is_error or (m in denied and not m.is_clippy)]
         if fatal:
             work.binary = None
-            work.verdict = replace(work.verdict, error_kind="compile", diagnostics=diagnostics_of(fatal))
+            work.verdict = replace(work.verdict, error_kind="compile", diagnostics=diagnostics_of(outside))
             if not any(message.is_hard for message in fatal):
                 self._check(work, program, with_code=True)
-            return True
-        lints = [replace(m, diagnostic=replace(m.diagnostic, level="error")) for m in denied if not m.is_clippy]
-        in_tests = errors + lints
+            return []
         if errors or view.hides_unused_import(compiled.messages):
             self._check(work, program, with_code=bool(errors))
         else:
-            refused = any(message in denied for message in outside)
+            refused = [as_error(message) for message in outside if message in denied]
             quiet = self.workshop.denied_lints | ONLY_UNDER_TEST
-            outside = [message for message in outside if message.diagnostic.code not in ONLY_UNDER_TEST]
             warnings = [message for message in outside if message.diagnostic.code not in quiet]
+            said = diagnostics_of(refused + warnings)
             work.verdict = replace(
-                work.verdict, build_passed=True, clippy_passed=not refused, clippy_warnings=len(warnings),
-                diagnostics=diagnostics_of(outside),
-            )  # fmt: skip
-        if in_tests and work.verdict.build_passed:
-            work.binary = None
-            work.verdict = replace(work.verdict, error_kind="compile", diagnostics=diagnostics_of(in_tests))
-        return True
+                work.verdict, build_passed=True, clippy_passed=not refused, clippy_warnings=len(warnings), diagnostics=said
+            )
+        return errors + [as_error(message) for message in denied if not message.is_clippy]
 
 
 def may_vanish_under_test(built: Compiled, source: str) -> bool:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from judge.verdict import MAX_DIAGNOSTICS, MAX_MESSAGE_CHARS, Diagnostic
 
@@ -82,6 +82,11 @@ def diagnostics_of(messages: Sequence[Message]) -> tuple[Diagnostic, ...]:
     """Errors first, then warnings, capped."""
     ordered = sorted(messages, key=lambda message: not message.is_error)
     return tuple(message.diagnostic for message in ordered[:MAX_DIAGNOSTICS])
+
+
+def as_error(message: Message) -> Message:
+    """The message of a lint that was capped to a warning, as it is without the cap."""
+    return replace(message, diagnostic=replace(message.diagnostic, level="error"))
 
 
 def counts_as_warning(message: Message) -> bool:

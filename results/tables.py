@@ -31,21 +31,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import eval as evaluation  # noqa: E402
-from evaluation.arguments import EvalArguments  # noqa: E402
-from evaluation.folders import read_jsonl  # noqa: E402
-from evaluation.metrics import (  # noqa: E402
-    RowStats,  # noqa: E402
-    row_stats,
-    summarise,
-)
-from evaluation.tables import (  # noqa: E402
-    cell,
-    format_changes,
-    format_tables,
-    markdown_table,  # noqa: E402
-)
+from eval import RowStats, markdown_table, read_jsonl  # noqa: E402
 
-RESAMPLES = EvalArguments.bootstrap_samples
+RESAMPLES = evaluation.EvalArguments.bootstrap_samples
 BLOCK = re.compile(r"(<!-- table: (\w+) (.+?) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
 NOT_KEPT = {"clippy_passed": False, "test_passed": False, "honest_tests": False, "n_asserts": 0, "diagnostics": []}  # of `bank`
 PHASES = ("time/generate_s", "time/grade_s", "time/train_s")
@@ -66,11 +54,11 @@ def completion_files(folder: Path) -> list[Path]:
 def recomputed(folder: Path) -> dict:
     """The folder's summary with rows and differences counted again from its completions; as it is where there are none."""
     summary = json.loads((folder / "summary.json").read_text())
-    stats = [row for path in completion_files(folder) for row in row_stats(path)]
+    stats = [row for path in completion_files(folder) for row in evaluation.row_stats(path)]
     if not stats:
         return summary
     ks = sorted({int(name[5:]) for row in summary["rows"] for name in row["metrics"] if name.startswith("pass@")})
-    again = summarise(stats, ks, RESAMPLES)
+    again = evaluation.summarise(stats, ks, RESAMPLES)
     for old, new in zip(summary["rows"], again["rows"], strict=True):  # prompts' tokens are counted before a line is shortened
         new["tokens"]["prompt"] = new["tokens"]["prompt"] or old["tokens"]["prompt"]
     return summary | again
@@ -81,9 +69,9 @@ def evaluations() -> Iterator[tuple[Path, str]]:
     for path in sorted((ROOT / "results").rglob("summary.json")):
         summary = recomputed(path.parent)
         yield path, json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
-        text = format_tables(summary)
+        text = evaluation.format_tables(summary)
         if summary.get("graded_again"):
-            text += "\n" + format_changes(summary["graded_again"])
+            text += "\n" + evaluation.format_changes(summary["graded_again"])
         yield path.with_name("table.md"), text
 
 
@@ -226,7 +214,7 @@ def cross(names: str) -> str:
             "pass@1": ("pass@1", None), "pass@1 of the pick": ("picked", None)}  # fmt: skip
     body = [["completions, groups", *(f"{result['completions']}, {result['groups']}" for result in results.values())]]
     for title, (name, count) in rows.items():
-        cells = [cell(result["metrics"], name) for result in results.values()]
+        cells = [evaluation._cell(result["metrics"], name) for result in results.values()]
         counts = [result[count] if count else result["metrics"][name].get("pairs") for result in results.values()]
         body.append([title, *(f"{cell} of {n}" if n else cell for cell, n in zip(cells, counts, strict=True))])
     return markdown_table(["", *(f"`{path.stem.removeprefix('precision-')}`" for path in results)], body) if results else ""
@@ -244,29 +232,28 @@ def bank(names: str, column: str) -> str:
         stats = RowStats(group)
         for record in records:
             stats.add(NOT_KEPT | record)
-        metrics = summarise([stats], [], RESAMPLES)["rows"][0]["metrics"]
+        metrics = evaluation.summarise([stats], [], RESAMPLES)["rows"][0]["metrics"]
         share = sum(record["hidden_passed"] / record["hidden_total"] for record in records) / len(records)
-        cells = [cell(metrics, name) for name in ("build", "hidden_tests")]
+        cells = [evaluation._cell(metrics, name) for name in ("build", "hidden_tests")]
         body.append([group, str(len(records)), *cells, f"{100 * share:.1f}"])
     return markdown_table([column, "tasks", "builds %", "all hidden tests %", "share of hidden tests %"], body)
 
 
 def runs(names: str) -> str:
-    """Training runs, one folder each: their own evaluations, counted anew from the completions, at the start and where pass@1 was best."""
-    header = ["run", "seed", "steps", "minutes", "pass@1 % before", "best pass@1 %", "at step", "pass@5 % there", "build % there",
-              "entropy"]  # fmt: skip
+    """Training runs, one folder each: their own evaluations, counted anew, at the start and where pass@1 was best."""
+    header = ["run", "seed", "steps", "minutes", "pass@1 % before", "best pass@1 %", "at step", "pass@5 % there", "build % there", "entropy"]  # noqa: E501
     body = []
     for folder in found(names):
         metrics = list(read_jsonl(folder / "metrics.jsonl"))
         by_step: dict[int, RowStats] = {}
         for record in read_jsonl(folder / "evaluations.jsonl.gz"):
             by_step.setdefault(record["step"], RowStats(str(record["step"]))).add(record)
-        rows = summarise(list(by_step.values()), [1, 5], RESAMPLES)["rows"]
+        rows = evaluation.summarise(list(by_step.values()), [1, 5], RESAMPLES)["rows"]
         before, best = rows[0]["metrics"], max(rows, key=lambda row: row["metrics"]["pass@1"]["value"])
         seed = json.loads((folder / "run.json").read_text())["config"]["training"]["seed"]
         shown_run = [f"`{folder.name}`", str(seed), str(metrics[-1]["step"]), f"{metrics[-1]['elapsed_s'] / 60:.1f}"]
-        measured = [cell(before, "pass@1"), cell(best["metrics"], "pass@1"), best["row"]]
-        there = [cell(best["metrics"], name) for name in ("pass@5", "build")]
+        measured = [evaluation._cell(before, "pass@1"), evaluation._cell(best["metrics"], "pass@1"), best["row"]]
+        there = [evaluation._cell(best["metrics"], name) for name in ("pass@5", "build")]
         body.append([*shown_run, *measured, *there, f"{metrics[0]['entropy']:.2f} to {metrics[-1]['entropy']:.2f}"])
     return markdown_table(header, body) if body else ""
 
