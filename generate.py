@@ -33,6 +33,7 @@ from urllib.parse import urlsplit
 import console
 import kinds
 import tasks
+from judge.errors import UserError, require_machine_s
 from judge.settings import JudgeSettings
 from share import without_token
 
@@ -45,7 +46,7 @@ HASH_EDGE_BYTES = 1 << 20  # weights are recognised by their size and both ends,
 Conversation = list[dict]  # messages of kinds.conversation
 
 
-class GenerationError(RuntimeError):
+class GenerationError(UserError, RuntimeError):
     """Completions cannot be made as asked; the message is one sentence for the user."""
 
 
@@ -1048,7 +1049,9 @@ def _main(argv: Sequence[str] | None) -> int:
         graded = try_prompt(rest.prompt, args, backend, sampling)
     except KeyboardInterrupt:
         return 130
-    except (RuntimeError, ValueError, OSError) as error:
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError):
+            require_machine_s(error)
         print(f"error: {error}", file=sys.stderr)
         return 2
     from kinds.from_files import is_done

@@ -26,12 +26,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import kinds
-from check_tasks import BANK, SOLUTIONS, edited, grade_sources, load_solutions, mutants
-from judge.sandbox import SandboxUnavailable
-from judge.syntax import Node, parse_any_length, text_of, walk
-from rust_tool import Judge, ToolchainError, Verdict
+from check_tasks import BANK, SOLUTIONS, grade_sources, load_solutions
+from judge.errors import UserError, require_machine_s
+from judge.syntax import Node, edited, parse_any_length, text_of, walk
+from rust_tool import Judge, Verdict
+from task_proof.mutants import mutants
 from tasks import TaskError, load_tasks
-from traces import TraceError, iter_trace
+from traces import iter_trace
 
 BREAKS_TRIED, MUTANTS_TRIED, GAPS_TRIED, EDITS_TRIED = 5, 6, 2, 3  # of one task
 MIN_NOTICED = 2  # hidden tests that a mutant fails: one of them is shown
@@ -132,7 +133,7 @@ def mistakes(source: str, limit: int) -> list[tuple[str, str]]:
             by_sort[change[0]].append(change)
     sorts = sorted(by_sort, key=lambda sort: _order(sort, source))
     firsts = (min(by_sort[sort], key=lambda change: _order(*change, source)) for sort in sorts[:limit])
-    return [(what, edited(source, start, end, text)) for what, start, end, text in firsts]
+    return [(what, edited(source, [(start, end, text)])) for what, start, end, text in firsts]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -140,7 +141,6 @@ def mistakes(source: str, limit: int) -> list[tuple[str, str]]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 STATEMENTS = ("let_declaration", "expression_statement", "return_expression")
-SPAN_KINDS = ("expression", "statement", "lines", "block", "body")
 
 
 def documented(task: Mapping, source: str) -> str:
@@ -211,7 +211,7 @@ def _is(parent: Node, field: str, node: Node) -> bool:
 
 def _replaced(source: str, places: Iterable[tuple[int, int, str]]) -> str:
     for start, end, text in sorted(places, reverse=True):
-        source = edited(source, start, end, text)
+        source = edited(source, [(start, end, text)])
     return source
 
 
@@ -233,7 +233,7 @@ def renames(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
         if new in names:
             continue
         first = next(node for node in nodes if _defining(node))
-        yield f"{what} renamed", edited(source, first.start_byte, first.end_byte, new), _replaced(
+        yield f"{what} renamed", edited(source, [(first.start_byte, first.end_byte, new)]), _replaced(
             source, ((node.start_byte, node.end_byte, new) for node in nodes)
         )
 
@@ -545,7 +545,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line: exit status 0 when the files are written, 1 when they cannot be."""
     try:
         run(read_arguments(argv))
-    except (TaskError, TraceError, ToolchainError, SandboxUnavailable, OSError) as error:
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError):
+            require_machine_s(error)
         print(f"make_kinds.py: {error}", file=sys.stderr)
         return 1
     return 0

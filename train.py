@@ -31,7 +31,6 @@ import doctor
 import kinds
 import share
 from generate import (
-    GenerationError,
     end_process_group,
     has_login,
     load_config,
@@ -41,14 +40,13 @@ from generate import (
     use_one_thread_for_a_tiny_model,
 )
 from judge.cross_tests import CROSS_REWARDS
+from judge.errors import UserError
 from judge.program import check_hidden_tests as check_texts
-from judge.sandbox import SandboxUnavailable
 from judge.settings import JudgeSettings
-from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
-from rust_tool import Judge, ToolchainError
+from rewards import DEFAULT_REWARDS, RewardSet, batch_metrics, parse_reward_spec
+from rust_tool import Judge
 from task_proof.faults import references_line
 from tasks import (
-    TaskError,
     load_heldout,
     load_task_sets,
     read_system_prompt,
@@ -66,7 +64,7 @@ from training.iterations import EvalSampling, Iterations
 from training.iterations import line as evaluation_line
 from training.iterations import make_callback_class as make_evaluation_callback_class
 from training.sampling_mismatch import Mismatch, importance_ratio, of_what_was_sampled
-from training.second_turn import SecondTurn, TurnError, longest_row, user_turn
+from training.second_turn import SecondTurn, longest_row, user_turn
 from training.task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record, tallied
 
 HERE = Path(__file__).resolve().parent
@@ -211,10 +209,6 @@ class ScriptArguments(JudgeSettings):
     gpu_memory_limit_gib: float | None = field(
         default=None, metadata={"help": "Never take more GPU memory than this (to prove that a config fits a smaller card)."}
     )
-
-
-class UserError(Exception):
-    """What was asked for cannot work; the message is one clear sentence."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1497,13 +1491,6 @@ def train(
     return callback
 
 
-# What stops a run before it starts, each said in one sentence.
-REFUSALS = (
-    UserError, TaskError, TurnError, GenerationError, RewardError, ToolchainError, SandboxUnavailable, JudgeGone, share.ShareError,
-    doctor.MachineError,
-)  # fmt: skip
-
-
 def main(argv: list[str] | None = None) -> int:
     """-> exit status: 0 done (or stopped cleanly), 1 stopped by an error or a limit, 2 cannot work as asked."""
     try:
@@ -1513,7 +1500,7 @@ def main(argv: list[str] | None = None) -> int:
             with run_lock.hold(Path(args.output_dir)):
                 end_with_launcher()
                 return run(script, args, model_args, logs)
-    except REFUSALS as error:
+    except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -1522,7 +1509,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(script: ScriptArguments, args, model_args, logs: console.LibraryLogs) -> int:
-    """Plan, train -> exit status, in a run folder that is ours. Raises one of REFUSALS before anything is written."""
+    """Plan, train -> exit status, in a run folder that is ours. Raises UserError before anything is written."""
     resume = doctor.checkpoint_to_resume(Path(args.output_dir), args.resume_from_checkpoint)
     with console.waiting("looking at tasks, model and machine"):
         rows, eval_tasks, tokenizer, rewards, plan = make_plan(script, args, model_args, resume)
@@ -1544,11 +1531,9 @@ def run(script: ScriptArguments, args, model_args, logs: console.LibraryLogs) ->
         logs.write_to(Path(args.output_dir) / (console.LOG_NAME if args.process_index == 0 else f"debug.rank{args.process_index}.log"))
         use_one_thread_for_a_tiny_model(model_args.model_name_or_path, args.device.type)
         callback = train(script, args, model_args, rows, eval_tasks, tokenizer, rewards, resume)
-    except (UserError, RewardError) as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 1
-    except JudgeGone as error:
-        print(f"train.py: {error}: go on with --resume_from_checkpoint last", file=sys.stderr)
+    except UserError as error:
+        more = ": go on with --resume_from_checkpoint last" if isinstance(error, JudgeGone) else ""
+        print(f"train.py: {error}{more}", file=sys.stderr)
         return 1
     finally:
         rewards.judge.close()

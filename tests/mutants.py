@@ -22,8 +22,8 @@ STATISTICS = (
 MUTATED = {
     "rewards": (["*"], ["test_rewards"], ""),
     "traces": (["*"], ["test_traces"], ""),
-    "eval": (
-        ["x_pass*", "xǁRowStats*", "x_bootstrap*", "x__interval*", "x_estimates*", "x__one_row*", "x__honest*", "x__given*", "x_summarise*"],
+    "evaluation.metrics": (
+        ["xǁRowStats*", "x_bootstrap*", "x_interval*", "x_estimates*", "x__one_row*", "x__honest*", "x__given*", "x_summarise*"],
         ["test_eval", "test_results"], STATISTICS,
     ),
     "make_dataset": (["x_split_sizes*", "x_make_splits*"], ["test_make_dataset"], "split"),
