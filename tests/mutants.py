@@ -21,13 +21,17 @@ STATISTICS = (
 # module -> what is changed in it by default, the test files that speak of it, which of their tests (pytest -k; all where empty)
 MUTATED = {
     "rewards": (["*"], ["test_rewards"], ""),
-    "traces": (["*"], ["test_traces"], ""),
+    "traces": (["*"], ["test_traces"], "not memory_of"),
     "eval": (
         ["x_pass*", "xǁRowStats*", "x_bootstrap*", "x__interval*", "x_estimates*", "x__one_row*", "x__honest*", "x__given*", "x_summarise*"],
         ["test_eval", "test_results"], STATISTICS,
     ),
     "make_dataset": (["x_split_sizes*", "x_make_splits*"], ["test_make_dataset"], "split"),
-    "rust_code": (["x_with_hidden_tests*", "x__hidden_*", "x__read_hidden_*"], ["test_rust_code", "test_hidden_text"], "hidden"),
+    "rust_code": (
+        ["x_with_hidden_tests*", "x_check_hidden_tests*", "x__hidden_*", "x__read_*", "x__check_*", "x__placed*", "x__with_module*", "x__paths_of*", "x__candidate*",
+         "x__foreign*"],
+        ["test_rust_code", "test_hidden_text"], "hidden",
+    ),
     "rust_tool": (
         ["xǁJudgeǁ_run*", "xǁJudgeǁ_stub_guard*", "xǁJudgeǁ_any*", "xǁ_Outcomeǁ*", "x__read_*", "x__how_it_died*", "x__is_*", "x__with_limit*"],
         ["test_verdicts"], "",
