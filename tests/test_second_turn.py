@@ -6,9 +6,9 @@ import pytest
 from conftest import ROOT, FakeJudge, passing_verdict
 
 import generate
-import repair
 import train
-from second_turn import TurnError, longest_row, user_turn
+from kinds import repair
+from training.second_turn import TurnError, longest_row, user_turn
 
 SAID = "That cannot be used: no closed ```rust block. Answer again in the form that was asked for."
 

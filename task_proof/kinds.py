@@ -8,8 +8,8 @@ the hidden tests that `passed_before` names, and not all of them.
 from collections.abc import Iterator, Mapping, Sequence
 
 import kinds
+from judge.program import read_program, with_main
 from rewards import RewardSet, passes_hidden
-from rust_code import read_program, with_main
 from rust_tool import Job, Judge
 
 REWARDS = ("hidden_tests_reward=1", "edit_places_reward=1")
@@ -35,7 +35,7 @@ def start_of(task: Mapping) -> tuple[str, str]:
     return completion_of(task, task["code"]), task["code"]
 
 
-def prove(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Judge) -> Iterator[str]:
+def prove_kinds(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Judge) -> Iterator[str]:
     """What is wrong with rows of these kinds, one sentence each."""
     asked = [task for task in tasks if task["task_id"] in answers and task["tests"]]
     known = {task["task_id"] for task in asked}
