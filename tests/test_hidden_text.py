@@ -2,6 +2,7 @@
 
 import pytest
 
+from judge import program
 from judge.program import MAX_HIDDEN_TESTS, MAX_SOURCE_BYTES, STD_NAMES, check_hidden_tests, read_program, with_hidden_tests
 from judge.statements import macros
 
@@ -140,6 +141,7 @@ def test_what_cannot_be_understood_is_said(tests, said):
         assert str(refused.value) == said
 
 
-def test_what_can_be_understood_is_no_error():
-    check_hidden_tests(["assert!(true);"] * MAX_HIDDEN_TESTS, "add")
+def test_what_can_be_understood_is_no_error(monkeypatch):
+    monkeypatch.setattr(program, "MAX_HIDDEN_TESTS", 3)
+    check_hidden_tests(["assert!(true);"] * 3, "add")
     check_hidden_tests(["let x = 2;", "assert!(x == 2);"], None)
