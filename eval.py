@@ -1175,7 +1175,7 @@ def _task_id(given: Any, prompt: str, where: str) -> str:
 
 
 def given_task(task_id: str, known: dict[str, dict]) -> dict | None:
-    """The row of --tasks with this id, or with what stands before the `#` where a run had two wordings of a task (`tasks.load_task_sets`)."""
+    """The row of --tasks with this id, or with what stands before its `#`: a run had two wordings of the task (`tasks.load_task_sets`)."""
     return known.get(task_id) or known.get(task_id.rpartition("#")[0])
 
 
