@@ -6,7 +6,7 @@ A sentence stands here as a template and what fills it. A measured figure that n
 import gzip
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import cache
 
 import pytest
@@ -139,6 +139,29 @@ def solved():
     return shares, len({task for task, _ in everything}), len({task for task, solved in everything if solved})
 
 
+def kinds_card(name):
+    """What the three splits together hold, most first."""
+    counts = Counter()
+    for split in ("train", "val", "test"):
+        counts.update(json.loads((ROOT / "data" / "kinds_card.json").read_text())[split][name])
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def named(counts):
+    return ", ".join(f"{name} {count}" for name, count in counts)
+
+
+def first_errors():
+    (_, failing), *codes = kinds_card("rustc")
+    often = [(code, count) for code, count in codes if count > 6]
+    rare = [count for _, count in codes if count <= 6]
+    return [failing, named(often), len(rare), sum(rare)]
+
+
+def n_kinds():
+    return [sum(count for _, count in kinds_card("kinds"))]
+
+
 def default_weights():
     return [interval(loaded(f"tiny/default-weights/seed-{seed}.json")["differences"][0]["metrics"]["honest_tests"], "+.1f")[1:] for seed in (0, 1, 2)]
 
@@ -268,6 +291,10 @@ SENTENCES = {
         ("{} proved, {:,} of {:,} mutants that compile are noticed ({:.1f} %)", lambda: [*proof(), 100 * proof()[1] / proof()[2]]),
         ("{} % of the easy tasks {}, {} % of the medium, none of the 22 hard ones; on average {} % of a task's hidden tests",
          lambda: [*bank("easy").split(" ", 1), bank("medium").split()[0], bank("all", "share of hidden tests %")]),
+        ("First error of a `fix` row, all splits: a failing test {}; {}; {} other codes {}.", first_errors),
+        ("Edits of `next_edit`: {}.", lambda: [named(kinds_card("edits"))]),
+        ("Gaps of `fim`: {} (", lambda: [named(kinds_card("spans"))]),
+        ("{:,} tasks that mend, fill in or change a program", n_kinds),
         ("both runs, {} tasks seen): {:.1f} % of completions of easy tasks, {:.1f} % of medium, {:.1f} % of hard ones; {} of the {} were solved at least once",
          lambda: [solved()[1], *solved()[0], solved()[2], solved()[1]]),
     ],
@@ -304,6 +331,19 @@ def unheld(text, sentences):
 def test_no_measured_figure_in_a_sentence_is_typed(path):
     name = tables.shown(path)
     assert unheld(text_of(name), [filled(*one) for one in SENTENCES.get(name, ())]) == []
+
+
+def test_the_tables_of_the_data_card_are_the_files():
+    of_tasks, of_kinds = (table for table in tables.read_tables(text_of("data/README.md")))
+    rows = [row for split in ("train", "val", "test") for row in lines(f"data/rust_tasks_{split}.jsonl")]
+    counts = Counter((row["category"], row["difficulty"]) for row in rows)
+    assert {row["category"] for row in of_tasks} == {category for category, _ in counts}
+    for row in of_tasks:
+        cells = [counts[row["category"], difficulty] for difficulty in ("easy", "medium", "hard")]
+        assert [int(row[name]) for name in ("easy", "medium", "hard", "all")] == [*cells, sum(cells)]
+    for split in ("train", "val", "test"):
+        kinds = Counter(row["kind"] for row in lines(f"data/kinds_{split}.jsonl.gz"))
+        assert kinds == {row["kind"].strip("`"): int(row[split]) for row in of_kinds}
 
 
 def test_a_typed_figure_is_seen():
