@@ -189,6 +189,13 @@ def mismatch(run):
     return [mean(f"train-{run}-1.5b", "sampling/sampling_logp_difference/mean"), 100 * mean(f"train-{run}-1.5b", "sampling/masked_share")]
 
 
+def coin_tosses():
+    found = loaded("mbpp-eval-1.5b/coin-tosses.json")
+    chosen = [record for record in lines(found["file"]) if record["build_passed"] and record["tests"] and re.search("HashMap|HashSet", record["completion"])]
+    assert len(chosen) == found["n"]
+    return [len(chosen), len(found["changed"]), found["gradings"]]
+
+
 def throughput():
     found = loaded("judge-benchmark/16-cores-512.json")
     return [*(found[name]["wall_s"] for name in ("batch_512", "batch_512_again", "batch_512_ten_loop")), *(found[f"batch_128_{n}_workers"]["per_s"] for n in (16, 1))]
@@ -232,6 +239,8 @@ SENTENCES = {
         ("the untrained model builds {} with a system prompt of rules only, {} with one that shows an example, {:.1f} % with none",
          lambda: [*(with_interval("prompt-pilot", row, "build") for row in ("rules", "example")), rate("prompt-pilot", "none", "build")]),
         ("went with being right in {} of cases", lambda: [own_precision()]),
+        ("Of the {} completions of `results/mbpp-eval-1.5b` that build, bring tests and use a `HashMap` or `HashSet`, {} changed its verdict when graded {} times",
+         coin_tosses),
         ("up to {:.1f} of a step's {:.1f} s", lambda: [phases("own")["grade"][1], phases("own")["step"][1]]),
         ("{:.1f} s in the quickest steps", lambda: [phases("hidden")["without"][0]]),
         ("512 real programs in {:.1f} and {:.1f} s, no infra failures; with ten among them that loop {:.1f} s. 16 workers grade {:.0f} programs a second, one {:.0f}",
