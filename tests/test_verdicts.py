@@ -634,3 +634,61 @@ def test_what_the_machine_did_to_the_own_tests_is_said_when_the_hidden_ones_have
     loader = process(exit_code=127, stderr=b"error while loading shared libraries: libstd")
     with pytest.raises(InfraError):
         hidden_verdict([process(LISTED, ok(0), ok(1), ok(2), ok(3), DONE)], own=[loader])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the compiler says, and which failures say nothing
+# ---------------------------------------------------------------------------------------------------------------------
+
+STD = "/rustc/1234/library/std/src/macros.rs"
+
+
+def span(line=3, file="src/main.rs", is_primary=True, called_at=None):
+    return {"file_name": file, "is_primary": is_primary, "line_start": line, "column_start": 5, "column_end": 9, "expansion": called_at and {"span": called_at}}
+
+
+def said(message="mismatched types", level="error", code="E0308", spans=(), **more):
+    return {"message": message, "level": level, "code": code and {"code": code}, "spans": spans} | more
+
+
+@pytest.mark.parametrize(("record", "expected", "places"), [
+    (said(spans=[span(7, is_primary=False), span(3), span(4)]), Diagnostic("E0308", "error", "mismatched types", 3), [3, 4]),
+    (said(spans=[span(1, STD, called_at=span(2, STD, called_at=span(9)))]), Diagnostic("E0308", "error", "mismatched types", 9), [9]),
+    (said(spans=[span(1, STD), span(5)]), Diagnostic("E0308", "error", "mismatched types", 5), [5]),
+    (said(spans=[span(1, STD)], code=None), Diagnostic(None, "error", "mismatched types", None), []),
+    (said("x" * 900, "warning", "unused"), Diagnostic("unused", "warning", "x" * rust_tool.MAX_MESSAGE_CHARS, None), []),
+    (said("it broke", "error: internal compiler error", None), Diagnostic(None, "error: internal compiler error", "it broke", None), []),
+    (said("1 warning emitted", "warning", None, [span(3)]), Diagnostic(None, "warning", "1 warning emitted", 3), [3]),
+    (said("found 2 warnings emitted", "warning", None), Diagnostic(None, "warning", "found 2 warnings emitted", None), []),
+    ({"level": "error"}, Diagnostic(None, "error", "", None), []),
+])  # fmt: skip
+def test_a_message_of_the_compiler_is_read(record, expected, places):
+    message = rust_tool._read_message(record)
+    assert message.diagnostic == expected and list(message.spans) == [(line, 5, 9) for line in places]
+
+
+@pytest.mark.parametrize("record", [
+    said("aborting due to 2 previous errors", code=None), said("1 warning emitted", "warning", None), said("12 warnings emitted", "warning", None),
+    said("could not compile `a`", code=None), said(level="note"), said(level="failure-note"), {"message": "Compiling"}, {},
+])  # fmt: skip
+def test_what_is_no_message_of_its_own_is_left_out(record):
+    assert rust_tool._read_message(record) is None
+
+
+def test_files_of_the_kernel_that_the_compiler_read_are_known(tmp_path, monkeypatch):
+    listed = f"main.rs: /proc/a /dev/b\n\n/proc/self/fd/2:\nsrc/main.rs:\n/proc/../etc/passwd:\n/etc/../dev/b\\ c:\n{tmp_path}/own:\n/proc/not-listed\n"
+    (tmp_path / rust_tool.READ_FILES).write_bytes(listed.encode() + b"/home/\xff:\n")
+    assert rust_tool._read_outside(tmp_path) == ["/proc/self/fd/2", "/dev/b c"]
+    monkeypatch.setattr(rust_tool, "KERNEL_FOLDERS", (f"{tmp_path.parent}/",))
+    (tmp_path / rust_tool.READ_FILES).write_text(f"src/main.rs:\n../{tmp_path.name}-other/a.rs:\n")
+    assert rust_tool._read_outside(tmp_path) == [f"{tmp_path}-other/a.rs"], "the compilation's own folder may lie in such a place"
+
+
+@pytest.mark.parametrize(("message", "is_missing", "is_stumble"), [
+    ("called `Option::unwrap()` on a `None` value", False, True), ("index out of bounds: the len is 0", False, True),
+    ("attempt to add with overflow", True, True), ("assertion `left == right` failed", True, False), ("it was: index out of bounds", False, False),
+    ("the test returned a termination value with a non-zero status code", True, True), ("the test returned a termination value", False, False),
+    ("so the test returned a termination value", True, False),
+])  # fmt: skip
+def test_a_failure_over_a_wrong_value_before_it_was_judged(message, is_missing, is_stumble):
+    assert rust_tool._is_stumble(rust_tool._TestEnd("failed", message=message, is_missing=is_missing)) is is_stumble
