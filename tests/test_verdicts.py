@@ -208,6 +208,11 @@ def test_tests_after_the_one_that_used_up_the_limit_share_it_once_more():
     assert (outcome.ends[1].message, outcome.ends[4].message, outcome.error_kind("")) == ("time limit", "time limit", "timeout")
 
 
+def test_a_process_that_dies_before_the_test_it_was_to_run_is_that_tests_fault():
+    answers = [process(ABC, "start 0", timed_out=True, cpu_s=2.0), process(ABC, signal=6), process(ABC, ok(2), DONE)]
+    assert run_all(answers)[0].statuses() == {"t::a": "timeout", "t::b": "failed", "t::c": "ok"}
+
+
 def test_a_test_of_which_nothing_is_heard_has_no_time_left():
     """Two that share a process: the first uses it up."""
     n = 21
@@ -386,6 +391,7 @@ def test_honest_tests_that_notice_everything():
 def test_tests_that_fail_are_not_tried_further():
     verdict, asked = own_verdict([process(ABC, ok(0), failed(1, "assertion failed", 4), ok(2), DONE)], own_program(**COUNTED))
     assert (verdict.test_passed, verdict.error_kind, verdict.honest_tests, verdict.guard, len(asked)) == (False, "test_failed", True, None, 1)
+    assert verdict.n_asserts == 3, "what they assert counts, whether it holds or not"
     assert verdict.diagnostics == (Diagnostic(None, "test", "t::b: assertion failed", 4), WARNING) and verdict.build_passed
     before = replace(NO_CODE, error_kind="timeout")
     assert own_verdict([ALL_FAIL], own_program(**COUNTED), verdict=before)[0].error_kind == "timeout"
@@ -647,19 +653,19 @@ def span(line=3, file="src/main.rs", is_primary=True, called_at=None):
     return {"file_name": file, "is_primary": is_primary, "line_start": line, "column_start": 5, "column_end": 9, "expansion": called_at and {"span": called_at}}
 
 
-def said(message="mismatched types", level="error", code="E0308", spans=(), **more):
+def told(message="mismatched types", level="error", code="E0308", spans=(), **more):
     return {"message": message, "level": level, "code": code and {"code": code}, "spans": spans} | more
 
 
 @pytest.mark.parametrize(("record", "expected", "places"), [
-    (said(spans=[span(7, is_primary=False), span(3), span(4)]), Diagnostic("E0308", "error", "mismatched types", 3), [3, 4]),
-    (said(spans=[span(1, STD, called_at=span(2, STD, called_at=span(9)))]), Diagnostic("E0308", "error", "mismatched types", 9), [9]),
-    (said(spans=[span(1, STD), span(5)]), Diagnostic("E0308", "error", "mismatched types", 5), [5]),
-    (said(spans=[span(1, STD)], code=None), Diagnostic(None, "error", "mismatched types", None), []),
-    (said("x" * 900, "warning", "unused"), Diagnostic("unused", "warning", "x" * rust_tool.MAX_MESSAGE_CHARS, None), []),
-    (said("it broke", "error: internal compiler error", None), Diagnostic(None, "error: internal compiler error", "it broke", None), []),
-    (said("1 warning emitted", "warning", None, [span(3)]), Diagnostic(None, "warning", "1 warning emitted", 3), [3]),
-    (said("found 2 warnings emitted", "warning", None), Diagnostic(None, "warning", "found 2 warnings emitted", None), []),
+    (told(spans=[span(7, is_primary=False), span(3), span(4)]), Diagnostic("E0308", "error", "mismatched types", 3), [3, 4]),
+    (told(spans=[span(1, STD, called_at=span(2, STD, called_at=span(9)))]), Diagnostic("E0308", "error", "mismatched types", 9), [9]),
+    (told(spans=[span(1, STD), span(5)]), Diagnostic("E0308", "error", "mismatched types", 5), [5]),
+    (told(spans=[span(1, STD)], code=None), Diagnostic(None, "error", "mismatched types", None), []),
+    (told("x" * 900, "warning", "unused"), Diagnostic("unused", "warning", "x" * rust_tool.MAX_MESSAGE_CHARS, None), []),
+    (told("it broke", "error: internal compiler error", None), Diagnostic(None, "error: internal compiler error", "it broke", None), []),
+    (told("1 warning emitted", "warning", None, [span(3)]), Diagnostic(None, "warning", "1 warning emitted", 3), [3]),
+    (told("found 2 warnings emitted", "warning", None), Diagnostic(None, "warning", "found 2 warnings emitted", None), []),
     ({"level": "error"}, Diagnostic(None, "error", "", None), []),
 ])  # fmt: skip
 def test_a_message_of_the_compiler_is_read(record, expected, places):
@@ -668,8 +674,8 @@ def test_a_message_of_the_compiler_is_read(record, expected, places):
 
 
 @pytest.mark.parametrize("record", [
-    said("aborting due to 2 previous errors", code=None), said("1 warning emitted", "warning", None), said("12 warnings emitted", "warning", None),
-    said("could not compile `a`", code=None), said(level="note"), said(level="failure-note"), {"message": "Compiling"}, {},
+    told("aborting due to 2 previous errors", code=None), told("1 warning emitted", "warning", None), told("12 warnings emitted", "warning", None),
+    told("could not compile `a`", code=None), told(level="note"), told(level="failure-note"), {"message": "Compiling"}, {},
 ])  # fmt: skip
 def test_what_is_no_message_of_its_own_is_left_out(record):
     assert rust_tool._read_message(record) is None
