@@ -470,5 +470,5 @@ def _numbers(value: dict, path: str = "") -> Iterator[tuple[str, float]]:
     for key, inner in value.items():
         if isinstance(inner, dict):
             yield from _numbers(inner, f"{path}{key}.")
-        elif isinstance(inner, (int, float)) and not isinstance(inner, bool) and f"{path}{key}" not in {"step", "iteration"}:
+        elif isinstance(inner, (int, float)) and not isinstance(inner, bool) and f"{path}{key}" != "iteration":
             yield f"{path}{key}", inner

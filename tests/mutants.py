@@ -41,7 +41,7 @@ MUTATED = {
         ["test_program", "test_hidden_text"], "hidden and not of_every_form and not do_not_see and not raise_anything",
     ),
     "rust_tool": (
-        ["xǁJudgeǁ_run__*", "xǁJudgeǁ_run_all*", "xǁJudgeǁ_run_own*", "xǁJudgeǁ_run_statements*", "xǁJudgeǁ_run_hidden*", "xǁJudgeǁ_worth*", "xǁ_Outcomeǁ*",
+        ["xǁJudgeǁ_run__*", "xǁJudgeǁ_run_all*", "xǁJudgeǁ_run_own*", "xǁJudgeǁ_run_statements*", "xǁJudgeǁ_worth*", "xǁ_Outcomeǁ*",
          "x__read_*", "x__how_it_died*", "x__noticed*", "x__is_stumble*", "x__is_assert_at*", "x__with_limit*"],
         ["test_verdicts"], "",
     ),
