@@ -28,7 +28,7 @@ def nothing_remembered():
 """
 # module -> what is changed in it by default, the test files that speak of it, which of their tests (pytest -k; all where empty)
 MUTATED = {
-    "rewards": (["*"], ["test_rewards"], ""),
+    "rewards": (["*"], ["test_rewards", "test_own_rewards"], ""),
     "traces": (["*"], ["test_traces"], "not memory_of"),
     "eval": (
         ["x_pass*", "xǁRowStats*", "x_bootstrap*", "x__interval*", "x_estimates*", "x__one_row*", "x__honest*", "x__given*", "x_summarise*"],
