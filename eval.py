@@ -60,9 +60,11 @@ from generate import (
     tokenize,
     weights_hash,
 )
+from judge.cross_tests import CROSS_REWARDS
 from judge.program import check_hidden_tests as check_texts
 from judge.program import holds_fence, is_plain_rust
 from judge.sandbox import SandboxUnavailable
+from judge.settings import JudgeSettings
 from kinds import repair
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text, infra_reason, pass_at_k, passes_hidden, weighted_sum
 from rust_tool import JUDGE_VERSION, Judge, ToolchainError
@@ -124,7 +126,7 @@ USER_ERRORS = (
 
 
 @dataclass
-class EvalArguments:
+class EvalArguments(JudgeSettings):
     """What is measured, on which tasks, and where the results go."""
 
     output_dir: str | None = field(default=None, metadata={"help": "Folder of the results: new, empty, or one to go on with."})
@@ -190,14 +192,6 @@ class EvalArguments:
     repair_turns: int = field(
         default=0, metadata={"help": "More tries for what fails, each after cargo's message; results are those of the last (--model)."}
     )
-    judge_workers: int | None = field(default=None, metadata={"help": "Programs graded at once (default: all cores)."})
-    run_timeout_s: float = field(default=2.0, metadata={"help": "CPU seconds that all tests of a program may take together."})
-    sandbox: str = field(
-        default="auto",
-        metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."},
-    )
-    cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
-    edition: Literal["2021", "2024"] = field(default="2021", metadata={"help": "Rust edition that programs are compiled as."})
     max_infra_share: float = field(
         default=0.03, metadata={"help": "Stop when more than this share of completions could not be graded."}
     )
@@ -237,7 +231,9 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[EvalArguments, Sampling
         raise EvalError(f"--select {args.select} picks one of several completions: raise --num_samples (now {sampling.num_samples})")
     if args.bootstrap_samples < 1:
         raise EvalError(f"--bootstrap_samples {args.bootstrap_samples}: expected at least 1")
-    doctor.require_judge_settings(args.sandbox, args.run_timeout_s, args.judge_workers, args.max_infra_share)
+    doctor.require_judge_settings(args, args.max_infra_share)
+    asked_for = {spec.partition("=")[0] for spec in args.rewards} & {pay.__name__ for pay in CROSS_REWARDS}
+    args.require_tests_of_others(*sorted(asked_for), *(["--select cross"] if args.select == "cross" else []))
     if any(k < 1 for k in args.k):
         raise EvalError(f"--k {min(args.k)}: expected at least 1")
     if args.model and any(k > sampling.num_samples for k in args.k):
@@ -927,8 +923,7 @@ def build_conversations(tasks: list[dict], args: EvalArguments) -> list[list[dic
 
 def open_judge(args: EvalArguments) -> Judge:
     """The judge as configured. Raises ToolchainError or SandboxUnavailable."""
-    limits = {"workers": args.judge_workers, "run_timeout_s": args.run_timeout_s}
-    return Judge(**limits, sandbox=args.sandbox, cargo_path=args.cargo_path, edition=args.edition)
+    return Judge(**args.judge_options())
 
 
 def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments, logs: console.LibraryLogs) -> dict:

@@ -32,7 +32,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import console
 import doctor
@@ -53,6 +52,7 @@ from generate import (
 )
 from judge.program import check_hidden_tests, code_blocks, extract_program, solution_source
 from judge.sandbox import SandboxUnavailable
+from judge.settings import JudgeSettings
 from judge.syntax import ASSERT_MACROS, Node, parse_any_length, text_of
 from rewards import RewardSet
 from rust_tool import Judge, ToolchainError
@@ -143,7 +143,7 @@ USER_ERRORS = (DatasetError, EvalError, GenerationError, ToolchainError, Sandbox
 
 
 @dataclass
-class DatasetArguments:
+class DatasetArguments(JudgeSettings):
     """From which prompts, by which model, and where to."""
 
     tasks: str = field(metadata={"help": "Python prompts: .jsonl, .json or .parquet file, or hub dataset id (MBPP, AceCode-87K, ...)."})
@@ -177,13 +177,6 @@ class DatasetArguments:
     min_tests: int = field(default=3, metadata={"help": "A task with fewer usable assertions is not kept."})
     chunk_size: int = field(default=512, metadata={"help": "Tasks that go through the stages together."})
     max_model_len: int = field(default=4096, metadata={"help": "Longest prompt and answer in tokens (what vLLM reserves room for)."})
-    judge_workers: int | None = field(default=None, metadata={"help": "Programs graded at once (default: all cores)."})
-    run_timeout_s: float = field(default=2.0, metadata={"help": "CPU seconds that all tests of a program may take together."})
-    sandbox: str = field(
-        default="auto", metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."}
-    )
-    cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
-    edition: Literal["2021", "2024"] = field(default="2021", metadata={"help": "Rust edition that programs are compiled as."})
     max_infra_share: float = field(
         default=0.03, metadata={"help": "Stop when more than this share of programs could not be graded."}
     )
@@ -205,7 +198,7 @@ class DatasetArguments:
 def parse_arguments(argv: Sequence[str] | None) -> tuple[DatasetArguments, SamplingArguments, BackendArguments]:
     """Command line and --config file. Raises GenerationError for what cannot be parsed, DatasetError for what does not go together."""
     args, sampling, backend = parse_dataclasses((DatasetArguments, SamplingArguments, BackendArguments), argv, __doc__)
-    doctor.require_judge_settings(args.sandbox, args.run_timeout_s, args.judge_workers, args.max_infra_share)
+    doctor.require_judge_settings(args, args.max_infra_share)
     if sampling.num_samples > 1 and args.retry_temperature == 0 == sampling.temperature:
         raise DatasetError("--num_samples above 1 at temperature 0 asks the same again: raise --retry_temperature")
     for file in args.decontaminate:
@@ -1065,8 +1058,7 @@ def make_dataset(args: DatasetArguments, sampling: SamplingArguments, backend: B
     evaluation = evaluation_index(args.decontaminate)
     wanted = survey(args, evaluation, counts)
     print(f"{counts['source prompts']} prompts of {args.tasks}, {len(wanted)} to be written", flush=True)
-    limits = {"workers": args.judge_workers, "run_timeout_s": args.run_timeout_s}
-    with Judge(**limits, sandbox=args.sandbox, cargo_path=args.cargo_path, edition=args.edition) as judge:
+    with Judge(**args.judge_options()) as judge:
         settings = make_settings(args, sampling, backend, judge)
         with open_folder(folder, settings, asdict(args) | asdict(sampling) | asdict(backend)) as stages:
             pipeline = Pipeline(args, sampling, backend, stages, judge)

@@ -92,6 +92,14 @@ def all_hidden_tests_reward(program: Program | None, verdict: Verdict) -> float 
     return None if not verdict.hidden_total else float(verdict.hidden_passed == verdict.hidden_total)
 
 
+def hidden_build_reward(program: Program | None, verdict: Verdict) -> float | None:
+    """1 when the program builds and the task's tests compile against it: it defines what they call. None without hidden tests.
+
+    `cargo_build_reward` also pays a program that is empty, which a policy learns sooner than the task.
+    """
+    return None if not verdict.hidden_total else float(verdict.build_passed and verdict.hidden_error_kind != "compile")
+
+
 def rare_tests_reward(program: Program | None, verdict: Verdict, weights: Sequence[float] | None = None) -> float | None:
     """Share of the hidden tests passed, each weighing what share of the programs of this run so far failed it; None without any.
 
@@ -127,8 +135,8 @@ def non_empty_reward(program: Program | None, verdict: Verdict) -> float:
 
 
 def code_block_reward(program: Program | None, verdict: Verdict) -> float:
-    """1 when the program came in a closed ```rust block."""
-    return float(program is not None and program.code_block)
+    """1 when the program came in a closed ```rust block, and is not empty."""
+    return float(program is not None and program.code_block and bool(program.functions))
 
 
 def test_block_reward(program: Program | None, verdict: Verdict) -> float:
@@ -147,6 +155,7 @@ BUILT_IN_REWARDS: tuple[Callable[[Program | None, Verdict], float | None], ...] 
     cargo_test_reward,
     hidden_tests_reward,
     all_hidden_tests_reward,
+    hidden_build_reward,
     rare_tests_reward,
     execution_reward,
     non_empty_reward,

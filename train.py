@@ -43,6 +43,7 @@ from generate import (
 from judge.cross_tests import CROSS_REWARDS
 from judge.program import check_hidden_tests as check_texts
 from judge.sandbox import SandboxUnavailable
+from judge.settings import JudgeSettings
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
 from rust_tool import Judge, ToolchainError
 from task_proof.faults import references_line
@@ -75,7 +76,8 @@ SECRET_KEY = re.compile(r"(^|[_-])(token|(api|access|secret|private)?[_-]?key|se
 TOKENIZER_TOKENS = re.compile(r"(bos|eos|pad|unk|sep|cls|mask|image|audio|video)_token", re.I)  # settings like any other
 LAUNCHER_GRACE_S = 40  # a step under way may end, and the adapter be saved
 TOKEN_MEAN_LOSSES = ("dapo", "cispo", "vespo")  # TRL's losses that divide by the tokens of the whole batch: no division by rows
-HIDDEN_REWARDS = {"hidden_tests_reward", "all_hidden_tests_reward", "rare_tests_reward", "execution_reward"}  # None without hidden tests
+# None without hidden tests
+HIDDEN_REWARDS = {"hidden_tests_reward", "all_hidden_tests_reward", "hidden_build_reward", "rare_tests_reward", "execution_reward"}
 # TRL's settings that `--help` shows beside ours; `--help_all` shows them all.
 FREQUENT = (
     "model_name_or_path", "output_dir", "resume_from_checkpoint", "max_steps", "num_train_epochs", "num_generations",
@@ -94,7 +96,7 @@ SMELL_LIMITS = {  # metric -> (largest share that is ordinary, what it means whe
 
 
 @dataclass
-class ScriptArguments:
+class ScriptArguments(JudgeSettings):
     """What train.py itself needs; everything about optimisation is TRL's GRPOConfig, about the model TRL's ModelConfig."""
 
     tasks: list[str] = field(
@@ -148,14 +150,6 @@ class ScriptArguments:
         default_factory=lambda: list(DEFAULT_REWARDS),
         metadata={"help": "Reward functions as name=weight; your own as FILE.py:FUNCTION=weight."},
     )
-    judge_workers: int | None = field(default=None, metadata={"help": "Programs graded at once (default: cores / processes)."})
-    run_timeout_s: float = field(default=2.0, metadata={"help": "CPU seconds that all tests of a program may take together."})
-    sandbox: str = field(
-        default="auto",
-        metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."},
-    )
-    cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
-    edition: Literal["2021", "2024"] = field(default="2021", metadata={"help": "Rust edition that programs are compiled as."})
     tokens_per_micro_batch: int | None = field(
         default=None,
         metadata={
@@ -422,6 +416,7 @@ def require_recipe(script: ScriptArguments, args) -> None:
     if first is not None and not 2 <= first < size:
         raise UserError(f"--min_generations {first}: expected 2 to {size - 1}, fewer than --num_generations {size}")
     asks_cross = {parse_reward_spec(spec)[0] for spec in script.rewards} & {pay.__name__ for pay in CROSS_REWARDS}
+    script.require_tests_of_others(*sorted(asks_cross))
     if asks_cross and first is not None:
         raise UserError(f"--min_generations {first} grades parts of groups, and {min(asks_cross)} needs whole ones: leave one of them out")
     if (first is not None or script.groups_per_update is not None or asks_cross) and per_process % size:
@@ -574,7 +569,7 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     if args.use_vllm:
         doctor.require_vllm()
     free_gib = doctor.require_free_disk(Path(args.output_dir), needed_gib=5.0 if script.save_merged else 1.0)
-    doctor.require_judge_settings(script.sandbox, script.run_timeout_s, script.judge_workers, script.max_infra_share)
+    doctor.require_judge_settings(script, script.max_infra_share)
     require_possible(script, args)
     require_recipe(script, args)
     if not model_args.model_name_or_path:
@@ -600,8 +595,7 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
         share.check(script.share_to, script.share_every)
     if args.push_to_hub:
         share.check_hub("--push_to_hub")
-    limits = {"workers": workers, "run_timeout_s": script.run_timeout_s}
-    limits |= {"sandbox": script.sandbox, "cargo_path": script.cargo_path, "edition": script.edition}
+    limits = script.judge_options() | {"workers": workers}
     elsewhere = GradingProcess(**limits) if args.use_vllm and args.vllm_mode == "colocate" and script.grade_ahead else None
     judge = elsewhere or Judge(**limits)
     with contextlib.ExitStack() as if_it_fails:

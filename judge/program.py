@@ -671,13 +671,14 @@ class _HiddenParts:
     runners: list[tuple[str, str, tuple[AssertTest, ...]]] = field(default_factory=list)  # module, text, tests, by line of the text
 
 
-def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str | None, crate: str = "judge") -> HiddenSuite:
+def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str | None, crate: str | None = "judge") -> HiddenSuite:
     """Return the program with a task's tests as a module of their own, in place of its own tests and `main`.
 
     tests: each a text with `#[test]` functions (a test module, a test file), each of them one test; or one with a `main`, or
     statements, every assert of which is one test (`judge/statements.py`). All are compiled as they stand, texts with items in a
     module of their own, statements one after another. entry_point: what `candidate` stands for when the tests do not say.
-    crate: the name under which the source is linked with `judge/gate.rs`; no program may know it.
+    crate: the name under which the source is linked with `judge/gate.rs`; no program may know it. None: for plain cargo, which has
+    no such macros; all asserts of a text are one test then.
     Raises ValueError when the tests cannot be understood.
     """
     parts = _hidden_parts(tuple(tests), entry_point, crate)
@@ -690,7 +691,7 @@ def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str |
         f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {STD_NAMES}",
         *([f"    use {entry_point} as candidate;"] if asked else []),
         *(f"mod {name} {{\n{text}\nuse super::*;\n}}" for name, text in parts.modules.items()),
-        *([macros(crate)] if parts.runners else []),
+        *([macros(crate)] if parts.runners and crate else []),
         *(f"mod {name} {{\n{text}\nuse super::*;\n}}" for name, text, _tests in parts.runners),
         "}",
         *(f"#[allow(warnings)]\nextern crate self as {name};" for name in sorted(parts.crate_names - _paths_of(Index(root)))),
@@ -698,10 +699,10 @@ def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str |
     source = _with_module(solution, root, "\n".join(lines))
     return HiddenSuite(
         source=f"{source}\nfn main() {{}}\n",
-        functions=tuple(f"{module}::{name}" for name in parts.module_tests),
+        functions=tuple(f"{module}::{name}" for name in (*parts.module_tests, *(_ran_by(parts) if crate is None else ()))),
         guard=_hidden_guard(solution),
         module=module,
-        asserts=tuple(_placed(source, module, *runner) for runner in parts.runners),
+        asserts=tuple(_placed(source, module, *runner) for runner in parts.runners) if crate else (),
     )
 
 
@@ -709,6 +710,10 @@ def _placed(source: str, module: str, name: str, text: str, tests: Sequence[Asse
     """The function that runs a text of statements, and its tests by line of the source."""
     n_before = source.count("\n", 0, source.index(f"mod {name} {{\n{text}", source.index(f"mod {module} {{"))) + 1
     return f"{module}::{name}::{RUNNER}", tuple(test.moved(n_before) for test in tests)
+
+
+def _ran_by(parts: _HiddenParts) -> list[str]:
+    return [f"{name}::{RUNNER}" for name, _text, _tests in parts.runners]
 
 
 RUNNER = "all_statements"  # which judge/harness.rs knows by its name
@@ -767,7 +772,7 @@ def _candidate(body: str, entry_point: str | None) -> str:
 
 
 @lru_cache(maxsize=1024)  # a task's tests are read once for all its completions
-def _hidden_parts(tests: tuple[str, ...], entry_point: str | None, crate: str) -> _HiddenParts:
+def _hidden_parts(tests: tuple[str, ...], entry_point: str | None, crate: str | None) -> _HiddenParts:
     parts = _HiddenParts()
     if not tests or len(tests) > MAX_HIDDEN_TESTS:
         raise ValueError(f"hidden tests: {len(tests)} given, expected 1 to {MAX_HIDDEN_TESTS}")
@@ -790,12 +795,12 @@ def _hidden_parts(tests: tuple[str, ...], entry_point: str | None, crate: str) -
             parts.crate_names |= _foreign(index)
             _check_statements(text, where)
     _read_runners(parts, entry_point, crate)
-    if not any(tests for _name, _text, tests in parts.runners) and not parts.module_tests:
+    if not parts.module_tests and not any(tests or crate is None for _name, _text, tests in parts.runners):
         raise ValueError("hidden tests: no assert in them, in statements or a main, and no #[test] function")
     return parts
 
 
-def _read_runners(parts: _HiddenParts, entry_point: str | None, crate: str) -> None:
+def _read_runners(parts: _HiddenParts, entry_point: str | None, crate: str | None) -> None:
     """Every `main` in a module of its own, and all statements in another, with a `#[test]` that runs them."""
     numbers, bound = itertools.count(1), None if _is_name(entry_point) else entry_point  # a plain name is imported as `candidate`
     for name, text in parts.mains.items():

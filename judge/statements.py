@@ -90,18 +90,21 @@ def assert_tokens(root: Node) -> list[Node]:
     return [leaves[n] for n in calls if not any(_holds(outer, leaves[n]) for outer in (*definitions, *unnamed))]
 
 
-def piece_of_main(text: str, label: str, crate: str, numbers: Iterator[int], candidate: str) -> Piece:
-    """A text with a `main`. `candidate`: what its body starts with."""
+def piece_of_main(text: str, label: str, crate: str | None, numbers: Iterator[int], candidate: str) -> Piece:
+    """A text with a `main`. `candidate`: what its body starts with. `crate`: see with_hidden_tests."""
     root = parse_rust(text)
     main = next(node for node in root.named_children if node.type == "function_item" and item_name(node) == "main")
     body = None if root.has_error else body_of(main)
     is_unit = child_of(main, "return_type") is None
     start = body_of(main).start_byte + 1 if body_of(main) is not None else 0
-    return _piece(text, root, body, label, crate, numbers, [(start, start, candidate)] if start and candidate else [], is_unit)
+    edits = [(start, start, candidate)] if start and candidate else []
+    return _piece(text, root, body, label, crate, numbers, edits, is_unit) if crate else Piece(_edited(text, edits), ())
 
 
-def piece_of_statements(texts: Mapping[str, str], crate: str, numbers: Iterator[int]) -> Piece:
+def piece_of_statements(texts: Mapping[str, str], crate: str | None, numbers: Iterator[int]) -> Piece:
     """A list of statements, in order: one that declares nothing which a later one uses can be left out as a whole."""
+    if crate is None:
+        return Piece("".join(f"{text}\n;\n" for text in texts.values()), ())
     lines, tests = "", []
     trees = [parse_rust(text.join(_BODY)) for text in texts.values()]
     declared = [_declared(tree) for tree in trees]

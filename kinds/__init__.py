@@ -34,7 +34,7 @@ from types import SimpleNamespace
 
 from judge.program import Program, code_blocks, extract_program, read_program, with_main
 from judge.syntax import parse_any_length, text_of, walk
-from rust_tool import Diagnostic, Verdict
+from judge.verdict import Diagnostic, Verdict
 
 WRITE = "write"
 FIM_FORMATS = ("chat", "tokens")

@@ -40,11 +40,11 @@ MUTATED = {
          "x__foreign*"],
         ["test_program", "test_hidden_text"], "hidden and not of_every_form and not do_not_see and not raise_anything",
     ),
-    "rust_tool": (
-        ["xǁJudgeǁ_run__*", "xǁJudgeǁ_run_all*", "xǁJudgeǁ_run_own*", "xǁJudgeǁ_run_statements*", "xǁJudgeǁ_worth*", "xǁ_Outcomeǁ*",
-         "x__read_*", "x__how_it_died*", "x__noticed*", "x__is_stumble*", "x__is_assert_at*", "x__with_limit*"],
-        ["test_verdicts"], "",
-    ),
+    "judge.running": (["*"], ["test_verdicts"], ""),
+    "judge.outcome": (["*"], ["test_verdicts"], ""),
+    "judge.messages": (["x_read_message__*", "x__span*"], ["test_verdicts"], ""),
+    "judge.workshop": (["x__read_outside*"], ["test_verdicts"], ""),
+    "judge.harness_report": (["x_read_*", "x__read_*", "x_how_it_died*", "x__with_limit*"], ["test_verdicts"], ""),
 }  # fmt: skip
 
 

@@ -1655,6 +1655,17 @@ def test_a_folder_that_is_no_evaluation_is_not_touched(tmp_path, judge, tiny_mod
     assert snapshot(tmp_path / "out") == {"thesis.txt": b"years of work"}
 
 
+def test_plain_cargo_grades_a_file(tmp_path):
+    rows = [{"prompt": "Add.", "completion": GOOD, "tests": ["assert_eq!(add(1, 2), 3);"]},
+            {"prompt": "Sum.", "completion": FAILING, "tests": ["assert_eq!(add(1, 2), 4);"]}]  # fmt: skip
+    completions = write_jsonl(tmp_path / "completions.jsonl", rows)
+    assert run("--completions", completions, "--judge", "cargo", "--output_dir", tmp_path / "out") == 0
+    good, failing = read_jsonl(tmp_path / "out" / "results.jsonl")
+    assert good["test_passed"] and good["honest_tests"] and (good["hidden_passed"], good["hidden_total"]) == (1, 1)
+    assert failing["build_passed"] and not failing["test_passed"] and (failing["hidden_passed"], failing["error_kind"]) == (0, "test_failed")
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["protocol"]["judge"]["judge"] == "cargo"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -1667,6 +1678,7 @@ def test_a_folder_that_is_no_evaluation_is_not_touched(tmp_path, judge, tiny_mod
         (["--row_names", "a", "b"], "expected 1 different names"),
         (["--limit", 0], "--limit 0"),
         (["--sandbox", "plin"], "--sandbox plin: expected one of auto"),
+        (["--judge", "cargo", "--rewards", "group_tests_reward=1"], "--judge cargo does not run tests of other completions: leave group_tests_reward out"),
         (["--judge_workers", 0], "--judge_workers 0: expected at least 1"),
         (["--top_p", 2], "--top_p 2.0"),
         (["--no_such_flag", 1], "no_such_flag"),
