@@ -14,7 +14,7 @@ from conftest import ROOT
 
 from results import tables
 
-SKIPPED = re.compile(r"```.*?```|^    .*$|^#.*$|<!--.*?-->", re.DOTALL | re.MULTILINE)
+SKIPPED = re.compile(r"```.*?```|<!--.*?-->|^    [^\n]*|^#[^\n]*", re.DOTALL | re.MULTILINE)
 UNIT = r"(?:%|s\b|min|ms\b|[KMG]i?B\b|points\b)"
 MEASURED = re.compile(rf"\d\.\d+(?:\*\*)? {UNIT}|\[[-+]?\d+\.\d, [-+]?\d+\.\d\]|\d\.\d+ -> \d|-> \d+\.\d")
 ABSENT = re.compile(r"not (?:kept|committed)")
@@ -78,6 +78,40 @@ def step_seconds():
 
 def sampled(run):
     return [loaded(f"step/h200-{name}.json")["runs"][run] for name in ("lora", "qlora")]
+
+
+def max_minutes():
+    runs = [loaded(f"hidden-against-own-tests-1.5b/train-{name}-tests/run.json")["config"]["script"]["max_minutes"] for name in ("hidden", "own")]
+    assert runs[0] == runs[1]
+    return runs[:1]
+
+
+def two_cards(*names):
+    """Of one card, of two, and their ratio, by name."""
+    one, two = (loaded(f"step/h200-x{n}-lora.json")["runs"]["today"] for n in (1, 2))
+    return [value for name in names for value in (one[name], two[name], two[name] / one[name])]
+
+
+def seconds_by_length():
+    """Of steps 2, 4, 6 and 5: seconds by the clock and mean length; the longest wait for verdicts."""
+    steps = lines("results/step/h200-x1-lora-metrics.jsonl")
+    took = {now["step"]: (now["elapsed_s"] - before["elapsed_s"], now["completions/mean_length"]) for before, now in zip(steps, steps[1:], strict=False)}
+    return [*took[2], *took[4], *took[6], *took[5], max(step["time/wait_s"] for step in steps)]
+
+
+def layers(*names):
+    return [loaded("step/layers/h100.json")["runs"][name]["s"] for name in names]
+
+
+def unexplained():
+    today = sampled("today")[0]
+    return today | {"rest": today["step_s"] - today["generate_s"] - today["wait_s"] - today["train_s"], "least": 4 * 1.54e9 * 54_000 / 990e12}
+
+
+def learning():
+    before, first, second = lines("results/recipe/tried/lr-1e-4/iterations.jsonl")[:3]
+    gains = [100 * (after["pass@1"] - earlier["pass@1"]) for earlier, after in ((before, first), (first, second))]
+    return [gains[0], first["elapsed_s"] / 60, gains[1], (second["elapsed_s"] - first["elapsed_s"]) / 60]
 
 
 def own_precision():
@@ -218,6 +252,9 @@ SENTENCES = {
         ("build goes from {:.0f} to {:.0f} %, hidden tests from {:.0f} to {:.0f} %, honest own tests from {:.0f} to {:.0f} % (seed 0",
          lambda: [value for pair in zip(tiny("before"), tiny("after"), strict=True) for value in pair]),
         ("a step of 256 completions takes {:.1f} s with LoRA and {:.1f} s with QLoRA, {:.1f} and {:.1f} times as fast", step_seconds),
+        ("{} minutes of training on one H200", max_minutes),
+        ("with longer completions on another machine {:.1f} s, and two cards sampled {:.2f} times the tokens of one",
+         lambda: [two_cards("step_s")[0], two_cards("tokens_per_s")[2]]),
         ("of programs whose own honest tests passed, {} were right in one run", lambda: [own_precision()]),
         ("`tests/cases/` holds {} attacks ({} earn nothing, the {} others are marked `open`) and {} honest but odd completions", cases),
         ("among them {} attacks on the rewards and {} honest oddities", lambda: [cases()[0], cases()[3]]),
@@ -249,7 +286,11 @@ SENTENCES = {
          " where none did, {:.1f} to {:.1f} s (three steps) and {:.1f} s (one)",
          lambda: [*hidden_then_own()[0][:4], *hidden_then_own()[1][:4], *hidden_then_own()[0][4:], hidden_then_own()[1][4]]),
         ("The device as a whole showed {:.1f} GiB", lambda: [max(line["gpu/device_used_gib"] for line in lines("results/train-lora-1.5b/metrics.jsonl"))]),
-        ("{:.0f} and {:.0f} sampled on average", lambda: [one["mean_tokens"] for one in sampled("today")]),
+        ("after **{} minutes of GRPO on one H200**", max_minutes),
+        ("sampled on average: {:.0f} and {:.0f} tokens in the rows with a `before`", lambda: [one["mean_tokens"] for one in sampled("today")]),
+        ("{:.0f} and {:.0f} in the other two", lambda: two_cards("mean_tokens")[:2]),
+        ("two cards sample {:.2f} times the tokens a second and {:.2f} times the completions",
+         lambda: [two_cards("tokens_per_s")[2], two_cards("completions_per_s")[2]]),
         ("generated in {} s, graded in {} s", evaluation_seconds),
     ],
     f"results/{RUNS}/README.md": [
@@ -257,6 +298,8 @@ SENTENCES = {
          lambda: pass_rates(1)),
         ("pass@5: {} -> {} {} and {} {}",
          lambda: pass_rates(5)),
+        ("same {} minutes on one H200 each", max_minutes),
+        ("generated in {} s, graded in {} s", evaluation_seconds),
         ("(0 % own tests on mbpp_eval, before {} %) and gets shorter ({:.0f} -> {:.0f} tokens there)",
          own_tests_and_tokens),
         ("Grading took {:.0f} to {:.0f} s of a {:.0f} to {:.0f} s step wherever a program looped in `train-hidden-tests`, {:.1f} to {:.1f} s in the three steps where none did",
@@ -285,8 +328,16 @@ SENTENCES = {
         ("sampled {:.0f} and {:.0f} tokens on average today, {:.0f} and {:.0f} before", lambda: [one["mean_tokens"] for run in ("today", "before") for one in sampled(run)]),
         ("Tokens sampled a second: {:,} to {:,} and {:,} to {:,}",
          lambda: [loaded(f"step/h200-{name}.json")["runs"][run]["tokens_per_s"] for name in ("lora", "qlora") for run in ("before", "today")]),
-        ("A step of {step_s:.1f} s is {generate_s:.1f} s sampling, {wait_s:.1f} s waiting for the last verdicts, {train_s:.1f} s training", lambda: sampled("today")[0]),
+        ("A step of {step_s:.1f} s is {generate_s:.1f} s sampling, {wait_s:.1f} s waiting for the last verdicts, {train_s:.1f} s training and {rest:.1f} s that no"
+         " phase counts. The arithmetic of training alone (4 x 1.54e9 x 54,000 tokens at 990 TFLOP/s) would take {least:.2f} s", unexplained),
+        ("Two cards: {:.1f} to {:.1f} completions/s ({:.2f} times), {:,} to {:,} tokens/s ({:.2f} times).", lambda: two_cards("completions_per_s", "tokens_per_s")),
+        ("The two runs sampled {:.0f} and {:.0f} tokens on average", lambda: two_cards("mean_tokens")[:2]),
+        ("Steps of one run take {:.1f} s at {:.0f} tokens, {:.1f} at {:.0f}, {:.1f} at {:.0f} and, where the last verdicts are waited for, {:.1f} at {:.0f}: a looping"
+         " program that is sampled late holds the step for up to {:.1f} s", seconds_by_length),
+        ("PEFT's casts {:.3f} s, without {:.3f}, fused {:.3f}", lambda: layers("PEFT's casts", "no casts", "fused layers")),
+        ("{:.3f} s plain, {:.3f} fused", lambda: layers("no casts, checkpointing", "fused layers, checkpointing")),
     ],
+    "results/recipe/tried.md": [("pass@1 +{:.1f} points in {:.1f} minutes, then +{:.1f} in the next {:.1f}", learning)],
     "results/tiny/README.md": [
         ("{:,} compositions are trained on, {} are held out", lambda: [loaded("tiny/data.json")[name] for name in ("training_compositions", "held_out_compositions")]),
         ("{:.1f} million parameters, 1,024-token vocabulary of its own, {:.1f} MB", lambda: [parameters()[0] / 1e6, parameters()[1] / 1e6]),
@@ -356,5 +407,5 @@ def test_the_tables_of_the_data_card_are_the_files():
 
 
 def test_a_typed_figure_is_seen():
-    text = "It builds 71.4 % [1.0, 2.0].\n\n- Took 3.5 s; the log was not kept.\n- `a` 4.5 s.\n\n    cost 2.5 s\n"
+    text = "# 1.5 s\n\n    cost 2.5 s\n\nIt builds 71.4 % [1.0, 2.0].\n\n- Took 3.5 s; the log was not kept.\n- `a` 4.5 s.\n\n```\n2.5 s\n```\n"
     assert [len(unheld(text, sentences)) for sentences in ((), ("builds 71.4 % [1.0, 2.0]",))] == [3, 1]
