@@ -602,3 +602,65 @@ def test_a_reward_file_that_imports_a_broken_one_names_the_broken_one(tmp_path, 
     (tmp_path / "mine.py").write_text("import broken_helper\n")
     with pytest.raises(RewardError, match=r"broken_helper\.py, line 2: SyntaxError"):
         RewardSet(None, [f"{tmp_path}/mine.py:one=1"])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What mutants of rewards.py showed
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_tests_of_a_group_are_those_of_one_task_and_prompt(monkeypatch):
+    """And what the machine failed to grade is in no group."""
+    asked = []
+
+    def examine(groups, run_suites):
+        asked.append(([[program.source for program, _verdict in group] for group in groups], run_suites))
+        return [[dataclasses.replace(verdict, cross=Opinion(agreement=n / 10)) for n, (_, verdict) in enumerate(group)] for group in groups]
+
+    monkeypatch.setattr(rewards, "cross_examined", examine)
+    places = [("a", "p"), ("a", "q"), ("b", "p"), ("a", "p"), ("a", "p"), (None, "p")]
+    completions = [GOOD.replace("add", f"add{n}") for n in range(len(places))]
+    judge = FakeJudge(lambda job: infra_verdict(job) if "add3" in job.program.source else PASS)
+    graded = RewardSet(judge, ["cross_tests_reward=1"]).grade([{"task_id": task, "prompt": prompt} for task, prompt in places], completions)
+    ((groups, run_suites),) = asked
+    assert [[re.search(r"add(\d)", source)[1] for source in group] for group in groups] == [["0", "4"], ["1"], ["2"], ["5"]]
+    assert run_suites == judge.run_suites
+    assert [record["rewards"]["cross_tests_reward"] for record in graded] == [0.0, 0.0, 0.0, None, 0.1, 0.0]
+
+
+@pytest.mark.parametrize(("n", "c", "k", "expected"), [
+    (5, 0, 1, 0.0), (5, 2, 1, 0.4), (5, 2, 2, 0.7), (5, 2, 4, 1.0), (5, 5, 5, 1.0), (1, 1, 1, 1.0), (10, 1, 5, 0.5),
+])  # fmt: skip
+def test_pass_at_k_is_the_chance_that_one_of_k_drawn_is_right(n, c, k, expected):
+    assert rewards.pass_at_k(n, c, k) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("k", [-1, 0, 6])
+def test_pass_at_k_of_more_than_there_are_is_refused(k):
+    with pytest.raises(ValueError, match=rf"^pass@{k} cannot be estimated from 5 samples$"):
+        rewards.pass_at_k(5, 2, k)
+
+
+def test_without_hidden_tests_there_is_nothing_to_pass():
+    outcomes = [(2, 2), (1, 2), (0, 0), (None, None)]
+    assert [rewards.passes_hidden({"hidden_passed": passed, "hidden_total": total}) for passed, total in outcomes] == [True, False, None, None]
+
+
+def failure(kind, *messages):
+    return {"error_kind": kind, "diagnostics": [{"message": message} for message in messages]}
+
+
+def test_the_machines_reason_is_what_it_said_most_often():
+    other, disk = failure("compile", "no such name"), failure("infra", "no space\n left", "no such file")
+    assert rewards.infra_reason([other, other, failure("infra", "killed"), disk, disk]) == "no space left"
+    assert rewards.infra_reason([other, failure("infra")]) == "no reason given"
+    assert rewards.infra_reason([failure("infra", "x" * 400)]) == "x" * 300
+
+
+def test_what_is_started_early_is_what_is_graded_later():
+    judge, started = FakeJudge(), []
+    judge.start = started.append
+    reward_set, task = RewardSet(judge, ["cargo_build_reward=1"]), {"prompt": "Add.", "tests": ["assert!(add(1, 1) == 2);"], "entry_point": "add"}
+    reward_set.start(task, GOOD)
+    reward_set.grade([task], [GOOD])
+    assert started == judge.batches[0] and started[0].hidden_tests == ("assert!(add(1, 1) == 2);",) and started[0].prompt == "Add."
