@@ -56,7 +56,7 @@ define beside_venv
 	$(@D)/bin/python -m pip install -q --disable-pip-version-check -r $<
 	@touch $@
 endef
-.venv-mutants/.installed: requirements-mutants.txt .venv/.installed
+.venv-mutants/.installed: tests/requirements-mutants.txt .venv/.installed
 	$(beside_venv)
 .venv-%/.installed: integrations/requirements-%.txt .venv/.installed
 	$(beside_venv)

@@ -4,7 +4,7 @@
     python check_tasks.py data/rust_tasks_test.jsonl --sample 20 --against mbpp.jsonl mbpp-rs.jsonl humaneval.jsonl
     python check_tasks.py FILE         # anybody's tasks, in any layout: which of them are broken
 
-Tasks without our columns category and difficulty are only asked whether they can be trained on (`task_faults.py`): whether
+Tasks without our columns category and difficulty are only asked whether they can be trained on (`task_proof/faults.py`): whether
 their tests can be read and do not contradict each other, and whether the reference solution passes them where the row holds one
 (or `--solutions` does). Tests that do not compile, and crates that are not there, are named. For our own:
 
@@ -32,12 +32,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import kinds
-import kinds_proof
-import task_faults
-from rust_code import check_hidden_tests, code_blocks, extract_program
-from rust_syntax import ASSERT_MACROS, FAILING, Node, parse_any_length, text_of, walk
+from judge.program import check_hidden_tests, code_blocks, extract_program
+from judge.sandbox import SandboxUnavailable
+from judge.syntax import ASSERT_MACROS, FAILING, Node, parse_any_length, text_of, walk
 from rust_tool import EDITIONS, Job, Judge, ToolchainError, Verdict
-from sandbox import SandboxUnavailable
+from task_proof.faults import readable_fault, try_references
+from task_proof.kinds import prove_in_batches
 from tasks import TaskError, load_tasks, read_rows, signature_prompt
 
 DATA = Path(__file__).with_name("data")
@@ -902,7 +902,7 @@ def check_kinds(arguments: argparse.Namespace, tasks: Sequence[dict]) -> tuple[l
     problems = [f"{task['task_id']}: of kind write, in a file of other kinds: check it in one of its own" for task in others]
     with open_judge(arguments, run_timeout_s=RUN_TIMEOUT_S) as judge:
         rows = [task for task in chosen if kinds.kind_of(task) != kinds.WRITE]
-        problems += kinds_proof.prove_in_batches(rows, load_solutions(arguments.solutions), judge, arguments.record)
+        problems += prove_in_batches(rows, load_solutions(arguments.solutions), judge, arguments.record)
         described = judge.describe()
     counts = {"tasks": len(tasks), "looked_at": len(rows), "kinds": dict(Counter(map(kinds.kind_of, rows)))}
     judged_by = {key: described[key] for key in ("judge_version", "rustc", "edition")}
@@ -913,9 +913,9 @@ def check_others(arguments: argparse.Namespace, tasks: Sequence[dict]) -> tuple[
     """Tasks that are not the bank's: which are broken, as far as reading them and their references tell."""
     given = load_solutions(arguments.solutions) if arguments.solutions else {}
     chosen = sample_of(tasks, arguments.sample, arguments.seed)
-    faults = {task["task_id"]: why for task in chosen if (why := task_faults.readable_fault(task))}
+    faults = {task["task_id"]: why for task in chosen if (why := readable_fault(task))}
     with open_judge(arguments) as judge:
-        n_tried, failed = task_faults.try_references(chosen, judge, given=given)
+        n_tried, failed = try_references(chosen, judge, given=given)
         described = judge.describe()
     problems = [f"{task_id}: {why}" for task_id, why in (faults | failed).items()]
     n_tested = sum(bool(task["tests"]) for task in chosen)

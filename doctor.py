@@ -26,7 +26,7 @@ import console
 HERE = Path(__file__).resolve().parent
 PYTHON_RANGE = ((3, 11), (3, 13))  # first and last minor version the pinned packages have wheels for
 VLLM_RANGE = ((0, 22), (0, 31))  # what TRL 1.16 supports
-LOCK_NAME = "train.lock"  # in a run folder while train.py works there (run_lock.py)
+LOCK_NAME = "train.lock"  # in a run folder while train.py works there (training/run_lock.py)
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "vllm", "tree-sitter", "tree-sitter-rust")
 
 
@@ -92,7 +92,7 @@ def require_free_disk(folder: Path, needed_gib: float) -> float:
 
 def require_judge_settings(sandbox: str, run_timeout_s: float, workers: int | None, max_infra_share: float) -> None:
     """Settings of the judge that every script has, before anything is loaded. Raises MachineError."""
-    from sandbox import TIERS
+    from judge.sandbox import TIERS
 
     checks = {
         f"--sandbox {sandbox}": (sandbox in ("auto", *TIERS), f"one of auto, {', '.join(TIERS)}"),
@@ -358,8 +358,8 @@ def sandbox_in_short(sandbox: dict) -> str:
 def check_judge(cargo_path: str) -> Check:
     """Sandbox axes really in force, and a known good program graded."""
     try:
+        from judge.sandbox import SandboxUnavailable
         from rust_tool import Judge, ToolchainError
-        from sandbox import SandboxUnavailable
     except ImportError as error:
         return unknown_without("sandbox", error)
     try:

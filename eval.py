@@ -5,7 +5,7 @@
     python eval.py --completions FILE.jsonl|.parquet --output_dir OUT      # grade what exists; no model is loaded
     python eval.py --completions RUN_DIR --rewards NAME=WEIGHT ... --output_dir OUT   # a training trace under other rewards
     python eval.py --compare OUT_A OUT_B                                   # saved results side by side; no model either
-    python eval.py --model M --tasks data/kinds_test.jsonl.gz --repair_turns 1 --output_dir OUT    # kinds.py, repair.py: a row a kind
+    python eval.py --model M --tasks data/kinds_test.jsonl.gz --repair_turns 1 --output_dir OUT    # kinds/repair.py: a row a kind
 
 Writes OUT/results.jsonl (one graded completion per line: by row, task, sample; or in input order), results.parquet,
 summary.json, table.md, chart.png and run.json (the protocol). Killed at any point, the same command goes on where it
@@ -39,14 +39,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-import completion_rows
 import console
-import cross_results
 import doctor
 import kinds
-import repair
-import rust_code
 import tasks as task_sets
+from evaluation import completion_rows, cross_results
 from generate import (
     BackendArguments,
     Completion,
@@ -63,10 +60,13 @@ from generate import (
     tokenize,
     weights_hash,
 )
+from judge.program import check_hidden_tests as check_texts
+from judge.program import holds_fence, is_plain_rust
+from judge.sandbox import SandboxUnavailable
+from kinds import repair
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, completion_text, infra_reason, pass_at_k, passes_hidden, weighted_sum
 from rust_tool import JUDGE_VERSION, Judge, ToolchainError
-from sandbox import SandboxUnavailable
-from task_faults import references_line
+from task_proof.faults import references_line
 from traces import SCHEMA_VERSION, TraceError, TraceWriter, cut_torn_line, iter_counted, iter_trace, load_trace, trace_files, why_left_out
 
 CONFIDENCE = 0.95
@@ -577,7 +577,7 @@ def _write_json(path: Path, value: Any) -> None:
 def check_hidden_tests(task: dict, where: str) -> None:
     """Raises EvalError when a task's hidden tests cannot be understood."""
     try:
-        rust_code.check_hidden_tests(task["tests"], task.get("entry_point"))
+        check_texts(task["tests"], task.get("entry_point"))
     except ValueError as error:
         raise EvalError(f"{where}: its hidden tests cannot be used: {error}") from error
 
@@ -988,7 +988,7 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
 
 
 def cross_examine(results: Path, args: EvalArguments, rewards: RewardSet) -> None:
-    """Where it is asked for, add to every result what the tests of its task's other completions say (`cross_results.py`)."""
+    """Where it is asked for, add to every result what the tests of its task's other completions say (`evaluation/cross_results.py`)."""
     if args.select != "cross" and not rewards.asks_cross:
         return
     records = [*read_jsonl(results)]
@@ -1234,8 +1234,8 @@ class Survey:
         except kinds.KindError as error:
             raise EvalError(f"{where}: {error}") from error
         if not self.forms["fenced"]:
-            is_plain = rust_code.is_plain_rust(completion, task["prompt"])
-            self.forms["fenced" if rust_code.holds_fence(completion) else "plain" if is_plain else "other"] += 1
+            is_plain = is_plain_rust(completion, task["prompt"])
+            self.forms["fenced" if holds_fence(completion) else "plain" if is_plain else "other"] += 1
         has_prompt = bool(task["prompt"].strip())
         self.without_prompt += not has_prompt
         self.without_id += not has_prompt and task["task_id"] == completion_rows.row_of(where)

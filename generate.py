@@ -4,7 +4,7 @@
     python generate.py --model Qwen/Qwen2.5-Coder-1.5B-Instruct --adapter runs/demo "..."     # a trained adapter
     python generate.py --model ... --best_of 8 --temperature 0.8 "..."      # the one of eight that passes most of the others' tests
     OPENAI_API_KEY=... python generate.py --api_base http://localhost:8000/v1 --model NAME "..."
-    python generate.py --model ... --kind fix src/main.rs                                     # other kinds: try_kinds.py
+    python generate.py --model ... --kind fix src/main.rs                                     # other kinds: kinds/from_files.py
 
 The completion is shown as it is written, cargo's verdict under it.
 
@@ -939,8 +939,8 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
 
     With `best_of`, the one of so many that the tests of the others pick, when all are graded.
     """
-    import try_kinds
-    from cross_tests import picked
+    from judge.cross_tests import picked
+    from kinds.from_files import task_to_try
     from rewards import RewardSet
     from rust_tool import Judge
 
@@ -948,7 +948,7 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
     with Judge(sandbox=args.sandbox, cargo_path=args.cargo_path, edition=args.edition) as judge:  # first: no cargo, no waiting for a model
         if backend.backend == "vllm":
             raise GenerationError("--backend vllm: one prompt is streamed by transformers; leave --backend out")
-        task = try_kinds.task_to_try(args.kind, prompt, vars(args), judge)
+        task = task_to_try(args.kind, prompt, vars(args), judge)
         conversation = kinds.conversation(task, system_prompt)
         backend.backend = "transformers"  # an engine takes longer to start than one completion takes
         generator = open_generator(args.model, backend, [args.adapter] if args.adapter else [])
@@ -1052,7 +1052,7 @@ def _main(argv: Sequence[str] | None) -> int:
     except (RuntimeError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from try_kinds import is_done
+    from kinds.from_files import is_done
 
     return 0 if is_done(graded) else 1
 

@@ -36,7 +36,6 @@ from typing import Literal
 
 import console
 import doctor
-import rust_code
 import tasks as task_sets
 from eval import EvalError, InfraWatch, Timings, differing, hold_folder, judge_protocol, sampling_protocol
 from generate import (
@@ -52,10 +51,11 @@ from generate import (
     tokenize,
     weights_hash,
 )
+from judge.program import check_hidden_tests, code_blocks, extract_program, solution_source
+from judge.sandbox import SandboxUnavailable
+from judge.syntax import ASSERT_MACROS, Node, parse_any_length, text_of
 from rewards import RewardSet
-from rust_syntax import ASSERT_MACROS, Node, parse_any_length, text_of
 from rust_tool import Judge, ToolchainError
-from sandbox import SandboxUnavailable
 from tasks import NgramIndex, TaskError
 from traces import cut_torn_line
 
@@ -390,7 +390,7 @@ NAMES_PYTHON = re.compile(r"\bpython\b|\bdef \w+\(|>>> ", re.IGNORECASE)
 
 def read_rewrite(answer: str) -> dict:
     """Description, signature and entry_point of a rewritten exercise."""
-    blocks = [block for block in rust_code.code_blocks(answer) if block.closed]
+    blocks = [block for block in code_blocks(answer) if block.closed]
     texts = [block.text for block in blocks] + re.findall(r"`((?:pub )?fn [^`]+)`", answer)
     function = next((found for found in map(find_function, texts) if found is not None), None)
     prose = re.sub(r"```.*?(```|\Z)", "\n", answer, flags=re.DOTALL)
@@ -422,8 +422,8 @@ def _is_plain(function: Node) -> bool:
 
 def read_code(answer: str, rewrite: dict) -> dict:
     """`rust_code`: the function asked for and what it needs, tests and `main` taken off."""
-    program = rust_code.extract_program(answer)
-    code = re.sub(r"\n{3,}", "\n\n", rust_code.solution_source(program)).strip() if program else None
+    program = extract_program(answer)
+    code = re.sub(r"\n{3,}", "\n\n", solution_source(program)).strip() if program else None
     function = find_function(code, rewrite["entry_point"]) if code else None
     asked, own_names = find_function(rewrite["signature"]), _names_in(code or "") - {rewrite["entry_point"]}
     checks = {
@@ -449,7 +449,7 @@ def _words(text: str) -> set[str]:
 def read_tests(answer: str, rewrite: dict) -> dict:
     """`tests`: assert statements that call the function, each a test of its own where none needs a variable."""
     tests = []
-    for block in rust_code.code_blocks(answer):
+    for block in code_blocks(answer):
         if block.closed:
             tests += [test for body in _bodies(block.text) for test in _tests_of(body) if rewrite["entry_point"] in _words(test)]
     tests = list(dict.fromkeys(tests))[:MAX_TESTS]
@@ -487,7 +487,7 @@ def refuse_tests(tests: Sequence[str], code: str, entry_point: str, min_tests: i
     if any((_names_in(code) - {entry_point}) & _words(test) for test in tests):
         return "tests use more of the program than the function"
     try:
-        rust_code.check_hidden_tests(tests, entry_point)
+        check_hidden_tests(tests, entry_point)
     except ValueError:
         return "tests cannot be read"
     return None

@@ -1,4 +1,4 @@
-"""Make tasks of kinds fix, fim, patch and next_edit (kinds.py) from programs that are proved right, and fix tasks from a trace.
+"""Make tasks of kinds fix, fim, patch and next_edit (kinds/) from programs that are proved right, and fix tasks from a trace.
 
     python make_kinds.py --output_dir data                                          # all of the task bank, about 10 minutes on 2 cores
     python make_kinds.py --trace runs/mine --tasks data/rust_tasks_train.jsonl --output_dir data/mine
@@ -27,9 +27,9 @@ from pathlib import Path
 
 import kinds
 from check_tasks import BANK, SOLUTIONS, edited, grade_sources, load_solutions, mutants
-from rust_syntax import Node, parse_any_length, text_of, walk
+from judge.sandbox import SandboxUnavailable
+from judge.syntax import Node, parse_any_length, text_of, walk
 from rust_tool import Judge, ToolchainError, Verdict
-from sandbox import SandboxUnavailable
 from tasks import TaskError, load_tasks
 from traces import TraceError, iter_trace
 

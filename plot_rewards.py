@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import console
-from trace_numbers import (
+from report.numbers import (
     HIDDEN,
     RATES,
     evaluated,
@@ -288,7 +288,7 @@ def what_was_skipped(frame) -> str:
 
 def write_reports(run_dirs: list[Path]) -> int:
     """report.html of every run; -> exit status, 2 when one of them could not be written (the others are)."""
-    from report import write_report
+    from report.page import write_report
 
     status = 0
     for run_dir in run_dirs:

@@ -22,8 +22,8 @@ from dataclasses import asdict, replace
 
 import kinds
 import own_rewards
-from cross_tests import CROSS_REWARDS, cross_examined, cross_tests_reward, fields_of, group_tests_reward
-from rust_code import Program, extract_program, same_program, solution_source
+from judge.cross_tests import CROSS_REWARDS, cross_examined, cross_tests_reward, fields_of, group_tests_reward
+from judge.program import Program, extract_program, same_program, solution_source
 from rust_tool import Job, Judge, Verdict
 from tasks import TASK_COLUMNS, content_text
 from traces import SCHEMA_VERSION
@@ -278,8 +278,8 @@ class RewardSet:
         waits_for_machine: Whether `grade_batch` grades a batch again that the machine failed mostly: for training, which must not
             go on with the rest of it. (eval.py stops by itself and grades what is missing when it is started again.)
         plain_rust: Whether completions without a fence are programs as they stand, or go on where the prompt's code stops.
-        cross_tests: Whether each batch is examined by the tests of its groups (`cross_tests.py`). None: where a reward asks for it.
-        task_record: A task_record.TaskRecord, whose `test_weights` are those of rare_tests_reward; None: all tests weigh the same.
+        cross_tests: Whether each batch is examined by the tests of its groups (`judge/cross_tests.py`). None: where a reward asks for it.
+        task_record: A `training.task_record.TaskRecord`, whose `test_weights` are those of rare_tests_reward; None: all weigh the same.
 
     Raises:
         RewardError: Unknown name, weight that is no number, a name given twice, a file or function that is not there.

@@ -7,7 +7,7 @@
 `RustTool` runs plain cargo on a project directory. `Judge` gives the same three verdicts for many single-file programs
 without cargo: usually one clippy-driver pass with `cfg(test)`, which lints and emits the test binary, and one run. Programs in which
 `cfg(test)` may matter elsewhere than in their test modules take a check without it and a `rustc --test` pass. The binary
-is linked with `judge_harness.rs` in place of libtest's entry point: it says on a pipe of its own which tests exist and how
+is linked with `judge/harness.rs` in place of libtest's entry point: it says on a pipe of its own which tests exist and how
 each ended.
 
 What a passing test is worth (`honest_tests`): what reading says against the program (`Program.guard`), then runs. A test counts
@@ -16,14 +16,14 @@ four wrong values in their place, also where only functions are wrong that do no
 program's own must not hide the rest). One such test is enough, one that does not count takes nothing from it. Then the functions
 are asked for other inputs than the tests': when they say the same as to the tests' own, or always one thing while all that the
 tests expect stands in them as a literal, the answers are hard-coded. All of it is in one binary: functions and assertions start
-with a call into `judge_gate.rs`, so the check costs runs and no compilation.
+with a call into `judge/gate.rs`, so the check costs runs and no compilation.
 
 Hidden tests run as they are written (`hidden_passed` of `hidden_total`, `hidden_failures` says which failed and why): every
-`#[test]` is one test, and every assert of a `main` or of statements (`rust_statements.py`), whose macros record and go on. An
+`#[test]` is one test, and every assert of a `main` or of statements (`judge/statements.py`), whose macros record and go on. An
 assert that panics is left out and the statements run again in the same process; one that ends the process or loops is left out
 of the next process. All of a place's evaluations have to hold, in every run.
 
-What stays forgeable: `unsafe` code that finds the harness's nonce in memory (`rust_code` refuses what that takes); a test
+What stays forgeable: `unsafe` code that finds the harness's nonce in memory (`judge/program.py` refuses what that takes); a test
 that compares with a constant which the program also returns by rote; a program whose functions only pretend to be used.
 No wrong values: of `impl Trait`, references to what the program defines, types with parameters, and in programs that use one of
 their functions in a constant; nor where the process dies of one or runs out of time. A hand-written `==` that looks at its sides and agrees
@@ -58,20 +58,19 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
-import rust_code
-import sandbox as sandboxes
-from rust_code import Program
-from rust_statements import Site
-from rust_syntax import Node, parse_any_length, walk
-from sandbox import Completed, Limits
+from judge import sandbox as sandboxes
+from judge.program import MARK, STUB, HiddenSuite, Program, TestFn, n_asserts, panic_stubbed, read_program, with_hidden_tests
+from judge.sandbox import Completed, Limits
+from judge.statements import Site
+from judge.syntax import Node, parse_any_length, walk
 
 Statuses = Mapping[str, str]  # of tests by name: ok, failed, ignored, timeout
 
 JUDGE_VERSION = 6  # raise it when a rule changes what a program gets
 EDITIONS = ("2021", "2024")
 OLDEST_RUSTC = (1, 85)  # the first whose standard library and harness were tried
-HARNESS_SOURCE = Path(__file__).with_name("judge_harness.rs")
-GATE_SOURCE = Path(__file__).with_name("judge_gate.rs")
+HARNESS_SOURCE = Path(__file__).parent / "judge" / "harness.rs"
+GATE_SOURCE = Path(__file__).parent / "judge" / "gate.rs"
 
 GIB = 2**30
 MIB = 2**20
@@ -738,12 +737,12 @@ class _Workshop:
         `with_enums`: wrong values of all its enums, too; else only of those whose every variant the program builds itself,
         because no lint calls a variant unused that has been given a wrong value.
         """
-        stubbed = rust_code.panic_stubbed(program, mark_asserts=True)
+        stubbed = panic_stubbed(program, mark_asserts=True)
         if stubbed is None:
             return None
-        marked = stubbed.replace(rust_code.MARK, f" ::{self.gate_crate}::mark();")
+        marked = stubbed.replace(MARK, f" ::{self.gate_crate}::mark();")
         if not gates:
-            return marked.replace(rust_code.STUB, "")
+            return marked.replace(STUB, "")
         return _with_gates(_with_wrong_types(marked, self.gate_crate, with_enums), self.gate_crate)
 
     def run_tests(
@@ -808,7 +807,7 @@ def _with_gates(stubbed: str, crate: str) -> str:
     A function with a gate is not constant any more: where it has to be, the program does not compile and goes without gates.
     """
     root = parse_any_length(stubbed)
-    data, stub = stubbed.encode(), rust_code.STUB.encode()
+    data, stub = stubbed.encode(), STUB.encode()
     pieces, position = [], 0
     for node in _functions(root):
         body = node.child_by_field_name("body")
@@ -1205,7 +1204,7 @@ class _Work:
     """A job on its way through the stages."""
 
     job: Job
-    suite: rust_code.HiddenSuite | None
+    suite: HiddenSuite | None
     folder: Path
     seconds: float = 0.0
     verdict: Verdict = NO_CODE
@@ -1342,7 +1341,7 @@ class Judge:
         """
         asked: list[tuple[Job, tuple]] = []
         known: dict[tuple, Verdict] = {}
-        fresh: dict[tuple, tuple[Job, rust_code.HiddenSuite | None]] = {}
+        fresh: dict[tuple, tuple[Job, HiddenSuite | None]] = {}
         pending: dict[tuple, Future[Verdict]] = {}
         try:
             for job in jobs:
@@ -1369,7 +1368,7 @@ class Judge:
         self.infra_total += sum(verdict.error_kind == "infra" for verdict in verdicts)
         return verdicts
 
-    # -- suites of others (cross_tests.py) ------------------------------------------------------------------------------
+    # -- suites of others (judge/cross_tests.py) ------------------------------------------------------------------------------
 
     def run_suites(self, jobs: Sequence[Job]) -> list[list[dict[str, str] | None]]:
         """For programs that build: how each text of their `hidden_tests`, all with `#[test]` functions, ended: name -> status.
@@ -1381,13 +1380,13 @@ class Judge:
         ran = [self._run_pool.submit(self._run_suites, job, future) for job, future in zip(jobs, compiled, strict=True)]
         return [future.result() for future in ran]
 
-    def _compile_suites(self, job: Job) -> tuple[Path, rust_code.HiddenSuite, list[int]] | None:
+    def _compile_suites(self, job: Job) -> tuple[Path, HiddenSuite, list[int]] | None:
         """The folder of a binary with the texts that compile, and which these are."""
         folder, wanted = self._workshop.folder(), list(range(len(job.hidden_tests)))
         try:
             for _ in range(SUITE_TRIES):
                 texts = [job.hidden_tests[i] for i in wanted]
-                suite = rust_code.with_hidden_tests(job.program, texts, None, self._workshop.gate_crate)
+                suite = with_hidden_tests(job.program, texts, None, self._workshop.gate_crate)
                 _write_source(folder, suite.source)
                 compiled = self._workshop.build_tests(folder, is_hidden=True)
                 if compiled.passed:
@@ -1428,10 +1427,10 @@ class Judge:
             shutil.rmtree(folder, ignore_errors=True)
         return answers
 
-    def _hidden_suite(self, job: Job) -> rust_code.HiddenSuite | None:
+    def _hidden_suite(self, job: Job) -> HiddenSuite | None:
         if job.program is None or not job.hidden_tests:
             return None
-        return rust_code.with_hidden_tests(job.program, job.hidden_tests, job.entry_point, self._workshop.gate_crate)
+        return with_hidden_tests(job.program, job.hidden_tests, job.entry_point, self._workshop.gate_crate)
 
     def _started(self, key: tuple) -> Future[Verdict] | None:
         with self._cache_lock:
@@ -1483,12 +1482,12 @@ class Judge:
 
     # -- one job: compile, then run, in pools of their own --------------------------------------------------------------
 
-    def _start(self, job: Job, suite: rust_code.HiddenSuite | None) -> Future[Verdict]:
+    def _start(self, job: Job, suite: HiddenSuite | None) -> Future[Verdict]:
         finished: Future[Verdict] = Future()
         self._compile_pool.submit(self._compile_stage, job, suite, finished)
         return finished
 
-    def _compile_stage(self, job: Job, suite: rust_code.HiddenSuite | None, finished: Future[Verdict]) -> None:
+    def _compile_stage(self, job: Job, suite: HiddenSuite | None, finished: Future[Verdict]) -> None:
         folder = None
         try:
             started = time.monotonic()
@@ -1694,7 +1693,7 @@ class Judge:
             error_kind=work.verdict.error_kind or (None if outcome.passed else outcome.error_kind(program.source)),
             honest_tests=worth.guard is None,
             guard=worth.guard,
-            n_asserts=rust_code.n_asserts(test for test in program.tests if test.name in worth.counted),
+            n_asserts=n_asserts(test for test in program.tests if test.name in worth.counted),
             diagnostics=(*outcome.diagnostics(), *worth.notes, *work.verdict.diagnostics)[:MAX_DIAGNOSTICS],
         )
 
@@ -1741,7 +1740,7 @@ class Judge:
 
     def _stub_binary(self, work: _Work, program: Program) -> Path | None:
         """The second compilation that programs need in which a gate does not compile."""
-        stubbed = rust_code.panic_stubbed(program)
+        stubbed = panic_stubbed(program)
         if stubbed is None:
             return None
         folder = self._subfolder(work, stubbed)
@@ -1850,7 +1849,7 @@ class _Outcome:
             self.sites[site] = end
             self.skipped.add(site)
 
-    def hidden_ends(self, suite: rust_code.HiddenSuite) -> dict[str, _TestEnd]:
+    def hidden_ends(self, suite: HiddenSuite) -> dict[str, _TestEnd]:
         """How every hidden test ended: functions, then asserts of statements."""
         by_name = dict(zip(self.names, range(len(self.names)), strict=True))
         unknown = _TestEnd("failed", message="not run")
@@ -2040,8 +2039,8 @@ def _write_source(folder: Path, source: str) -> None:
 
 def _canary(source: str) -> Program:
     """A known program; its test counts whatever the static opinion is, because canaries try the machine."""
-    test = rust_code.TestFn("tests::adds", ignored=False, should_panic=False, counted=True, guard=None)
-    return replace(rust_code.read_program(source), guard=None, tests=(test,))
+    test = TestFn("tests::adds", ignored=False, should_panic=False, counted=True, guard=None)
+    return replace(read_program(source), guard=None, tests=(test,))
 
 
 def _key(job: Job) -> tuple:
@@ -2053,7 +2052,7 @@ def _first(failures: Mapping[str, str]) -> dict[str, str]:
     return {name: why[:MAX_FAILURE_CHARS] for name, why in [*failures.items()][:MAX_DIAGNOSTICS]}
 
 
-def _blamed_texts(compiled: _Compiled, suite: rust_code.HiddenSuite) -> set[int]:
+def _blamed_texts(compiled: _Compiled, suite: HiddenSuite) -> set[int]:
     """Which of a suite's texts the compiler's errors point into."""
     lines = suite.source.split("\n")
     first = lines.index(f"mod {suite.module} {{")
@@ -2076,7 +2075,7 @@ def _no_code(job: Job) -> Verdict:
     return replace(NO_CODE, hidden_passed=0, hidden_total=len(job.hidden_tests)) if job.hidden_tests else NO_CODE
 
 
-def _nothing_passed(job: Job, suite: rust_code.HiddenSuite | None) -> Verdict:
+def _nothing_passed(job: Job, suite: HiddenSuite | None) -> Verdict:
     """Where a verdict starts; honest_tests is the static opinion."""
     assert job.program is not None
     hidden = {} if suite is None else {"hidden_passed": 0, "hidden_total": len(suite.test_names)}

@@ -3,7 +3,7 @@
 A task row is a plain dict: `task_id: str`, `prompt: str` (what the user asks), `tests: list[str] | None` (hidden tests,
 never shown to the model), `entry_point: str | None`, `source: str`; other columns of the file pass through.
 Layouts are recognised by their columns, so a file needs no flag that says what it is.
-Not done here: judging whether tests make sense (`rust_code.with_hidden_tests` refuses what it cannot read).
+Not done here: judging whether tests make sense (`judge.program.with_hidden_tests` refuses what it cannot read).
 """
 
 import gzip

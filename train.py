@@ -28,15 +28,8 @@ from typing import Literal
 
 import console
 import doctor
-import gpu_memory
 import kinds
-import micro_batches
-import run_lock
-import rust_code
 import share
-import shared_prompts
-from cross_tests import CROSS_REWARDS
-from curriculum import Curriculum, training_row
 from generate import (
     GenerationError,
     end_process_group,
@@ -47,18 +40,12 @@ from generate import (
     render,
     use_one_thread_for_a_tiny_model,
 )
-from grading_ahead import GradingProcess, JudgeGone, finished_requests
-from group_sampling import GroupSampling
-from iterations import EvalSampling, Iterations
-from iterations import line as evaluation_line
-from iterations import make_callback_class as make_evaluation_callback_class
+from judge.cross_tests import CROSS_REWARDS
+from judge.program import check_hidden_tests as check_texts
+from judge.sandbox import SandboxUnavailable
 from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
 from rust_tool import Judge, ToolchainError
-from sampling_mismatch import Mismatch, importance_ratio, of_what_was_sampled
-from sandbox import SandboxUnavailable
-from second_turn import SecondTurn, TurnError, longest_row, user_turn
-from task_faults import references_line
-from task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record, tallied
+from task_proof.faults import references_line
 from tasks import (
     TaskError,
     load_heldout,
@@ -70,6 +57,16 @@ from tasks import (
     write_trained_tasks,
 )
 from traces import ROTATE_BYTES, TraceWriter, cut_torn_line, waited_s
+from training import gpu_memory, micro_batches, run_lock, shared_prompts
+from training.curriculum import Curriculum, training_row
+from training.grading_ahead import GradingProcess, JudgeGone, finished_requests
+from training.group_sampling import GroupSampling
+from training.iterations import EvalSampling, Iterations
+from training.iterations import line as evaluation_line
+from training.iterations import make_callback_class as make_evaluation_callback_class
+from training.sampling_mismatch import Mismatch, importance_ratio, of_what_was_sampled
+from training.second_turn import SecondTurn, TurnError, longest_row, user_turn
+from training.task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record, tallied
 
 HERE = Path(__file__).resolve().parent
 DEFAULT_CONFIG = HERE / "configs" / "qwen2.5-coder-1.5b-qlora.yaml"
@@ -344,7 +341,7 @@ def check_hidden_tests(tasks: list[dict]) -> None:
     for task in tasks:
         if task["tests"]:
             try:
-                rust_code.check_hidden_tests(task["tests"], task["entry_point"])
+                check_texts(task["tests"], task["entry_point"])
             except ValueError as error:
                 raise UserError(f"task {task['task_id']!r}: {error}") from error
 

@@ -25,9 +25,9 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-import cross_results  # noqa: E402
 import doctor  # noqa: E402
 import eval as evaluation  # noqa: E402
+from evaluation import cross_results  # noqa: E402
 from rewards import ReadingJudge, passes_hidden  # noqa: E402
 from rust_tool import JUDGE_VERSION, Judge  # noqa: E402
 from traces import iter_trace  # noqa: E402

@@ -42,7 +42,7 @@ from queue import SimpleQueue
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import doctor  # noqa: E402
-from rust_code import Program, extract_program  # noqa: E402
+from judge.program import Program, extract_program  # noqa: E402
 from rust_tool import JUDGE_VERSION, Job, Judge, Toolchain, find_toolchain  # noqa: E402
 from traces import iter_trace  # noqa: E402
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from rust_code import extract_program
+from judge.program import extract_program
 from rust_tool import Job, Judge
 from traces import iter_trace
 

@@ -20,10 +20,9 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from judge import SCRATCH, built_in_completions, children_cpu_s
-
 import doctor
-from rust_code import extract_program
+from judge import SCRATCH, built_in_completions, children_cpu_s
+from judge.program import extract_program
 from rust_tool import CARGO_ENVIRONMENT, DEV_PROFILE, JUDGE_VERSION, SOURCE_NAME, Job, Judge
 from traces import iter_trace
 

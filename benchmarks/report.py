@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import chromium
 
-import report
+from report.page import write_report
 
 DRAWN = "await new Promise(done => requestAnimationFrame(() => setTimeout(done)));"
 ACTIONS = {
@@ -72,7 +72,7 @@ def main() -> None:
 def measured(run: Path) -> dict:
     """Numbers of one run folder's report."""
     started = time.perf_counter()
-    path = report.write_report(run)
+    path = write_report(run)
     found = {"write_s": round(time.perf_counter() - started, 1), "report_mb": round(path.stat().st_size / 1e6, 1)}
     with chromium.Chromium() as browser:
         waits = []

@@ -27,7 +27,7 @@ MUTATED = {
         ["test_eval", "test_results"], STATISTICS,
     ),
     "make_dataset": (["x_split_sizes*", "x_make_splits*"], ["test_make_dataset"], "split"),
-    "rust_code": (["x_with_hidden_tests*", "x__hidden_*", "x__read_hidden_*"], ["test_rust_code", "test_hidden_text"], "hidden"),
+    "judge.program": (["x_with_hidden_tests*", "x__hidden_*", "x__read_hidden_*"], ["test_program", "test_hidden_text"], "hidden"),
     "rust_tool": (
         ["xǁJudgeǁ_run*", "xǁJudgeǁ_stub_guard*", "xǁJudgeǁ_any*", "xǁ_Outcomeǁ*", "x__read_*", "x__how_it_died*", "x__is_*", "x__with_limit*"],
         ["test_verdicts"], "",
@@ -42,10 +42,12 @@ def copy_of_the_project(folder: Path, module: str, tests: list[str], keywords: s
     for name in tracked:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
+    source = f"{module.replace('.', '/')}.py"
+    others = {name for name in tracked if Path(name).parts[0] == Path(source).parts[0] and name != source}
     settings = {
         "use_setproctitle": ["false"],  # its titles, cut in the middle of a letter, are no text
-        "source_paths": [f"{module}.py"],
-        "also_copy": sorted({Path(name).parts[0] for name in tracked} - {f"{module}.py"}),
+        "source_paths": [source],
+        "also_copy": sorted(({Path(name).parts[0] for name in tracked} | others) - {Path(source).parts[0]}),
         "pytest_add_cli_args_test_selection": [f"tests/{name}.py" for name in tests],
         "pytest_add_cli_args": ["-m", "not slow and not gpu", "-p", "no:cacheprovider", *(["-k", keywords] if keywords else [])],
     }
@@ -68,11 +70,11 @@ def mutate(module: str, names: list[str]) -> None:
 
 
 def main(names: list[str]) -> None:
-    unknown = [name for name in names if name.split(".")[0] not in MUTATED]
+    unknown = [name for name in names if name.rpartition(".")[0] not in MUTATED]
     if unknown:
         sys.exit(f"{unknown[0]}: expected names that start with one of {', '.join(f'{module}.' for module in MUTATED)}")
     for module, (functions, _, _) in MUTATED.items():
-        asked = [name for name in names if name.split(".")[0] == module] if names else [f"{module}.{name}" for name in functions]
+        asked = [name for name in names if name.rpartition(".")[0] == module] if names else [f"{module}.{name}" for name in functions]
         if asked:
             mutate(module, asked)
 

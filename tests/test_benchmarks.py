@@ -9,8 +9,8 @@ import torch
 from chromium import found as find_chromium
 from conftest import FAILING, GOOD, ROOT
 
-import gpu_memory
 from results import tables
+from training import gpu_memory
 
 
 def run(name: str, *arguments) -> str:

@@ -1,6 +1,6 @@
 """Programs that want to waste the machine's time, through the Judge as in training: each ends, and its neighbour is graded right.
 
-The bounds are generous wall time, for two cores that do other work too. To be tightened with the limits of rust_tool.py and sandbox.py.
+The bounds are generous wall time, for two cores that do other work too. To be tightened with the limits of rust_tool.py and judge/sandbox.py.
 """
 
 import time

@@ -28,7 +28,7 @@ from check_tasks import (  # noqa: E402
     sample_of,
     shape_of,
 )
-from rust_syntax import parse_any_length  # noqa: E402
+from judge.syntax import parse_any_length  # noqa: E402
 from rust_tool import Judge  # noqa: E402
 from tasks import TaskError, load_tasks, signature_prompt  # noqa: E402
 

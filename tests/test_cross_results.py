@@ -5,7 +5,7 @@ import json
 import pytest
 
 import eval as evaluation
-from cross_results import examined, passes
+from evaluation.cross_results import examined, passes
 from rewards import ReadingJudge
 
 
@@ -79,7 +79,7 @@ def test_the_recorded_program_is_tried_whatever_the_completion_looks_like(select
 
 def test_the_same_command_again_changes_nothing(selected, monkeypatch):
     before = (selected[1] / "results.jsonl").read_bytes()
-    monkeypatch.setattr("cross_results.cross_examined", None)  # asked of nobody again
+    monkeypatch.setattr("evaluation.cross_results.cross_examined", None)  # asked of nobody again
     assert evaluation.main(selected[0]) == 0
     assert (selected[1] / "results.jsonl").read_bytes() == before
 

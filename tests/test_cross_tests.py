@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-import cross_tests
-from cross_tests import Matrix, agreement, fields_of, matrix_of, opinions_of, picked
+from judge import cross_tests
+from judge.cross_tests import Matrix, agreement, fields_of, matrix_of, opinions_of, picked
+from judge.program import extract_program
 from rewards import RewardSet
-from rust_code import extract_program
 from rust_tool import Job, Judge, Verdict
 
 # A suite is a list of (argument, expected): each pair one test; a program a function of the argument.

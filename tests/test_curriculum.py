@@ -5,10 +5,10 @@ import json
 import pytest
 from conftest import BROKEN, PROMPTS, ROOT, FakeJudge
 
-import curriculum
 import kinds
 import train
 from rust_tool import Diagnostic, Verdict
+from training import curriculum
 
 TESTS = ["assert_eq!(add(1, 2), 3);"]
 SAID = Diagnostic("E0425", "error", "cannot find value `b` in this scope", 2)

@@ -28,6 +28,7 @@ import eval as evaluation
 import tasks as task_sets
 from eval import RowStats, bootstrap, pass_at_k
 from generate import TransformersGenerator
+from judge.program import read_program, with_hidden_tests
 from rust_tool import Diagnostic, Verdict
 
 HIDDEN = ["assert_eq!(add(2, 3), 5);", "assert_eq!(add(-1, 1), 0);"]
@@ -567,10 +568,10 @@ def test_every_row_of_a_published_file_loads_with_its_hidden_tests():
     assert len(tasks) == n_lines > 0
     if tasks[0]["task_id"].startswith("mbpp_"):
         assert n_lines == 354
-    program = evaluation.rust_code.read_program("fn unrelated() {}")
+    program = read_program("fn unrelated() {}")
     for task in tasks:
         assert f"fn {task['entry_point']}(" in task["prompt"] or f"fn {task['entry_point']}<" in task["prompt"]
-        suite = evaluation.rust_code.with_hidden_tests(program, task["tests"], task["entry_point"])
+        suite = with_hidden_tests(program, task["tests"], task["entry_point"])
         n_asserts = sum(text.count("assert") for text in task["tests"])
         assert len(suite.test_names) == n_asserts > 0, task["task_id"]
 

@@ -1,4 +1,4 @@
-"""gpu_memory.py: what a run takes at least, against real tiny models and the published sizes of large ones; what cannot fit is refused."""
+"""training/gpu_memory.py: what a run takes at least, against real tiny models and the published sizes of large ones; what cannot fit is refused."""
 
 import re
 
@@ -6,9 +6,9 @@ import pytest
 from conftest import ROOT, build_model, build_tokenizer
 
 import doctor
-import gpu_memory
 import train
 from benchmarks import step
+from training import gpu_memory
 
 GIB = 2**30
 CONFIGS = ROOT / "configs"

@@ -1,4 +1,4 @@
-"""group_sampling.py: groups that grow where they must, updates from groups with signal, prompts drawn by the record."""
+"""training/group_sampling.py: groups that grow where they must, updates from groups with signal, prompts drawn by the record."""
 
 import json
 import shutil

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rust_code import read_program, with_hidden_tests
+from judge.program import read_program, with_hidden_tests
 
 ADD = "fn add(a: i32, b: i32) -> i32 {\n    a + b\n}\n"
 

@@ -1,4 +1,4 @@
-"""iterations.py: evaluation inside a run, its table, and the best adapter kept under its name."""
+"""training/iterations.py: evaluation inside a run, its table, and the best adapter kept under its name."""
 
 import json
 import re
@@ -9,11 +9,11 @@ import pytest
 from conftest import FakeJudge, passing_verdict
 from test_train import LORA, argv, read_trace  # noqa: F401
 
-import iterations
 import traces
 import train
 from rewards import pass_at_k
 from rust_tool import Verdict
+from training import iterations
 
 WORDS = ("nine", "ten", "eleven")
 EVAL = ("--eval_every", "1", "--eval_samples", "5", "--eval_temperature", "1")

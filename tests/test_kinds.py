@@ -8,11 +8,11 @@ from conftest import ROOT, FakeJudge
 import eval as evaluation
 import generate
 import kinds
-import report
 import train
 from generate import GenerationError
+from judge.program import read_program, with_main
+from report.page import embedded
 from rewards import RewardSet
-from rust_code import read_program, with_main
 from rust_tool import Verdict
 from tasks import TaskError, load_tasks
 
@@ -294,7 +294,7 @@ def test_saved_answers_are_graded_with_a_row_a_kind(tmp_path, monkeypatch):
     table = (folder / "table.md").read_text().split("By kind of task:")[1]
     assert [line.split("|")[1].strip() for line in table.split("\n\n")[1].splitlines()[2:]] == list(kinds.KINDS)
     results = folder / "results.jsonl"
-    diffs = {row["kind"]: report.embedded(row, 9999)["diff"] for row in map(json.loads, results.read_text().splitlines()) if row["program"]}
+    diffs = {row["kind"]: embedded(row, 9999)["diff"] for row in map(json.loads, results.read_text().splitlines()) if row["program"]}
     assert diffs["fim"] is None and "-    let result = n / 3;\n+    let result = n / 2;" in diffs["fix"] == diffs["patch"]
     assert evaluation.main(["--completions", str(results), "--output_dir", str(again), "--bootstrap_samples", "50"]) == 0
     read = lambda path: [json.loads(line) for line in path.read_text().splitlines()]  # noqa: E731

@@ -15,9 +15,9 @@ if shutil.which("cargo") is None:
 
 import check_tasks  # noqa: E402
 import kinds  # noqa: E402
-import kinds_proof  # noqa: E402
 import make_kinds  # noqa: E402
 from rust_tool import Judge  # noqa: E402
+from task_proof.kinds import prove_kinds  # noqa: E402
 from tasks import find_leak, load_tasks  # noqa: E402
 
 SOURCE = """use std::collections::BTreeMap;
@@ -79,7 +79,7 @@ def problems(made, judge):
     for kind, (row, answer) in wrong.items():
         planted.append((row | faults[kind] | {"task_id": f"planted/{kind}"}, answer))
     rows = [*made, *planted]
-    found = list(kinds_proof.prove([row for row, _ in rows], {row["task_id"]: answer for row, answer in rows}, judge))
+    found = list(prove_kinds([row for row, _ in rows], {row["task_id"]: answer for row, answer in rows}, judge))
     return {line.split(": ")[0]: line for line in found}
 
 
@@ -218,4 +218,4 @@ def test_some_of_the_committed_rows_are_proved_here(judge):
     rows = load_tasks(str(ROOT / "data" / "kinds_test.jsonl.gz"))
     chosen = list({(row["kind"], row.get("rustc") == "test"): row for row in rows}.values())
     answers = check_tasks.load_solutions(ROOT / "data" / make_kinds.ANSWERS_FILE)
-    assert list(kinds_proof.prove(chosen, answers, judge)) == [] and len(chosen) == 5
+    assert list(prove_kinds(chosen, answers, judge)) == [] and len(chosen) == 5

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import make_tiny_coder
-import tiny_tasks
-from rust_code import extract_program
+from judge.program import extract_program
+from models import make_tiny_coder, tiny_tasks
 from rust_tool import Job, Judge
 from tasks import build_messages, find_leak, load_tasks
 

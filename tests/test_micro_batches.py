@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import micro_batches
+from training import micro_batches
 
 lengths = st.lists(st.tuples(st.integers(1, 300), st.integers(0, 512)), min_size=1, max_size=40)
 

@@ -14,10 +14,10 @@ import trl
 from conftest import KNOWN_COMPLETIONS, PROMPTS, FakeJudge, build_tokenizer
 
 import eval as evaluation
-import shared_prompts
 import tasks
 import train
 from generate import tokenize
+from training import shared_prompts
 
 QWEN3 = """{%- for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{%- endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{%- if enable_thinking is defined and not enable_thinking %}{{ '<think>\\n\\n</think>\\n\\n' }}{%- endif %}{%- endif %}"""

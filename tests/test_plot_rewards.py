@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import plot_rewards
-import trace_numbers
+from report import numbers
 from traces import TraceError, load_trace
 
 
@@ -272,19 +272,19 @@ def test_group_whose_completions_earn_the_same_has_no_signal(run_dir):
     same = line(1, group_id="1-0", reward=2.0) * 2
     different = line(1, group_id="1-1", reward=0.0) + line(1, group_id="1-1", reward=1.0)
     frame = load_trace(run_dir(same + different + line(2, group_id="2-0") * 4))
-    assert dict(trace_numbers.without_signal(frame)) == {1: 0.5, 2: 1.0}
+    assert dict(numbers.without_signal(frame)) == {1: 0.5, 2: 1.0}
 
 
 @pytest.mark.parametrize(("rewards", "share"), [([1, 1, 1, None], 1), ([1, None, None], 1), ([None] * 3, 1), ([1, 2, None], 0)])
 def test_what_has_no_reward_is_no_signal(run_dir, rewards, share):
     frame = load_trace(run_dir("".join(line(1, reward=reward) for reward in rewards)))
-    assert dict(trace_numbers.without_signal(frame)) == {1: share}
+    assert dict(numbers.without_signal(frame)) == {1: share}
 
 
 def test_shares_are_of_all_completions_of_the_step(run_dir):
     frame = load_trace(run_dir(line(1, error_kind="compile") + line(1) * 3 + line(2) * 2 + line(3, error_kind="panic")))
-    kinds = trace_numbers.most_frequent(frame, "error_kind")
-    table = trace_numbers.shares(frame, "error_kind", kinds)
+    kinds = numbers.most_frequent(frame, "error_kind")
+    table = numbers.shares(frame, "error_kind", kinds)
     assert set(kinds) == {"compile", "panic"} and list(table.index) == [1, 2, 3]
     assert list(table["compile"]) == [0.25, 0, 0] and list(table["panic"]) == [0, 0, 1]
 
@@ -294,7 +294,7 @@ def test_band_is_the_spread_of_group_means(run_dir):
     values = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0]
     once = load_trace(run_dir("".join(line(1, group_id=f"1-{i}", reward=v) for i, v in enumerate(values)), name="once"))
     twice = load_trace(run_dir("".join(line(1, group_id=f"1-{i}", reward=v) * 2 for i, v in enumerate(values)), name="twice"))
-    one, two = trace_numbers.rolling_band(once, "reward", 8), trace_numbers.rolling_band(twice, "reward", 16)
+    one, two = numbers.rolling_band(once, "reward", 8), numbers.rolling_band(twice, "reward", 16)
     expected = 1.96 * (sum((v - 0.625) ** 2 for v in values) / 7) ** 0.5 / 8**0.5
     assert one.iloc[-1] == pytest.approx(expected) and two.iloc[-1] == pytest.approx(expected)
 

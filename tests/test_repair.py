@@ -6,8 +6,8 @@ import pytest
 from conftest import FakeJudge
 
 import eval as evaluation
-import repair
 from generate import Completion
+from kinds import repair
 from rust_tool import Diagnostic, Verdict
 
 BROKEN = "```rust\nfn add(a: i32) -> i32 {\n    b\n}\n```"

@@ -1,4 +1,4 @@
-"""report.py: every completion of a run is in the page, nothing that a completion contains runs, and a real browser shows it.
+"""report/page.py: every completion of a run is in the page, nothing that a completion contains runs, and a real browser shows it.
 
 Tests with `page` or `browser` drive a headless Chromium (Debian's package is enough) and are skipped where there is none.
 """
@@ -19,8 +19,8 @@ import chromium
 import pytest
 
 import plot_rewards
-import report
-import report_overview
+from report import overview
+from report.page import FLAGS, MAX_TEXT, write_report
 from traces import TraceError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,8 +116,8 @@ def completions_of(blocks):
 
 
 def test_every_completion_comes_back_from_the_blocks(run, monkeypatch):
-    monkeypatch.setattr(report, "BLOCK_COMPLETIONS", 5)
-    _, blocks = read_page(report.write_report(run))
+    monkeypatch.setattr("report.page.BLOCK_COMPLETIONS", 5)
+    _, blocks = read_page(write_report(run))
     index = blocks["index"]
     assert index["blocks"] == [0, 5, 10, 15, 20]
     written = [record(step, place) for step in (1, 2, 3) for place in range(8)]
@@ -128,22 +128,22 @@ def test_every_completion_comes_back_from_the_blocks(run, monkeypatch):
         assert index["steps"][column["step"]] == original["step"] and index["tasks"][column["task"]] == original["task_id"]
         assert index["kinds"][column["kind"]] == original["error_kind"] and index["guards"][column["guard"]] == original["guard"]
         assert (column["reward"], column["advantage"], column["tokens"]) == (original["reward"], original["advantage"], 20)
-        assert [bool(column["flags"] >> bit & 1) for bit in range(4)] == [original[name] for name in report.FLAGS]
+        assert [bool(column["flags"] >> bit & 1) for bit in range(4)] == [original[name] for name in FLAGS]
     assert len(set(index["columns"]["group"])) == 6
 
 
 def test_hostile_completions_come_back_unchanged_and_the_page_has_no_more_elements(tmp_path):
-    plain = read_page(report.write_report(write_run(tmp_path / "plain", [record(1, place) for place in range(len(NASTY))])))[0]
+    plain = read_page(write_report(write_run(tmp_path / "plain", [record(1, place) for place in range(len(NASTY))])))[0]
     hostile = [
         record(1, place, completion=text, program=text, task_id=name + text[:50], prompt=text)
         for place, (name, text) in enumerate(NASTY.items())
     ]
     hostile[0]["rewards"] = {"</script><b>": 1.0, "\x1b[0m": None, "": 0.5}
     hostile[0]["diagnostics"] = [{"code": "<b>", "level": "error", "message": "</script>", "line": 1}]
-    elements, blocks = read_page(report.write_report(write_run(tmp_path / "</script><b>run $blocks", hostile)))
+    elements, blocks = read_page(write_report(write_run(tmp_path / "</script><b>run $blocks", hostile)))
     assert [tag for tag, _, _ in elements] == [tag for tag, _, _ in plain]
     for found, text in zip(completions_of(blocks), NASTY.values(), strict=True):
-        assert found["completion"] == text[: report.MAX_TEXT]
+        assert found["completion"] == text[: MAX_TEXT]
     assert completions_of(blocks)[0]["rewards"] == {"</script><b>": 1.0, "\x1b[0m": None, "": 0.5}
     assert completions_of(blocks)[7]["cut"] == [
         f"The {name} has 1,000,000 characters; this report holds the first 65,536." for name in ("prompt", "completion", "program")
@@ -151,7 +151,7 @@ def test_hostile_completions_come_back_unchanged_and_the_page_has_no_more_elemen
 
 
 def test_page_is_self_contained_and_allows_one_script_and_one_style(run):
-    elements, _ = read_page(report.write_report(run))
+    elements, _ = read_page(write_report(run))
     policy = next(attributes["content"] for tag, attributes, _ in elements if attributes.get("http-equiv") == "Content-Security-Policy")
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules["default-src"] == "'none'" and rules["require-trusted-types-for"] == "'script'"
@@ -164,7 +164,7 @@ def test_page_is_self_contained_and_allows_one_script_and_one_style(run):
 
 
 def test_script_writes_texts_only_as_text():
-    script = (ROOT / "report.js").read_text(encoding="utf-8")
+    script = (ROOT / "report" / "script.js").read_text(encoding="utf-8")
     assert not re.findall(
         r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|new Function|fetch\(|XMLHttp|import\(|\.src\b|\.href\b|DOMParser",
         script,
@@ -173,14 +173,14 @@ def test_script_writes_texts_only_as_text():
 
 def test_steps_that_a_resume_did_again_are_left_out_and_counted(tmp_path):
     records = [record(1), record(2), record(3), record(2, attempt=1, reward=9.0), record(3, attempt=1)]
-    _, blocks = read_page(report.write_report(write_run(tmp_path / "mine", records)))
+    _, blocks = read_page(write_report(write_run(tmp_path / "mine", records)))
     assert blocks["index"]["columns"]["reward"] == [0.1, 9.0, 0.3]
     assert any("2 superseded by a resumed run" in note for note in blocks["index"]["notes"])
 
 
 def test_half_written_foreign_and_newer_lines_are_counted_and_the_rest_is_shown(tmp_path):
     records = [record(1), record(1, schema_version=2), {"note": "nothing graded"}, record(2)]
-    _, blocks = read_page(report.write_report(write_run(tmp_path / "mine", records, tail=json.dumps(record(3))[:80])))
+    _, blocks = read_page(write_report(write_run(tmp_path / "mine", records, tail=json.dumps(record(3))[:80])))
     assert len(completions_of(blocks)) == 2
     assert [note for note in blocks["index"]["notes"] if "not shown" in note] == [
         "Lines of the trace that are not shown: 1 of another schema version.",
@@ -204,7 +204,7 @@ def test_half_written_foreign_and_newer_lines_are_counted_and_the_rest_is_shown(
     ],
 )
 def test_values_of_other_types_than_promised_do_not_stop_the_report(tmp_path, changes):
-    _, blocks = read_page(report.write_report(write_run(tmp_path / "mine", [record(1), record(1, 1) | changes])))
+    _, blocks = read_page(write_report(write_run(tmp_path / "mine", [record(1), record(1, 1) | changes])))
     assert len(completions_of(blocks)) == 2
     text = json.dumps(blocks)
     assert "NaN" not in text.replace('\\"a\\": NaN', "") and "Infinity" not in text  # which JSON.parse refuses
@@ -212,7 +212,7 @@ def test_values_of_other_types_than_promised_do_not_stop_the_report(tmp_path, ch
 
 @pytest.mark.parametrize("changes", [{"group_id": None}, {"rewards": None}, {"step": 2**70}])
 def test_lines_that_the_curves_leave_out_are_left_out_and_counted(tmp_path, changes):
-    _, blocks = read_page(report.write_report(write_run(tmp_path / "mine", [record(1), record(2) | changes, record(3)])))
+    _, blocks = read_page(write_report(write_run(tmp_path / "mine", [record(1), record(2) | changes, record(3)])))
     index = blocks["index"]
     assert len(completions_of(blocks)) == 2 and index["steps"] == index["charts"][0]["steps"] == [1, 3]
     assert "Lines of the trace that are not shown: 1 unreadable or no graded completions." in index["notes"]
@@ -221,23 +221,23 @@ def test_lines_that_the_curves_leave_out_are_left_out_and_counted(tmp_path, chan
 def test_odd_values_of_an_evaluation_are_shown(tmp_path):
     odd = {"reward": "high", "group_id": None, "rewards": None, "tests": [1], "completion": 3, "task_id": None}
     folder = write_run(tmp_path / "evaluation", [record(None, row="a"), record(None, row="a") | odd, {"x": 1}], name="results.jsonl")
-    _, blocks = read_page(report.write_report(folder))
+    _, blocks = read_page(write_report(folder))
     assert len(completions_of(blocks)) == 2 and any("1 unreadable" in note for note in blocks["index"]["notes"])
 
 
 def test_program_is_taken_from_the_completion_where_the_trace_was_published_without(tmp_path):
     one = record(1)
     del one["program"], one["prompt"]
-    _, blocks = read_page(report.write_report(write_run(tmp_path / "mine", [one, record(1, 1, program=None)])))
+    _, blocks = read_page(write_report(write_run(tmp_path / "mine", [one, record(1, 1, program=None)])))
     first, second = completions_of(blocks)
     assert first["program"].strip() == one["completion"].removeprefix("```rust\n").removesuffix("```").strip()
     assert first["prompt"] is None and second["program"] is None
 
 
 def test_large_runs_keep_whole_steps_evenly_spaced_and_say_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "MAX_COMPLETIONS", 40)
+    monkeypatch.setattr("report.page.MAX_COMPLETIONS", 40)
     folder = write_run(tmp_path / "mine", [record(step, place) for step in range(1, 31) for place in range(8)])
-    _, blocks = read_page(report.write_report(folder))
+    _, blocks = read_page(write_report(folder))
     index = blocks["index"]
     assert index["steps"] == [1, 8, 15, 23, 30] and len(index["columns"]["step"]) == 40
     assert any("240 completions; 40 of them, from 5 of 30 steps" in note for note in index["notes"])
@@ -245,28 +245,28 @@ def test_large_runs_keep_whole_steps_evenly_spaced_and_say_so(tmp_path, monkeypa
 
 
 def test_steps_larger_than_the_report_are_cut_alike(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "MAX_COMPLETIONS", 10)
-    _, blocks = read_page(report.write_report(write_run(tmp_path / "mine", [record(step, place) for step in (1, 2) for place in range(8)])))
+    monkeypatch.setattr("report.page.MAX_COMPLETIONS", 10)
+    _, blocks = read_page(write_report(write_run(tmp_path / "mine", [record(step, place) for step in (1, 2) for place in range(8)])))
     assert blocks["index"]["columns"]["step"] == [0] * 5 + [1] * 5
 
 
 def test_long_texts_are_cut_shorter_when_all_of_them_are_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "MAX_CHARACTERS", 200_000)
-    path = report.write_report(write_run(tmp_path / "mine", [record(1, place, completion="y" * 60_000) for place in range(20)]))
+    monkeypatch.setattr("report.page.MAX_CHARACTERS", 200_000)
+    path = write_report(write_run(tmp_path / "mine", [record(1, place, completion="y" * 60_000) for place in range(20)]))
     longest = max(len(one["completion"]) for one in completions_of(read_page(path)[1]))
     assert 1024 <= longest <= 10_000
 
 
 def test_blocks_stay_small_however_long_the_texts(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "BLOCK_CHARACTERS", 100_000)
+    monkeypatch.setattr("report.page.BLOCK_CHARACTERS", 100_000)
     _, blocks = read_page(
-        report.write_report(write_run(tmp_path / "mine", [record(1, place, completion=os.urandom(15_000).hex()) for place in range(12)]))
+        write_report(write_run(tmp_path / "mine", [record(1, place, completion=os.urandom(15_000).hex()) for place in range(12)]))
     )
     assert blocks["index"]["blocks"] == [0, 4, 8]
 
 
 def test_overview_holds_config_warnings_curves_and_first_against_last(run):
-    index = read_page(report.write_report(run))[1]["index"]
+    index = read_page(write_report(run))[1]["index"]
     assert index["warnings"] == ["Step 2: rewards <b>fell</b>"]
     plan = index["config"][0]
     assert plan["title"] == "plan" and plan["is_open"] and plan["rows"] == [["tasks", "2"]]
@@ -288,7 +288,7 @@ def test_evaluations_inside_the_run_and_waits_are_shown(run):
     waits = {1: {"time/wait_s": 1.5}, 2: {}, 3: {"generate/wait_s": 2.0, "grade/wait_s": 0.5}}
     times = {"time/generate_s": 4.0, "time/grade_s": 3.0, "time/train_s": 2.0}
     (run / "metrics.jsonl").write_text("".join(json.dumps(entry | times | waits[entry["step"]]) + "\n" for entry in metrics))
-    index = read_page(report.write_report(run))[1]["index"]
+    index = read_page(write_report(run))[1]["index"]
     charts = {chart["title"]: {one["name"]: one["values"] for one in chart["series"]} for chart in index["charts"]}
     assert charts["evaluations inside the run"] == {"pass@1": [41.0, 50.0, 52.0], "pass@5": [48.0, 55.0, None], "build": [64.0, 80.0, 82.0],
                                                     "hidden_test_share": [None, None, 25.0]}  # fmt: skip
@@ -300,7 +300,7 @@ def test_evaluations_inside_the_run_and_waits_are_shown(run):
 
 
 def test_a_run_without_evaluations_inside_has_none_of_it(run):
-    index = read_page(report.write_report(run))[1]["index"]
+    index = read_page(write_report(run))[1]["index"]
     assert not [one["title"] for one in (*index["charts"], *index["tables"]) if "inside" in one["title"] or "evaluations" in one["title"]]
     assert all(one["name"] != "wait" for chart in index["charts"] for one in chart["series"])
 
@@ -308,14 +308,14 @@ def test_a_run_without_evaluations_inside_has_none_of_it(run):
 def test_first_and_last_step_are_those_steps_or_a_dash():
     values = {"a": [None, 20.0, 40.0, None], "b": [10.0, None, None, 30.0], "c": [None] * 4, "d": [5.0, None, None, None]}
     chart = {"title": "what cargo said", "unit": "%", "steps": [1, 2, 3, 4]}
-    table = report_overview.first_and_last_step([chart | {"series": [{"name": name, "values": of} for name, of in values.items()]}])
+    table = overview.first_and_last_step([chart | {"series": [{"name": name, "values": of} for name, of in values.items()]}])
     assert table["columns"] == ["", "step 1", "step 4", "difference"]
     assert table["rows"] == [["a", "–", "–", "–"], ["b", "10.0 %", "30.0 %", "+20.0"], ["d", "5.0 %", "–", "–"]]
 
 
 def test_band_is_the_interval_of_group_means(tmp_path):
     records = [record(1, place, reward=float(place // 4)) for place in range(16)]  # group means 0, 1, 2, 3
-    chart = read_page(report.write_report(write_run(tmp_path / "mine", records)))[1]["index"]["charts"][0]
+    chart = read_page(write_report(write_run(tmp_path / "mine", records)))[1]["index"]["charts"][0]
     assert chart["series"][0]["band"] == [pytest.approx(1.96 * (5 / 3) ** 0.5 / 2, abs=1e-3)]
 
 
@@ -325,7 +325,7 @@ def test_evaluation_beside_the_run_is_the_result_table(run):
     for row in compared["rows"]:  # each model's own evaluation lies there too, and says less
         (run.parent / row["row"]).mkdir()
         (run.parent / row["row"] / "summary.json").write_text(json.dumps({**compared, "rows": [row], "differences": []}), encoding="utf-8")
-    tables = read_page(report.write_report(run))[1]["index"]["tables"]
+    tables = read_page(write_report(run))[1]["index"]["tables"]
     assert [table["title"] for table in tables] == ["Evaluation in ../result", "First and last step of training"]
     build = next(row for row in tables[0]["rows"] if row[0] == "build %")
     before, after, gain = (found["metrics"]["build"] for found in (*compared["rows"], *compared["differences"]))
@@ -336,7 +336,7 @@ def test_evaluation_beside_the_run_is_the_result_table(run):
 def test_broken_summary_and_config_are_named_and_the_rest_is_shown(run):
     (run / "summary.json").write_text('{"rows": [{"row": "a"}]}')
     (run / "run.json").write_text("[1")
-    index = read_page(report.write_report(run))[1]["index"]
+    index = read_page(write_report(run))[1]["index"]
     assert any("its summary.json cannot be read" in note for note in index["notes"]) and any(
         "run.json cannot be read" in note for note in index["notes"]
     )
@@ -349,7 +349,7 @@ def test_evaluation_results_are_shown_by_row_without_curves(tmp_path):
     ]
     folder = write_run(tmp_path / "evaluation", results, name="results.jsonl")
     for source in (folder, folder / "results.jsonl"):
-        index = read_page(report.write_report(source))[1]["index"]
+        index = read_page(write_report(source))[1]["index"]
         assert index["steps"] == ["before", "after"] and not index["is_training"] and not index["charts"]
         assert len(set(index["columns"]["group"])) == 2  # the same task of two models: two groups
         assert any("no step and no advantage" in note for note in index["notes"])
@@ -357,7 +357,7 @@ def test_evaluation_results_are_shown_by_row_without_curves(tmp_path):
 
 def test_committed_traces_make_a_report(tmp_path):
     shutil.copytree(ROOT / "results/train-qlora-1.5b", tmp_path / "qlora")
-    path = report.write_report(tmp_path / "qlora")
+    path = write_report(tmp_path / "qlora")
     _, blocks = read_page(path)
     assert len(completions_of(blocks)) == 2560 and path.stat().st_size < 2_000_000
     assert sum(one["program"] is not None for one in completions_of(blocks)) > 2300
@@ -368,12 +368,12 @@ def test_empty_trace(tmp_path, has_metrics):
     folder = write_run(tmp_path / "mine", [])
     if not has_metrics:
         with pytest.raises(TraceError, match="nothing to show"):
-            report.write_report(folder)
+            write_report(folder)
         return
     (folder / "metrics.jsonl").write_text(
         '{"step": 1, "reward": 2.0, "judge/build_rate": 0.5}\n{"step": 2, "reward": 3.0, "judge/build_rate": 0.75}\n'
     )
-    index = read_page(report.write_report(folder))[1]["index"]
+    index = read_page(write_report(folder))[1]["index"]
     assert [one["values"] for chart in index["charts"] for one in chart["series"]] == [[2.0, 3.0], [50.0, 75.0]]
     assert any("no graded completion" in note for note in index["notes"]) and index["columns"]["step"] == []
 
@@ -392,13 +392,13 @@ def test_command_writes_a_report_per_run_and_names_what_is_no_run(run, tmp_path)
 
 
 def test_failed_write_leaves_the_earlier_report(run, monkeypatch):
-    path = report.write_report(run)
+    path = write_report(run)
     before = path.read_bytes()
 
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(report, "_block", full)
+    monkeypatch.setattr("report.page._block", full)
     assert plot_rewards.main([str(run), "--html"]) == 2
     assert path.read_bytes() == before and [one.name for one in run.iterdir() if one.name.endswith(".tmp")] == []
 
@@ -438,7 +438,7 @@ def test_lines_that_may_share_a_panel_differ_to_any_eyes(palette, vision):
     if palette == "pictures":
         colours = ["#000000", *plot_rewards.PALETTE[: plot_rewards.MOST_LINES - 1]]
     else:
-        themes = (ROOT / "report.css").read_text().split(":root")
+        themes = (ROOT / "report" / "style.css").read_text().split(":root")
         found = dict(re.findall(r"--(c\d): (#[0-9a-f]{6})", themes[1 if palette == "light page" else 2].split("}")[0]))
         colours = [found[f"c{number}"] for number in range(6)]
     for one, other in itertools.combinations(colours, 2):
@@ -447,7 +447,7 @@ def test_lines_that_may_share_a_panel_differ_to_any_eyes(palette, vision):
 
 @pytest.mark.parametrize("theme", [0, 1])
 def test_texts_have_the_contrast_of_wcag_aa(theme):
-    css = (ROOT / "report.css").read_text()
+    css = (ROOT / "report" / "style.css").read_text()
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", css.split(":root")[1 + theme].split("}")[0]))
     pairs = [(text, back) for text in ("ink", "soft", "good", "bad", "mild") for back in ("page", "panel", "chosen")]
     pairs += [
@@ -494,7 +494,7 @@ HEADING = "document.querySelector('#detail h2')?.textContent"
 
 
 def test_browser_shows_overview_and_list_of_a_run(run, opened):
-    page = opened(report.write_report(run))
+    page = opened(write_report(run))
     assert page.evaluate("[...document.querySelectorAll('figcaption')].map(one => one.firstChild.textContent)")[:2] == [
         "reward",
         "what cargo said",
@@ -506,7 +506,7 @@ def test_browser_shows_overview_and_list_of_a_run(run, opened):
 
 
 def test_browser_is_driven_by_keyboard_alone(run, opened):
-    page = opened(report.write_report(run), "#completions")
+    page = opened(write_report(run), "#completions")
     page.until(f"{HEADING} === 'step 1 · task/0'")
     for _ in range(4):
         page.key("j")
@@ -549,7 +549,7 @@ def test_browser_is_driven_by_keyboard_alone(run, opened):
     ],
 )
 def test_browser_keys_work_on_the_overview_too(run, opened, key, reached):
-    page = opened(report.write_report(run))
+    page = opened(write_report(run))
     page.key("Home")  # scrolls, and leads nowhere
     assert not page.evaluate("document.getElementById('overview').hidden")
     page.key(key)
@@ -559,7 +559,7 @@ def test_browser_keys_work_on_the_overview_too(run, opened, key, reached):
 
 
 def test_browser_lines_of_a_chart_differ_by_more_than_colour(run, opened):
-    page = opened(report.write_report(run))
+    page = opened(write_report(run))
     of_chart = "[...document.querySelectorAll('figure')].map(one => [...one.querySelectorAll('{}')].map(line => line.style.strokeDasharray))"
     drawn, named = (page.evaluate(of_chart.format(lines)) for lines in ("polyline", ".legend line"))
     assert drawn == named and max(map(len, drawn)) >= 4
@@ -568,7 +568,7 @@ def test_browser_lines_of_a_chart_differ_by_more_than_colour(run, opened):
 
 def test_browser_fits_a_telephone(run, opened):
     (run / "run.json").write_text(json.dumps({"plan": {"a_rather_long_name_of_a_setting": "f0" * 40}, "config": {}, "versions": {}}))
-    page = opened(report.write_report(run), width=420)
+    page = opened(write_report(run), width=420)
     assert page.evaluate("document.getElementById('overview').scrollWidth <= 420")
     too_wide = "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth).map(one => one.ariaLabel)"
     assert page.evaluate(too_wide) == []
@@ -576,14 +576,14 @@ def test_browser_fits_a_telephone(run, opened):
 
 
 def test_browser_list_leaves_out_what_all_ids_begin_with(run, opened):
-    page = opened(report.write_report(run), "#completions")
+    page = opened(write_report(run), "#completions")
     page.until("document.querySelector('#list .row')")
     first = "document.querySelector('#list .row').children[1]"
     assert page.evaluate(f"[{first}.textContent, {first}.title]") == ["0", "task/0"]
 
 
 def test_browser_filters_and_sorts(run, opened):
-    page = opened(report.write_report(run), "#completions")
+    page = opened(write_report(run), "#completions")
 
     def after(**values):
         page.evaluate("document.getElementById('filters').reset()")
@@ -608,7 +608,7 @@ def test_browser_filters_and_sorts(run, opened):
 
 
 def test_compiler_message_points_at_its_line(run, opened):
-    page = opened(report.write_report(run), "#c=1")
+    page = opened(write_report(run), "#c=1")
     page.until("document.querySelector('.messages')")
     assert page.evaluate("document.querySelector('.messages li').textContent") == "line 2 error[E0308]: mismatched types"
     assert page.evaluate("document.querySelector('.line.error').textContent").strip() == "1 + 1"
@@ -624,7 +624,7 @@ def test_nothing_that_a_completion_contains_runs_and_all_of_it_is_seen(tmp_path,
     hostile[0]["rewards"] = {"<img src=x onerror=alert(3)>": 1.0}
     folder = write_run(tmp_path / "<img src=x onerror=alert(4)>", hostile)
     (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "warnings": ["<script>window.__pwned = 7</script>"]}) + "\n")
-    path = report.write_report(folder)
+    path = write_report(folder)
     page = opened(path)
     shown = {}
     for row, name in enumerate(NASTY):
@@ -655,7 +655,7 @@ def test_nothing_that_a_completion_contains_runs_and_all_of_it_is_seen(tmp_path,
     "text", ["/*" * 32_000, "#[" * 32_000, "'" * 65_000, 'r#"' * 21_000, "b'" * 32_000, "a 1 " * 16_000, "r" + "#" * 65_000, '"\\' * 32_000]
 )
 def test_colouring_is_linear_and_loses_nothing(run, opened, text):
-    page = opened(report.write_report(run))
+    page = opened(write_report(run))
     page.evaluate(f"window.sample = {json.dumps(text)}; 0")
     assert page.evaluate("colouredLines(sample, true).map(line => line.map(([, piece]) => piece).join('')).join('\\n') === sample")
     assert (
@@ -664,7 +664,7 @@ def test_colouring_is_linear_and_loses_nothing(run, opened, text):
 
 
 def test_rust_is_coloured(run, opened):
-    page = opened(report.write_report(run))
+    page = opened(write_report(run))
     source = (
         '/* a /* b */ c */ fn f<\'a>(x: &\'a str) -> Vec<u8> { let c = \'x\'; let r = r#"q"z"#; println!("{}", 0..1_0u8); } // end\nx != y'
     )
@@ -676,7 +676,7 @@ def test_rust_is_coloured(run, opened):
 
 
 def test_page_fits_a_telephone(run, opened):
-    page = opened(report.write_report(run), "#completions", width=360, height=700)
+    page = opened(write_report(run), "#completions", width=360, height=700)
     page.until("document.querySelectorAll('[role=option]').length === 24")
     fits = "[...document.querySelectorAll('html, #completions, #browser')].every(one => one.scrollWidth <= 360)"
     assert page.evaluate(fits)
@@ -689,13 +689,13 @@ def test_page_fits_a_telephone(run, opened):
 
 
 def test_numbers_outside_the_report_are_answered(run, opened):
-    page = opened(report.write_report(run), "#c=999")
+    page = opened(write_report(run), "#c=999")
     assert "no completion 999" in page.evaluate("document.getElementById('problem').textContent")
 
 
 def test_list_of_many_thousands_holds_few_elements(tmp_path, opened):
     page = opened(
-        report.write_report(write_run(tmp_path / "mine", (record(step, place) for step in range(1, 41) for place in range(500)))),
+        write_report(write_run(tmp_path / "mine", (record(step, place) for step in range(1, 41) for place in range(500)))),
         "#completions",
     )
     assert page.evaluate("document.getElementById('count').textContent") == "20,000 completions"

@@ -9,11 +9,11 @@ from conftest import BROKEN, GOOD, PROSE, ROOT, FakeJudge, infra_verdict
 
 import kinds
 import rewards
-from cross_tests import Opinion
+from judge.cross_tests import Opinion
+from judge.program import extract_program
 from rewards import RewardError, RewardSet, batch_metrics, completion_text, weighted_sum
-from rust_code import extract_program
 from rust_tool import Diagnostic, Verdict
-from task_record import TaskRecord
+from training.task_record import TaskRecord
 
 PASS = Verdict(build_passed=True, clippy_passed=True, test_passed=True, honest_tests=True, tests={"tests::adds": "ok"})
 ALL_BUILT_IN = [f"{function.__name__}=1" for function in rewards.BUILT_IN_REWARDS]

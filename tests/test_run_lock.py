@@ -1,4 +1,4 @@
-"""run_lock.py: one process trains in a folder, and a dead one keeps nobody out."""
+"""training/run_lock.py: one process trains in a folder, and a dead one keeps nobody out."""
 
 import json
 import os
@@ -10,10 +10,10 @@ import sys
 import pytest
 from conftest import ROOT
 
-import run_lock
 from doctor import LOCK_NAME, MachineError
+from training import run_lock
 
-HOLD = "import pathlib, run_lock, sys, time\nwith run_lock.hold(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+HOLD = "import pathlib, sys, time\nfrom training import run_lock\nwith run_lock.hold(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
 
 
 @pytest.fixture

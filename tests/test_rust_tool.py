@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rust_tool
-from rust_code import Program, extract_program, read_program
+from judge.program import Program, TestFn, extract_program, read_program
+from judge.sandbox import Completed, SandboxUnavailable
 from rust_tool import Diagnostic, InfraError, Job, Judge, RustTool, ToolchainError, Verdict, find_toolchain
-from sandbox import Completed, SandboxUnavailable
 
 RUN_TIMEOUT_S = 1.0  # CPU seconds; nothing here needs more than milliseconds, except what loops
 
@@ -344,7 +344,7 @@ def test_adversaries_earn_nothing(judge):
 def counting_all(source: str, name: str = "tests::works") -> Program:
     """The program as if the static opinion had nothing against it, so that only running it tells."""
     found = read_program(source)
-    tests = tuple(rust_tool.rust_code.TestFn(name, False, False, counted=True, guard=None) for _ in range(1))
+    tests = tuple(TestFn(name, False, False, counted=True, guard=None) for _ in range(1))
     return rust_tool.replace(found, guard=None, tests=tests)
 
 
@@ -645,7 +645,7 @@ fn sorted(v: &[i32]) -> Vec<i32> { let mut v = v.to_vec(); v.sort(); v }"""
 
 def with_tests(solution: str, *bodies: str):
     tests = "\n".join(f"    #[test]\n    fn t{number}() {{\n{body}\n}}" for number, body in enumerate(bodies))
-    return rust_tool.rust_code.read_program(f"{solution}\nfn main() {{}}\n#[cfg(test)]\nmod tests {{\n    use super::*;\n{tests}\n}}\n")
+    return read_program(f"{solution}\nfn main() {{}}\n#[cfg(test)]\nmod tests {{\n    use super::*;\n{tests}\n}}\n")
 
 
 def test_tests_that_notice_nothing_do_not_count_and_do_not_sink_one_that_does(judge):
@@ -667,7 +667,7 @@ UNNOTICING_HELPERS = {
 def test_helpers_that_hide_the_function_notice_nothing(judge):
     programs = [with_test(UNNOTICING_OWN.split("\n")[0], body).source.replace("use super::*;", f"use super::*;\n{helpers}", 1)
                 for helpers, body, _ in UNNOTICING_HELPERS.values()]  # fmt: skip
-    verdicts = dict(zip(UNNOTICING_HELPERS, grade(judge, *map(rust_tool.rust_code.read_program, programs)), strict=True))
+    verdicts = dict(zip(UNNOTICING_HELPERS, grade(judge, *map(read_program, programs)), strict=True))
     assert {name for name, verdict in verdicts.items() if not verdict.test_passed or verdict.honest_tests} == set()
 
 

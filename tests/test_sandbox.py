@@ -20,9 +20,8 @@ from pathlib import Path
 
 import pytest
 
-import sandbox
-import sandbox_launcher
-from sandbox import BUILD_LIMITS, MIB, RUN_LIMITS, Limits, Sandbox, SandboxUnavailable, open_sandbox
+from judge import sandbox, sandbox_launcher
+from judge.sandbox import BUILD_LIMITS, MIB, RUN_LIMITS, Limits, Sandbox, SandboxUnavailable, open_sandbox
 
 # Tier, and what may be added to it: "container" is root without namespaces, "bare" what an ordinary user may have left,
 # on a machine for which there is no native way to spawn.
@@ -650,7 +649,7 @@ def test_a_loop_delays_nobody(box, attack):
 GRADER = """
 import sys, threading
 from pathlib import Path
-import sandbox
+from judge import sandbox
 box = sandbox.Sandbox(sys.argv[1], Path(sys.argv[2]))
 job = box.folder / "job"
 job.mkdir()
@@ -667,7 +666,7 @@ def test_killed_grader_leaves_nothing(variant, toolchain, attack):
     mounts = Path("/proc/mounts").read_text()
     argv = [sys.executable, "-c", GRADER, tier, str(toolchain), str(attack)]
     grader = subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(sandbox.__file__).parent
+        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(sandbox.__file__).parent.parent
     )
     folder = Path(grader.stdout.readline().strip() or "/nowhere")
     if folder == Path("/nowhere"):

@@ -9,10 +9,10 @@ from conftest import ROOT, FakeJudge, passing_verdict
 
 import doctor
 import generate
-import repair
 import train
+from kinds import repair
 from rewards import ReadingJudge
-from second_turn import TurnError, longest_row, user_turn
+from training.second_turn import TurnError, longest_row, user_turn
 
 SAID = "That cannot be used: no closed ```rust block. Answer again in the form that was asked for."
 

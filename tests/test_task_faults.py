@@ -6,7 +6,7 @@ import pytest
 
 import check_tasks
 from rust_tool import Judge
-from task_faults import readable_fault, references, references_line, try_references
+from task_proof.faults import readable_fault, references, references_line, try_references
 from tasks import load_tasks
 
 CLAMP = "pub fn clamp(x: i32) -> i32 {\n    x.max(0).min(9)\n}"

@@ -1,4 +1,4 @@
-"""task_record.py: what is known of the tasks steers what is drawn, and is the same after a kill."""
+"""training/task_record.py: what is known of the tasks steers what is drawn, and is the same after a kill."""
 
 import itertools
 import json
@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-import task_record
-from task_record import TaskRecord, chance_of_signal, lines_until, outcomes_of, read_first_record
 from tasks import TaskError
+from training import task_record
+from training.task_record import TaskRecord, chance_of_signal, lines_until, outcomes_of, read_first_record
 
 TASKS = ["always", "mixed", "never", "new"]
 

@@ -21,9 +21,9 @@ import pytest
 import torch
 from conftest import FakeJudge
 
-import micro_batches
 from rewards import ReadingJudge
-from sampling_mismatch import Mismatch, importance_ratio
+from training import micro_batches
+from training.sampling_mismatch import Mismatch, importance_ratio
 
 
 @pytest.fixture
@@ -394,7 +394,7 @@ def test_completions_are_graded_while_others_are_sampled(step, other_engine, mon
 
 
 def test_the_engine_is_itself_again_afterwards():
-    from grading_ahead import finished_requests
+    from training.grading_ahead import finished_requests
 
     engine, taken = Engine(), []
     engine.waiting = [([1], [2, 3]), ([4], [5])]
@@ -415,9 +415,9 @@ TASK = {"task_id": "a", "prompt": "Write `twice`.", "tests": ["assert_eq!(twice(
 
 
 def test_a_judge_in_another_process_answers_as_one_in_this():
-    from grading_ahead import GradingProcess
-    from rust_code import extract_program
+    from judge.program import extract_program
     from rust_tool import Job, Judge
+    from training.grading_ahead import GradingProcess
 
     texts = [GOOD, GOOD.replace("* 2", "+ 2"), "no code"]
     others = [Job(extract_program(GOOD), tuple(f"#[test]\nfn adds() {{ assert_eq!({name}(3), 6); }}" for name in ("twice", "thrice")))]
@@ -443,8 +443,8 @@ def test_a_judge_in_another_process_answers_as_one_in_this():
 
 
 def test_what_a_judge_refuses_is_said_by_its_process_and_its_death_too():
-    from grading_ahead import GradingProcess, JudgeGone
     from rust_tool import ToolchainError
+    from training.grading_ahead import GradingProcess, JudgeGone
 
     with pytest.raises(ToolchainError, match="edition 1999"):
         GradingProcess(edition="1999")
@@ -460,7 +460,7 @@ def test_signals_to_all_processes_of_a_terminal_are_the_trainers_alone(monkeypat
     """From the first moment on: a judge that dies of a Ctrl-C while it starts would say so with a traceback."""
     from multiprocessing.context import SpawnProcess
 
-    from grading_ahead import FOR_THE_TRAINER, GradingProcess
+    from training.grading_ahead import FOR_THE_TRAINER, GradingProcess
 
     def start(process):
         begin(process)
@@ -478,7 +478,7 @@ def test_signals_to_all_processes_of_a_terminal_are_the_trainers_alone(monkeypat
 
 
 def test_a_judge_is_closed_although_another_process_holds_its_pipe():
-    from grading_ahead import GradingProcess
+    from training.grading_ahead import GradingProcess
 
     elsewhere = GradingProcess(workers=1)
     holder = os.fork()
@@ -505,8 +505,8 @@ def test_a_judge_is_closed_although_another_process_holds_its_pipe():
     ],
 )
 def test_whatever_ends_a_run_ends_the_judges_process_too(step, other_engine, monkeypatch, capsys, function, error, status, message):
-    import grading_ahead
     import train
+    from training import grading_ahead
 
     closed = []
 
@@ -522,7 +522,7 @@ def test_whatever_ends_a_run_ends_the_judges_process_too(step, other_engine, mon
 
 def test_a_judge_that_dies_between_two_steps_leaves_what_was_learned(step, other_engine, monkeypatch, capsys):
     import train
-    from grading_ahead import GradingProcess
+    from training.grading_ahead import GradingProcess
 
     class Mortal(GradingProcess):
         def grade(self, tasks, completions):
@@ -563,7 +563,7 @@ def test_the_judges_process_ends_with_whoever_holds_it():
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         scratch = Path(folder, "scratch")
         script = (
-            "import sys\nfrom grading_ahead import GradingProcess\nif __name__ == '__main__':\n"
+            "import sys\nfrom training.grading_ahead import GradingProcess\nif __name__ == '__main__':\n"
             f"    judge = GradingProcess(workers=1, run_timeout_s=4, scratch_dir={str(scratch)!r})\n    print(judge._process.pid, flush=True)\n"
             f"    judge.grade([{TASK}] * 60, [{GOOD!r}.replace('n * 2', f'loop {{{{ std::hint::black_box({{i}}); }}}}') for i in range(60)])\n"
         )

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 import rust_tool
-from rust_code import HiddenSuite, TestFn, read_program
-from rust_statements import AssertTest
+from judge.program import HiddenSuite, TestFn, read_program
+from judge.sandbox import Completed
+from judge.statements import AssertTest
 from rust_tool import NO_CODE, Diagnostic, InfraError, Job, Judge, Verdict
-from sandbox import Completed
 
 OWN, HIDDEN, STUB = Path("own"), Path("hidden"), Path("stub")
 LIMIT_S = 2.0

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from rust_code import extract_program, with_hidden_tests
-from rust_statements import ELSEWHERE, STRAIGHT
+from judge.program import extract_program, with_hidden_tests
+from judge.statements import ELSEWHERE, STRAIGHT
 from rust_tool import Job, Judge
 
 DOUBLE = "pub fn double(x: i32) -> i32 { x * 2 }"

@@ -1,6 +1,6 @@
 """Rust source text as a syntax tree: its items, under which `cfg` each exists, what its macros expand to, and an index by name.
 
-One job: what is written where. What tests are worth is read off it in `rust_guards.py`; `rust_code.py` is
+One job: what is written where. What tests are worth is read off it in `judge/guards.py`; `judge/program.py` is
 what the rest of the project calls. Texts beyond the limits below parse as an empty file; nothing here raises on any text.
 """
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 import kinds
+from judge.program import read_program, with_main
 from rewards import RewardSet, passes_hidden
-from rust_code import read_program, with_main
 from rust_tool import Job, Judge
 
 REWARDS = ("hidden_tests_reward=1", "edit_places_reward=1")
@@ -42,7 +42,7 @@ def start_of(task: Mapping) -> tuple[str, str]:
     return completion_of(task, task["code"]), task["code"]
 
 
-def prove(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Judge) -> Iterator[str]:
+def prove_kinds(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Judge) -> Iterator[str]:
     """What is wrong with rows of these kinds, one sentence each."""
     asked = [task for task in tasks if task["task_id"] in answers and task["tests"]]
     known = {task["task_id"] for task in asked}
@@ -71,7 +71,7 @@ def prove(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Judge) ->
 
 
 def prove_in_batches(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Judge, record: Path | None = None) -> list[str]:
-    """`prove` under a progress bar, a batch at a time. A row that `record` (jsonl, appended to) holds as it is now is not proved again."""
+    """`prove_kinds` under a progress bar, a batch at a time. A row that `record` (jsonl, appended to) holds as it is now is not proved again."""
     key = {task["task_id"]: _digest(task, answers.get(task["task_id"]), judge) for task in tasks}
     lines = record.read_text(encoding="utf-8").splitlines() if record is not None and record.exists() else []
     known = {one["row"]: one["problems"] for one in map(_line, lines) if one}
@@ -80,7 +80,7 @@ def prove_in_batches(tasks: Sequence[Mapping], answers: Mapping[str, str], judge
         for start in range(0, len(missing), BATCH):
             batch = missing[start : start + BATCH]
             new = {task["task_id"]: [] for task in batch}
-            for problem in prove(batch, answers, judge):
+            for problem in prove_kinds(batch, answers, judge):
                 new[problem.split(": ")[0]].append(problem)
             known |= {key[task_id]: problems for task_id, problems in new.items()}
             if record is not None:

@@ -1,4 +1,4 @@
-"""rust_code: which program a completion holds, what its tests are worth, and the programs made from it."""
+"""judge/program.py: which program a completion holds, what its tests are worth, and the programs made from it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rust_code import (
+from judge.program import (
     MARK,
     STUB,
     extract_program,
@@ -21,7 +21,7 @@ from rust_code import (
     solution_source,
     with_hidden_tests,
 )
-from rust_syntax import MAX_SOURCE_BYTES
+from judge.syntax import MAX_SOURCE_BYTES
 
 DOUBLE = "pub fn double(x: i32) -> i32 {\n    x * 2\n}\n"
 TESTS = "#[cfg(test)]\nmod tests {\n    use super::*;\n    #[test]\n    fn doubles() {\n        assert_eq!(double(2), 4);\n    }\n}\n"
@@ -714,7 +714,7 @@ mod tests {
     fn overflows() { double(i32::MAX); }
 }
 """
-HIDDEN_FORMS = {  # of texts with `#[test]` functions; the others are in test_rust_statements.py
+HIDDEN_FORMS = {  # of texts with `#[test]` functions; the others are in test_statements.py
     "module": ([MODULE], ["FAILED", "ok"]),
     "two files": (["use std::fmt;\n#[test] fn a() { assert_eq!(double(1), 2) }", "use std::fmt;\n#[test] fn a() { assert_eq!(double(1), 3) }"], ["ok", "FAILED"]),
     "empty main": (["fn main() {}\n" + MODULE], ["FAILED", "ok"]),

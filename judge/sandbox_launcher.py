@@ -1,6 +1,6 @@
 """The small process that confines, starts and kills every sandboxed command.
 
-One job: `sandbox.py` starts this file once (`python -I -S sandbox_launcher.py`) and hands it job descriptions over a
+One job: `judge/sandbox.py` starts this file once (`python -I -S judge/sandbox_launcher.py`) and hands it job descriptions over a
 UNIX socket; for each it starts a process that applies the limits, enters the sandbox and executes the command, kills
 the whole tree when the command ends, overruns its deadline or is no longer wanted, and reports how it ended.
 
@@ -422,7 +422,7 @@ class Plan:
 
 
 class Job:
-    """A running command, as the launcher sees it. `request` is what `sandbox.py` sent."""
+    """A running command, as the launcher sees it. `request` is what `judge/sandbox.py` sent."""
 
     def __init__(self, request, reply, slot):
         self.request = request
@@ -1158,7 +1158,7 @@ def become_first_process():
 
 
 def main():
-    """`sandbox_launcher.py CONTROL_FD`: the configuration is the first message on it."""
+    """`judge/sandbox_launcher.py CONTROL_FD`: the configuration is the first message on it."""
     control = _socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(control.fileno(), False)
     config = marshal.loads(control.recv(1 << 18))

@@ -23,9 +23,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import rust_code
-from rust_code import Program
-from rust_syntax import Item, all_items, child_of, parse_rust, text_of, walk
+from judge.program import Program, same_program, solution_source
+from judge.syntax import Item, all_items, child_of, parse_rust, text_of, walk
 from rust_tool import Job, Opinion, Statuses, Verdict
 
 MAX_SUITES = 16  # distinct suites of a group that programs are tried on: the first; the cost of a completion has a bound
@@ -86,7 +85,7 @@ def _solution_of(program: Program) -> _Solution:
     items = all_items(parse_rust(program.source))
     own = [item for item in items if not (item.test_side or item.modules or item.owner or item.is_main)]
     named = [item for item in own if item.node.type not in ("use_declaration", "impl_item", "macro_invocation")]
-    return _Solution(rust_code.solution_source(program).strip(), {item.name: _definition(item) for item in named})
+    return _Solution(solution_source(program).strip(), {item.name: _definition(item) for item in named})
 
 
 def _suite_of(author: int, program: Program, verdict: Verdict, defines: Mapping[str, str]) -> Suite | None:
@@ -192,7 +191,7 @@ class _Plan:
         numbers: list[int | None] = [None] * self.n_members
         firsts: list[int] = []
         for same in self.alike.values():
-            first = next((i for i in firsts if rust_code.same_program(self.built[i], self.built[same[0]])), None)
+            first = next((i for i in firsts if same_program(self.built[i], self.built[same[0]])), None)
             firsts += [same[0]] if first is None else []
             for i in same:
                 numbers[i] = same[0] if first is None else first

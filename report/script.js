@@ -2,7 +2,7 @@
 // The report's page. Data comes in gzipped blocks that are unpacked when looked at; whatever a completion contains reaches
 // the page as text nodes only (add, visibly), and the page's Content-Security-Policy runs no script but this one.
 
-const ROW_PX = 32; // as in report.css
+const ROW_PX = 32; // as in report/style.css
 const LONG_LINE = 400; // characters of a line shown at first
 const LONG_TEXT = 500; // lines of a text shown at first
 const LONG_TEXT_BESIDE = 150; // the same where completions stand side by side
@@ -11,7 +11,7 @@ const DASHES = ["none", "7 3", "2 3", "9 3 2 3"]; // of a chart's lines, one aft
 const MOST_SIDES = 64; // completions of a group shown side by side
 const BUILD = 1, CLIPPY = 2, TEST = 4, HONEST = 8; // bits of index.columns.flags
 
-let index; // what report.py wrote about the run as a whole, and a column per property of completions
+let index; // what report/page.py wrote about the run as a whole, and a column per property of completions
 let shown = Int32Array.of(); // rows that pass the filters, in the order of the list
 let chosen = -1; // position in `shown`
 let view = { kind: "completion", row: -1 }; // what the right side shows: completion, group or first-and-last

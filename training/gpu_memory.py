@@ -6,9 +6,9 @@ Not counted: the CUDA context, the head's logits, buffers of bitsandbytes while 
 
 from dataclasses import dataclass
 
-import micro_batches
 from doctor import MachineError
 from generate import load_config
+from training import micro_batches
 
 GIB = 2**30
 NF4_BYTES = (0.5 + 4 / 64, 0.5 + 1 / 64 + 4 / (64 * 256))  # a weight and its share of the block's scale; scales quantised too, or not

@@ -1,7 +1,7 @@
 //! What the judge puts into programs: a gate in the functions under test, a mark at the assertions that count; and the
 //! assert macros of hidden tests that are statements.
 //!
-//! Linked into the harness (`judge_harness.rs`), which sets the switches; programs call the functions. In stub mode a
+//! Linked into the harness (`judge/harness.rs`), which sets the switches; programs call the functions. In stub mode a
 //! gate panics. In wrong-value mode it makes its function return a constant of its return type at once: a test that
 //! passes whatever the functions return checks nothing. Types that no constant is known for are left alone; programs
 //! get an `impl Wrong` for their own structs and enums from `rust_tool.py`.

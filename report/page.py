@@ -2,7 +2,7 @@
 
     python plot_rewards.py runs/mine --html        # runs/mine/report.html; a results.jsonl of eval.py does too
 
-Completions travel in gzipped blocks that the page (report_template.html, report.css, report.js) unpacks when they are
+Completions travel in gzipped blocks that the page (report/template.html, report/style.css, report/script.js) unpacks when they are
 looked at. What models wrote reaches the page as text nodes only, and its Content-Security-Policy allows one script, ours.
 Bounded: at most MAX_COMPLETIONS completions (whole steps, evenly spaced) and MAX_CHARACTERS of text; the page says what was
 left out. Left out without a trace: columns that a task row passed through.
@@ -20,8 +20,8 @@ from pathlib import Path
 from string import Template
 
 import kinds
-from report_overview import charts, config_sections, evaluation_tables, finite, first_and_last_step, iterations_table, logged_warnings
-from rust_code import code_blocks, extract_program
+from judge.program import code_blocks, extract_program
+from report.overview import charts, config_sections, evaluation_tables, finite, first_and_last_step, iterations_table, logged_warnings
 from traces import (
     OTHER_VERSION,
     UNREADABLE,
@@ -44,7 +44,7 @@ MAX_CHARACTERS = 400_000_000  # of all texts together: when there are more, long
 BLOCK_COMPLETIONS = 500
 BLOCK_CHARACTERS = 4_000_000
 MAX_MESSAGES = 50  # compiler messages and tests of one completion
-FLAGS = ("build_passed", "clippy_passed", "test_passed", "honest_tests")  # bit by bit, as report.js reads them
+FLAGS = ("build_passed", "clippy_passed", "test_passed", "honest_tests")  # bit by bit, as report/script.js reads them
 COLUMNS = ("step", "task", "group", "kind", "guard", "flags", "reward", "advantage", "tokens")
 
 
@@ -326,12 +326,12 @@ def _block(name: str, text: str) -> str:
 
 def _page(title: str) -> list[str]:
     """The page before and after its data."""
-    script, style = ((FOLDER / name).read_text(encoding="utf-8") for name in ("report.js", "report.css"))
+    script, style = ((FOLDER / name).read_text(encoding="utf-8") for name in ("script.js", "style.css"))
 
     def digest(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
     policy = (f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}; base-uri 'none'; form-action 'none'; "
               "require-trusted-types-for 'script'; trusted-types 'none'")  # fmt: skip
-    parts = (FOLDER / "report_template.html").read_text(encoding="utf-8").split("$blocks")
+    parts = (FOLDER / "template.html").read_text(encoding="utf-8").split("$blocks")
     return [Template(part).substitute(policy=policy, title=html.escape(title), style=style, script=script) for part in parts]

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import kinds
-from rust_code import read_program, with_main
+from judge.program import read_program, with_main
 from rust_tool import Job, Judge
 
 NEEDED = {"fix": (), "fim": ("prefix", "suffix"), "patch": ("file",), "next_edit": ("file", "last_edit", "region")}  # flags

@@ -1,4 +1,4 @@
-"""What the report says about a run as a whole: charts and tables as plain data, that report.js draws.
+"""What the report says about a run as a whole: charts and tables as plain data, that report/script.js draws.
 
 Nothing here reads a completion's text. Every function takes what there is: without a trace the charts come from
 metrics.jsonl, without an evaluation or a run.json their part is left out, with a note.
@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from trace_numbers import HIDDEN, RATES, evaluated, most_frequent, shares, with_hidden_share, without_signal
+from report.numbers import HIDDEN, RATES, evaluated, most_frequent, shares, with_hidden_share, without_signal
 from traces import waited_s
 
 TOP_KINDS = 6

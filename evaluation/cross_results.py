@@ -7,9 +7,9 @@ together in a file. Groups are the completions of one row of results and one tas
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from cross_tests import CROSS_REWARDS, Member, Opinion, cross_examined, fields_of, picked
+from judge.cross_tests import CROSS_REWARDS, Member, Opinion, cross_examined, fields_of, picked
+from judge.program import read_program
 from rewards import ReadingJudge
-from rust_code import read_program
 from rust_tool import Verdict
 
 FIELDS = tuple(fields_of(Opinion()))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from rust_code import holds_fence
+from judge.program import holds_fence
 from tasks import RUST_TEST
 
 

@@ -328,7 +328,7 @@ def _sysroot_of(toolchain: HasSysroot | Path | None) -> str | None:
 
 
 class _Launcher:
-    """The running `sandbox_launcher.py` and our end of its socket."""
+    """The running `judge/sandbox_launcher.py` and our end of its socket."""
 
     def __init__(self, config: dict, scratch_dir: Path | None):
         self.is_dead = False

@@ -1,7 +1,7 @@
 """Build the tiny coder from files in this repository: tasks, tokenizer, pretraining from scratch on a CPU; no network.
 
-    python make_tiny_coder.py                       # writes models/tiny-coder and data/tiny_*.jsonl again
-    python make_tiny_coder.py --stage data          # only the prompt files and the n-gram overlap
+    python models/make_tiny_coder.py                       # writes models/tiny-coder and data/tiny_*.jsonl again
+    python models/make_tiny_coder.py --stage data          # only the prompt files and the n-gram overlap
 
 A Qwen2 model of 1.5 million parameters learns from answers of which many are flawed (tiny_tasks.py), so that it starts
 where a real base model does. A killed build goes on at its last checkpoint when started again. Same seed, same data and
@@ -14,14 +14,17 @@ import hashlib
 import json
 import os
 import random
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import tiny_tasks
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from models import tiny_tasks
 from tasks import build_messages, find_leak
 
-HERE = Path(__file__).resolve().parent
 VOCABULARY = 1024
 N_TRAINING_PROMPTS = 600
 N_HELD_OUT_PROMPTS = 128
@@ -318,10 +321,10 @@ def write_losses(log: Path, report: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output_dir", type=Path, default=HERE / "models" / "tiny-coder")
-    parser.add_argument("--work_dir", type=Path, default=HERE / "runs" / "tiny-coder-build", help="checkpoint and loss.jsonl")
-    parser.add_argument("--data_dir", type=Path, default=HERE / "data")
-    parser.add_argument("--report", type=Path, default=HERE / "results" / "tiny" / "data.json")
+    parser.add_argument("--output_dir", type=Path, default=ROOT / "models" / "tiny-coder")
+    parser.add_argument("--work_dir", type=Path, default=ROOT / "runs" / "tiny-coder-build", help="checkpoint and loss.jsonl")
+    parser.add_argument("--data_dir", type=Path, default=ROOT / "data")
+    parser.add_argument("--report", type=Path, default=ROOT / "results" / "tiny" / "data.json")
     parser.add_argument("--stage", choices=["all", "data", "model"], default="all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=2000)

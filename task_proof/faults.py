@@ -13,8 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 import kinds
-from rust_code import Program, check_hidden_tests, continuation, extract_program, holds_fence, is_plain_rust, read_program
-from rust_syntax import Node, child_of, parse_rust, text_of, walk
+from judge.program import Program, check_hidden_tests, continuation, extract_program, holds_fence, is_plain_rust, read_program
+from judge.syntax import Node, child_of, parse_rust, text_of, walk
 from rust_tool import NOT_COMPILED, Job, Judge, Verdict
 from tasks import TASK_COLUMNS
 

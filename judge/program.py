@@ -28,9 +28,9 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from rust_guards import TestFn, forbidden_construct, has_constant_comparison, has_silenced_lints, n_asserts, program_guard, worth_of
-from rust_statements import AssertTest, assert_tokens, macros, piece_of_main, piece_of_statements
-from rust_syntax import (
+from judge.guards import TestFn, forbidden_construct, has_constant_comparison, has_silenced_lints, n_asserts, program_guard, worth_of
+from judge.statements import AssertTest, assert_tokens, macros, piece_of_main, piece_of_statements
+from judge.syntax import (
     ASSERT_MACROS,
     MAX_DEPTH,
     MAX_SOURCE_BYTES,
@@ -675,9 +675,9 @@ def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str |
     """Return the program with a task's tests as a module of their own, in place of its own tests and `main`.
 
     tests: each a text with `#[test]` functions (a test module, a test file), each of them one test; or one with a `main`, or
-    statements, every assert of which is one test (`rust_statements.py`). All are compiled as they stand, texts with items in a
+    statements, every assert of which is one test (`judge/statements.py`). All are compiled as they stand, texts with items in a
     module of their own, statements one after another. entry_point: what `candidate` stands for when the tests do not say.
-    crate: the name under which the source is linked with `judge_gate.rs`; no program may know it.
+    crate: the name under which the source is linked with `judge/gate.rs`; no program may know it.
     Raises ValueError when the tests cannot be understood.
     """
     parts = _hidden_parts(tuple(tests), entry_point, crate)
@@ -711,7 +711,7 @@ def _placed(source: str, module: str, name: str, text: str, tests: Sequence[Asse
     return f"{module}::{name}::{RUNNER}", tuple(test.moved(n_before) for test in tests)
 
 
-RUNNER = "all_statements"  # which judge_harness.rs knows by its name
+RUNNER = "all_statements"  # which judge/harness.rs knows by its name
 
 
 def _is_name(entry_point: str | None) -> bool:

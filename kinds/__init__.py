@@ -32,8 +32,8 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from types import SimpleNamespace
 
-from rust_code import Program, code_blocks, extract_program, read_program, with_main
-from rust_syntax import parse_any_length, text_of, walk
+from judge.program import Program, code_blocks, extract_program, read_program, with_main
+from judge.syntax import parse_any_length, text_of, walk
 from rust_tool import Diagnostic, Verdict
 
 WRITE = "write"

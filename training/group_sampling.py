@@ -2,7 +2,7 @@
 
 `GroupSampling` is a mixin for a GRPOTrainer; without its settings every method is TRL's own. Together or alone:
 
-* frontier: the prompts of a batch are drawn by what the task record says (task_record.py) instead of in TRL's shuffled order;
+* frontier: the prompts of a batch are drawn by what the task record says (training/task_record.py) instead of in TRL's shuffled order;
 * min_generations: a group gets so many completions first, and the rest of `num_generations` only where those all earned the same;
 * groups_per_update: groups without signal (all earned the same) cost no update, of the others at most so many are trained on.
 
@@ -18,7 +18,7 @@ import random
 import time
 from collections.abc import Sequence
 
-from task_record import outcomes_of
+from training.task_record import outcomes_of
 
 SAME_REWARD = 1e-6  # rewards closer than this are the same
 

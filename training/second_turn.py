@@ -1,6 +1,6 @@
 """Training with a second try: what failed visibly is answered again after cargo's message, and both answers are learned from.
 
-A mixin for a GRPOTrainer whose `--repair_turns` is above 0: a completion that repair.py would ask again becomes the first turn of a
+A mixin for a GRPOTrainer whose `--repair_turns` is above 0: a completion that kinds/repair.py would ask again becomes the first turn of a
 conversation; its row goes on with the user's turn and the next answer. The reward is the last answer's. TRL's `tool_mask` is 0
 on the user's tokens, so that they are in no loss, no ratio and no mean. TRL 1.16's own ways did not fit: `rollout_func` replaces
 sampling whole (batches, weights of the engine, log-probs), environments answer calls of tools, and here nothing is called.
@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 
 import kinds
-import repair
+from kinds import repair
 from rewards import completion_text
 
 

@@ -1,7 +1,7 @@
 """Hidden tests that are statements, a `main` or a list of them: where their asserts are, and the text that is compiled.
 
 The statements stay as they stand and in order, each with the state that the others left. Assert macros are those of
-`judge_gate.rs`: they record how they end, by line and column, and go on. In front of every other statement that is a mere
+`judge/gate.rs`: they record how they end, by line and column, and go on. In front of every other statement that is a mere
 expression goes a guard, so that one which panics or loops outside an assert can be left out of another run, too. Nothing is
 moved, repeated or spelled in another way.
 
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from rust_syntax import ASSERT_MACROS, NOT_CODE, Node, body_of, child_of, item_name, parse_rust, text_of, walk
+from judge.syntax import ASSERT_MACROS, NOT_CODE, Node, body_of, child_of, item_name, parse_rust, text_of, walk
 
 T = TypeVar("T")
 Site = tuple[int, int]  # line and column (in characters) from 1 in the compiled source; column 0: a guard and its number
@@ -67,7 +67,7 @@ class Piece:
 
 
 def macros(crate: str) -> str:
-    """The assert macros of the modules that follow; `crate`: under which name the program is linked with `judge_gate.rs`."""
+    """The assert macros of the modules that follow; `crate`: under which name the program is linked with `judge/gate.rs`."""
     rules = [(name, f"record_{name.removeprefix('debug_')}") for name in ASSERT_MACROS]
     return "\n".join(f"    macro_rules! {name} {{ ($($t:tt)*) => {{ ::{crate}::{record}!($($t)*) }} }}" for name, record in rules)
 

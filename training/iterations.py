@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import console
-import micro_batches
 from rewards import pass_at_k, passes_hidden
 from tasks import iter_rows
 from traces import TraceWriter, cut_torn_line
+from training import micro_batches
 
 ROWS_FILE, TABLE_FILE, COMPLETIONS_FILE = "iterations.jsonl", "iterations.md", "evaluations.jsonl"
 PASS_AT = (1, 5)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 
-from rust_syntax import (
+from judge.syntax import (
     ASSERT_MACROS,
     FAILING,
     Index,
