@@ -29,19 +29,17 @@ import kinds
 from check_tasks import BANK, SOLUTIONS, edited, grade_sources, load_solutions, mutants
 from judge.sandbox import SandboxUnavailable
 from judge.syntax import Node, parse_any_length, text_of, walk
+from kinds import last_edits
+from kinds.last_edits import Edit
 from rust_tool import Judge, ToolchainError, Verdict
-from tasks import TaskError, load_tasks
+from tasks import TaskError, load_tasks, read_rows
 from traces import TraceError, iter_trace
 
-BREAKS_TRIED, MUTANTS_TRIED, GAPS_TRIED, EDITS_TRIED = 5, 6, 2, 3  # of one task
+BREAKS_TRIED, MUTANTS_TRIED, GAPS_TRIED, EDITS_TRIED = 5, 6, 2, 4  # of one task
 MIN_NOTICED = 2  # hidden tests that a mutant fails: one of them is shown
 RUN_TIMEOUT_S = 1.0  # CPU seconds: mutants often loop for ever
 MAX_REGION_LINES, REGION_MARGIN = 30, 2  # between the first and last place of an edit; around them
 MANY_PLACES = 3  # to change; an edit with more is not preferred
-RENAMES = ("{}_value", "current_{}", "{}_found", "given_{}", "{}_part")
-NEW_NAMES = ("extra", "marked", "bound_to", "another_one")
-INTEGERS = ("u8", "u16", "u32", "u64", "usize", "i8", "i16", "i32", "i64", "isize", "u128", "i128")
-TYPE_RENAMES = ("{}Item", "Own{}", "{}Kind")
 ANSWERS_FILE, CARD_FILE = "kinds_answers.jsonl.gz", "kinds_card.json"
 
 
@@ -186,132 +184,33 @@ def gaps(source: str, limit: int) -> list[tuple[str, str, str, str]]:
 # Edits that go on
 # ---------------------------------------------------------------------------------------------------------------------
 
-DEFINED = {
-    "field_declaration": "field", "enum_variant": "variant", "function_item": "function", "struct_item": "type", "enum_item": "type",
-    "const_item": "constant",
-}  # fmt: skip
-NAMES = ("identifier", "field_identifier", "type_identifier", "shorthand_field_identifier")
+
+def edit_columns(edit: Edit) -> tuple[dict, str] | None:
+    """(columns, answer) of a next_edit row; None where the places are too far apart for one region, or there are none."""
+    now, after = (text.rstrip("\n").split("\n") for text in (edit.begun, edit.ended))
+    places = sorted(kinds.changed_lines(edit.begun, edit.ended))
+    if not places or edit.before == edit.begun or places[-1] - places[0] >= MAX_REGION_LINES:
+        return None
+    first, last = max(1, places[0] - REGION_MARGIN), min(len(now), places[-1] + REGION_MARGIN)
+    before = edit.before.rstrip("\n").split("\n")
+    diff = [line for line in difflib.unified_diff(before, now, lineterm="", n=1) if not line.startswith(("---", "+++"))]
+    columns = {"code": edit.begun, "last_edit": "\n".join(diff), "region": [first, last], "places": places, "edit": edit.what}
+    return columns, "\n".join(after[first - 1 : len(after) - (len(now) - last)])
 
 
-def _defining(node: Node) -> str | None:
-    """What a name defines at this place: "parameter", "variable", "field", ...; None for a use."""
-    parent = node.parent
-    if parent.type == "let_declaration" and _is(parent, "pattern", node):
-        return "variable"
-    if parent.type == "parameter" and _is(parent, "pattern", node):
-        return "parameter"
-    what = DEFINED.get(parent.type)
-    return what if what and _is(parent, "name", node) else None
+def edits_to_try(edits: Iterable[Edit], n_of: Mapping[str, int]) -> list[Edit]:
+    """Of one task's edits some, each of another sort: the rarest sorts in the bank (`n_of`: tasks that have one), any, the commonest.
 
-
-def _is(parent: Node, field: str, node: Node) -> bool:
-    child = parent.child_by_field_name(field)
-    return child is not None and child.id == node.id
-
-
-def _replaced(source: str, places: Iterable[tuple[int, int, str]]) -> str:
-    for start, end, text in sorted(places, reverse=True):
-        source = edited(source, start, end, text)
-    return source
-
-
-def renames(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
-    """(what, source with the definition renamed, source with every use renamed): local names, and those that prompt and tests lack."""
-    known = " ".join([task["prompt"], task.get("signature_prompt") or "", *task["tests"]])
-    names: dict[str, list[Node]] = defaultdict(list)
-    for node in walk(parse_any_length(source)):
-        if node.type in NAMES:
-            names[text_of(node)].append(node)
-    for name, nodes in names.items():
-        what = next(filter(None, map(_defining, nodes)), None)
-        is_local = what in ("variable", "parameter")
-        if what is None or len(nodes) < 2 or not is_local and re.search(rf"\b{re.escape(name)}\b", known):
-            continue
-        patterns = TYPE_RENAMES if name[0].isupper() and not name.isupper() else RENAMES
-        new = patterns[_order(name, source)[0] % len(patterns)].format(name if not name.isupper() else name.lower())
-        new = new.upper() if name.isupper() and len(name) > 1 else new
-        if new in names:
-            continue
-        first = next(node for node in nodes if _defining(node))
-        yield f"{what} renamed", edited(source, first.start_byte, first.end_byte, new), _replaced(
-            source, ((node.start_byte, node.end_byte, new) for node in nodes)
-        )
-
-
-def _helpers(task: Mapping, root: Node) -> Iterator[tuple[Node, list[Node], list[Node]]]:
-    """(function, its parameters, argument lists of its calls) of functions that are called, and not by the tests."""
-    known = " ".join([task["prompt"], *task["tests"]])
-    for function in (node for node in walk(root) if node.type == "function_item"):
-        name = text_of(function.child_by_field_name("name"))
-        calls = [node for node in walk(root) if node.type == "call_expression" and _called(node) == name]
-        if calls and not re.search(rf"\b{re.escape(name)}\b", known):
-            parameters = [one for one in function.child_by_field_name("parameters").named_children if one.type == "parameter"]
-            yield function, parameters, [call.child_by_field_name("arguments") for call in calls]
-
-
-def swapped_parameters(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
-    """As `renames`, of helper functions whose first two parameters change places, and then the arguments of every call."""
-    place = lambda node, other: (node.start_byte, node.end_byte, text_of(other))  # noqa: E731
-    swap = lambda one, other: [place(one, other), place(other, one)]  # noqa: E731
-    for _, parameters, arguments in _helpers(task, parse_any_length(source)):
-        if len(parameters) >= 2 and all(one.named_child_count >= 2 for one in arguments):
-            first, then = swap(*parameters[:2]), [place for one in arguments for place in swap(*one.named_children[:2])]
-            yield "parameters swapped", _replaced(source, first), _replaced(source, [*first, *then])
-
-
-def added_parameters(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
-    """As `renames`, of helper functions one of whose numbers becomes a parameter, and then an argument of every call."""
-    for function, parameters, arguments in _helpers(task, parse_any_length(source)):
-        kinds_there = [text_of(node) for node in walk(function) if node.type == "primitive_type" and text_of(node) in INTEGERS]
-        inside = walk(function.child_by_field_name("body"))
-        numbers = [node for node in inside if node.type == "integer_literal" and text_of(node).isdigit()]
-        name = next(name for name in NEW_NAMES if name not in source)
-        if kinds_there and numbers and parameters and all(one.named_child_count for one in arguments):
-            behind = parameters[-1].end_byte
-            number = numbers[-1]
-            first = [(behind, behind, f", {name}: {kinds_there[0]}"), (number.start_byte, number.end_byte, name)]
-            then = [(end, end, f", {text_of(number)}") for end in (one.named_children[-1].end_byte for one in arguments)]
-            yield "parameter added", _replaced(source, first), _replaced(source, [*first, *then])
-
-
-def added_fields(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
-    """As `renames`, of structs that the tests do not know: a field more, and then a value of it wherever one is built."""
-    root, known = parse_any_length(source), " ".join([task["prompt"], *task["tests"]])
-    structs = [node for node in walk(root) if node.type == "struct_item"]
-    for struct in structs:
-        body, name = struct.child_by_field_name("body"), text_of(struct.child_by_field_name("name"))
-        built = [node for node in walk(root) if node.type == "struct_expression"]
-        names = {name} | ({"Self"} if len(structs) == 1 else set())
-        lists = [node.child_by_field_name("body") for node in built if text_of(node.child_by_field_name("name")) in names]
-        if body is None or body.type != "field_declaration_list" or not lists or re.search(rf"\b{re.escape(name)}\b", known):
-            continue
-        field = next(name for name in NEW_NAMES if name not in source)
-        first = (body.start_byte + 1, body.start_byte + 1, f"\n    {field}: bool,")
-        then = [(one.start_byte + 1, one.start_byte + 1, f" {field}: false,") for one in lists]
-        yield "field added", _replaced(source, [first]), _replaced(source, [first, *then])
-
-
-def _called(call: Node) -> str:
-    return re.split(r"::|\.", text_of(call.child_by_field_name("function")))[-1]
-
-
-def edit_rows(task: Mapping, source: str, limit: int) -> list[tuple[dict, str, str]]:
-    """Up to `limit` (columns, answer, finished source) of edits that are begun, of each sort the one with most places left."""
-    found = []
-    makers = (renames, swapped_parameters, added_parameters, added_fields)
-    edits = [edit for maker in makers for edit in maker(task, source)]
-    for what, code, finished in edits:
-        before, now, after = (text.rstrip("\n").split("\n") for text in (source, code, finished))
-        places = sorted(kinds.changed_lines(code, finished))
-        if not places or len(now) != len(after) or places[-1] - places[0] >= MAX_REGION_LINES:
-            continue
-        region = [max(1, places[0] - REGION_MARGIN), min(len(now), places[-1] + REGION_MARGIN)]
-        diff = [line for line in difflib.unified_diff(before, now, lineterm="", n=1) if not line.startswith(("---", "+++"))]
-        columns = {"code": code, "last_edit": "\n".join(diff), "region": region, "places": places, "edit": what}
-        found.append((columns, "\n".join(after[region[0] - 1 : region[1]]), finished))
-    rank = lambda columns: (-min(len(columns["places"]), MANY_PLACES), _order(columns["code"]))  # noqa: E731
-    best = {edit[0]["edit"]: edit for edit in sorted(found, key=lambda edit: rank(edit[0]), reverse=True)}
-    return [best[what] for what in sorted(best, key=lambda what: _order(what, source))][:limit]
+    Of a sort, one with several places left is preferred.
+    """
+    by_sort: dict[str, list[Edit]] = defaultdict(list)
+    for edit in edits:
+        by_sort[edit.what].append(edit)
+    n_places = lambda edit: min(len(kinds.changed_lines(edit.begun, edit.ended)), MANY_PLACES)  # noqa: E731
+    best = {what: min(edits, key=lambda edit: (-n_places(edit), _order(edit.begun))) for what, edits in by_sort.items()}
+    by_count = sorted(best, key=lambda what: (n_of[what], what))
+    any_other = sorted(by_count[EDITS_TRIED - 2 : -1], key=lambda what: _order(what, best[what].before))[:1]
+    return [best[what] for what in dict.fromkeys([*by_count[: EDITS_TRIED - 2], *any_other, *by_count[-1:]])]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -422,18 +321,29 @@ def gap_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judg
 
 def next_edit_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
     """(next_edit row, region) for edits that end well and whose beginning alone does not: of each task, the sort rarest so far."""
-    tried = [(task, *edit) for task in tasks for edit in edit_rows(task, solutions[task["task_id"]], EDITS_TRIED)]
-    verdicts = grade_sources(judge, [(task, source) for task, columns, _, end in tried for source in (columns["code"], end)], "edits")
+    found = [[edit for edit in last_edits.edits(task, solutions[task["task_id"]]) if edit_columns(edit)] for task in tasks]
+    n_of = Counter(what for edits in found for what in {edit.what for edit in edits})
+    tried = [(task, edit) for task, edits in zip(tasks, found, strict=True) for edit in edits_to_try(edits, n_of)]
+    jobs = [({**task, **_tests_of(edit)}, source) for task, edit in tried for source in (edit.begun, edit.ended)]
+    verdicts = grade_sources(judge, jobs, "edits")
     good: dict[str, list[tuple[dict, str]]] = defaultdict(list)
-    for (task, columns, answer, _), begun, ended in zip(tried, verdicts[::2], verdicts[1::2], strict=True):
-        if _all_passed(ended) and begun.error_kind != "infra" and not _all_passed(begun):
-            good[task["task_id"]].append((columns | {"passed_before": _passed(begun)}, answer))
+    verdicts = [kinds.counted({"kind": "next_edit"}, None, verdict) for verdict in verdicts]
+    for (task, edit), begun, ended in zip(tried, verdicts[::2], verdicts[1::2], strict=True):
+        ends_well = _all_passed(ended) and len(ended.hidden_statuses) == len(edit.tests) >= MIN_NOTICED
+        if ends_well and begun.error_kind != "infra" and not _all_passed(begun):
+            columns, answer = edit_columns(edit)
+            prompt = " ".join(["Go on with an edit that was begun.", edit.note]).strip()
+            good[task["task_id"]].append((columns | _tests_of(edit) | {"prompt": prompt, "passed_before": _passed(begun)}, answer))
     seen: Counter[str] = Counter()
     for task in tasks:
         if good[task["task_id"]]:
             columns, answer = min(good[task["task_id"]], key=lambda edit: seen[edit[0]["edit"]])
             seen[columns["edit"]] += 1
-            yield row_of(task, "next_edit", 0, **columns) | {"prompt": "Go on with an edit that was begun."}, answer
+            yield row_of(task, "next_edit", 0) | columns, answer
+
+
+def _tests_of(edit: Edit) -> dict:
+    return {"tests": edit.tests, "entry_point": edit.entry_point}
 
 
 MAKERS = {"fix": broken_rows, "patch": mutant_rows, "fim": gap_rows, "next_edit": next_edit_rows}
@@ -498,8 +408,23 @@ def make(tasks: Sequence[dict], solutions: Mapping[str, str], judge: Judge, aske
     makers = dict.fromkeys(MAKERS["patch"] if kind == "patch" else MAKERS[kind] for kind in asked)
     makers |= {mutant_rows: None} if "fix" in asked else {}
     made = [pair for maker in makers for pair in maker(tasks, solutions, judge) if pair[0]["kind"] in asked]
+    return in_order(made, tasks)
+
+
+def in_order(made: Iterable[tuple[dict, str]], tasks: Sequence[Mapping]) -> list[tuple[dict, str]]:
+    """(row, answer) by the task that each is made of."""
     places = {task["task_id"]: place for place, task in enumerate(tasks)}
-    return sorted(made, key=lambda pair: (places[pair[0]["of"]], pair[0]["task_id"]))
+    return sorted(made, key=lambda pair: (places.get(pair[0]["of"], len(places)), pair[0]["task_id"]))
+
+
+def kept_rows(arguments: argparse.Namespace, split: str) -> list[tuple[dict, str]]:
+    """(row, answer) of kinds that are not asked for, from files that a run before wrote to the folder."""
+    file, answers_file = arguments.output_dir / f"kinds_{split}.jsonl.gz", arguments.output_dir / ANSWERS_FILE
+    if set(arguments.kinds) == set(kinds.KINDS) or arguments.trace is not None or not (file.exists() and answers_file.exists()):
+        return []
+    answers = load_solutions(answers_file)
+    rows = [row for row in read_rows(file) if row["kind"] not in arguments.kinds]
+    return [(row, answers[row["task_id"]]) for row in rows if row["task_id"] in answers]
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -508,7 +433,8 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", type=Path, default=list(BANK), help="task files, NAME_SPLIT.jsonl (default: the bank's)")
     parser.add_argument("--solutions", type=Path, default=SOLUTIONS, help="jsonl of task_id and solution")
     parser.add_argument("--trace", type=Path, help="fix tasks from this run folder or trace instead")
-    parser.add_argument("--kinds", nargs="+", choices=list(kinds.KINDS), default=list(kinds.KINDS))
+    parser.add_argument("--kinds", nargs="+", choices=list(kinds.KINDS), default=list(kinds.KINDS),
+                        help="others stay as they are in files that are there already")
     parser.add_argument("--limit", type=int, help="only so many tasks of each file")
     parser.add_argument("--workers", type=int, help="programs graded at once (default: all cores)")
     parser.add_argument("--sandbox", default="auto")
@@ -532,6 +458,7 @@ def run(arguments: argparse.Namespace) -> dict:
                 raise TaskError(f"{file}: none of its tasks has hidden tests and a solution in {arguments.solutions}")
             with Judge(workers=arguments.workers, sandbox=arguments.sandbox, run_timeout_s=RUN_TIMEOUT_S) as judge:
                 made = make(tasks, solutions, judge, arguments.kinds)
+        made = in_order([*made, *kept_rows(arguments, split)], tasks)
         write_rows(arguments.output_dir / f"kinds_{split}.jsonl.gz", (row for row, _ in made))
         answers += [{"task_id": row["task_id"], "solution": answer} for row, answer in made if answer is not None]
         cards[split] = card([row for row, _ in made])

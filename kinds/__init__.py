@@ -15,7 +15,7 @@ is one without code, with the reason as its diagnostic.
 Rows of `fix` and `patch` keep the signature of `entry_point`: that of `code`, or the column `signature` (as `signature_of` writes it)
 where a mistake is in it, null where nobody knows. Any row may have `passed_before`, the positions of the hidden tests that pass without
 an answer: only the others are counted, and none when one of these fails afterwards. `next_edit` may have `places`, the lines of
-`code` that the edit had to change.
+`code` that the edit had to change; none of its hidden tests counts while tests in the file fail or do not compile.
 
 SEARCH/REPLACE blocks are the format of Aider and SWE-RL; they need no line numbers, which small models get wrong. The parser is our
 own: what PyPI has for them are first releases with fuzzy fallbacks, and a patch must apply exactly here.
@@ -388,6 +388,10 @@ def counted(task: Mapping, why_none: str | None, verdict: Verdict) -> Verdict:
     if why_none is not None:
         verdict = replace(verdict, diagnostics=(Diagnostic(None, "note", why_none, None),))
     statuses, total = verdict.hidden_statuses, verdict.hidden_total
+    if kind_of(task) == "next_edit" and verdict.hidden_passed and verdict.error_kind not in (None, "infra"):
+        note = Diagnostic(None, "note", "the tests of the file fail or do not compile: no hidden test counts", None)
+        statuses = ("failed",) * len(statuses)
+        verdict = replace(verdict, hidden_passed=0, hidden_statuses=statuses, diagnostics=(*verdict.diagnostics, note))
     before = {place for place in task.get("passed_before") or () if total and place < total}
     if not before or verdict.error_kind == "infra":
         return verdict

@@ -53,6 +53,7 @@ def prove_kinds(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Jud
     unchanged = RewardSet(judge, REWARDS).grade(asked, [completion for completion, _ in starts])
     programs = [read_program(with_main(source)) for _, source in starts]
     programs = judge.grade(Job(one, tuple(task["tests"]), task["entry_point"]) for task, one in zip(asked, programs, strict=True))
+    programs = [kinds.counted({"kind": task["kind"]}, None, verdict) for task, verdict in zip(asked, programs, strict=True)]
     for task, best, none, program in zip(asked, right, unchanged, programs, strict=True):
         problems = []
         said = "; ".join(one["message"] for one in best["diagnostics"][:2])
@@ -71,7 +72,7 @@ def prove_kinds(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Jud
 
 
 def prove_in_batches(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Judge, record: Path | None = None) -> list[str]:
-    """`prove_kinds` under a progress bar, a batch at a time. A row that `record` (jsonl, appended to) holds as it is now is not proved again."""
+    """`prove_kinds` under a progress bar, a batch at a time. What `record` (jsonl, appended to) holds as it is now is not proved again."""
     key = {task["task_id"]: _digest(task, answers.get(task["task_id"]), judge) for task in tasks}
     lines = record.read_text(encoding="utf-8").splitlines() if record is not None and record.exists() else []
     known = {one["row"]: one["problems"] for one in map(_line, lines) if one}
