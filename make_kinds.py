@@ -1,13 +1,14 @@
 """Make tasks of kinds fix, fim, patch and next_edit (kinds/) from programs that are proved right, and fix tasks from a trace.
 
-    python make_kinds.py --output_dir data                                          # all of the task bank, about 10 minutes on 2 cores
+    python make_kinds.py --output_dir data                                          # all of the task bank, about 45 minutes on 2 cores
     python make_kinds.py --trace runs/mine --tasks data/rust_tasks_train.jsonl --output_dir data/mine
 
 From a reference solution: fix by one small mistake that does not compile, or by a mutant that two hidden tests notice at least (one of
-them is shown, and is no hidden test any more); fim by a gap; patch by another mutant; next_edit by a rename, a new parameter or
-field, or swapped parameters, of which only the first place is done. From a trace: programs of the policy that do not compile, with
-what cargo said of them. A task keeps its split. Writes kinds_SPLIT.jsonl.gz, kinds_answers.jsonl.gz (nothing that trains reads it)
-and kinds_card.json; every row is proved by `python check_tasks.py DIR/kinds_SPLIT.jsonl.gz --solutions DIR/kinds_answers.jsonl.gz`.
+them is shown, and is no hidden test any more); fim by a gap; patch by another mutant, whose change is asked for in words
+(kinds/requests.py); next_edit by an everyday edit whose definition is changed and whose uses are not (kinds/last_edits.py). From a
+trace: programs of the policy that do not compile, with what cargo said of them. A task keeps its split. Writes kinds_SPLIT.jsonl.gz,
+kinds_answers.jsonl.gz (nothing that trains reads it) and kinds_card.json; every row is proved by
+`python check_tasks.py DIR/kinds_SPLIT.jsonl.gz --solutions DIR/kinds_answers.jsonl.gz`.
 The choice is by hashes: the same input gives the same files.
 """
 
@@ -26,16 +27,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 import kinds
-from check_tasks import BANK, SOLUTIONS, edited, grade_sources, load_solutions, mutants
+from check_tasks import BANK, SOLUTIONS, Mutant, edited, grade_sources, load_solutions, mutants
 from judge.sandbox import SandboxUnavailable
 from judge.syntax import Node, parse_any_length, text_of, walk
 from kinds import last_edits
 from kinds.last_edits import Edit
+from kinds.requests import request_for
 from rust_tool import Judge, ToolchainError, Verdict
 from tasks import TaskError, load_tasks, read_rows
 from traces import TraceError, iter_trace
 
-BREAKS_TRIED, MUTANTS_TRIED, GAPS_TRIED, EDITS_TRIED = 5, 6, 2, 4  # of one task
+BREAKS_TRIED, MUTANTS_TRIED, PATCHES_TRIED, GAPS_TRIED = 5, 6, 3, 2  # of one task
 MIN_NOTICED = 2  # hidden tests that a mutant fails: one of them is shown
 RUN_TIMEOUT_S = 1.0  # CPU seconds: mutants often loop for ever
 MAX_REGION_LINES, REGION_MARGIN = 30, 2  # between the first and last place of an edit; around them
@@ -199,7 +201,7 @@ def edit_columns(edit: Edit) -> tuple[dict, str] | None:
 
 
 def edits_to_try(edits: Iterable[Edit], n_of: Mapping[str, int]) -> list[Edit]:
-    """Of one task's edits some, each of another sort: the rarest sorts in the bank (`n_of`: tasks that have one), any, the commonest.
+    """Of one task's edits up to three, each of another sort: the rarest in the bank (`n_of`: tasks that have one), any, the commonest.
 
     Of a sort, one with several places left is preferred.
     """
@@ -209,8 +211,8 @@ def edits_to_try(edits: Iterable[Edit], n_of: Mapping[str, int]) -> list[Edit]:
     n_places = lambda edit: min(len(kinds.changed_lines(edit.begun, edit.ended)), MANY_PLACES)  # noqa: E731
     best = {what: min(edits, key=lambda edit: (-n_places(edit), _order(edit.begun))) for what, edits in by_sort.items()}
     by_count = sorted(best, key=lambda what: (n_of[what], what))
-    any_other = sorted(by_count[EDITS_TRIED - 2 : -1], key=lambda what: _order(what, best[what].before))[:1]
-    return [best[what] for what in dict.fromkeys([*by_count[: EDITS_TRIED - 2], *any_other, *by_count[-1:]])]
+    any_other = sorted(by_count[1:-1], key=lambda what: _order(what, best[what].before))[:1]
+    return [best[what] for what in dict.fromkeys([*by_count[:1], *any_other, *by_count[-1:]])]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -274,26 +276,51 @@ def first_code(verdict: Verdict) -> str:
     return next((one.code or "syntax" for one in verdict.diagnostics if one.level == "error"), "syntax")
 
 
-def mutant_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
-    """(fix or patch row, answer) for mutants that enough hidden tests notice."""
-    tried = [(task, mutant) for task in tasks for mutant in mutants(solutions[task["task_id"]], MUTANTS_TRIED)]
+def noticed_mutants(judge: Judge, tried: Sequence[tuple[Mapping, Mutant]]) -> dict[str, list[tuple[Mutant, Verdict]]]:
+    """Task id -> those of its mutants that enough hidden tests notice."""
     verdicts = grade_sources(judge, [(task, mutant.source) for task, mutant in tried], "mutants")
-    noticed: dict[str, list[tuple[str, Verdict]]] = defaultdict(list)
+    noticed: dict[str, list[tuple[Mutant, Verdict]]] = defaultdict(list)
     for (task, mutant), verdict in zip(tried, verdicts, strict=True):
         n_failed = len(verdict.hidden_statuses) - len(_passed(verdict))
         if verdict.build_passed and len(verdict.hidden_statuses) == len(task["tests"]) and n_failed >= MIN_NOTICED:
-            noticed[task["task_id"]].append((mutant.source, verdict))
+            noticed[task["task_id"]].append((mutant, verdict))
+    return noticed
+
+
+def failing_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
+    """(fix row, answer) of the first mutant of each task that is noticed."""
+    tried = [(task, mutant) for task in tasks for mutant in mutants(solutions[task["task_id"]], MUTANTS_TRIED)]
+    noticed = noticed_mutants(judge, tried)
     for task in tasks:
-        found, reference = noticed[task["task_id"]], solutions[task["task_id"]]
-        if found:
-            yield _failing_row(task, *found[0]), reference
-        patches = ((_patch_row(task, *one), blocks_between(one[0], reference)) for one in found[1:])
-        yield from [(row, blocks) for row, blocks in patches if kinds.read(row, blocks)[1] is None][:1]  # not of a program of one line
+        for mutant, verdict in noticed[task["task_id"]][:1]:
+            yield _failing_row(task, mutant.source, verdict), solutions[task["task_id"]]
 
 
-def _patch_row(task: Mapping, code: str, verdict: Verdict) -> dict:
-    asked = f"Change this program so that it does what it should: {task['prompt']}"
-    return row_of(task, "patch", 0, code=code, passed_before=_passed(verdict)) | {"prompt": asked}
+def patch_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
+    """(patch row, blocks) of mutants whose change can be asked for in words: of each task, the sort rarest so far.
+
+    The last ones come first: fix rows are made of the first.
+    """
+    tried, asked = [], {}
+    for task in tasks:
+        reference, clear = solutions[task["task_id"]], []
+        for mutant in reversed(mutants(reference, MUTANTS_TRIED)):
+            said, row = request_for(mutant.kind, mutant.source, reference, *mutant.place), {"kind": "patch", "code": mutant.source}
+            if said and kinds.read(row, blocks_between(mutant.source, reference))[1] is None:  # not of a program of one line
+                asked[mutant.source] = said
+                clear.append((task, mutant))
+        tried += clear[:PATCHES_TRIED]
+    noticed, seen = noticed_mutants(judge, tried), Counter()
+    for task in tasks:
+        if noticed[task["task_id"]]:
+            mutant, verdict = min(noticed[task["task_id"]], key=lambda one: seen[one[0].kind])
+            seen[mutant.kind] += 1
+            row = _patch_row(task, mutant, verdict, asked[mutant.source])
+            yield row, blocks_between(mutant.source, solutions[task["task_id"]])
+
+
+def _patch_row(task: Mapping, mutant: Mutant, verdict: Verdict, asked: str) -> dict:
+    return row_of(task, "patch", 0, code=mutant.source, change=mutant.kind, passed_before=_passed(verdict)) | {"prompt": asked}
 
 
 def _failing_row(task: Mapping, code: str, verdict: Verdict) -> dict:
@@ -324,29 +351,40 @@ def next_edit_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge
     found = [[edit for edit in last_edits.edits(task, solutions[task["task_id"]]) if edit_columns(edit)] for task in tasks]
     n_of = Counter(what for edits in found for what in {edit.what for edit in edits})
     tried = [(task, edit) for task, edits in zip(tasks, found, strict=True) for edit in edits_to_try(edits, n_of)]
-    jobs = [({**task, **_tests_of(edit)}, source) for task, edit in tried for source in (edit.begun, edit.ended)]
-    verdicts = grade_sources(judge, jobs, "edits")
-    good: dict[str, list[tuple[dict, str]]] = defaultdict(list)
-    verdicts = [kinds.counted({"kind": "next_edit"}, None, verdict) for verdict in verdicts]
-    for (task, edit), begun, ended in zip(tried, verdicts[::2], verdicts[1::2], strict=True):
-        ends_well = _all_passed(ended) and len(ended.hidden_statuses) == len(edit.tests) >= MIN_NOTICED
-        if ends_well and begun.error_kind != "infra" and not _all_passed(begun):
+    waiting: dict[str, list[Edit]] = defaultdict(list)
+    for (task, edit), ended in zip(tried, _grade_edits(judge, tried, "ended"), strict=True):
+        if _all_passed(ended) and len(ended.hidden_statuses) == len(edit.tests) >= MIN_NOTICED:
+            waiting[task["task_id"]].append(edit)
+    seen: Counter[str] = Counter()
+    while any(waiting.values()):  # a round for the tasks whose choice before was no edit: its beginning passed
+        chosen = []
+        for task in tasks:
+            if waiting[task["task_id"]]:
+                edit = min(waiting[task["task_id"]], key=lambda edit: seen[edit.what])
+                waiting[task["task_id"]].remove(edit)
+                seen[edit.what] += 1
+                chosen.append((task, edit))
+        for (task, edit), begun in zip(chosen, _grade_edits(judge, chosen, "begun"), strict=True):
+            if begun.error_kind == "infra" or _all_passed(begun):
+                seen[edit.what] -= 1
+                continue
+            waiting[task["task_id"]].clear()
             columns, answer = edit_columns(edit)
             prompt = " ".join(["Go on with an edit that was begun.", edit.note]).strip()
-            good[task["task_id"]].append((columns | _tests_of(edit) | {"prompt": prompt, "passed_before": _passed(begun)}, answer))
-    seen: Counter[str] = Counter()
-    for task in tasks:
-        if good[task["task_id"]]:
-            columns, answer = min(good[task["task_id"]], key=lambda edit: seen[edit[0]["edit"]])
-            seen[columns["edit"]] += 1
-            yield row_of(task, "next_edit", 0) | columns, answer
+            yield row_of(task, "next_edit", 0) | columns | _tests_of(edit) | {"prompt": prompt, "passed_before": _passed(begun)}, answer
+
+
+def _grade_edits(judge: Judge, edits: Sequence[tuple[Mapping, Edit]], state: str) -> list[Verdict]:
+    """Verdicts, as the kind counts them, of the files with the edits "begun" or "ended"."""
+    jobs = [({**task, **_tests_of(edit)}, getattr(edit, state)) for task, edit in edits]
+    return [kinds.counted({"kind": "next_edit"}, None, verdict) for verdict in grade_sources(judge, jobs, f"edits {state}")]
 
 
 def _tests_of(edit: Edit) -> dict:
     return {"tests": edit.tests, "entry_point": edit.entry_point}
 
 
-MAKERS = {"fix": broken_rows, "patch": mutant_rows, "fim": gap_rows, "next_edit": next_edit_rows}
+MAKERS = {"fix": (broken_rows, failing_rows), "patch": (patch_rows,), "fim": (gap_rows,), "next_edit": (next_edit_rows,)}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -391,9 +429,10 @@ def traced_rows(trace: Path, tasks: Mapping[str, dict], solutions: Mapping[str, 
 
 
 def card(rows: Sequence[Mapping]) -> dict:
-    """How many rows there are by kind, and their spread of rustc codes, span kinds and edits."""
+    """How many rows there are by kind, and their spread of rustc codes, span kinds, changes and edits."""
     by = lambda column: dict(Counter(str(row[column]) for row in rows if column in row).most_common())  # noqa: E731
-    return {"rows": len(rows), "kinds": by("kind"), "rustc": by("rustc"), "spans": by("span"), "edits": by("edit")}
+    columns = {"kinds": "kind", "rustc": "rustc", "spans": "span", "changes": "change", "edits": "edit"}
+    return {"rows": len(rows), **{name: by(column) for name, column in columns.items()}}
 
 
 def write_rows(path: Path, rows: Iterable[Mapping]) -> None:
@@ -405,9 +444,7 @@ def write_rows(path: Path, rows: Iterable[Mapping]) -> None:
 
 def make(tasks: Sequence[dict], solutions: Mapping[str, str], judge: Judge, asked: Sequence[str]) -> list[tuple[dict, str]]:
     """(row, answer) of the kinds asked for, by task."""
-    makers = dict.fromkeys(MAKERS["patch"] if kind == "patch" else MAKERS[kind] for kind in asked)
-    makers |= {mutant_rows: None} if "fix" in asked else {}
-    made = [pair for maker in makers for pair in maker(tasks, solutions, judge) if pair[0]["kind"] in asked]
+    made = [pair for kind in asked for maker in MAKERS[kind] for pair in maker(tasks, solutions, judge)]
     return in_order(made, tasks)
 
 
