@@ -282,7 +282,7 @@ def noticed_mutants(judge: Judge, tried: Sequence[tuple[Mapping, Mutant]]) -> di
     noticed: dict[str, list[tuple[Mutant, Verdict]]] = defaultdict(list)
     for (task, mutant), verdict in zip(tried, verdicts, strict=True):
         n_failed = len(verdict.hidden_statuses) - len(_passed(verdict))
-        if verdict.build_passed and len(verdict.hidden_statuses) == len(task["tests"]) and n_failed >= MIN_NOTICED:
+        if verdict.build_passed and n_failed >= MIN_NOTICED:
             noticed[task["task_id"]].append((mutant, verdict))
     return noticed
 
@@ -292,7 +292,8 @@ def failing_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: 
     tried = [(task, mutant) for task in tasks for mutant in mutants(solutions[task["task_id"]], MUTANTS_TRIED)]
     noticed = noticed_mutants(judge, tried)
     for task in tasks:
-        for mutant, verdict in noticed[task["task_id"]][:1]:
+        found = [one for one in noticed[task["task_id"]] if len(one[1].hidden_statuses) == len(task["tests"])]  # one of them is shown
+        for mutant, verdict in found[:1]:
             yield _failing_row(task, mutant.source, verdict), solutions[task["task_id"]]
 
 
@@ -353,7 +354,7 @@ def next_edit_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge
     tried = [(task, edit) for task, edits in zip(tasks, found, strict=True) for edit in edits_to_try(edits, n_of)]
     waiting: dict[str, list[Edit]] = defaultdict(list)
     for (task, edit), ended in zip(tried, _grade_edits(judge, tried, "ended"), strict=True):
-        if _all_passed(ended) and len(ended.hidden_statuses) == len(edit.tests) >= MIN_NOTICED:
+        if _all_passed(ended) and len(ended.hidden_statuses) >= MIN_NOTICED:
             waiting[task["task_id"]].append(edit)
     seen: Counter[str] = Counter()
     while any(waiting.values()):  # a round for the tasks whose choice before was no edit: its beginning passed

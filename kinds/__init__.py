@@ -447,7 +447,8 @@ def kind_of_record(record: Mapping) -> str:
 
 def diff_of_record(record: Mapping) -> str | None:
     """What a graded completion changed of the program that it was shown, as a unified diff; None for other kinds and without a program."""
-    code = {**(record.get("columns") or {}), **record}.get("code")
+    columns = {**(record.get("columns") or {}), **record}
+    code = columns["prefix"] + columns["suffix"] if kind_of_record(record) == "fim" else columns.get("code")
     if kind_of_record(record) == WRITE or not isinstance(code, str) or not isinstance(record.get("program"), str):
         return None
     pair = (with_main(code).split("\n"), record["program"].split("\n"))
