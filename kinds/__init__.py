@@ -260,7 +260,7 @@ def _edited(task: Mapping, completion: str) -> str:
 
 @dataclass(frozen=True)
 class Kind:
-    """What differs between kinds. `columns`: name -> whether a value will do."""
+    """What differs between kinds. `columns`: name -> whether a value will do; that function's docstring says what would."""
 
     columns: Mapping[str, Callable[[object], bool]]
     prompt: Callable[[Mapping], str]
@@ -268,14 +268,17 @@ class Kind:
 
 
 def _is_text(value: object) -> bool:
+    """a text"""
     return isinstance(value, str)
 
 
 def _is_code(value: object) -> bool:
+    """a text that is not empty"""
     return isinstance(value, str) and bool(value.strip())
 
 
 def _is_range(value: object) -> bool:
+    """the numbers of its first and last line, from 1"""
     is_pair = isinstance(value, Sequence) and len(value) == 2 and all(isinstance(line, int) for line in value)
     return is_pair and 1 <= value[0] <= value[1]
 
@@ -299,9 +302,10 @@ def require_columns(task: Mapping) -> None:
     kind = kind_of(task)
     if kind == WRITE:
         return
-    bad = [name for name, will_do in KINDS[kind].columns.items() if not will_do(task.get(name))]
+    columns = KINDS[kind].columns
+    bad = [name for name, will_do in columns.items() if not will_do(task.get(name))]
     if bad:
-        found = "it is not there" if task.get(bad[0]) is None else f"found {task[bad[0]]!r:.40}"
+        found = "it is not there" if task.get(bad[0]) is None else f"expected {columns[bad[0]].__doc__}, found {task[bad[0]]!r:.40}"
         raise KindError(f"a task of kind {kind} needs the column {bad[0]} ({found})")
     if kind == "next_edit" and task["region"][1] > len(task["code"].rstrip("\n").split("\n")):
         raise KindError(f"the region {list(task['region'])} ends behind the last line of code")

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import re
 import shutil
 from collections import Counter
 
@@ -108,7 +107,7 @@ def test_the_shown_test_is_no_hidden_test(made):
 
 def test_rows_leak_as_their_task_does(made):
     for row, _ in made:
-        if row["kind"] != "next_edit":  # which does not hold the task's wording
+        if row["kind"] in ("fix", "fim"):  # others do not hold the task's wording
             assert find_leak([row], [TASK]) is not None, row["kind"]
 
 
@@ -124,22 +123,6 @@ def test_mistakes_differ_in_sort_and_are_the_same_every_time():
     found = make_kinds.mistakes(SOURCE, 50)
     assert len(found) == len({what for what, _ in found}) > 10
     assert all(code != SOURCE for _, code in found) and found == make_kinds.mistakes(SOURCE, 50)
-
-
-MAKERS = (make_kinds.renames, make_kinds.swapped_parameters, make_kinds.added_parameters, make_kinds.added_fields)
-
-
-def test_edits_keep_what_the_tests_use_and_reach_every_call():
-    edits = {(what, end) for what, _, end in [edit for maker in MAKERS for edit in maker(TASK, SOURCE)]}
-    assert {what for what, _ in edits} >= {"field renamed", "function renamed", "type renamed", "parameters swapped"}
-    assert all(re.search(r"heavy_places\(\w+: &\[\(u8, u32\)\], \w+: u32\)", end) for _, end in edits)
-    (swapped,) = [end for what, end in edits if what == "parameters swapped"]
-    assert "fn heavier(weight: u32, limit: u32)" in swapped and "heavier(weight, most)" in swapped
-    (added,) = [end for what, end in edits if what == "field added"]
-    assert "struct Shelf {\n    extra: bool," in added and "Shelf { extra: false, weights:" in added
-    (_, begun, added), *_ = make_kinds.added_parameters(TASK, SOURCE.replace("weight > limit", "weight > limit + 0"))
-    assert "heavier(limit: u32, weight: u32, extra: u32)" in begun and "heavier(most, weight)" in begun
-    assert "weight > limit + extra" in added and "heavier(most, weight, 0)" in added
 
 
 @pytest.mark.parametrize("before, after", [("a\nb\na\nc", "a\nb\na\nd"), ("a\nb\na\nb", "a\nb\nx\na\nb"), ("a\n\na\nb", "a\nc\na\nb"), ("a\nb", "b")])
