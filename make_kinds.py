@@ -22,7 +22,7 @@ import json
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -37,7 +37,8 @@ from rust_tool import Judge, ToolchainError, Verdict
 from tasks import TaskError, load_tasks, read_rows
 from traces import TraceError, iter_trace
 
-BREAKS_TRIED, MUTANTS_TRIED, PATCHES_TRIED, GAPS_TRIED = 5, 6, 3, 2  # of one task
+BREAKS_TRIED, MUTANTS_TRIED, GAPS_TRIED = 5, 6, 2  # of one task
+MOST_TRIED = 5  # edits or requests of one task, until one is good
 MIN_NOTICED = 2  # hidden tests that a mutant fails: one of them is shown
 RUN_TIMEOUT_S = 1.0  # CPU seconds: mutants often loop for ever
 MAX_REGION_LINES, REGION_MARGIN = 30, 2  # between the first and last place of an edit; around them
@@ -200,19 +201,14 @@ def edit_columns(edit: Edit) -> tuple[dict, str] | None:
     return columns, "\n".join(after[first - 1 : len(after) - (len(now) - last)])
 
 
-def edits_to_try(edits: Iterable[Edit], n_of: Mapping[str, int]) -> list[Edit]:
-    """Of one task's edits up to three, each of another sort: the rarest in the bank (`n_of`: tasks that have one), any, the commonest.
-
-    Of a sort, one with several places left is preferred.
-    """
+def edits_to_try(task: Mapping, source: str) -> list[Edit]:
+    """Edits of a task that are one region's, one of each sort: rather one with several places left."""
     by_sort: dict[str, list[Edit]] = defaultdict(list)
-    for edit in edits:
-        by_sort[edit.what].append(edit)
+    for edit in last_edits.edits(task, source):
+        if edit_columns(edit) is not None:
+            by_sort[edit.what].append(edit)
     n_places = lambda edit: min(len(kinds.changed_lines(edit.begun, edit.ended)), MANY_PLACES)  # noqa: E731
-    best = {what: min(edits, key=lambda edit: (-n_places(edit), _order(edit.begun))) for what, edits in by_sort.items()}
-    by_count = sorted(best, key=lambda what: (n_of[what], what))
-    any_other = sorted(by_count[1:-1], key=lambda what: _order(what, best[what].before))[:1]
-    return [best[what] for what in dict.fromkeys([*by_count[:1], *any_other, *by_count[-1:]])]
+    return [min(edits, key=lambda edit: (-n_places(edit), _order(edit.begun))) for edits in by_sort.values()]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -276,48 +272,60 @@ def first_code(verdict: Verdict) -> str:
     return next((one.code or "syntax" for one in verdict.diagnostics if one.level == "error"), "syntax")
 
 
-def noticed_mutants(judge: Judge, tried: Sequence[tuple[Mapping, Mutant]]) -> dict[str, list[tuple[Mutant, Verdict]]]:
-    """Task id -> those of its mutants that enough hidden tests notice."""
-    verdicts = grade_sources(judge, [(task, mutant.source) for task, mutant in tried], "mutants")
-    noticed: dict[str, list[tuple[Mutant, Verdict]]] = defaultdict(list)
-    for (task, mutant), verdict in zip(tried, verdicts, strict=True):
-        n_failed = len(verdict.hidden_statuses) - len(_passed(verdict))
-        if verdict.build_passed and n_failed >= MIN_NOTICED:
-            noticed[task["task_id"]].append((mutant, verdict))
-    return noticed
+def rarest_good(choices: Iterable[tuple[dict, list]], sort_of: Callable, grade: Callable) -> Iterator[tuple[dict, object, Verdict]]:
+    """Of each task one of its choices, with a verdict: that of the sort tried least so far, and where it is no good another.
+
+    grade: choices -> for each a verdict, None for one that is no good.
+    """
+    tried: Counter[str] = Counter()
+    waiting = [(task, list(several)) for task, several in choices]
+    for _ in range(MOST_TRIED):
+        chosen = []
+        for task, several in waiting:
+            if several:
+                one = min(several, key=lambda one: tried[sort_of(one)])
+                several.remove(one)
+                tried[sort_of(one)] += 1
+                chosen.append((task, one))
+        good = [(*choice, verdict) for choice, verdict in zip(chosen, grade(chosen), strict=True) if verdict is not None]
+        yield from good
+        done = {task["task_id"] for task, _, _ in good}
+        waiting = [(task, several) for task, several in waiting if several and task["task_id"] not in done]
 
 
-def failing_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
+def _noticed(judge: Judge, chosen: Sequence[tuple[dict, Mutant]]) -> list[Verdict | None]:
+    """Verdicts of mutants, None for those that do not build or that too few hidden tests notice."""
+    verdicts = grade_sources(judge, [(task, mutant.source) for task, mutant in chosen], "mutants")
+    n_failed = [len(verdict.hidden_statuses) - len(_passed(verdict)) for verdict in verdicts]
+    return [verdict if verdict.build_passed and n >= MIN_NOTICED else None for verdict, n in zip(verdicts, n_failed, strict=True)]
+
+
+def failing_rows(tasks: Sequence[dict], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
     """(fix row, answer) of the first mutant of each task that is noticed."""
     tried = [(task, mutant) for task in tasks for mutant in mutants(solutions[task["task_id"]], MUTANTS_TRIED)]
-    noticed = noticed_mutants(judge, tried)
-    for task in tasks:
-        found = [one for one in noticed[task["task_id"]] if len(one[1].hidden_statuses) == len(task["tests"])]  # one of them is shown
-        for mutant, verdict in found[:1]:
+    done = set()
+    for (task, mutant), verdict in zip(tried, _noticed(judge, tried), strict=True):
+        can_show_one = verdict is not None and len(verdict.hidden_statuses) == len(task["tests"])
+        if can_show_one and task["task_id"] not in done:
+            done.add(task["task_id"])
             yield _failing_row(task, mutant.source, verdict), solutions[task["task_id"]]
 
 
-def patch_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
-    """(patch row, blocks) of mutants whose change can be asked for in words: of each task, the sort rarest so far.
-
-    The last ones come first: fix rows are made of the first.
-    """
-    tried, asked = [], {}
+def patch_rows(tasks: Sequence[dict], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
+    """(patch row, blocks) of mutants whose change can be asked for in words. The last ones come first: fix rows are made of the first."""
+    asked: dict[str, str] = {}
+    choices = []
     for task in tasks:
         reference, clear = solutions[task["task_id"]], []
         for mutant in reversed(mutants(reference, MUTANTS_TRIED)):
             said, row = request_for(mutant.kind, mutant.source, reference, *mutant.place), {"kind": "patch", "code": mutant.source}
             if said and kinds.read(row, blocks_between(mutant.source, reference))[1] is None:  # not of a program of one line
                 asked[mutant.source] = said
-                clear.append((task, mutant))
-        tried += clear[:PATCHES_TRIED]
-    noticed, seen = noticed_mutants(judge, tried), Counter()
-    for task in tasks:
-        if noticed[task["task_id"]]:
-            mutant, verdict = min(noticed[task["task_id"]], key=lambda one: seen[one[0].kind])
-            seen[mutant.kind] += 1
-            row = _patch_row(task, mutant, verdict, asked[mutant.source])
-            yield row, blocks_between(mutant.source, solutions[task["task_id"]])
+                clear.append(mutant)
+        choices.append((task, clear))
+    for task, mutant, verdict in rarest_good(choices, lambda mutant: mutant.kind, lambda chosen: _noticed(judge, chosen)):
+        row = _patch_row(task, mutant, verdict, asked[mutant.source])
+        yield row, blocks_between(mutant.source, solutions[task["task_id"]])
 
 
 def _patch_row(task: Mapping, mutant: Mutant, verdict: Verdict, asked: str) -> dict:
@@ -347,36 +355,25 @@ def gap_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judg
             yield row_of(task, "fim", 0, prefix=prefix, suffix=suffix, span=span, passed_before=_passed(verdict)), middle
 
 
-def next_edit_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
-    """(next_edit row, region) for edits that end well and whose beginning alone does not: of each task, the sort rarest so far."""
-    found = [[edit for edit in last_edits.edits(task, solutions[task["task_id"]]) if edit_columns(edit)] for task in tasks]
-    n_of = Counter(what for edits in found for what in {edit.what for edit in edits})
-    tried = [(task, edit) for task, edits in zip(tasks, found, strict=True) for edit in edits_to_try(edits, n_of)]
-    waiting: dict[str, list[Edit]] = defaultdict(list)
-    for (task, edit), ended in zip(tried, _grade_edits(judge, tried, "ended"), strict=True):
-        if _all_passed(ended) and len(ended.hidden_statuses) >= MIN_NOTICED:
-            waiting[task["task_id"]].append(edit)
-    seen: Counter[str] = Counter()
-    while any(waiting.values()):  # a round for the tasks whose choice before was no edit: its beginning passed
-        chosen = []
-        for task in tasks:
-            if waiting[task["task_id"]]:
-                edit = min(waiting[task["task_id"]], key=lambda edit: seen[edit.what])
-                waiting[task["task_id"]].remove(edit)
-                seen[edit.what] += 1
-                chosen.append((task, edit))
-        for (task, edit), begun in zip(chosen, _grade_edits(judge, chosen, "begun"), strict=True):
-            if begun.error_kind == "infra" or _all_passed(begun):
-                seen[edit.what] -= 1
-                continue
-            waiting[task["task_id"]].clear()
-            columns, answer = edit_columns(edit)
-            prompt = " ".join(["Go on with an edit that was begun.", edit.note]).strip()
-            yield row_of(task, "next_edit", 0) | columns | _tests_of(edit) | {"prompt": prompt, "passed_before": _passed(begun)}, answer
+def next_edit_rows(tasks: Sequence[dict], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
+    """(next_edit row, region) for edits that end well and whose beginning alone does not."""
+    choices = [(task, edits_to_try(task, solutions[task["task_id"]])) for task in tasks]
+    for task, edit, begun in rarest_good(choices, lambda edit: edit.what, lambda chosen: _begun(judge, chosen)):
+        columns, answer = edit_columns(edit)
+        prompt = " ".join(["Go on with an edit that was begun.", edit.note]).strip()
+        yield row_of(task, "next_edit", 0) | columns | _tests_of(edit) | {"prompt": prompt, "passed_before": _passed(begun)}, answer
 
 
-def _grade_edits(judge: Judge, edits: Sequence[tuple[Mapping, Edit]], state: str) -> list[Verdict]:
-    """Verdicts, as the kind counts them, of the files with the edits "begun" or "ended"."""
+def _begun(judge: Judge, chosen: Sequence[tuple[dict, Edit]]) -> list[Verdict | None]:
+    """Verdicts, as the kind counts them, of files whose edits are begun; None where the end fails, or the beginning does not."""
+    ended = _grade_edits(judge, chosen, "ended")
+    ends_well = [_all_passed(verdict) and len(verdict.hidden_statuses) >= MIN_NOTICED for verdict in ended]
+    begun = iter(_grade_edits(judge, [choice for choice, is_good in zip(chosen, ends_well, strict=True) if is_good], "begun"))
+    verdicts = [next(begun) if is_good else None for is_good in ends_well]
+    return [None if one is None or one.error_kind == "infra" or _all_passed(one) else one for one in verdicts]
+
+
+def _grade_edits(judge: Judge, edits: Sequence[tuple[dict, Edit]], state: str) -> list[Verdict]:
     jobs = [({**task, **_tests_of(edit)}, getattr(edit, state)) for task, edit in edits]
     return [kinds.counted({"kind": "next_edit"}, None, verdict) for verdict in grade_sources(judge, jobs, f"edits {state}")]
 
