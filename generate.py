@@ -952,6 +952,8 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
             raise GenerationError("--backend vllm: one prompt is streamed by transformers; leave --backend out")
         task = task_to_try(args.kind, prompt, vars(args), judge)
         conversation = kinds.conversation(task, system_prompt)
+        if not backend.api_base:
+            check_prompts_fit(args.model, [conversation], ["this call"], sampling.max_new_tokens)
         backend.backend = "transformers"  # an engine takes longer to start than one completion takes
         generator = open_generator(args.model, backend, [args.adapter] if args.adapter else [])
         if args.kind == "fix":

@@ -28,6 +28,7 @@ mod tests {
     }
 }
 """
+CHECK = generate.check_prompts_fit
 MENDED = CODE.replace("let twice", "let mut twice")
 
 
@@ -44,6 +45,7 @@ def ask(tmp_path, monkeypatch, capsys):
         return SimpleNamespace(stream=stream, close=lambda: None)
 
     monkeypatch.setattr(generate, "open_generator", open_generator)
+    monkeypatch.setattr(generate, "check_prompts_fit", lambda *_: 100)  # there is no model to ask
     answers = []
 
     def call(answer, *flags):
@@ -121,3 +123,10 @@ def test_a_region_that_is_none_is_refused(ask, no_cargo, file_of):
     flags = ["--kind", "next_edit", "--file", program, "--last_edit", diff, "--region"]
     assert "--region three: expected FIRST-LAST" in ask("", *flags, "three")[1]
     assert "ends behind the last line" in ask("", *flags, "3-999")[1]
+
+
+def test_a_file_that_the_model_cannot_hold_is_refused_before_it_loads(ask, no_cargo, file_of, tiny_coder, monkeypatch):
+    monkeypatch.setattr(generate, "check_prompts_fit", CHECK)
+    status, said, conversation = ask("", "--model", tiny_coder, "--kind", "fix", file_of("long.rs", CODE * 400))
+    assert status == 2 and conversation is None
+    assert "the prompt of this call has" in said and "that exceeds the" in said
