@@ -429,6 +429,11 @@ def require_recipe(script: ScriptArguments, args) -> None:
     is_elsewhere = args.use_vllm and (args.vllm_mode != "colocate" or args.vllm_tensor_parallel_size > 1)
     if script.repair_turns and (first is not None or is_elsewhere):
         raise UserError("--repair_turns goes without --min_generations, and of vLLM with --vllm_mode colocate on single cards only")
+    longest = script.max_prompt_length + longest_row(args.max_completion_length, script.repair_turns)
+    if (given := args.vllm_max_model_length) and script.repair_turns and given < longest:  # vLLM refuses a prompt that is longer
+        raise UserError(
+            f"--vllm_max_model_length {given} is less than the {longest} tokens that a prompt and its turns may take: leave it out"
+        )
     if script.groups_per_update is not None and not 1 <= script.groups_per_update <= groups:
         raise UserError(f"--groups_per_update {script.groups_per_update}: expected 1 to {groups}, the groups that are sampled at once")
     if script.task_record is not None and not script.frontier:

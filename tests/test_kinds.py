@@ -295,7 +295,7 @@ def test_saved_answers_are_graded_with_a_row_a_kind(tmp_path, monkeypatch):
     assert [line.split("|")[1].strip() for line in table.split("\n\n")[1].splitlines()[2:]] == list(kinds.KINDS)
     results = folder / "results.jsonl"
     diffs = {row["kind"]: embedded(row, 9999)["diff"] for row in map(json.loads, results.read_text().splitlines()) if row["program"]}
-    assert diffs["fim"] is None and "-    let result = n / 3;\n+    let result = n / 2;" in diffs["fix"] == diffs["patch"]
+    assert "-    \n+    let result = n / 2;\n" in diffs["fim"] and "-    let result = n / 3;\n+    let result = n / 2;" in diffs["fix"] == diffs["patch"]
     assert evaluation.main(["--completions", str(results), "--output_dir", str(again), "--bootstrap_samples", "50"]) == 0
     read = lambda path: [json.loads(line) for line in path.read_text().splitlines()]  # noqa: E731
     assert [row["hidden_passed"] for row in read(again / "results.jsonl")] == [row["hidden_passed"] for row in read(results)]
