@@ -484,6 +484,7 @@ def worth_of_one(wrong, other=(DONE,), **program):
     ([PASSES, PASSES, DONE], "any_value_passes"),
     ([NOTICES, NOTICES, DONE], None),
     ([NOTICES, PASSES, DONE], "any_value_passes"),  # only its own comparison was wrong
+    ([PASSES, NOTICES, DONE], "any_value_passes"),  # not when all are wrong
     ([PASSES, NOTICES, PASSES, NOTICES, DONE], None),  # one of several values is enough
     ([NOTICES, UNTOUCHED, DONE], None),  # only bools are returned
     ([UNTOUCHED, UNTOUCHED, DONE], None),  # no wrong value was returned there
@@ -517,6 +518,7 @@ LISTED_F = frozenset({"f"})
     ([PASSES, said(), DONE], frozenset(), "hard_coded_answer"),  # other questions, the same answer, and no test minds
     ([PASSES, said(has_moved=1, n_distinct=2), DONE], frozenset(), None),
     ([NOTICES, said(), DONE], frozenset(), None),
+    ([PASSES, said(n_calls=2), DONE], frozenset(), "hard_coded_answer"),
     ([PASSES, said(n_calls=1), DONE], frozenset(), None),  # asked once: nothing to compare
     ([PASSES, said()], frozenset(), None),  # the process died
     ([NOTICES, said(has_moved=1, is_strange=1), DONE], LISTED_F, "hard_coded_answer"),  # a table of what the tests expect, and one answer besides
