@@ -70,10 +70,10 @@ def test_tasks_of_kind_write_are_as_they_were(tmp_path):
     [
         ({**FIX, "kind": "fixx"}, "the kind 'fixx' is none of write, fix, fim, patch, next_edit: name the column otherwise"),
         ({**FIX, "code": None}, "kind fix needs the column code (it is not there)"),
-        ({**FIX, "message": 3}, "kind fix needs the column message (found 3)"),
+        ({**FIX, "message": 3}, "kind fix needs the column message (expected a text, found 3)"),
         ({key: value for key, value in FIM.items() if key != "suffix"}, "kind fim needs the column suffix"),
-        ({**PATCH, "code": "  "}, "kind patch needs the column code (found '  ')"),
-        ({**EDIT, "region": [3]}, "kind next_edit needs the column region (found [3])"),
+        ({**PATCH, "code": "  "}, "kind patch needs the column code (expected a text that is not empty, found '  ')"),
+        ({**EDIT, "region": [3]}, "kind next_edit needs the column region (expected the numbers of its first and last line, from 1, found [3])"),
         ({**EDIT, "region": [3, 99]}, "the region [3, 99] ends behind the last line"),
         ({**FIX, "passed_before": [-1]}, "a list of positions of hidden tests, from 0, found [-1]"),
     ],
