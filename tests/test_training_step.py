@@ -24,6 +24,7 @@ from conftest import FakeJudge
 from rewards import ReadingJudge
 from training import micro_batches
 from training.sampling_mismatch import Mismatch, importance_ratio
+from training.trainer import TracedGRPOTrainer
 
 
 @pytest.fixture
@@ -160,9 +161,8 @@ def test_two_processes_train_on_what_trls_own_batches_hold(tiny_coder, tmp_path)
 
 def trainer_without_a_model(**attributes):
     """The trainer's methods, for those that need no more than these attributes."""
-    import train
 
-    trainer = object.__new__(train.make_trainer_class())
+    trainer = object.__new__(TracedGRPOTrainer)
     vars(trainer).update(attributes)
     return trainer
 
