@@ -52,7 +52,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -63,10 +63,11 @@ from judge.program import MARK, STUB, HiddenSuite, Program, TestFn, n_asserts, p
 from judge.sandbox import Completed, Limits
 from judge.statements import Site
 from judge.syntax import Node, parse_any_length, walk
+from judge.worth import PANICKED, Said, TestEnd, worth
 
 Statuses = Mapping[str, str]  # of tests by name: ok, failed, ignored, timeout
 
-JUDGE_VERSION = 6  # raise it when a rule changes what a program gets
+JUDGE_VERSION = 7  # raise it when a rule changes what a program gets
 EDITIONS = ("2021", "2024")
 OLDEST_RUSTC = (1, 85)  # the first whose standard library and harness were tried
 HARNESS_SOURCE = Path(__file__).parent / "judge" / "harness.rs"
@@ -558,28 +559,6 @@ class _Compiled:
     cpu_s: float
 
 
-@dataclass(frozen=True)
-class _TestEnd:
-    """How the harness says that one test ended."""
-
-    status: str  # "ok" | "failed" | "timeout"
-    is_assertion: bool = False
-    message: str = ""
-    line: int | None = None
-    is_reached: bool = False  # it came as far as an assertion that counts, or got a wrong value
-    is_missing: bool = False  # one of the wrong values was a None or an Err
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """What a function said to other inputs than the test's, as far as it can be shown."""
-
-    n_calls: int
-    n_distinct: int
-    has_moved: bool  # it was not always what it says to the test's
-    is_strange: bool  # it was never anything that it says to the test's
-
-
 @dataclass
 class _HarnessRun:
     """What one process of a test binary reported."""
@@ -587,17 +566,16 @@ class _HarnessRun:
     names: list[str]
     ignored: set[int]
     should_panic: set[int]
-    ends: dict[int, _TestEnd]
-    all_ends: list[_TestEnd]
+    ends: dict[int, TestEnd]
+    all_ends: list[TestEnd]
     running: int | None  # the test that had started and not ended when the process did
     was_done: bool
     completed: Completed
-    sites: dict[Site, _TestEnd] = field(default_factory=dict)  # asserts of statements, as far as they were evaluated
+    sites: dict[Site, TestEnd] = field(default_factory=dict)  # asserts of statements, as far as they were evaluated
     held_first: set[Site] = field(default_factory=set)  # that held when they were evaluated for the first time
     fallen: set[Site] = field(default_factory=set)  # that a panic left
     site: Site | None = None  # that was being evaluated when the process ended
     limit: str | None = None  # that ended it: "memory", "threads"
-    answers: dict[str, _Answers] = field(default_factory=dict)  # by function
 
 
 class _Workshop:
@@ -642,7 +620,7 @@ class _Workshop:
         crate = rf"::{self.gate_crate}::"
         gates = rf"\{{ use {crate}.*?return value; \}} \}}|if {crate}gate\(\) \{{ return; \}}"
         gates += rf"|\{{ #\[allow\(unused_imports\)\] use {crate}.*?\); \}} \}}|{crate}\w+\(\);"
-        return re.compile(rf" ({gates}|impl {crate}Wrong for .*?/\* judge \*/)")
+        return re.compile(rf" ({gates}|impl {crate}(Wrong|Other) for .*?/\* judge \*/)")
 
     @property
     def gate(self) -> Path:
@@ -833,8 +811,10 @@ def _gates_of(function: Node, crate: str) -> str:
     trait = block.child_by_field_name("trait") if block is not None and block.type == "impl_item" else None
     endless = _name(function) == "next" and trait is not None and trait.text.split(b"<")[0].endswith(b"Iterator")
     compares = trait is not None and _name(function) in COMPARISONS
-    if endless or compares or (returns is None and re.search(rb"\bassert\w*\s*!", function.text)):
+    if compares or (returns is None and re.search(rb"\bassert\w*\s*!", function.text)):
         return f" ::{crate}::stub();"
+    if endless:
+        return _asking(function, crate) + f" ::{crate}::stub();"
     return _asking(function, crate) + _gate_for(returns, crate)
 
 
@@ -858,17 +838,18 @@ def _gate_for(returns: Node | None, crate: str) -> str:
 
 
 def _asking(function: Node, crate: str) -> str:
-    """The call of a function by itself with other inputs; nothing where that cannot be written without changing what lints see."""
+    """The call of a function by itself, with other inputs or for another answer; nothing where that cannot be written without
+    changing what lints see."""
     parameters = [p for p in function.child_by_field_name("parameters").named_children if not p.type.endswith("comment")]
-    body = function.child_by_field_name("body")
+    body, returns = function.child_by_field_name("body"), function.child_by_field_name("return_type")
     words = {*_identifiers(body), *re.findall(r"\{(\w+)", body.text.decode())}  # `format!("{name}")` reads it, too
     modifiers = b"".join(child.text for child in function.children if child.type == "function_modifiers")
-    if not any(p.type == "parameter" for p in parameters) or b"async" in modifiers or b"unsafe" in modifiers:
+    if not (parameters or returns) or b"async" in modifiers or b"unsafe" in modifiers:
         return ""
     arguments = []
     for position, parameter in enumerate(parameters):
         if parameter.type == "self_parameter":
-            arguments.append("self")
+            arguments.append(f"::{crate}::Input(self).other({position})")
             continue
         pattern, kind = parameter.child_by_field_name("pattern"), _one_line(parameter.child_by_field_name("type"))
         is_read = pattern is not None and pattern.type == "identifier" and pattern.text.decode() in words
@@ -880,14 +861,15 @@ def _asking(function: Node, crate: str) -> str:
             arguments.append(f"::{crate}::other_{borrowed[1].lower()}(&{name}[..], {position})")
         else:
             arguments.append(f"::{crate}::Input({name}).other({position})")
-    is_method = any(p.type == "self_parameter" for p in parameters) or _owner(function) is not None
     generics = function.child_by_field_name("type_parameters")
-    known = {word for p in parameters if p.type == "parameter" for word in _identifiers(p)}
-    if generics is not None and any(_name_of(g) not in known for g in generics.named_children if g.type.startswith(("type_", "const_"))):
-        return ""
-    path = f"{'Self::' if is_method else ''}{_name(function)}"
-    call, traits = f"{path}({', '.join(arguments)})", f"#[allow(unused_imports)] use ::{crate}::{{Hidden as _, Same as _}};"
-    return f' {{ {traits} if ::{crate}::asks("{_name(function)}") {{ return ::{crate}::Answer({call}).of("{_name(function)}"); }} }}'
+    named = [_name_of(g) for g in generics.named_children if g.type.startswith(("type_", "const_"))] if generics is not None else []
+    block, name = _owner(function), _name(function)
+    trait = block.child_by_field_name("trait") if block is not None and block.type == "impl_item" else None
+    path = f"<Self as {_one_line(trait)}>::{name}" if trait is not None else f"Self::{name}" if block is not None else name
+    path += f"::<{', '.join(named)}>" if named else ""
+    call, traits = f"{path}({', '.join(arguments)})", "Hidden as _, Same as _"
+    call, traits = f"::{crate}::Input({call}).near()", f"#[allow(unused_imports)] use ::{crate}::{{{traits}}};"
+    return f' {{ {traits} if ::{crate}::asks("{name}") {{ return ::{crate}::Answer({call}).kept(); }} }}'
 
 
 def _owner(function: Node) -> Node | None:
@@ -902,7 +884,8 @@ def _name_of(generic: Node) -> str:
 
 
 def _with_wrong_types(source: str, crate: str, with_enums: bool) -> str:
-    """Give the program's own types that its functions return, if only as a part, an `impl Wrong` each."""
+    """Give the program's own types that its functions return, if only as a part, an `impl Wrong` each; `with_enums`: and all types
+    an `impl Other` (it reads all fields: no lint calls one unread then)."""
     root = parse_any_length(source)
     found = [node for node in walk(root) if node.type in ("struct_item", "enum_item") and not _is_conditional(node)]
     types = {_name(node): node for node in found if with_enums or node.type == "struct_item" or _builds_all(root, node)}
@@ -912,9 +895,12 @@ def _with_wrong_types(source: str, crate: str, with_enums: bool) -> str:
     while fresh:
         wanted |= fresh
         fresh = {word for name in fresh for word in _identifiers(types[name])} & set(types) - wanted
+    dropped = set(re.findall(r"\bDrop\s+for\s+(\w+)", source))  # nothing can be moved out of them
     data, pieces, position = source.encode(), [], 0
-    for node in sorted((types[name] for name in wanted), key=lambda node: node.end_byte):
-        pieces += [data[position : node.end_byte], _wrong_impl(node, crate).encode()]
+    for node in sorted(types.values(), key=lambda node: node.end_byte):
+        added = _wrong_impl(node, crate) if _name(node) in wanted else ""
+        added += _other_impl(node, crate) if with_enums and _name(node) not in dropped else ""
+        pieces += [data[position : node.end_byte], added.encode()]
         position = node.end_byte
     return b"".join([*pieces, data[position:]]).decode()
 
@@ -958,6 +944,29 @@ def _wrong_impl(node: Node, crate: str) -> str:
     uses = f"#[allow(unused_imports)] use {{::{crate}::Unknown as _, ::core::option::Option::{{Some, None}}}};"
     head = f"impl ::{crate}::Wrong for {_name(node)} {{ fn wrong(k: ::core::primitive::u8) -> ::core::option::Option<Self>"
     return f" {head} {{ {uses} Some({value}) }} }} /* judge */"
+
+
+def _other_impl(node: Node, crate: str) -> str:
+    """`impl Other` for a struct, field by field, or an enum, whose other value is of another variant; nothing for one that holds nothing."""
+    body = node.child_by_field_name("body")
+    if node.type == "enum_item":
+        variants = [child for child in body.named_children if child.type == "enum_variant"]
+        if not 1 < len(variants) < 256:
+            return ""
+        numbers = ", ".join(f"Self::{_name(v)} {{ .. }} => {n}" for n, v in enumerate(variants))
+        arms = [f"{n} => {_wrong_fields(f'Self::{_name(v)}', v.child_by_field_name('body'), crate)}" for n, v in enumerate(variants)]
+        value = f"::{crate}::another(self, |of| match of {{ {numbers} }}, {len(variants)}, k, |n, k| "
+        value += f"Some(match n {{ {', '.join(arms)}, _ => return None }}))"
+    else:
+        fields = [child for child in body.named_children if _is_type(child)] if body is not None else []
+        names = [_name(f) if f.type == "field_declaration" else n for n, f in enumerate(fields)]
+        values = ", ".join(f"{name}: ::{crate}::Input(self.{name}).part(k + {n % 4})" for n, name in enumerate(names))
+        value = f"Self {{ {values} }}" if fields else ""
+    if not value:
+        return ""
+    uses = f"#[allow(unused_imports)] use {{::{crate}::Unknown as _, ::{crate}::Same as _, ::core::option::Option::{{Some, None}}}};"
+    head = f"impl ::{crate}::Other for {_name(node)} {{ fn other(self, k: ::core::primitive::u8) -> Self"
+    return f" {head} {{ {uses} {value} }} }} /* judge */"
 
 
 def _wrong_fields(constructor: str, body: Node | None, crate: str) -> str:
@@ -1044,6 +1053,7 @@ def _page() -> IO[bytes]:
 
 def _read_report(report: str, nonce: str, done: Completed, site: Site | None = None) -> _HarnessRun:
     run = _HarnessRun([], set(), set(), {}, [], None, False, done, site=site)
+    said: list[Said] = []
     for line in report.splitlines():
         words = line.split(" ")
         if words[0] != nonce:
@@ -1058,15 +1068,17 @@ def _read_report(report: str, nonce: str, done: Completed, site: Site | None = N
         elif words[1] == "start":
             run.running = int(words[2])
         elif words[1] == "end":
-            run.all_ends.append(_read_end(words[3:]))
+            run.all_ends.append(replace(_read_end(words[3:]), said=tuple(said)))
+            said.clear()
             run.ends[int(words[2])] = run.all_ends[-1]
             run.running = None
         elif words[1] == "site":
             _read_site((int(words[2]), int(words[3])), *words[4:7], run)
         elif words[1] == "limit":
             run.limit = words[2]
-        elif words[1] == "answers":
-            run.answers[words[6]] = _Answers(int(words[2]), int(words[3]), words[4] == "1", words[5] == "1")
+        elif words[1] == "said":
+            answer = PANICKED if words[5:] == ["!"] else bytes.fromhex("".join(words[5:])).decode("utf-8", "replace") or None
+            said.append(Said(words[2], words[3] == "1", int(words[4]), answer))
         elif words[1] == "done":
             run.was_done = True
     return run
@@ -1104,17 +1116,17 @@ def _read_site(site: Site, what: str, line: str, message: str, run: _HarnessRun)
     if what == "held" and site not in run.sites:
         run.held_first.add(site)
     if what != "held":
-        run.sites[site] = _TestEnd("failed", what == "failed" or text.startswith("assertion "), text, int(line) or None)
-    run.sites.setdefault(site, _TestEnd("ok"))
+        run.sites[site] = TestEnd("failed", what == "failed" or text.startswith("assertion "), text, int(line) or None)
+    run.sites.setdefault(site, TestEnd("ok"))
 
 
-def _read_end(words: Sequence[str]) -> _TestEnd:
-    status, reached, line = words[0], int(words[1]), int(words[2])
-    text = _with_limit_named(bytes.fromhex(words[3]).decode("utf-8", "replace"))[:MAX_MESSAGE_CHARS]
+def _read_end(words: Sequence[str]) -> TestEnd:
+    status, reached, line, column = words[0], *map(int, words[1:4])
+    text = _with_limit_named(bytes.fromhex(words[4]).decode("utf-8", "replace"))[:MAX_MESSAGE_CHARS]
     if status == "ok":
-        return _TestEnd("ok", is_reached=reached > 0, is_missing=reached > 1)
+        return TestEnd("ok", is_reached=reached > 0, is_missing=reached > 1)
     is_assertion = status == "asserted" or text.startswith("assertion ")
-    return _TestEnd("failed", is_assertion, text, line or None, reached > 0, reached > 1)
+    return TestEnd("failed", is_assertion, text, line or None, reached > 0, reached > 1, column or None)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1197,6 +1209,7 @@ fn main() {}
 BAD_CANARY = GOOD_CANARY.replace("a + b", "a - b")
 NO_CODE = Verdict(error_kind="no_code")
 INFRA = Verdict(error_kind="infra")
+TRIED_IN_PART = "tried_in_part"  # a guard that takes nothing away: a limit, or a crash, ended the runs that would tell what tests are worth
 
 
 @dataclass
@@ -1211,6 +1224,7 @@ class _Work:
     binary: Path | None = None
     is_gated: bool = False
     is_marked: bool = False
+    source: str = ""  # what the binary was compiled from, where it is gated
     hidden_binary: Path | None = None
     tests_timed_out: bool = False  # their compilation did
 
@@ -1222,6 +1236,10 @@ class _Worth:
     guard: str | None
     counted: Sequence[str] = ()  # tests
     notes: Sequence[Diagnostic] = ()
+
+    @property
+    def is_honest(self) -> bool:
+        return self.guard in (None, TRIED_IN_PART)
 
 
 class Judge:
@@ -1584,7 +1602,7 @@ class Judge:
             _write_source(work.folder, source)
             compiled = self._without_ours(self._workshop.build_tests(work.folder, with_lints), source)
             if compiled.passed:
-                work.binary, work.is_gated, work.is_marked = work.folder / BINARY_NAME, gates, True
+                work.binary, work.is_gated, work.is_marked, work.source = work.folder / BINARY_NAME, gates, True, source
                 return compiled
             if compiled.timed_out and not with_lints:
                 break
@@ -1691,7 +1709,7 @@ class Judge:
             test_passed=outcome.passed,
             tests=outcome.statuses(),
             error_kind=work.verdict.error_kind or (None if outcome.passed else outcome.error_kind(program.source)),
-            honest_tests=worth.guard is None,
+            honest_tests=worth.is_honest,
             guard=worth.guard,
             n_asserts=n_asserts(test for test in program.tests if test.name in worth.counted),
             diagnostics=(*outcome.diagnostics(), *worth.notes, *work.verdict.diagnostics)[:MAX_DIAGNOSTICS],
@@ -1700,7 +1718,7 @@ class Judge:
     def _worth(self, work: _Work, program: Program, outcome: _Outcome) -> _Worth:
         """What passing tests are worth, as far as running them tells."""
         counted = [outcome.names.index(test.name) for test in program.tests if test.counted and test.name in outcome.names]
-        counted = sorted(index for index in counted if outcome.ends.get(index, _TestEnd("ignored")).status == "ok")
+        counted = sorted(index for index in counted if outcome.ends.get(index, TestEnd("ignored")).status == "ok")
         if not counted:
             return _Worth("no_counted_test")
         marked = {test.name for test in program.tests if test.marked} if work.is_marked else set()
@@ -1715,28 +1733,13 @@ class Judge:
         counted = [index for index in counted if stubbed.ends[index].status != "ok"]
         if not counted:
             return _Worth("survives_panic_stub")
-        guard, counted = self._worthless(binary, program, counted) if work.is_gated else (None, counted)
-        return _Worth(guard, [outcome.names[index] for index in counted])
-
-    def _worthless(self, binary: Path, program: Program, tests: Sequence[int]) -> tuple[str | None, list[int]]:
-        """Which tests count, and why none does: each passes whatever the functions return, or these say one thing to all questions.
-
-        Where a test got no wrong value, or the process died of one, there is no opinion against it; a failure of what the test does
-        with the value (`max().unwrap()` of an empty list) is none, either.
-        """
-        wrong, other = (self._workshop.run_tests(binary, mode, tests) for mode in ("wrong", "other"))
-        in_wrong = [_noticed(wrong, len(tests), half) for half in (0, 1)]
-        notices_input = _noticed(other, len(tests))
-        opinions = list(zip(*in_wrong, notices_input))
-        counted = [test for test, found in zip(tests, opinions) if False not in found[:2] and found != (None, None, False)]
-        if not counted:
-            return "any_value_passes", []
-        said = {name: answers for name, answers in other.answers.items() if answers.n_calls > 1}
-        if not said or not other.was_done:
-            return None, counted
-        is_deaf = True not in notices_input and not any(answers.has_moved for answers in said.values())
-        is_list = all(name in program.listing_functions and answers.n_distinct < 2 and answers.is_strange for name, answers in said.items())
-        return ("hard_coded_answer", []) if is_deaf or is_list else (None, counted)
+        if not work.is_gated:
+            return _Worth(None, [outcome.names[index] for index in counted])
+        wrong, other = (self._workshop.run_tests(binary, mode, counted) for mode in ("wrong", "other"))
+        guard, found = worth(wrong.all_ends, other.all_ends, program, len(counted), work.source)
+        if guard is None and not (wrong.was_done and other.was_done):
+            guard = TRIED_IN_PART
+        return _Worth(guard, [outcome.names[counted[test]] for test in found])
 
     def _stub_binary(self, work: _Work, program: Program) -> Path | None:
         """The second compilation that programs need in which a gate does not compile."""
@@ -1787,7 +1790,7 @@ class Judge:
         for batch, run in zip(batches, self._solo_pool.map(alone, batches), strict=True):
             outcome.take(run, batch)
             unseen = [index for index in batch if index not in outcome.ends]
-            outcome.ends |= dict.fromkeys(unseen, _TestEnd("timeout", message="time limit of the program"))
+            outcome.ends |= dict.fromkeys(unseen, TestEnd("timeout", message="time limit of the program"))
         return outcome
 
     def _run_statements(self, binary: Path, mode: str, outcome: _Outcome, left: Sequence[int], statements: Mapping[str, int]) -> None:
@@ -1801,7 +1804,7 @@ class Judge:
                 outcome.take(run, [index])
                 left_s -= max(run.completed.cpu_s, share_s if run.completed.timed_out else 0.0)
                 if left_s <= 0 and index not in outcome.ends:
-                    outcome.ends[index] = _TestEnd("timeout", message="time limit of the program")
+                    outcome.ends[index] = TestEnd("timeout", message="time limit of the program")
 
 
 class _Outcome:
@@ -1809,11 +1812,11 @@ class _Outcome:
 
     def __init__(self, names: list[str], ignored: set[int]):
         self.names, self.ignored = names, ignored
-        self.ends: dict[int, _TestEnd] = {}
+        self.ends: dict[int, TestEnd] = {}
         self.has_exited = False  # a process ended with exit code 0 before the harness did
         self.ended_well = True
         self.n_deaths = 0  # tests that ended their process
-        self.sites: dict[Site, _TestEnd] = {}  # asserts of statements
+        self.sites: dict[Site, TestEnd] = {}  # asserts of statements
         self.held_first: set[Site] = set()
         self.skipped: set[Site] = set()  # those, and statements, that end a run: left out of the next
 
@@ -1836,12 +1839,12 @@ class _Outcome:
         if run.limit == "threads" and (run.ends or run.fallen):  # what ran before it left them behind: it goes on in another process
             return
         if done.timed_out:
-            self._blame(at_fault, run.site, _TestEnd("timeout", message="time limit"))
+            self._blame(at_fault, run.site, TestEnd("timeout", message="time limit"))
         else:
             self.n_deaths += 1
-            self._blame(at_fault, run.site, _TestEnd("failed", message=_how_it_died(run)))
+            self._blame(at_fault, run.site, TestEnd("failed", message=_how_it_died(run)))
 
-    def _blame(self, test: int, site: Site | None, end: _TestEnd) -> None:
+    def _blame(self, test: int, site: Site | None, end: TestEnd) -> None:
         """The assert that was being evaluated is at fault, the test if there was none: it goes on without that assert."""
         if site is None or site in self.skipped:
             self.ends[test] = end
@@ -1849,18 +1852,18 @@ class _Outcome:
             self.sites[site] = end
             self.skipped.add(site)
 
-    def hidden_ends(self, suite: HiddenSuite) -> dict[str, _TestEnd]:
+    def hidden_ends(self, suite: HiddenSuite) -> dict[str, TestEnd]:
         """How every hidden test ended: functions, then asserts of statements."""
         by_name = dict(zip(self.names, range(len(self.names)), strict=True))
-        unknown = _TestEnd("failed", message="not run")
+        unknown = TestEnd("failed", message="not run")
         functions = suite.functions_among(self.names)
         found = {name.removeprefix(f"{suite.module}::"): self.ends.get(by_name.get(name, -1), unknown) for name in functions}
         for runner, tests in suite.asserts:
             at = self.ends.get(by_name.get(runner, -1), unknown)
             for test in tests:
-                never = at if at.status != "ok" else _TestEnd("failed", message="never evaluated")
+                never = at if at.status != "ok" else TestEnd("failed", message="never evaluated")
                 bad = test.failure(self.sites, self.held_first, at) or (None if test.is_reached(self.sites.keys()) else never)
-                found[test.name] = bad or _TestEnd("ok")
+                found[test.name] = bad or TestEnd("ok")
         return found
 
     def status(self, name: str) -> str | None:
@@ -1868,7 +1871,7 @@ class _Outcome:
 
     def statuses(self) -> dict[str, str]:
         return {
-            name: "ignored" if index in self.ignored else self.ends.get(index, _TestEnd("failed")).status
+            name: "ignored" if index in self.ignored else self.ends.get(index, TestEnd("failed")).status
             for index, name in enumerate(self.names)
         }
 
@@ -1892,31 +1895,6 @@ class _Outcome:
             for index, end in sorted(self.ends.items())
             if end.status != "ok"
         ]
-
-
-# How the panics of std begin that are about handling a value, not about what it is.
-STUMBLES = ("called `Option::unwrap()` on a `None`", "called `Result::unwrap()` on an `Err`", "attempt to ", "index out of bounds",
-            "range ", "slice index ", "mid > len", "byte index ", "start byte index ", "end byte index ", "copy_from_slice",
-            "source slice length", "removal index ", "swap_remove index ", "insertion index ", "`at` split index ",
-            "chunk size must", "window size must")  # fmt: skip
-
-
-def _noticed(run: _HarnessRun, n_tests: int, half: int | None = None) -> list[bool | None]:
-    """Per test, whether it failed in a run in which something was wrong; None: it was never given anything wrong.
-
-    `half`: of the wrong values, 0: those of all functions, 1: those that spare functions that return `bool`.
-    """
-    if not run.was_done:
-        return [None] * n_tests
-    middle = len(run.all_ends) // 2
-    ends = run.all_ends if half is None else run.all_ends[middle * half : middle * (half + 1)]
-    tried = ([end for end in ends[index::n_tests] if end.is_reached and not _is_stumble(end)] for index in range(n_tests))
-    return [any(end.status != "ok" for end in found) if found else None for found in tried]
-
-
-def _is_stumble(end: _TestEnd) -> bool:
-    """Whether a test failed over a wrong value before it judged it."""
-    return end.message.startswith(STUMBLES) or (end.is_missing and end.message.startswith("the test returned a termination value"))
 
 
 def _may_vanish_under_test(built: _Compiled, source: str) -> bool:

@@ -138,13 +138,13 @@ def _switched_by_cfg(index: Index) -> bool:
 
 
 def _asks_for_test(words: list[str]) -> bool:
-    """`cfg(test)`, `cfg!(test)` or `cfg_attr(test, ..)` among the tokens, however it is nested."""
+    """`cfg(test)`, `cfg!(test)` or `cfg_attr(test, ..)` among the tokens, however it is nested; tests are debug builds, too."""
     for position, word in enumerate(words):
         if word in ("cfg", "cfg_attr"):
             depth = 0
             for inner in words[position + 1 :]:
                 depth += (inner in "([{") - (inner in ")]}")
-                if inner == "test":
+                if inner in ("test", "debug_assertions"):
                     return True
                 if depth == 0 and inner != "!":
                     break
@@ -273,6 +273,7 @@ class Worth:
     tests: tuple[TestFn, ...]
     calls: frozenset[str]  # the program's functions that these tests name
     sites: frozenset[tuple[int, int]]  # of the assert macros among them
+    closed: frozenset[str]  # of the listed functions, those that hold nothing else
     listed: frozenset[str]  # functions that hold what the tests expect: worthless if they say the same of all other inputs
 
 
@@ -296,11 +297,12 @@ def worth_of(index: Index) -> Worth:
         tests.append(TestFn(harness_name(item), item.has("ignore"), item.has("should_panic"), counted, guard, marked, asserts))
     codes = [node for item, test in zip(index.tests, tests) if test.counted for node in reader.code_of(item)]
     panicking = {word for item in index.tests if item.has("should_panic") for word in index.words(item.node)}  # what they ask is not listed
-    listed = {item.name for name in calls - panicking for item in index.own[name] if reader.lists_answers(item, codes)}
+    listing = [item for name in calls - panicking for item in index.own[name] if reader.lists_answers(item, codes)]
+    closed = {item.name for item in listing if reader.is_closed(item, codes)}
     asked = [item for name in calls for item in index.own[name] if reader.asked(item)]
     if asked and all(reader.is_nothing_but_a_list(item, codes) for item in asked):
         tests = [replace(test, counted=False, guard="hard_coded_answer", asserts=frozenset()) if test.counted else test for test in tests]
-    return Worth(tuple(tests), frozenset(calls | macros), frozenset(sites), frozenset(listed))
+    return Worth(tuple(tests), frozenset(calls | macros), frozenset(sites), frozenset(closed), frozenset(i.name for i in listing))
 
 
 def n_asserts(tests: Iterable[TestFn]) -> int:
@@ -432,6 +434,10 @@ class _Reader:
             return expected <= held | NEUTRAL
         return bool(held) and inputs <= held <= inputs | expected and len(held) <= MAX_KEYS and not self._wants_both(code)
 
+    def is_closed(self, item: Item, code: Sequence[Node]) -> bool:
+        """Whether no answer of a function is one that the tests do not name."""
+        return _answers(item.node) <= set().union(*self._told(code)) | NEUTRAL
+
     def _wants_both(self, code: Sequence[Node]) -> bool:
         """Whether the tests want both answers of a yes-or-no question."""
         firsts = [words_of(n)[3:4] for node in code for n in walk(node) if _is_assert(n) and words_of(n)[0] == "assert"]
@@ -505,13 +511,13 @@ def _is_assert(node: Node) -> bool:
 
 
 def _answers(function: Node) -> set[str]:
-    """Literals that stand neither in what is decided on (conditions, what a match looks at, its patterns) nor in arithmetic."""
+    """Literals that stand neither in what is decided on (conditions, what a match looks at, its patterns) nor in arithmetic or closures."""
     found, left = set(), [function]
     while left:
         node = left.pop()
         if node.type in LITERALS:
             found.add(_literal(node))
-        elif node.type != "match_pattern" and not (node.type == "binary_expression" and text_of(child_of(node, "operator")) in ARITHMETIC):
+        elif node.type not in ("match_pattern", "closure_expression") and not (node.type == "binary_expression" and text_of(child_of(node, "operator")) in ARITHMETIC):
             decided = [child_of(node, "condition"), child_of(node, "value") if node.type == "match_expression" else None]
             left += [child for child in node.children if child not in decided]
     return found

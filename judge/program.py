@@ -79,6 +79,8 @@ class Program:
     tested_functions: tuple[str, ...] = ()  # that counted assertions depend on directly
     assert_sites: tuple[tuple[int, int], ...] = ()  # byte ranges of counted assert macros in `source`
     listing_functions: tuple[str, ...] = ()  # that hold all that the tests expect, as literals
+    closed_functions: tuple[str, ...] = ()  # of these, those that hold no other answer
+    root_functions: tuple[str, ...] = ()  # that no other function of the program calls
 
 
 @dataclass(frozen=True)
@@ -431,7 +433,15 @@ def read_program(source: str, code_block: bool = True) -> Program:
         tested_functions=tuple(sorted(worth.calls)),
         assert_sites=tuple(sorted(worth.sites)),
         listing_functions=tuple(sorted(worth.listed)),
+        closed_functions=tuple(sorted(worth.closed)),
+        root_functions=_roots(index),
     )
+
+
+def _roots(index: Index) -> tuple[str, ...]:
+    functions = [item for items in index.own.values() for item in items]
+    called = {word for item in functions for word in set(index.words(item.node)) - {item.name}}
+    return tuple(sorted({item.name for item in functions if not item.owner} - called))
 
 
 def _has_test_block(items: Sequence[Item]) -> bool:

@@ -11,6 +11,7 @@ import rust_tool
 from judge.program import HiddenSuite, TestFn, read_program
 from judge.sandbox import Completed
 from judge.statements import AssertTest
+from judge.worth import TestEnd
 from rust_tool import NO_CODE, Diagnostic, InfraError, Job, Judge, Verdict
 
 OWN, HIDDEN, STUB = Path("own"), Path("hidden"), Path("stub")
@@ -24,11 +25,11 @@ def listing(*names, ignored=(), should_panic=()):
 
 
 def ok(index, reached=1):
-    return [f"start {index}", f"end {index} ok {reached} 0 "]
+    return [f"start {index}", f"end {index} ok {reached} 0 0 "]
 
 
-def failed(index, message="index out of bounds", line=3, word="failed", reached=0):
-    return [f"start {index}", f"end {index} {word} {reached} {line} {message.encode().hex()}"]
+def failed(index, message="index out of bounds", line=3, word="failed", reached=0, column=0):
+    return [f"start {index}", f"end {index} {word} {reached} {line} {column} {message.encode().hex()}"]
 
 
 def at(line, column, what="held", message="", panic_line=0):
@@ -74,10 +75,10 @@ def test_a_report_is_read_word_for_word():
     lines = [*listing("t::r#loop", "a name", "t::c", ignored=["a name"], should_panic=["t::c"]), *ok(0, reached=2), "start 2", "limit memory"]
     run = process(lines, "noise", signal=6)
     assert (run.names, run.ignored, run.should_panic) == (["t::loop", "a name", "t::c"], {1}, {2})
-    assert run.ends == {0: rust_tool._TestEnd("ok", is_reached=True, is_missing=True)} and run.all_ends == [*run.ends.values()]
+    assert run.ends == {0: TestEnd("ok", is_reached=True, is_missing=True)} and run.all_ends == [*run.ends.values()]
     assert (run.running, run.was_done, run.limit, run.site) == (2, False, "memory", None)
     assert process(ABC, ok(0), DONE).was_done and process(ABC, ok(0), DONE).running is None
-    assert process(ABC, ok(0, reached=0)).ends[0] == rust_tool._TestEnd("ok")
+    assert process(ABC, ok(0, reached=0)).ends[0] == TestEnd("ok")
     assert not process(ABC, ok(0, reached=1)).ends[0].is_missing
 
 
@@ -89,25 +90,25 @@ def test_only_lines_with_the_nonce_count():
 
 
 @pytest.mark.parametrize(("lines", "end"), [
-    (failed(0, "boom", 7), rust_tool._TestEnd("failed", False, "boom", 7)),
-    (failed(0, "assertion failed: x", 0), rust_tool._TestEnd("failed", True, "assertion failed: x", None)),
-    (failed(0, "my words", 2, word="asserted", reached=1), rust_tool._TestEnd("failed", True, "my words", 2, True)),
-    (failed(0, "", 1, reached=2), rust_tool._TestEnd("failed", False, "", 1, True, True)),
-    (failed(0, "m" * 600), rust_tool._TestEnd("failed", False, "m" * 500, 3)),
+    (failed(0, "boom", 7), TestEnd("failed", False, "boom", 7)),
+    (failed(0, "assertion failed: x", 0), TestEnd("failed", True, "assertion failed: x", None)),
+    (failed(0, "my words", 2, word="asserted", reached=1), TestEnd("failed", True, "my words", 2, True)),
+    (failed(0, "", 1, reached=2), TestEnd("failed", False, "", 1, True, True)),
+    (failed(0, "m" * 600), TestEnd("failed", False, "m" * 500, 3)),
     (failed(0, "Os { code: 24, kind: Other }", 1),
-     rust_tool._TestEnd("failed", False, "limit of open files: 64; Os { code: 24, kind: Other }", 1)),
+     TestEnd("failed", False, "limit of open files: 64; Os { code: 24, kind: Other }", 1)),
     (failed(0, "Os { code: 11, kind: WouldBlock }", 1),
-     rust_tool._TestEnd("failed", False, "limit of threads and processes: 128; Os { code: 11, kind: WouldBlock }", 1)),
+     TestEnd("failed", False, "limit of threads and processes: 128; Os { code: 11, kind: WouldBlock }", 1)),
     (failed(0, "Os { code: 27, kind: Other }", 1),
-     rust_tool._TestEnd("failed", False, "limit of a file's size: 16 MiB; Os { code: 27, kind: Other }", 1)),
-    (failed(0, "Os { code: 2, kind: NotFound }", 1), rust_tool._TestEnd("failed", False, "Os { code: 2, kind: NotFound }", 1)),
+     TestEnd("failed", False, "limit of a file's size: 16 MiB; Os { code: 27, kind: Other }", 1)),
+    (failed(0, "Os { code: 2, kind: NotFound }", 1), TestEnd("failed", False, "Os { code: 2, kind: NotFound }", 1)),
 ])  # fmt: skip
 def test_how_a_test_failed(lines, end):
     assert process(ABC, lines).ends == {0: end}
 
 
 def test_a_message_that_was_cut_in_a_letter_is_read():
-    run = process(ABC, "site 3 5 failed 3 41ff", "end 0 failed 0 3 41ff")
+    run = process(ABC, "site 3 5 failed 3 41ff", "end 0 failed 0 3 0 41ff")
     assert run.sites[3, 5].message == run.ends[0].message == "A\N{REPLACEMENT CHARACTER}"
 
 
@@ -115,9 +116,9 @@ def test_an_assert_that_held_once_and_failed_once_has_failed():
     words = [at(3, 5), at(4, 5, "failed", "left", 4), at(3, 5, "failed", "assertion of its own", 3), at(5, 0, "fell", "boom"),
              at(4, 5), at(6, 5), at(6, 5)]  # fmt: skip
     run = process(ABC, *words, site=(7, 1))
-    fell = rust_tool._TestEnd("failed", False, "boom", None)
-    assert run.sites == {(3, 5): rust_tool._TestEnd("failed", True, "assertion of its own", 3), (4, 5): rust_tool._TestEnd("failed", True, "left", 4),
-                         (5, 0): fell, (6, 5): rust_tool._TestEnd("ok")}  # fmt: skip
+    fell = TestEnd("failed", False, "boom", None)
+    assert run.sites == {(3, 5): TestEnd("failed", True, "assertion of its own", 3), (4, 5): TestEnd("failed", True, "left", 4),
+                         (5, 0): fell, (6, 5): TestEnd("ok")}  # fmt: skip
     assert run.held_first == {(3, 5), (6, 5)} and run.fallen == {(5, 0)} and run.site == (7, 1)
     assert process(ABC, at(5, 0, "fell", "assertion failed")).sites[5, 0].is_assertion
     assert process(ABC, at(5, 0, "fell", "m" * 600)).sites[5, 0].message == "m" * 500
@@ -160,7 +161,7 @@ def test_after_a_death_the_others_go_on_with_what_is_left_of_the_limit(end, how)
 @pytest.mark.parametrize(("limit", "how"), [("memory", "memory limit: 2048 MiB"), ("threads", "limit of threads and processes: 128")])
 def test_the_limit_that_the_harness_names_is_the_cause(limit, how):
     outcome, _ = run_all([process(ABC, "start 0", f"limit {limit}", signal=6), process(ABC, ok(1), ok(2), DONE)])
-    assert outcome.ends[0] == rust_tool._TestEnd("failed", message=how)
+    assert outcome.ends[0] == TestEnd("failed", message=how)
 
 
 def test_an_exit_is_remembered_whatever_comes_after():
@@ -217,7 +218,7 @@ def test_a_test_of_which_nothing_is_heard_has_no_time_left():
     outcome, asked = run_all([process(names, "start 0", timed_out=True, cpu_s=2.0), *pairs])
     share = round(LIMIT_S / 11, 6)
     assert [(only, limit) for _, only, limit, _ in asked[1:]] == [([i, i + 1], share) for i in range(1, n, 2)] + [([n], share)]
-    assert outcome.ends[1].message == "time limit" and outcome.ends[2] == rust_tool._TestEnd("timeout", message="time limit of the program")
+    assert outcome.ends[1].message == "time limit" and outcome.ends[2] == TestEnd("timeout", message="time limit of the program")
 
 
 def test_shares_are_never_shorter_than_a_process_needs():
@@ -320,7 +321,7 @@ def test_asserts_after_the_one_that_loops_have_their_share_of_the_limit_each():
     skipped = [{(line, 5) for line in range(2, last)} for last in range(3, 8)]
     assert asked[1:6] == [("ignored_too", [0], 0.5, skip) for skip in skipped]
     assert asked[6] == ("ignored_too", [1], LIMIT_S, set())
-    assert outcome.ends[0] == rust_tool._TestEnd("timeout", message="time limit of the program") and outcome.ends[1].status == "ok"
+    assert outcome.ends[0] == TestEnd("timeout", message="time limit of the program") and outcome.ends[1].status == "ok"
     kinds = {site: end.status for site, end in outcome.sites.items()}
     assert kinds == {(2, 5): "timeout", (3, 5): "timeout", (4, 5): "failed", (5, 5): "failed", (6, 5): "timeout", (7, 5): "timeout"}
 
@@ -362,7 +363,7 @@ COUNTED = {"a": (True, True), "b": (True, True), "c": (True, True)}
 ALL_OK = process(ABC, ok(0), ok(1), ok(2), DONE)
 ALL_FAIL = process(ABC, failed(0), failed(1), failed(2), DONE)
 NOTICED = "assertion failed: left == right"
-ALL_NOTICE = process(ABC, *(failed(n, NOTICED, reached=1) for _half in (0, 1) for n in (0, 1, 2)), DONE)
+ALL_NOTICE = process(ABC, *(failed(n, NOTICED, 4, reached=1, column=5) for _half in (0, 1) for n in (0, 1, 2)), DONE)
 NO_INPUTS = process(ABC, DONE)  # nothing could be asked otherwise
 WARNING = Diagnostic("w", "warning", "unused", 1)
 
@@ -370,7 +371,8 @@ WARNING = Diagnostic("w", "warning", "unused", 1)
 def own_verdict(answers, program, is_gated=True, is_marked=True, verdict=Verdict(build_passed=True, diagnostics=(WARNING,)), stub=None):  # noqa: B008
     binaries = Binaries(own=answers, stub=stub or [])
     binaries.judge._stub_binary = lambda work, stubbed: STUB if stub is not None and stubbed is work.job.program is program else None
-    work = rust_tool._Work(Job(program), None, Path("none"), verdict=verdict, binary=OWN, is_gated=is_gated, is_marked=is_marked)
+    work = rust_tool._Work(Job(program), None, Path("none"), verdict=verdict, binary=OWN, is_gated=is_gated, is_marked=is_marked,
+                           source=SOURCE)  # fmt: skip
     binaries.judge._run_own_tests(work)
     assert binaries.all_ran()
     return work.verdict, binaries.asked
@@ -418,7 +420,7 @@ def test_an_ignored_test_does_not_count():
     names = listing("t::a", "t::b", ignored=["t::a"])
     ran = process(names, ok(1), DONE)
     assert own_verdict([ran], own_program(a=(True, True)))[0].guard == "no_counted_test"
-    noticed = process(names, failed(1, NOTICED, reached=1), DONE)
+    noticed = process(names, failed(1, NOTICED, 4, reached=1, column=5), DONE)
     verdict, asked = own_verdict([ran, noticed, noticed, noticed], own_program(a=(True, True), b=(True, True)))
     assert verdict.guard is None and [only for _, only, _, _ in asked] == [None, [1], [1], [1]]
 
@@ -427,7 +429,7 @@ def test_a_test_whose_assertion_is_never_reached_does_not_count():
     unreached = process(ABC, ok(0, reached=0), ok(1, reached=0), ok(2, reached=0), DONE)
     assert own_verdict([unreached], own_program(**COUNTED))[0].guard == "assert_not_reached"
     one = process(ABC, ok(0), ok(1, reached=0), ok(2), DONE)
-    two = process(ABC, *(failed(n, NOTICED, reached=1) for _half in (0, 1) for n in (0, 2)), DONE)
+    two = process(ABC, *(failed(n, NOTICED, 4, reached=1, column=5) for _half in (0, 1) for n in (0, 2)), DONE)
     verdict, asked = own_verdict([one, two, two, NO_INPUTS], own_program(**COUNTED))
     assert (verdict.guard, verdict.n_asserts) == (None, 2) and [only for _, only, _, _ in asked] == [None, *[[0, 2]] * 3]
     for tests, is_marked in ((COUNTED | {"b": (True, False)}, True), (COUNTED, False)):  # where no mark tells
@@ -461,64 +463,10 @@ def test_a_stub_of_its_own_is_run_and_no_wrong_values():
     assert own_verdict([ALL_OK], own_program(**COUNTED), is_gated=False, stub=[ALL_OK])[0].guard == "survives_panic_stub"
 
 
-NO_VALUE = "called `Option::unwrap()` on a `None` value"
-ONLY_A = listing("t::a")
-NOTICES, PASSES, UNTOUCHED = failed(0, NOTICED, reached=1), ok(0, reached=1), ok(0, reached=0)
-
-
-def worth_of_one(wrong, other=(DONE,), **program):
-    """The guard of a program with one test, by what it did with wrong values and with other inputs."""
-    answers = [process(ONLY_A, ok(0), DONE), process(ONLY_A, failed(0), DONE), process(ONLY_A, *wrong), process(ONLY_A, *other)]
-    return own_verdict(answers, own_program(a=(True, True), **program))[0].guard
-
-
-@pytest.mark.parametrize(("lines", "guard"), [  # the second half leaves functions alone that return bool
-    ([PASSES, PASSES, DONE], "any_value_passes"),
-    ([NOTICES, NOTICES, DONE], None),
-    ([NOTICES, PASSES, DONE], "any_value_passes"),  # only its own comparison was wrong
-    ([PASSES, NOTICES, PASSES, NOTICES, DONE], None),  # one of several values is enough
-    ([NOTICES, UNTOUCHED, DONE], None),  # only bools are returned
-    ([UNTOUCHED, UNTOUCHED, DONE], None),  # no wrong value was returned there
-    ([failed(0, NO_VALUE, reached=1), failed(0, NO_VALUE, reached=1), DONE], None),  # it stumbled before it judged
-    ([failed(0, NO_VALUE, reached=1), PASSES, DONE], "any_value_passes"),
-    ([PASSES, PASSES], None),  # the process died of one
-])  # fmt: skip
-def test_what_wrong_values_say(lines, guard):
-    assert worth_of_one(lines) == guard
-
-
-def test_a_test_that_neither_wrong_values_nor_other_inputs_reach():
-    assert worth_of_one([UNTOUCHED, UNTOUCHED, DONE], [PASSES, DONE]) == "any_value_passes"
-    assert worth_of_one([UNTOUCHED, UNTOUCHED, DONE], [NOTICES, DONE]) is None
-
-
-def test_a_test_that_notices_nothing_does_not_sink_one_that_does():
-    wrong = process(ABC, *(lines for _half in (0, 1) for lines in (failed(0, NOTICED, reached=1), ok(1), ok(2))), DONE)
-    verdict, _ = own_verdict([ALL_OK, ALL_FAIL, wrong, NO_INPUTS], own_program(**COUNTED))
-    assert (verdict.guard, verdict.n_asserts) == (None, 1)
-
-
-def said(n_calls=5, n_distinct=1, has_moved=0, is_strange=0, name="f"):
-    return f"answers {n_calls} {n_distinct} {has_moved} {is_strange} {name}"
-
-
-LISTED_F = frozenset({"f"})
-
-
-@pytest.mark.parametrize(("other", "listed", "guard"), [
-    ([PASSES, said(), DONE], frozenset(), "hard_coded_answer"),  # other questions, the same answer, and no test minds
-    ([PASSES, said(has_moved=1, n_distinct=2), DONE], frozenset(), None),
-    ([NOTICES, said(), DONE], frozenset(), None),
-    ([PASSES, said(n_calls=1), DONE], frozenset(), None),  # asked once: nothing to compare
-    ([PASSES, said()], frozenset(), None),  # the process died
-    ([NOTICES, said(has_moved=1, is_strange=1), DONE], LISTED_F, "hard_coded_answer"),  # a table of what the tests expect, and one answer besides
-    ([NOTICES, said(has_moved=1, is_strange=1), DONE], frozenset(), None),
-    ([NOTICES, said(has_moved=1, is_strange=1, n_distinct=2), DONE], LISTED_F, None),
-    ([NOTICES, said(has_moved=1), DONE], LISTED_F, None),
-    ([NOTICES, said(has_moved=1, is_strange=1), said(has_moved=1, n_distinct=3, name="g"), DONE], LISTED_F, None),
-])  # fmt: skip
-def test_what_other_inputs_say(other, listed, guard):
-    assert worth_of_one([NOTICES, NOTICES, DONE], other, listing_functions=listed) == guard
+def test_runs_that_did_not_come_to_their_end_are_said_and_take_nothing():
+    for wrong, other in ((process(ABC, ok(0, reached=1), timed_out=True), NO_INPUTS), (ALL_NOTICE, process(ABC, "start 0", signal=6))):
+        verdict, _ = own_verdict([ALL_OK, ALL_FAIL, wrong, other], own_program(**COUNTED))
+        assert (verdict.guard, verdict.honest_tests, verdict.n_asserts) == ("tried_in_part", True, 3)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
