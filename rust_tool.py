@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import itertools
 import json
 import mmap
 import os
@@ -576,6 +577,7 @@ class _HarnessRun:
     fallen: set[Site] = field(default_factory=set)  # that a panic left
     site: Site | None = None  # that was being evaluated when the process ended
     limit: str | None = None  # that ended it: "memory", "threads"
+    reached: set[int] = field(default_factory=set)  # numbers of assertions that count, up to LAST_SITE, which stands for the others
 
 
 class _Workshop:
@@ -619,7 +621,7 @@ class _Workshop:
         """Matches what `instrumented` puts into a program."""
         crate = rf"::{self.gate_crate}::"
         gates = rf"\{{ use {crate}.*?return value; \}} \}}|if {crate}gate\(\) \{{ return; \}}"
-        gates += rf"|\{{ #\[allow\(unused_imports\)\] use {crate}.*?\); \}} \}}|{crate}\w+\(\);"
+        gates += rf"|\{{ #\[allow\(unused_imports\)\] use {crate}.*?\); \}} \}}|{crate}\w+\(\d*\);"
         return re.compile(rf" ({gates}|impl {crate}(Wrong|Other) for .*?/\* judge \*/)")
 
     @property
@@ -718,7 +720,8 @@ class _Workshop:
         stubbed = panic_stubbed(program, mark_asserts=True)
         if stubbed is None:
             return None
-        marked = stubbed.replace(MARK, f" ::{self.gate_crate}::mark();")
+        numbers = itertools.count()
+        marked = re.sub(re.escape(MARK), lambda _: f" ::{self.gate_crate}::mark({next(numbers)});", stubbed)
         if not gates:
             return marked.replace(STUB, "")
         return _with_gates(_with_wrong_types(marked, self.gate_crate, with_enums), self.gate_crate)
@@ -868,6 +871,8 @@ def _asking(function: Node, crate: str) -> str:
     path = f"<Self as {_one_line(trait)}>::{name}" if trait is not None else f"Self::{name}" if block is not None else name
     path += f"::<{', '.join(named)}>" if named else ""
     call, traits = f"{path}({', '.join(arguments)})", "Hidden as _, Same as _"
+    if returns is not None and b"Vec" in returns.text:
+        call, traits = f"::{crate}::Items({call}).changed()", f"{traits}, SameItems as _"
     call, traits = f"::{crate}::Input({call}).near()", f"#[allow(unused_imports)] use ::{crate}::{{{traits}}};"
     return f' {{ {traits} if ::{crate}::asks("{name}") {{ return ::{crate}::Answer({call}).kept(); }} }}'
 
@@ -1019,6 +1024,7 @@ def _direct_link_flags(toolchain: Toolchain) -> list[str]:
 
 
 BINARY_NAME = "tests"
+LAST_SITE = 127  # as in judge/gate.rs
 MAX_REPORT_BYTES = 4 * MIB
 
 
@@ -1079,6 +1085,8 @@ def _read_report(report: str, nonce: str, done: Completed, site: Site | None = N
         elif words[1] == "said":
             answer = PANICKED if words[5:] == ["!"] else bytes.fromhex("".join(words[5:])).decode("utf-8", "replace") or None
             said.append(Said(words[2], words[3] == "1", int(words[4]), answer))
+        elif words[1] == "reached":
+            run.reached.add(int(words[2]))
         elif words[1] == "done":
             run.was_done = True
     return run
@@ -1721,8 +1729,10 @@ class Judge:
         counted = sorted(index for index in counted if outcome.ends.get(index, TestEnd("ignored")).status == "ok")
         if not counted:
             return _Worth("no_counted_test")
-        marked = {test.name for test in program.tests if test.marked} if work.is_marked else set()
-        counted = [index for index in counted if outcome.names[index] not in marked or outcome.ends[index].is_reached]
+        marked = {test.name: test.sites for test in program.tests if test.marked} if work.is_marked else {}
+        left = {site for number, site in enumerate(program.assert_sites) if number not in outcome.reached and number < LAST_SITE}
+        counted = [index for index in counted if (name := outcome.names[index]) not in marked
+                   or (outcome.ends[index].is_reached and left.isdisjoint(marked[name]))]  # fmt: skip
         if not counted:
             return _Worth("assert_not_reached")
         binary = work.binary if work.is_gated else self._stub_binary(work, program)
@@ -1818,6 +1828,7 @@ class _Outcome:
         self.n_deaths = 0  # tests that ended their process
         self.sites: dict[Site, TestEnd] = {}  # asserts of statements
         self.held_first: set[Site] = set()
+        self.reached: set[int] = set()
         self.skipped: set[Site] = set()  # those, and statements, that end a run: left out of the next
 
     def take(self, run: _HarnessRun, left: Sequence[int]) -> None:
@@ -1829,6 +1840,7 @@ class _Outcome:
             if end.status != "ok" or site not in self.sites:
                 self.sites[site] = end
         self.skipped |= run.fallen
+        self.reached |= run.reached
         if run.was_done and done.exit_code == 0:
             return
         self.ended_well = False

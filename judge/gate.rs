@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt::{Arguments, Debug};
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
@@ -27,15 +27,18 @@ pub const WRONG_VALUES: u8 = 4;
 pub const FIRST_SPARING: u8 = FIRST_WRONG + WRONG_VALUES;
 /// The outermost calls of functions are repeated, as they are: first of all, before anything that they remember is of other inputs.
 pub const SAME_INPUTS: u8 = FIRST_SPARING + WRONG_VALUES;
-/// FIRST_OTHER + k: they are answered for the k-th other inputs; from the third on only one call of a test, another one each time.
+/// FIRST_OTHER + k: they are answered for the k-th other inputs; from ALL_OTHER on only one call of a test, another one each time.
 pub const FIRST_OTHER: u8 = SAME_INPUTS + 1;
-pub const ALL_OTHER: u8 = 2;
+pub const ALL_OTHER: u8 = 3;
 pub const OTHER_INPUTS: u8 = 8;
 /// As in the beginning: what a function remembers shows.
 pub const SAME_AGAIN: u8 = FIRST_OTHER + OTHER_INPUTS;
 /// FIRST_NEAR + k: the answer is replaced by the k-th value near it, but for `bool` and `Ordering`.
 pub const FIRST_NEAR: u8 = SAME_AGAIN + 1;
 pub const NEAR_VALUES: u8 = 3;
+/// FIRST_ITEMS + k: the answer, where it is a list, is one of the same length with other items.
+pub const FIRST_ITEMS: u8 = FIRST_NEAR + NEAR_VALUES;
+pub const OTHER_ITEMS: u8 = 2;
 /// How deep values of a program's own types hold others of them.
 const MAX_NESTING: u8 = 3;
 /// Set by `mark`, and by gates that returned a wrong value; cleared by the harness before each test.
@@ -69,11 +72,15 @@ pub fn stub() {
     }
 }
 
+/// Which assertions that count were reached, as far as there is room.
+pub static SITES: [AtomicBool; 128] = [const { AtomicBool::new(false) }; 128];
+
 /// Stands in front of every assertion that counts: the test got that far.
 #[inline(never)]
-pub fn mark() {
+pub fn mark(site: usize) {
     if MODE.load(Ordering::Relaxed) == 0 {
         IS_REACHED.store(true, Ordering::Relaxed);
+        SITES[site.min(SITES.len() - 1)].store(true, Ordering::Relaxed);
     }
 }
 
@@ -395,7 +402,7 @@ impl<T: Other> Input<T> {
             said(|said| said.given = equal);
         }
         match MODE.load(Ordering::Relaxed) {
-            mode @ FIRST_NEAR.. if !compares::<T>() => self.changed(mode - FIRST_NEAR, || ()),
+            mode @ FIRST_NEAR..FIRST_ITEMS if !compares::<T>() => self.changed(mode - FIRST_NEAR, || ()),
             _ => self.0,
         }
     }
@@ -413,6 +420,53 @@ impl<T: Other> Input<T> {
             then();
         }
         other
+    }
+}
+
+/// An answer that is a list: `Items(x).changed()`, by the methods below when other items are known, else by `SameItems`'s.
+pub struct Items<T>(pub T);
+
+pub trait SameItems<T> {
+    fn changed(self) -> T;
+}
+
+impl<T> SameItems<T> for Items<T> {
+    fn changed(self) -> T {
+        self.0
+    }
+}
+
+fn with_items<T: Other, L>(list: L, each: fn(L, &dyn Fn(T) -> T) -> L) -> L {
+    let mode = MODE.load(Ordering::Relaxed);
+    if mode < FIRST_ITEMS {
+        return list;
+    }
+    IS_CHANGED.set(false);
+    let other = each(list, &|item| item.other(1 + 2 * (mode - FIRST_ITEMS)));
+    IS_REACHED.fetch_or(IS_CHANGED.get(), Ordering::Relaxed);
+    other
+}
+
+fn each<T>(list: Vec<T>, change: &dyn Fn(T) -> T) -> Vec<T> {
+    list.into_iter().map(change).collect()
+}
+
+impl<T: Other> Items<Vec<T>> {
+    #[inline(never)]
+    pub fn changed(self) -> Vec<T> {
+        with_items(self.0, each)
+    }
+}
+
+impl<T: Other> Items<Option<Vec<T>>> {
+    pub fn changed(self) -> Option<Vec<T>> {
+        with_items(self.0, |found, change| found.map(|list| each(list, change)))
+    }
+}
+
+impl<T: Other, E> Items<Result<Vec<T>, E>> {
+    pub fn changed(self) -> Result<Vec<T>, E> {
+        with_items(self.0, |found, change| found.map(|list| each(list, change)))
     }
 }
 
@@ -573,12 +627,19 @@ impl<T> Other for Vec<T> {
     }
 }
 
+fn place<T: Hash>(key: &T) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
 macro_rules! other_collections {
-    ($($type:ident<$($item:ident: $bound:ident),*>: |$entry:pat_param| $copy:expr;)*) => { $(
+    ($($type:ident<$($item:ident: $bound:ident),*>: |$entry:pat_param| $copy:expr, $key:expr;)*) => { $(
         impl<$($item: $bound),*> Other for $type<$($item),*> {
             fn other(self, k: u8) -> Self {
                 let given = ManuallyDrop::new(self);
-                let entries: Vec<_> = given.iter().collect();
+                let mut entries: Vec<_> = given.iter().collect();
+                entries.sort_by_key(|$entry| $key); // of a hash table: which is left out must be the same every time
                 other_list(&entries, if k == 1 { 4 } else { k }).map(|$entry| $copy).collect() // no order to change
             }
         }
@@ -586,8 +647,8 @@ macro_rules! other_collections {
 }
 
 other_collections! {
-    VecDeque<T: Any>: |x| copied(*x); HashSet<T: Key>: |x| copied(*x); BTreeSet<T: Ord>: |x| copied(*x);
-    HashMap<K: Key, V: Any>: |(k, v)| (copied(*k), copied(*v)); BTreeMap<K: Ord, V: Any>: |(k, v)| (copied(*k), copied(*v));
+    VecDeque<T: Any>: |x| copied(*x), (); BTreeSet<T: Ord>: |x| copied(*x), (); HashSet<T: Key>: |x| copied(*x), place(*x);
+    BTreeMap<K: Ord, V: Any>: |(k, v)| (copied(*k), copied(*v)), (); HashMap<K: Key, V: Any>: |(k, v)| (copied(*k), copied(*v)), place(*k);
 }
 
 /// A list that is borrowed as `&Vec`, which may not be asked to clone what it holds: a view that is never dropped.

@@ -64,6 +64,7 @@ class TestFn:
     counted: bool  # it can fail depending on what the program's own code returns
     guard: str | None  # why it is not counted; None when it is, and for should_panic tests
     marked: bool = False  # all its counted assertions are in `Program.assert_sites`: one of them must be reached
+    sites: frozenset[tuple[int, int]] = frozenset()  # of its counted assertions, but for `assert!(false)`
     asserts: frozenset[str] = frozenset()  # its distinct assertions that have to do with the program
 
 
@@ -292,9 +293,10 @@ def worth_of(index: Index) -> Worth:
             calls |= reader.named(code)
             macros |= {f"{word}!" for node in code for word in set(index.words(node)) & index.own_macros}
             sites |= {(n.start_byte, n.end_byte) for n in found if n.id in in_file and not _in_constant(n)}
+        own_sites = frozenset((n.start_byte, n.end_byte) for n in found if words_of(n.children[-1])[1:2] != ["false"])
         fails_otherwise = any({*FAILING, *index.macros} & set(index.words(node)) for node in code)
         marked = counted and bool(found) and all(n.id in in_file for n in found) and not fails_otherwise
-        tests.append(TestFn(harness_name(item), item.has("ignore"), item.has("should_panic"), counted, guard, marked, asserts))
+        tests.append(TestFn(harness_name(item), item.has("ignore"), item.has("should_panic"), counted, guard, marked, own_sites, asserts))
     codes = [node for item, test in zip(index.tests, tests) if test.counted for node in reader.code_of(item)]
     panicking = {word for item in index.tests if item.has("should_panic") for word in index.words(item.node)}  # what they ask is not listed
     listing = [item for name in calls - panicking for item in index.own[name] if reader.lists_answers(item, codes)]

@@ -18,7 +18,8 @@
 //! `limit memory|threads` (the process is about to end for it),
 //! `end I ok|failed|asserted REACHED LINE COLUMN HEX` (1 when a counted assertion was reached, or, in wrong-value mode, a wrong
 //! value returned, 2 when one of those was a `None` or `Err`; where and with which words it panicked), `said FUNCTION ALTERED GIVEN HEX`
-//! (what a function answered in the test whose end follows, `Said` of the gate; `!`: it panicked), `done`.
+//! (what a function answered in the test whose end follows, `Said` of the gate; `!`: it panicked), `reached SITE` (the number
+//! of an assertion that counts), `done`.
 //!
 //! Not guarded against: `unsafe` code that searches memory for the nonce (the judge refuses what that takes).
 #![feature(staged_api, test, rustc_attrs, alloc_error_hook)]
@@ -28,7 +29,7 @@
 extern crate judge_gate;
 extern crate real;
 
-use judge_gate::{Said, FIRST_NEAR, FIRST_WRONG, HAS_FALLEN, IS_MISSING, IS_REACHED, MODE, NEAR_VALUES, N_CALLS, N_CALLS_FIRST, REPORT, RUNNING, SAID, SAME_INPUTS};
+use judge_gate::{Said, FIRST_ITEMS, FIRST_WRONG, HAS_FALLEN, IS_MISSING, IS_REACHED, MODE, N_CALLS, N_CALLS_FIRST, OTHER_ITEMS, REPORT, RUNNING, SAID, SAME_INPUTS, SITES};
 use std::alloc::set_alloc_error_hook;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -86,7 +87,7 @@ fn read_order(order_fd: i32) -> Order {
     let modes = match mode {
         "run" | "ignored_too" => vec![0],
         "stub" => vec![1],
-        "other" => (SAME_INPUTS..FIRST_NEAR + NEAR_VALUES).collect(),
+        "other" => (SAME_INPUTS..FIRST_ITEMS + OTHER_ITEMS).collect(),
         _ => (FIRST_WRONG..SAME_INPUTS).collect(),
     };
     let wanted = match lines.next().expect("tests") {
@@ -251,6 +252,9 @@ pub fn test_main_static(tests: &[&TestDescAndFn]) {
             lines += &format!("{nonce} said {function} {} {given} {text}\n", is_altered as u8);
         }
         lines += &format!("{nonce} end {index} {status} {reached} {line} {column} {}\n", hex(&message));
+    }
+    for site in (0..SITES.len()).filter(|site| SITES[*site].load(Ordering::Relaxed)) {
+        lines += &format!("{nonce} reached {site}\n");
     }
     lines += &format!("{nonce} done\n");
     report.write_all(lines.as_bytes()).expect("report");

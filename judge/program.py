@@ -439,9 +439,12 @@ def read_program(source: str, code_block: bool = True) -> Program:
 
 
 def _roots(index: Index) -> tuple[str, ...]:
-    functions = [item for items in index.own.values() for item in items]
+    """Functions that no other calls; where there are only methods those that return something else than what they belong to."""
+    functions = [item for items in index.own.values() for item in items if not item.is_main]
     called = {word for item in functions for word in set(index.words(item.node)) - {item.name}}
-    return tuple(sorted({item.name for item in functions if not item.owner} - called))
+    returns = {item.node.id: text_of(child_of(item.node, "return_type")) for item in functions}
+    methods = [i for i in functions if not i.trait and returns[i.node.id] and not re.search(rf"\b(Self|{i.owner})\b", returns[i.node.id])]
+    return tuple(sorted({item.name for item in [i for i in functions if not i.owner] or methods} - called))
 
 
 def _has_test_block(items: Sequence[Item]) -> bool:

@@ -18,7 +18,7 @@ from judge.syntax import parse_any_length, walk
 if TYPE_CHECKING:
     from judge.program import Program
 
-WRONG_VALUES, OTHER_INPUTS, NEAR_VALUES = 4, 8, 3  # as in gate.rs
+WRONG_VALUES, OTHER_INPUTS, ALL_OTHER, NEAR_VALUES, OTHER_ITEMS = 4, 8, 3, 3, 2  # as in gate.rs
 MAX_FAILURE_CHARS = 500
 
 # What most inputs may have in common: nothing moves for it.
@@ -30,6 +30,7 @@ MAX_SAID = 64  # calls of a test that are reported, as in gate.rs
 # Shown by `Debug`, what a function says that has nothing to say.
 NOTHING = re.compile(r'(?:(?:Some|Ok)\()*(?:-?0(?:\.0)?|None|""|\[\]|\{\})\)*|Err\(.*', re.DOTALL)
 MANY = 4  # calls with other inputs: enough to say that nothing ever moves
+SEVERAL = 3  # calls with the tests' own
 FAILURE = re.compile(r"None|Err\(.*|false|true", re.DOTALL)
 
 
@@ -104,16 +105,17 @@ def _share(opinions: Iterable[bool | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _counts(wrong: Sequence[bool | None], other: Sequence[bool | None], always_passes: bool) -> bool:
-    """Whether a test notices, by what it did in the runs with wrong values, and with its own inputs, other ones and near answers.
-
-    always_passes: in all of the latter."""
+def _counts(wrong: Sequence[bool | None], other: Sequence[bool | None], passes_with_other: bool) -> bool:
+    """Whether a test notices, by what it did in the runs with wrong values, and with its own inputs, other ones and near answers."""
     halves = _any(wrong[:WRONG_VALUES]), _any(wrong[WRONG_VALUES:])
-    near, far = _share(other[2 + OTHER_INPUTS :]), _share(wrong[:WRONG_VALUES])
+    near, items = other[2 + OTHER_INPUTS :][:NEAR_VALUES], other[2 + OTHER_INPUTS + NEAR_VALUES :]
+    if near[1:2] + items == [False] * (1 + OTHER_ITEMS):  # the length of a list is all that is looked at
+        return False
+    near, far = _share(near) if len(near) - near.count(None) > 1 else None, _share(wrong[:WRONG_VALUES])
     if near is not None and near >= 0.5:
         return True
     is_weak = far is None or far <= 0.5 if near is not None else far is not None and far < 0.5  # a bound, a length: most would do
-    is_untouched = halves == (None, None) and always_passes and False in other
+    is_untouched = halves == (None, None) and passes_with_other and False in other[1 : 1 + ALL_OTHER]
     return not is_weak and False not in halves and not is_untouched
 
 
@@ -125,8 +127,8 @@ def worth(wrong: Sequence[TestEnd], other: Sequence[TestEnd], program: Program, 
     """
     places = places_of_judging(source)
     in_wrong = noticed(wrong, n_tests, 2 * WRONG_VALUES, places)
-    in_other = noticed(other, n_tests, 2 + OTHER_INPUTS + NEAR_VALUES, places)
-    passes = [all(end.status == "ok" for end in other[test::n_tests]) for test in range(n_tests)]
+    in_other = noticed(other, n_tests, 2 + OTHER_INPUTS + NEAR_VALUES + OTHER_ITEMS, places)
+    passes = [all(end.status == "ok" for end in other[test::n_tests][1 : 1 + ALL_OTHER]) for test in range(n_tests)]
     counted = [test for test in range(n_tests) if _counts(in_wrong[test], in_other[test], passes[test])]
     if not counted:
         return "any_value_passes", []
@@ -134,8 +136,9 @@ def worth(wrong: Sequence[TestEnd], other: Sequence[TestEnd], program: Program, 
     if len(other) < n_asked:
         return None, counted
     asked = _Asked(other[:n_asked], n_tests, counted)
-    notices_input = any(_any(in_other[test][1 : 1 + OTHER_INPUTS]) for test in counted)
-    guard = asked.guard(program, notices_input, len(counted) < sum(not test.should_panic for test in program.tests))
+    notices_input = any(_any(in_other[test][1 : 1 + ALL_OTHER]) for test in counted)
+    asks_more = len(counted) > 1 or sum(not test.should_panic for test in program.tests) > 1
+    guard = asked.guard(program, notices_input, asks_more, len(counted) < n_tests)
     return guard, [] if guard else counted
 
 
@@ -160,13 +163,12 @@ class _Asked:
                 elif said.is_altered:
                     self.altered[said.function].append(said)
 
-    def guard(self, program: Program, notices_input: bool, is_discounted: bool) -> str | None:
+    def guard(self, program: Program, notices_input: bool, asks_more: bool, is_discounted: bool) -> str | None:
         roots = {name: said for name, said in self.counted.items() if name in program.root_functions}
         are_all = set(program.root_functions) & set(program.tested_functions) <= roots.keys()
         answers = [said.answer for found in roots.values() for said in found]
-        asks_more = is_discounted or any(name not in roots for name in self.counted)
-        if roots and are_all and None not in answers and asks_more:
-            if all(NOTHING.fullmatch(answer) for answer in answers if answer is not None):
+        if roots and are_all and None not in answers:
+            if asks_more and all(NOTHING.fullmatch(answer) for answer in answers if answer is not None):
                 return "asks_for_nothing"
             if is_discounted and len(set(answers)) == 1:
                 return "any_value_passes"
@@ -193,7 +195,15 @@ class _Asked:
 
     def moves(self, name: str) -> bool:
         own, *others = self.runs[name]
+        if self.says_one_thing(name):
+            return False
         return all(answer in COMMON for answer in own) or any(other != own for other in others)
+
+    def says_one_thing(self, name: str) -> bool:
+        """Whether a function has one answer to many inputs, and nothing to say to others."""
+        own, others = ([a for said in found[name] if (a := said.answer or "") not in COMMON and not NOTHING.fullmatch(a)]
+                       for found in (self.own, self.altered))  # fmt: skip
+        return len(own) >= SEVERAL and len(others) >= MANY and len({*own, *others}) == 1
 
     def is_list(self, name: str, is_closed: bool) -> bool:
         """Whether a function that holds what the tests expect has one answer to everything else, and not several to their inputs.

@@ -354,7 +354,7 @@ def test_statements_that_come_to_their_end_leave_the_limit_to_the_others():
 def own_program(guard=None, listing_functions=frozenset(), **tests):
     """A program with the tests `t::NAME`: (counted, marked) each, with one assertion of their own."""
     found = tuple(
-        TestFn(f"t::{name}", False, False, counted, None, marked, frozenset({f"assert {name}"})) for name, (counted, marked) in tests.items()
+        TestFn(f"t::{name}", False, False, counted, None, marked, asserts=frozenset({f"assert {name}"})) for name, (counted, marked) in tests.items()
     )
     return replace(read_program(SOURCE), guard=guard, tests=found, listing_functions=listing_functions)
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from judge.worth import MAX_SAID, NEAR_VALUES, OTHER_INPUTS, WRONG_VALUES, Said, TestEnd, places_of_judging, worth
+from judge.worth import ALL_OTHER, MAX_SAID, NEAR_VALUES, OTHER_INPUTS, OTHER_ITEMS, PANICKED, WRONG_VALUES, Said, TestEnd, places_of_judging, worth
 
 SOURCE = "fn t() {\n    assert!(f(1).unwrap());\n}\n"
 NOTICES = TestEnd("failed", True, "assertion failed", 2, is_reached=True, column=5)
@@ -13,7 +13,7 @@ STUMBLES = TestEnd("failed", False, "called `Option::unwrap()` on a `None` value
 PASSES = TestEnd("ok", is_reached=True)
 UNTOUCHED = TestEnd("ok")
 N, P, S, U = NOTICES, PASSES, STUMBLES, UNTOUCHED
-ALL_WRONG, ALL_OTHER = [NOTICES] * (2 * WRONG_VALUES), [NOTICES] * (2 + OTHER_INPUTS + NEAR_VALUES)
+ALL_WRONG, ALL_ASKED = [NOTICES] * (2 * WRONG_VALUES), [NOTICES] * (2 + OTHER_INPUTS + NEAR_VALUES + OTHER_ITEMS)
 PROGRAM = SimpleNamespace(root_functions=("f",), tested_functions=("f",), listing_functions=(), closed_functions=(), tests=())
 
 
@@ -23,8 +23,8 @@ def verdict(*tests, program=PROGRAM):
     return worth(wrong, other, program, len(tests), SOURCE)
 
 
-def other(inputs=UNTOUCHED, near=(UNTOUCHED,) * NEAR_VALUES):
-    return [UNTOUCHED, *[inputs] * OTHER_INPUTS, UNTOUCHED, *near]
+def other(inputs=UNTOUCHED, near=(UNTOUCHED,) * NEAR_VALUES, items=UNTOUCHED):
+    return [UNTOUCHED, *[inputs] * OTHER_INPUTS, UNTOUCHED, *near, *[items] * OTHER_ITEMS]
 
 
 def test_places_of_judging():
@@ -49,75 +49,101 @@ def test_places_of_judging():
     ([P] * 8, other(near=[N, N, P]), True),  # both sides were equally wrong, and near answers are noticed
     ([N, P, P, P] * 2, other(near=[P, P, P]), False),
     ([N, N, N, N] * 2, other(near=[P, P, P]), True),  # which variant it is
-    ([N, N, N, N] * 2, other(near=[N, P, N]), False),  # how long it is
+    ([N, N, N, N] * 2, other(near=[N, P, N], items=P), False),  # how long it is
+    ([N, N, N, N] * 2, other(near=[N, N, N], items=P), True),
+    ([U] * 8, [U, *[P] * ALL_OTHER, *[N] * (OTHER_INPUTS - ALL_OTHER), *[U] * (1 + NEAR_VALUES + OTHER_ITEMS)], False),  # it compares equals
+    ([N, P, P, P] * 2, other(near=[P, U, U]), False),
+    ([N] * 8, other(near=[P, U, U]), True),
 ])  # fmt: skip
 def test_what_counts(wrong, runs, counts):
     assert verdict((wrong, runs)) == ((None, [0]) if counts else ("any_value_passes", []))
 
 
 def test_a_test_that_notices_nothing_does_not_sink_one_that_does():
-    assert verdict(([P] * 8, other()), (ALL_WRONG, ALL_OTHER)) == (None, [1])
+    assert verdict(([P] * 8, other()), (ALL_WRONG, ALL_ASKED)) == (None, [1])
 
 
 def test_runs_that_were_cut_short_say_nothing_against_a_test():
     assert worth([PASSES], [], PROGRAM, 1, SOURCE) == (None, [0])
-    assert worth([*[PASSES] * 7], ALL_OTHER, PROGRAM, 1, SOURCE) == (None, [0])
+    assert worth([*[PASSES] * 7], ALL_ASKED, PROGRAM, 1, SOURCE) == (None, [0])
 
 
-def answers(own, others, is_noticed=True, name="f", given=(0, 0), is_altered=True):
+def answers(own, others, is_noticed=True, name="f", given=(0, 0), is_altered=True, again=None):
     """Runs in which a function gives answers to the test's inputs, and to other ones in each run."""
     end = NOTICES if is_noticed else PASSES
     said = [[Said(name, False, given[0], answer) for answer in own], *[[Said(name, is_altered, given[1], a) for a in group] for group in others]]
-    runs = [TestEnd("ok", said=tuple(said[0])), *[replace(end, said=tuple(g)) for g in said[1:]]]
-    return [*runs, *[NOTICES] * NEAR_VALUES]
+    first = TestEnd("ok", said=tuple(said[0]))
+    return [first, *[replace(end, said=tuple(group)) for group in said[1:]], first if again is None else replace(first, said=again),
+            *[NOTICES] * (NEAR_VALUES + OTHER_ITEMS)]  # fmt: skip
 
 
 def guard_of(runs, *more, program=PROGRAM):
     return verdict((ALL_WRONG, runs), *more, program=program)[0]
 
 
-SIX = OTHER_INPUTS
+ALL = OTHER_INPUTS
 
 
 @pytest.mark.parametrize(("runs", "guard"), [
-    (answers(["3"], [["3"]] * SIX, is_noticed=False), "hard_coded_answer"),  # other questions, the same answer
-    (answers(["3"], [["3"]] * SIX), "hard_coded_answer"),  # what the test minds is something else
-    (answers(["3"], [["3"]] * 5 + [["4"]]), None),
-    (answers(["true"], [["true"]] * SIX), None),  # most inputs may have it in common
-    (answers(["3"], [["3"]] * SIX, is_altered=False), None),
-    (answers(["3", "5"], [["7", "7"]] * SIX), "hard_coded_answer"),  # a table, and one answer to everything else
-    (answers(["3", "5"], [["7", "7"]] * 5 + [["[]", "7"]]), "hard_coded_answer"),
-    (answers(["3", "5"], [["7", "8"]] * SIX), None),
-    (answers(["Ok(3)", "Ok(5)"], [["Err(1)", "Err(1)"]] * SIX), None),  # no other input need be a valid one
-    (answers(["0", "None", "[]", "Err(\"empty\")"], [["4"]] * SIX), "asks_for_nothing"),
-    (answers(["0", "1"], [["4"]] * 5 + [["5"]]), None),
-    (answers(["()"], [["()"]] * SIX), None),  # it is not by its answer that it is judged
-    (answers(["0"] * MAX_SAID, [["4"]] * 5 + [["5"]]), None),  # and who knows what it said then
-    (answers(["[1]"], [["[2]"]] * 5 + [["[3]"]], given=(1, 3)), "hands_back_input"),
-    (answers(["[1]"], [["[2]"]] * 5 + [["[3]"]], given=(1, 2)), None),  # now the one, now the other
-    (answers([None], [[None]] * SIX, given=(1, 1)), "hands_back_input"),
-    (answers([None], [[None]] * SIX), None),
+    (answers(["3"], [["3"]] * ALL, is_noticed=False), "hard_coded_answer"),  # other questions, the same answer
+    (answers(["3"], [["3"]] * ALL), "hard_coded_answer"),  # what the test minds is something else
+    (answers(["3"], [["3"]] * (ALL - 1) + [["4"]]), None),
+    (answers(["true"], [["true"]] * ALL), None),  # most inputs may have it in common
+    (answers(["3"], [["3"]] * ALL, is_altered=False), None),
+    (answers(["3", "5"], [["7", "7"]] * ALL), None),
+    (answers(["Some(9)"] * 3 + ["None"], [["None", "Some(9)"]] * ALL), "hard_coded_answer"),  # one answer, or none
+    (answers(["Some(9)", "None"], [["None", "Some(9)"]] * ALL), None),
+    (answers(["3"], [["3"]] * ALL, again=(Said("f", False, 0, "7"),)), None),  # it remembers something
+    (answers(["()"], [["()"]] * ALL), None),  # it is not by its answer that it is judged
+    (answers(["0"] * MAX_SAID, [["4"]] * (ALL - 1) + [["5"]]), None),  # and who knows what it said then
+    (answers(["[1]"], [["[2]"]] * (ALL - 1) + [["[3]"]], given=(1, 3)), "hands_back_input"),
+    (answers(["[1]"], [["[2]"]] * (ALL - 1) + [["[3]"]], given=(1, 2)), None),  # now the one, now the other
+    (answers([None], [[None]] * ALL, given=(1, 1)), "hands_back_input"),
+    (answers([None], [[None]] * ALL), None),
 ])  # fmt: skip
 def test_what_functions_say(runs, guard):
     assert guard_of(runs) == guard
 
 
+SEVERAL_TESTS = SimpleNamespace(**(vars(PROGRAM) | {"tests": (SimpleNamespace(should_panic=False),) * 2}))
+
+
+def test_tests_that_ask_for_nothing():
+    nothing = answers(["0", "None", "[]", "Err(\"empty\")"], [["4"]] * ALL)
+    assert guard_of(nothing, program=SEVERAL_TESTS) == "asks_for_nothing"
+    assert guard_of(nothing) is None  # a single test
+    assert guard_of(answers(["0", "1"], [["4"]] * (ALL - 1) + [["5"]]), program=SEVERAL_TESTS) is None
+
+
 def test_one_answer_is_too_little_where_another_test_counts_for_nothing():
-    runs = answers(["3"], [["4"]] * 5 + [["5"]])
+    runs = answers(["3"], [["4"]] * (ALL - 1) + [["5"]])
     assert guard_of(runs) is None
     assert guard_of(runs, ([PASSES] * 8, other())) == "any_value_passes"
-    assert guard_of(answers(["3", "9"], [["4", "6"]] * SIX), ([PASSES] * 8, other())) is None
+    assert guard_of(answers(["3", "9"], [["4", "6"]] * ALL), ([PASSES] * 8, other())) is None
+
+
+def program_with(**changes):
+    return SimpleNamespace(**(vars(SEVERAL_TESTS) | changes))
 
 
 def test_answers_of_a_part_are_not_asked_whether_they_are_much():
-    runs = answers(["0"], [["1"]] * 5 + [["2"]])
-    assert guard_of(runs, program=SimpleNamespace(root_functions=("g",), tested_functions=("f",), listing_functions=(), closed_functions=(), tests=())) is None
-    both = SimpleNamespace(root_functions=("f", "g"), tested_functions=("f", "g"), listing_functions=(), closed_functions=(), tests=())
-    assert guard_of(runs, program=both) is None  # nobody knows what g said
+    runs = answers(["0"], [["1"]] * (ALL - 1) + [["2"]])
+    assert guard_of(runs, program=SEVERAL_TESTS) == "asks_for_nothing"
+    assert guard_of(runs, program=program_with(root_functions=("g",))) is None
+    both = ("f", "g")
+    assert guard_of(runs, program=program_with(root_functions=both, tested_functions=both)) is None  # nobody knows what g said
 
 
 def test_a_list_of_answers_says_one_strange_thing_to_everything_else():
-    listed = SimpleNamespace(root_functions=(), tested_functions=("f",), listing_functions=("f",), closed_functions=("f",), tests=())
-    assert guard_of(answers(["Some(3)"], [["None"]] * SIX), program=listed) == "hard_coded_answer"
-    assert guard_of(answers(["Some(3)", "None"], [["None", "None"]] * SIX), program=listed) is None
-    assert guard_of(answers(["Some(3)"], [["None"]] * 5 + [["Some(4)"]]), program=listed) is None
+    listed = program_with(root_functions=(), listing_functions=("f",))
+    closed = program_with(root_functions=(), listing_functions=("f",), closed_functions=("f",))
+    for own, others, is_listed, is_closed in (
+        (["Some(3)"], [["None"]] * ALL, True, True),
+        (["Some(3)"], [[PANICKED]] * ALL, True, True),
+        (["Some(3)", "None"], [["None", "None"]] * ALL, False, False),  # no other input need be a valid one
+        (["Some(3)", "Some(0)"], [["Some(0)", "Some(0)"]] * ALL, False, True),  # a table, and one answer to everything else
+        (["Some(3)"], [["None"]] * (ALL - 1) + [["Some(4)"]], False, False),
+        (["Some(3)"], [["None"]] * (ALL - 1) + [["Some(3)"]], False, True),
+    ):
+        runs = answers(own, others)
+        assert [guard_of(runs, program=program) == "hard_coded_answer" for program in (listed, closed)] == [is_listed, is_closed], (own, others)
