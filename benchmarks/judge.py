@@ -43,7 +43,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import doctor  # noqa: E402
 from judge.program import Program, extract_program  # noqa: E402
-from rust_tool import JUDGE_VERSION, Job, Judge, Toolchain, find_toolchain  # noqa: E402
+from rust_tool import JUDGE_VERSION, Job, Judge, Toolchain, _Worth, find_toolchain  # noqa: E402
 from traces import iter_trace  # noqa: E402
 
 MANIFEST = '[package]\nname = "program"\nversion = "0.1.0"\nedition = "2021"\n'
@@ -195,7 +195,7 @@ class PlainJudge(Judge):
     def __init__(self, **options):
         super().__init__(**options)
         self._workshop.instrumented = lambda *args, **kwargs: None
-        self._stub_guard = lambda *args: (None, [])
+        self._worth = lambda *args: _Worth(None)
 
 
 def by_judge(

@@ -587,13 +587,13 @@ fn other_list<'a, T>(list: &'a [T], k: u8) -> Box<dyn Iterator<Item = &'a T> + '
     let (len, items) = (list.len(), list.iter());
     let other: Box<dyn Iterator<Item = &'a T>> = match k {
         0 => Box::new(items.take(len.saturating_sub(1))),
-        1 if len > 1 => Box::new(items.rev()),
+        1 => Box::new(items.rev()),
         2 => Box::new(items.take(len / 2)),
         3 => Box::new(items.take(0)),
         5 => Box::new(items.skip(len / 2).chain(list.iter().take(len / 2))),
         _ => Box::new(items.skip(1)),
     };
-    IS_CHANGED.set(IS_CHANGED.get() || len > 0);
+    IS_CHANGED.set(IS_CHANGED.get() || len > (k == 1) as usize);
     other
 }
 

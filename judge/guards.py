@@ -477,6 +477,7 @@ class _Reader:
 
 
 BINDING = ("let_declaration", "for_expression", "let_condition", "match_arm", "closure_expression")
+SKIPPED = ("match_pattern", "closure_expression")
 ARITHMETIC = ("+", "-", "*", "/", "%", "&", "|", "^", "<<", ">>")
 NEUTRAL = frozenset({"0", "1", "0.0", "1.0", ""})
 
@@ -513,13 +514,14 @@ def _is_assert(node: Node) -> bool:
 
 
 def _answers(function: Node) -> set[str]:
-    """Literals that stand neither in what is decided on (conditions, what a match looks at, its patterns) nor in arithmetic or closures."""
+    """Literals that stand neither in what is decided on (conditions, what a match looks at, its patterns) nor in arithmetic or a
+    closure."""
     found, left = set(), [function]
     while left:
         node = left.pop()
         if node.type in LITERALS:
             found.add(_literal(node))
-        elif node.type not in ("match_pattern", "closure_expression") and not (node.type == "binary_expression" and text_of(child_of(node, "operator")) in ARITHMETIC):
+        elif not (node.type == "binary_expression" and text_of(child_of(node, "operator")) in ARITHMETIC or node.type in SKIPPED):
             decided = [child_of(node, "condition"), child_of(node, "value") if node.type == "match_expression" else None]
             left += [child for child in node.children if child not in decided]
     return found

@@ -10,10 +10,10 @@ a helper of the tests that repeats the function, an expectation in a constant th
 that the tests expect stands in a function as a literal (which then has to say something else to other inputs).
 
 What neither can see:
-* Answers that depend on the inputs and are wrong all the same, where the tests ask for nothing else: a list indexed by a remainder,
-  the length of a text, a comparison that most inputs pass (`s != "rust"`).
+* Answers that depend on the inputs and are wrong all the same, where the tests ask for nothing else: a formula that fits what is asked,
+  a list indexed by a remainder, the length of a text, a comparison that most inputs pass (`s != "rust"`).
+* A round trip (`decode(encode(x)) == x`) through two functions that do neither, and a wrong oracle written in another way.
 * Expected values that reach the program by a side door whose contents change with every question (an option field, a closure).
-* Values that the test itself overwrites through a reference (`for slot in got.iter_mut() { *slot = .. }`).
 * What a function in a constant context does: it can have no gate (`[0; size()]`).
 * That the function under test is the one the task asked for; `tested_functions` and `same_program` help the caller.
 * Functions and methods are told apart by name, not by type.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -109,7 +109,7 @@ def _counts(wrong: Sequence[bool | None], other: Sequence[bool | None], passes_w
     """Whether a test notices, by what it did in the runs with wrong values, and with its own inputs, other ones and near answers."""
     halves = _any(wrong[:WRONG_VALUES]), _any(wrong[WRONG_VALUES:])
     near, items = other[2 + OTHER_INPUTS :][:NEAR_VALUES], other[2 + OTHER_INPUTS + NEAR_VALUES :]
-    if near[1:2] + items == [False] * (1 + OTHER_ITEMS):  # the length of a list is all that is looked at
+    if True in near and True not in near[1:2] and items == [False] * OTHER_ITEMS:  # the length of a list is all that is looked at
         return False
     near, far = _share(near) if len(near) - near.count(None) > 1 else None, _share(wrong[:WRONG_VALUES])
     if near is not None and near >= 0.5:
@@ -201,7 +201,7 @@ class _Asked:
 
     def says_one_thing(self, name: str) -> bool:
         """Whether a function has one answer to many inputs, and nothing to say to others."""
-        own, others = ([a for said in found[name] if (a := said.answer or "") not in COMMON and not NOTHING.fullmatch(a)]
+        own, others = ([a for said in found[name] if (a := said.answer or "") not in (*COMMON, "1", "1.0") and not NOTHING.fullmatch(a)]
                        for found in (self.own, self.altered))  # fmt: skip
         return len(own) >= SEVERAL and len(others) >= MANY and len({*own, *others}) == 1
 

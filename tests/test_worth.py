@@ -5,7 +5,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from judge.worth import ALL_OTHER, MAX_SAID, NEAR_VALUES, OTHER_INPUTS, OTHER_ITEMS, PANICKED, WRONG_VALUES, Said, TestEnd, places_of_judging, worth
+from judge.worth import (
+    ALL_OTHER,
+    MAX_SAID,
+    NEAR_VALUES,
+    OTHER_INPUTS,
+    OTHER_ITEMS,
+    PANICKED,
+    WRONG_VALUES,
+    Said,
+    TestEnd,
+    places_of_judging,
+    worth,
+)
 
 SOURCE = "fn t() {\n    assert!(f(1).unwrap());\n}\n"
 NOTICES = TestEnd("failed", True, "assertion failed", 2, is_reached=True, column=5)
@@ -50,7 +62,9 @@ def test_places_of_judging():
     ([N, P, P, P] * 2, other(near=[P, P, P]), False),
     ([N, N, N, N] * 2, other(near=[P, P, P]), True),  # which variant it is
     ([N, N, N, N] * 2, other(near=[N, P, N], items=P), False),  # how long it is
+    ([N, N, N, N] * 2, other(near=[N, U, N], items=P), False),
     ([N, N, N, N] * 2, other(near=[N, N, N], items=P), True),
+    ([N, N, N, N] * 2, other(near=[P, P, P], items=P), True),
     ([U] * 8, [U, *[P] * ALL_OTHER, *[N] * (OTHER_INPUTS - ALL_OTHER), *[U] * (1 + NEAR_VALUES + OTHER_ITEMS)], False),  # it compares equals
     ([N, P, P, P] * 2, other(near=[P, U, U]), False),
     ([N] * 8, other(near=[P, U, U]), True),
