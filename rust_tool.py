@@ -1730,11 +1730,12 @@ class Judge:
         if not counted:
             return _Worth("no_counted_test")
         marked = {test.name: test.sites for test in program.tests if test.marked} if work.is_marked else {}
-        left = {site for number, site in enumerate(program.assert_sites) if number not in outcome.reached and number < LAST_SITE}
+        passing, left = len(counted), {site for number, site in enumerate(program.assert_sites) if number not in outcome.reached and number < LAST_SITE}
         counted = [index for index in counted if (name := outcome.names[index]) not in marked
                    or (outcome.ends[index].is_reached and left.isdisjoint(marked[name]))]  # fmt: skip
         if not counted:
             return _Worth("assert_not_reached")
+        is_discounted = len(counted) < passing
         binary = work.binary if work.is_gated else self._stub_binary(work, program)
         if binary is None:
             note = Diagnostic(None, "note", "the panic stub does not compile: the tests were not tried against it", None)
@@ -1746,7 +1747,7 @@ class Judge:
         if not work.is_gated:
             return _Worth(None, [outcome.names[index] for index in counted])
         wrong, other = (self._workshop.run_tests(binary, mode, counted) for mode in ("wrong", "other"))
-        guard, found = worth(wrong.all_ends, other.all_ends, program, len(counted), work.source)
+        guard, found = worth(wrong.all_ends, other.all_ends, program, len(counted), work.source, is_discounted)
         if guard is None and not (wrong.was_done and other.was_done):
             guard = TRIED_IN_PART
         return _Worth(guard, [outcome.names[counted[test]] for test in found])

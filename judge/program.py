@@ -80,6 +80,7 @@ class Program:
     assert_sites: tuple[tuple[int, int], ...] = ()  # byte ranges of counted assert macros in `source`
     listing_functions: tuple[str, ...] = ()  # that hold all that the tests expect, as literals
     closed_functions: tuple[str, ...] = ()  # of these, those that hold no other answer
+    speaks_of_nan: bool = False  # do its tests
     root_functions: tuple[str, ...] = ()  # that no other function of the program calls
 
 
@@ -434,6 +435,7 @@ def read_program(source: str, code_block: bool = True) -> Program:
         assert_sites=tuple(sorted(worth.sites)),
         listing_functions=tuple(sorted(worth.listed)),
         closed_functions=tuple(sorted(worth.closed)),
+        speaks_of_nan=any("nan" in word.lower() for item in index.items if item.test_side for word in index.words(item.node)),
         root_functions=_roots(index),
     )
 

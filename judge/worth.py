@@ -119,11 +119,13 @@ def _counts(wrong: Sequence[bool | None], other: Sequence[bool | None], passes_w
     return not is_weak and False not in halves and not is_untouched
 
 
-def worth(wrong: Sequence[TestEnd], other: Sequence[TestEnd], program: Program, n_tests: int, source: str) -> tuple[str | None, list[int]]:
+def worth(
+    wrong: Sequence[TestEnd], other: Sequence[TestEnd], program: Program, n_tests: int, source: str, is_discounted: bool = False
+) -> tuple[str | None, list[int]]:
     """Why passing tests are worth nothing (a guard), if so, and which of them count (indices).
 
     wrong, other: ends of the tests in the runs with wrong values, and with their own inputs, other ones and near answers, run by run.
-    source: what was compiled.
+    source: what was compiled. is_discounted: whether other tests of it count for nothing, because their assertions are not reached.
     """
     places = places_of_judging(source)
     in_wrong = noticed(wrong, n_tests, 2 * WRONG_VALUES, places)
@@ -138,7 +140,7 @@ def worth(wrong: Sequence[TestEnd], other: Sequence[TestEnd], program: Program, 
     asked = _Asked(other[:n_asked], n_tests, counted)
     notices_input = any(_any(in_other[test][1 : 1 + ALL_OTHER]) for test in counted)
     asks_more = len(counted) > 1 or sum(not test.should_panic for test in program.tests) > 1
-    guard = asked.guard(program, notices_input, asks_more, len(counted) < n_tests)
+    guard = asked.guard(program, notices_input, asks_more, is_discounted or len(counted) < n_tests)
     return guard, [] if guard else counted
 
 
@@ -172,6 +174,8 @@ class _Asked:
                 return "asks_for_nothing"
             if is_discounted and len(set(answers)) == 1:
                 return "any_value_passes"
+        if not program.speaks_of_nan and any("NaN" in (said.answer or "") for found in self.counted.values() for said in found):
+            return "any_value_passes"  # no comparison with it holds: what was written is that none fails
         if roots and are_all and all(map(self.hands_back, roots)):
             return "hands_back_input"
         shown = {name for name in self.altered if self.is_known(name)}

@@ -26,7 +26,7 @@ PASSES = TestEnd("ok", is_reached=True)
 UNTOUCHED = TestEnd("ok")
 N, P, S, U = NOTICES, PASSES, STUMBLES, UNTOUCHED
 ALL_WRONG, ALL_ASKED = [NOTICES] * (2 * WRONG_VALUES), [NOTICES] * (2 + OTHER_INPUTS + NEAR_VALUES + OTHER_ITEMS)
-PROGRAM = SimpleNamespace(root_functions=("f",), tested_functions=("f",), listing_functions=(), closed_functions=(), tests=())
+PROGRAM = SimpleNamespace(root_functions=("f",), tested_functions=("f",), listing_functions=(), closed_functions=(), speaks_of_nan=False, tests=())
 
 
 def verdict(*tests, program=PROGRAM):
@@ -146,6 +146,11 @@ def test_answers_of_a_part_are_not_asked_whether_they_are_much():
     assert guard_of(runs, program=program_with(root_functions=("g",))) is None
     both = ("f", "g")
     assert guard_of(runs, program=program_with(root_functions=both, tested_functions=both)) is None  # nobody knows what g said
+
+
+def test_a_function_that_says_nan_to_tests_that_do_not_speak_of_it():
+    runs = answers(["NaN", "2.0"], [["4.0", "6.0"]] * ALL)
+    assert guard_of(runs) == "any_value_passes" and guard_of(runs, program=program_with(speaks_of_nan=True)) is None
 
 
 def test_a_list_of_answers_says_one_strange_thing_to_everything_else():
