@@ -274,7 +274,7 @@ class Worth:
     tests: tuple[TestFn, ...]
     calls: frozenset[str]  # the program's functions that these tests name
     sites: frozenset[tuple[int, int]]  # of the assert macros among them
-    closed: frozenset[str]  # of the listed functions, those that hold nothing else
+    closed: frozenset[str]  # of the listed functions, those that hold nothing else, not even what they are asked
     listed: frozenset[str]  # functions that hold what the tests expect: worthless if they say the same of all other inputs
 
 
@@ -437,8 +437,9 @@ class _Reader:
         return bool(held) and inputs <= held <= inputs | expected and len(held) <= MAX_KEYS and not self._wants_both(code)
 
     def is_closed(self, item: Item, code: Sequence[Node]) -> bool:
-        """Whether no answer of a function is one that the tests do not name."""
-        return _answers(item.node) <= set().union(*self._told(code)) | NEUTRAL
+        """Whether a list of answers names none that the tests do not, and not what it is asked for: a table has its keys."""
+        inputs, others = self._told(code)
+        return _answers(item.node) <= inputs | others | NEUTRAL and self._literals(item).isdisjoint(inputs - NEUTRAL)
 
     def _wants_both(self, code: Sequence[Node]) -> bool:
         """Whether the tests want both answers of a yes-or-no question."""

@@ -79,7 +79,7 @@ class Program:
     tested_functions: tuple[str, ...] = ()  # that counted assertions depend on directly
     assert_sites: tuple[tuple[int, int], ...] = ()  # byte ranges of counted assert macros in `source`
     listing_functions: tuple[str, ...] = ()  # that hold all that the tests expect, as literals
-    closed_functions: tuple[str, ...] = ()  # of these, those that hold no other answer
+    closed_functions: tuple[str, ...] = ()  # of these, those that hold nothing else, not even what they are asked
     speaks_of_nan: bool = False  # do its tests
     root_functions: tuple[str, ...] = ()  # that no other function of the program calls
 

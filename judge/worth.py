@@ -205,14 +205,15 @@ class _Asked:
 
     def says_one_thing(self, name: str) -> bool:
         """Whether a function has one answer to many inputs, and nothing to say to others."""
-        own, others = ([a for said in found[name] if (a := said.answer or "") not in (*COMMON, "1", "1.0") and not NOTHING.fullmatch(a)]
+        own, others = ([a for said in found[name] if (a := said.answer or "") not in COMMON and not NOTHING.fullmatch(a)]
                        for found in (self.own, self.altered))  # fmt: skip
-        return len(own) >= SEVERAL and len(others) >= MANY and len({*own, *others}) == 1
+        values = {*own, *others}
+        return len(own) >= SEVERAL and len(others) >= MANY and len(values) == 1 and values.isdisjoint(("1", "1.0"))  # a count, a sign
 
     def is_list(self, name: str, is_closed: bool) -> bool:
         """Whether a function that holds what the tests expect has one answer to everything else, and not several to their inputs.
 
-        is_closed: it holds nothing else. Then it may say what it says to the tests' inputs to some others, too, and to all of them;
+        is_closed: it holds nothing else, so it is no table that one can read. Then it may say what it says to the tests' inputs to some others, too, and to all of them;
         a failure to all others says little."""
         own, others = ({said.answer for said in found[name]} - {PANICKED} for found in (self.own, self.altered))
         strange = others - own

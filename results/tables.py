@@ -12,7 +12,7 @@ In a README file a table stands between two comments, and the first says what it
 `seeds FOLDER... | COLUMN...`: means over evaluations that differ in the seed, with the range over the seeds.
 `steps FOLDER...`: seconds per step of training runs, from `metrics.jsonl` and `run.json`.
 `speed FILE...`: measured steps against what they were before. `judge FILE...`: the judge against cargo.
-`bank FILE | COLUMN`: tasks solved, grouped by a column. Names may have `*`; a table made of no file is left out.
+`bank FILE | COLUMN`: tasks solved, grouped by a column. `attacks FILE`: rounds of programs that would fool the judge, row by row. Names may have `*`; a table made of no file is left out.
 
 A summary whose completions are not there cannot be made anew: the table says so below itself.
 """
@@ -238,7 +238,17 @@ def bank(names: str, column: str) -> str:
     return markdown_table([column, "tasks", "builds %", "all hidden tests %", "share of hidden tests %"], body)
 
 
-KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in (rates, plain, seeds, steps, speed, judge, bank, cross)}
+def attacks(name: str) -> str:
+    """How many of each round's programs were paid: by the judge before, at first sight, and after it was mended."""
+    rounds, lines = json.loads((ROOT / name).read_text(encoding="utf-8")), []
+    for facts in rounds:
+        graded = [row for row in read_jsonl((ROOT / name).with_name(facts["file"])) if not row.get("set_aside")]
+        paid = [sum(row["paid"][when] for row in graded) for when in facts["commits"]]
+        lines.append([facts["name"], str(len(graded)), *(f"{n} ({100 * n / len(graded):.0f} %)" for n in paid), facts["commits"]["at_first_sight"][:7]])
+    return markdown_table(["programs", "n", *(f"paid {when.replace('_', ' ')}" for when in rounds[0]["commits"]), "judge at first sight"], lines)
+
+
+KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in (rates, plain, seeds, steps, speed, judge, bank, cross, attacks)}
 
 
 def with_tables(text: str) -> str:

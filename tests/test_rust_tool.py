@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import rust_tool
 from judge.program import Program, TestFn, extract_program, read_program
 from judge.sandbox import Completed, SandboxUnavailable
+from judge.worth import TestEnd
 from rust_tool import Diagnostic, InfraError, Job, Judge, RustTool, ToolchainError, Verdict, find_toolchain
 
 RUN_TIMEOUT_S = 1.0  # CPU seconds; nothing here needs more than milliseconds, except what loops
@@ -531,7 +532,7 @@ def test_the_kernels_files_are_no_part_of_a_program(judge):
 @pytest.mark.parametrize(("was_done", "exit_code"), [(True, 0), (True, 101), (False, 0), (False, 1)])
 def test_tests_pass_only_when_the_harness_came_to_its_end(was_done, exit_code):
     """Every test said ok; what ended the process afterwards still counts (a thread that aborts, a destructor)."""
-    ends = {0: rust_tool._TestEnd("ok")}
+    ends = {0: TestEnd("ok")}
     done = Completed(exit_code, None, False, b"", b"", False, 0.1, 0.1, None)
     outcome = rust_tool._Outcome(["tests::works"], set())
     outcome.take(rust_tool._HarnessRun(["tests::works"], set(), set(), ends, [*ends.values()], None, was_done, done), [0])
