@@ -1730,7 +1730,8 @@ class Judge:
         if not counted:
             return _Worth("no_counted_test")
         marked = {test.name: test.sites for test in program.tests if test.marked} if work.is_marked else {}
-        passing, left = len(counted), {site for number, site in enumerate(program.assert_sites) if number not in outcome.reached and number < LAST_SITE}
+        passing = len(counted)
+        left = {site for number, site in enumerate(program.assert_sites) if number not in outcome.reached and number < LAST_SITE}
         counted = [index for index in counted if (name := outcome.names[index]) not in marked
                    or (outcome.ends[index].is_reached and left.isdisjoint(marked[name]))]  # fmt: skip
         if not counted:

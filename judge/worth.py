@@ -213,12 +213,13 @@ class _Asked:
     def is_list(self, name: str, is_closed: bool) -> bool:
         """Whether a function that holds what the tests expect has one answer to everything else, and not several to their inputs.
 
-        is_closed: it holds nothing else, so it is no table that one can read. Then it may say what it says to the tests' inputs to some others, too, and to all of them;
-        a failure to all others says little."""
+        is_closed: it holds nothing else, so it is no table that one can read. Then it may say what it says to the tests' inputs to some
+        others, too, and to all of them; a failure to all others says little."""
         own, others = ({said.answer for said in found[name]} - {PANICKED} for found in (self.own, self.altered))
         strange = others - own
         if not others:
             return True
         if not strange:
-            return is_closed and len(own) > 1 and len(others) == 1 and len(self.altered[name]) >= MANY and not FAILURE.fullmatch(*others)
+            is_many = len(own) > 1 and len(self.altered[name]) >= MANY
+            return is_closed and is_many and len(others) == 1 and not FAILURE.fullmatch(*others)
         return len(strange) == 1 and (is_closed or strange == others)

@@ -12,7 +12,8 @@ In a README file a table stands between two comments, and the first says what it
 `seeds FOLDER... | COLUMN...`: means over evaluations that differ in the seed, with the range over the seeds.
 `steps FOLDER...`: seconds per step of training runs, from `metrics.jsonl` and `run.json`.
 `speed FILE...`: measured steps against what they were before. `judge FILE...`: the judge against cargo.
-`bank FILE | COLUMN`: tasks solved, grouped by a column. `attacks FILE`: rounds of programs that would fool the judge, row by row. Names may have `*`; a table made of no file is left out.
+`bank FILE | COLUMN`: tasks solved, grouped by a column.
+`attacks FILE`: rounds of programs that would fool the judge. Names may have `*`; a table made of no file is left out.
 
 A summary whose completions are not there cannot be made anew: the table says so below itself.
 """
@@ -244,8 +245,10 @@ def attacks(name: str) -> str:
     for facts in rounds:
         graded = [row for row in read_jsonl((ROOT / name).with_name(facts["file"])) if not row.get("set_aside")]
         paid = [sum(row["paid"][when] for row in graded) for when in facts["commits"]]
-        lines.append([facts["name"], str(len(graded)), *(f"{n} ({100 * n / len(graded):.0f} %)" for n in paid), facts["commits"]["at_first_sight"][:7]])
-    return markdown_table(["programs", "n", *(f"paid {when.replace('_', ' ')}" for when in rounds[0]["commits"]), "judge at first sight"], lines)
+        shares = [f"{n} ({100 * n / len(graded):.0f} %)" for n in paid]
+        lines.append([facts["name"], str(len(graded)), *shares, facts["commits"]["at_first_sight"][:7]])
+    times = [f"paid {when.replace('_', ' ')}" for when in rounds[0]["commits"]]
+    return markdown_table(["programs", "n", *times, "judge at first sight"], lines)
 
 
 KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in (rates, plain, seeds, steps, speed, judge, bank, cross, attacks)}
