@@ -222,4 +222,5 @@ class _Asked:
         if not strange:
             is_many = len(own) > 1 and len(self.altered[name]) >= MANY
             return is_closed and is_many and len(others) == 1 and not FAILURE.fullmatch(*others)
-        return len(strange) == 1 and (is_closed or strange == others)
+        n_strange = sum(said.answer in strange for said in self.altered[name])
+        return len(strange) == 1 and (is_closed or n_strange >= 0.75 * len(self.altered[name]))
