@@ -378,9 +378,6 @@ class _Reader:
         expected = [n for word in words for c in self.index.constants.get(word, ()) if c.test_side for n in self.named([c.node])]
         if named and named <= set(expected):
             return "tautological_assert"  # what the function gave is what it should give
-        found = [n for node in code for n in walk(node) if _is_assert(n)]
-        if found and all(map(_is_wide, found)):
-            return "constant_assert"
         return "hard_coded_answer" if self._asks_nothing(named) else None
 
     def _asks_nothing(self, named: Set[str]) -> bool:
@@ -526,13 +523,6 @@ def _answers(function: Node) -> set[str]:
             decided = [child_of(node, "condition"), child_of(node, "value") if node.type == "match_expression" else None]
             left += [child for child in node.children if child not in decided]
     return found
-
-
-def _is_wide(node: Node) -> bool:
-    """Whether an assertion's tolerance is as wide as the value that it guards: `(f(x) - 3.0).abs() < 5.0`."""
-    found = re.search(r"-(\d[\d_.]*)[\w]*\)+\.abs\(\)<=?(\d[\d_.]*(?:e-?\d+)?)", "".join(words_of(node)))
-    value, tolerance = (float(part.replace("_", "").rstrip(".")) for part in found.groups()) if found else (0.0, 0.0)
-    return tolerance >= value > 0
 
 
 def _in_constant(node: Node) -> bool:

@@ -77,12 +77,15 @@ def _share(opinions: Iterable[bool | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
+def _sees_length_only(other: Sequence[bool | None]) -> bool:
+    near, items = other[2 + OTHER_INPUTS :][:NEAR_VALUES], other[2 + OTHER_INPUTS + NEAR_VALUES :]
+    return True in near and True not in near[1:2] and items == [False] * OTHER_ITEMS
+
+
 def _counts(wrong: Sequence[bool | None], other: Sequence[bool | None], passes_with_other: bool) -> bool:
     """Whether a test notices, by what it did in the runs with wrong values, and with its own inputs, other ones and near answers."""
     halves = _any(wrong[:WRONG_VALUES]), _any(wrong[WRONG_VALUES:])
-    near, items = other[2 + OTHER_INPUTS :][:NEAR_VALUES], other[2 + OTHER_INPUTS + NEAR_VALUES :]
-    if True in near and True not in near[1:2] and items == [False] * OTHER_ITEMS:  # the length of a list is all that is looked at
-        return False
+    near = other[2 + OTHER_INPUTS :][:NEAR_VALUES]
     near, far = _share(near) if len(near) - near.count(None) > 1 else None, _share(wrong[:WRONG_VALUES])
     if near is not None and near >= 0.5:
         return True
@@ -103,7 +106,8 @@ def worth(
     in_wrong = noticed(wrong, n_tests, 2 * WRONG_VALUES, places)
     in_other = noticed(other, n_tests, 2 + OTHER_INPUTS + NEAR_VALUES + OTHER_ITEMS, places)
     passes = [all(end.status == "ok" for end in other[test::n_tests][1 : 1 + ALL_OTHER]) for test in range(n_tests)]
-    counted = [test for test in range(n_tests) if _counts(in_wrong[test], in_other[test], passes[test])]
+    noticing = [test for test in range(n_tests) if _counts(in_wrong[test], in_other[test], passes[test])]
+    counted = [test for test in noticing if not _sees_length_only(in_other[test])]
     if not counted:
         return "any_value_passes", []
     n_asked = (2 + OTHER_INPUTS) * n_tests
@@ -112,7 +116,7 @@ def worth(
     asked = _Asked(other[:n_asked], n_tests, counted)
     notices_input = any(_any(in_other[test][1 : 1 + ALL_OTHER]) for test in counted)
     asks_more = len(counted) > 1 or sum(not test.should_panic for test in program.tests) > 1
-    guard = asked.guard(program, notices_input, asks_more, is_discounted or len(counted) < n_tests)
+    guard = asked.guard(program, notices_input, asks_more, is_discounted or len(noticing) < n_tests)
     return guard, [] if guard else counted
 
 
@@ -194,4 +198,5 @@ class _Asked:
         if not strange:
             is_many = len(own) > 1 and len(self.altered[name]) >= MANY
             return is_closed and is_many and len(others) == 1 and not FAILURE.fullmatch(*others)
-        return len(strange) == 1 and (is_closed or strange == others)
+        n_strange = sum(said.answer in strange for said in self.altered[name])
+        return len(strange) == 1 and (is_closed or n_strange >= 0.75 * len(self.altered[name]))

@@ -160,7 +160,8 @@ def test_a_list_of_answers_says_one_strange_thing_to_everything_else():
         (["Some(3)", "None"], [["None", "None"]] * ALL, False, False),  # no other input need be a valid one
         (["Some(3)", "Some(0)"], [["Some(0)", "Some(0)"]] * ALL, False, True),  # a table, and one answer to everything else
         (["Some(3)"], [["None"]] * (ALL - 1) + [["Some(4)"]], False, False),
-        (["Some(3)"], [["None"]] * (ALL - 1) + [["Some(3)"]], False, True),
+        (["Some(3)"], [["None"]] * (ALL - 1) + [["Some(3)"]], True, True),
+        (["Some(3)"], [["None"]] * (ALL // 2) + [["Some(3)"]] * (ALL // 2), False, True),
     ):
         runs = answers(own, others)
         assert [guard_of(runs, program=program) == "hard_coded_answer" for program in (listed, closed)] == [is_listed, is_closed], (own, others)
