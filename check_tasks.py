@@ -35,7 +35,7 @@ from judge.program import check_hidden_tests, code_blocks, extract_program, pani
 from judge.syntax import Node, parse_any_length, text_of, walk
 from rust_tool import EDITIONS, Job, Judge, Verdict
 from task_proof.faults import readable_fault, try_references
-from task_proof.kinds import prove_kinds
+from task_proof.kinds import prove_in_batches
 from task_proof.likeness import OVERLAP_NGRAM, duplicate_problems, overlap_row, overlap_with
 from task_proof.mutants import KINDS, MAX_MUTANTS, constant_answers, functions_named, mutants
 from tasks import TaskError, load_tasks, read_rows
@@ -320,6 +320,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--against", nargs="+", default=[], metavar="FILE", help="prompt sets that nothing may be taken from")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write counts, mutants and likeness there")
+    parser.add_argument("--record", type=Path, metavar="FILE.jsonl", help="of other kinds than write: go on with a proof that was stopped")
     parser.add_argument("--mutants", type=int, default=MAX_MUTANTS, help="tried per task")
     parser.add_argument("--workers", type=int, help="default: all cores")
     parser.add_argument("--sandbox", default="auto")
@@ -378,7 +379,7 @@ def check_kinds(arguments: argparse.Namespace, tasks: Sequence[dict]) -> tuple[l
     problems = [f"{task['task_id']}: of kind write, in a file of other kinds: check it in one of its own" for task in others]
     with open_judge(arguments, run_timeout_s=RUN_TIMEOUT_S) as judge:
         rows = [task for task in chosen if kinds.kind_of(task) != kinds.WRITE]
-        problems += prove_kinds(rows, load_solutions(arguments.solutions), judge)
+        problems += prove_in_batches(rows, load_solutions(arguments.solutions), judge, arguments.record)
         described = judge.describe()
     counts = {"tasks": len(tasks), "looked_at": len(rows), "kinds": dict(Counter(map(kinds.kind_of, rows)))}
     judged_by = {key: described[key] for key in ("judge_version", "rustc", "edition")}

@@ -915,7 +915,7 @@ def format_verdict(graded: dict) -> str:
     """A graded completion as the few lines a person wants to read under it."""
     if graded["program"] is None:
         why = next((diagnostic["message"] for diagnostic in graded["diagnostics"]), "no closed ```rust block")
-        return f"{why}: nothing to compile"
+        return f"nothing to compile: {why}"
     passed = sum(outcome == "ok" for outcome in graded["tests"].values())
     warnings = f", {graded['clippy_warnings']} warning(s)" if graded["clippy_warnings"] else ""
     lines = [
@@ -923,6 +923,8 @@ def format_verdict(graded: dict) -> str:
         f"clippy  {'passed' if graded['clippy_passed'] else 'FAILED'}{warnings}",
         f"tests   {'passed' if graded['test_passed'] else 'FAILED'} ({passed} of {len(graded['tests'])} ok)",
     ]
+    if not graded["tests"] and kinds.kind_of_record(graded) != kinds.WRITE:
+        lines[-1] = "tests   none in the program" if graded["build_passed"] else "tests   not run"
     lines += [f"        {outcome:8} {name}" for name, outcome in graded["tests"].items()]
     if graded["test_passed"] and not graded["honest_tests"]:
         lines.append(f"        passing proves nothing: {graded['guard']}")
@@ -950,8 +952,12 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
             raise GenerationError("--backend vllm: one prompt is streamed by transformers; leave --backend out")
         task = task_to_try(args.kind, prompt, vars(args), judge)
         conversation = kinds.conversation(task, system_prompt)
+        if not backend.api_base:
+            check_prompts_fit(args.model, [conversation], ["this call"], sampling.max_new_tokens)
         backend.backend = "transformers"  # an engine takes longer to start than one completion takes
         generator = open_generator(args.model, backend, [args.adapter] if args.adapter else [])
+        if args.kind == "fix":
+            print(f"--- cargo says of {prompt} ---\n{task['message']}\n\n--- the model answers ---", flush=True)
         try:
             texts = _sampled(generator, conversation, args, sampling)
         finally:

@@ -27,6 +27,7 @@ class Mutant:
     kind: str  # "comparison", "statement", ...
     what: str  # for people: "line 4: `<` -> `<=`"
     source: str
+    place: tuple[int, int, str]  # start and end byte in the reference, what stands there instead
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def mutants(source: str, limit: int = MAX_MUTANTS) -> list[Mutant]:
             break
         changed = edited(source, [(edit.start, edit.end, edit.replacement)])
         if changed != source:
-            made.setdefault(changed, Mutant(edit.kind, _described(source, edit), changed))
+            made.setdefault(changed, Mutant(edit.kind, _described(source, edit), changed, (edit.start, edit.end, edit.replacement)))
     return list(made.values())
 
 
