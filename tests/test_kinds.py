@@ -70,10 +70,10 @@ def test_tasks_of_kind_write_are_as_they_were(tmp_path):
     [
         ({**FIX, "kind": "fixx"}, "the kind 'fixx' is none of write, fix, fim, patch, next_edit: name the column otherwise"),
         ({**FIX, "code": None}, "kind fix needs the column code (it is not there)"),
-        ({**FIX, "message": 3}, "kind fix needs the column message (found 3)"),
+        ({**FIX, "message": 3}, "kind fix needs the column message (expected a text, found 3)"),
         ({key: value for key, value in FIM.items() if key != "suffix"}, "kind fim needs the column suffix"),
-        ({**PATCH, "code": "  "}, "kind patch needs the column code (found '  ')"),
-        ({**EDIT, "region": [3]}, "kind next_edit needs the column region (found [3])"),
+        ({**PATCH, "code": "  "}, "kind patch needs the column code (expected a text that is not empty, found '  ')"),
+        ({**EDIT, "region": [3]}, "kind next_edit needs the column region (expected the numbers of its first and last line, from 1, found [3])"),
         ({**EDIT, "region": [3, 99]}, "the region [3, 99] ends behind the last line"),
         ({**FIX, "passed_before": [-1]}, "a list of positions of hidden tests, from 0, found [-1]"),
     ],
@@ -317,3 +317,15 @@ def test_a_model_is_evaluated_on_all_kinds(fim_coder, tmp_path, monkeypatch, fim
     assert list(json.loads((folder / "summary.json").read_text())["kinds"]) == list(kinds.KINDS)
     prompts = {row["kind"]: row["prompt"] for row in map(json.loads, (folder / "results.jsonl").read_text().splitlines())}
     assert prompts["fim"].startswith("<|fim_prefix|>") == (fim_format == "tokens")
+
+
+@pytest.mark.parametrize(
+    ("tests", "error_kind", "passed"),
+    [({}, "test_failed", 1), ({"tests::a": "ok"}, None, 1), ({"tests::a": "failed"}, "test_failed", 0), ({}, "compile", 0)],
+)
+def test_an_edit_that_breaks_the_tests_of_the_file_earns_nothing(tests, error_kind, passed):
+    verdict = Verdict(build_passed=True, tests=tests, error_kind=error_kind, hidden_passed=1, hidden_total=2, hidden_statuses=("ok", "failed"))
+    counted = kinds.counted({"kind": "next_edit"}, None, verdict)
+    assert (counted.hidden_passed, counted.hidden_total, counted.hidden_statuses.count("ok")) == (passed, 2, passed)
+    assert any("the tests of the file" in one.message for one in counted.diagnostics) == (not passed)
+    assert kinds.counted({"kind": "patch"}, None, verdict) == verdict
