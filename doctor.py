@@ -22,6 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import console
+from judge.errors import UserError
+from judge.settings import JudgeSettings
 
 HERE = Path(__file__).resolve().parent
 PYTHON_RANGE = ((3, 11), (3, 13))  # first and last minor version the pinned packages have wheels for
@@ -30,7 +32,7 @@ LOCK_NAME = "train.lock"  # in a run folder while train.py works there (training
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "vllm", "tree-sitter", "tree-sitter-rust")
 
 
-class MachineError(RuntimeError):
+class MachineError(UserError, RuntimeError):
     """This machine (or this folder) cannot do what was asked; the message is one clear sentence."""
 
 
@@ -90,14 +92,14 @@ def require_free_disk(folder: Path, needed_gib: float) -> float:
     return free_gib
 
 
-def require_judge_settings(sandbox: str, run_timeout_s: float, workers: int | None, max_infra_share: float) -> None:
+def require_judge_settings(settings: JudgeSettings, max_infra_share: float) -> None:
     """Settings of the judge that every script has, before anything is loaded. Raises MachineError."""
     from judge.sandbox import TIERS
 
     checks = {
-        f"--sandbox {sandbox}": (sandbox in ("auto", *TIERS), f"one of auto, {', '.join(TIERS)}"),
-        f"--run_timeout_s {run_timeout_s}": (run_timeout_s > 0, "more than 0"),
-        f"--judge_workers {workers}": (workers is None or workers >= 1, "at least 1"),
+        f"--sandbox {settings.sandbox}": (settings.sandbox in ("auto", *TIERS), f"one of auto, {', '.join(TIERS)}"),
+        f"--run_timeout_s {settings.run_timeout_s}": (settings.run_timeout_s > 0, "more than 0"),
+        f"--judge_workers {settings.judge_workers}": (settings.judge_workers is None or settings.judge_workers >= 1, "at least 1"),
         f"--max_infra_share {max_infra_share}": (0 <= max_infra_share <= 1, "a share from 0 to 1"),
     }
     for found, (is_valid, expected) in checks.items():

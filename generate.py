@@ -33,6 +33,8 @@ from urllib.parse import urlsplit
 import console
 import kinds
 import tasks
+from judge.errors import UserError, require_machine_s
+from judge.settings import JudgeSettings
 from share import without_token
 
 API_KEY_VARIABLE = "OPENAI_API_KEY"
@@ -44,7 +46,7 @@ HASH_EDGE_BYTES = 1 << 20  # weights are recognised by their size and both ends,
 Conversation = list[dict]  # messages of kinds.conversation
 
 
-class GenerationError(RuntimeError):
+class GenerationError(UserError, RuntimeError):
     """Completions cannot be made as asked; the message is one sentence for the user."""
 
 
@@ -887,7 +889,7 @@ def open_generator(
 
 
 @dataclass
-class TryArguments:
+class TryArguments(JudgeSettings):
     """What to try."""
 
     model: str = field(metadata={"help": "Base or merged model (folder or hub id), or the endpoint's name for one."})
@@ -906,9 +908,6 @@ class TryArguments:
     system_prompt: str | None = field(
         default=None, metadata={"help": "File with the system prompt (default: system_prompt.txt); none for none."}
     )
-    sandbox: str = field(default="auto", metadata={"help": "How the program is sealed off: auto, or plain for not at all."})
-    cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
-    edition: Literal["2021", "2024"] = field(default="2021", metadata={"help": "Rust edition that the program is compiled as."})
     best_of: int = field(default=1, metadata={"help": "Sample so many and show the one that passes most of the others' tests."})
 
 
@@ -946,8 +945,9 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
     from rewards import RewardSet
     from rust_tool import Judge
 
+    args.require_tests_of_others(*(["--best_of"] if args.best_of > 1 else []))
     system_prompt = tasks.read_system_prompt(args.system_prompt)
-    with Judge(sandbox=args.sandbox, cargo_path=args.cargo_path, edition=args.edition) as judge:  # first: no cargo, no waiting for a model
+    with Judge(**args.judge_options()) as judge:  # first: no cargo, no waiting for a model
         if backend.backend == "vllm":
             raise GenerationError("--backend vllm: one prompt is streamed by transformers; leave --backend out")
         task = task_to_try(args.kind, prompt, vars(args), judge)
@@ -1055,7 +1055,9 @@ def _main(argv: Sequence[str] | None) -> int:
         graded = try_prompt(rest.prompt, args, backend, sampling)
     except KeyboardInterrupt:
         return 130
-    except (RuntimeError, ValueError, OSError) as error:
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError):
+            require_machine_s(error)
         print(f"error: {error}", file=sys.stderr)
         return 2
     from kinds.from_files import is_done

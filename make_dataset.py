@@ -32,16 +32,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import console
 import doctor
 import tasks as task_sets
-from eval import EvalError, InfraWatch, Timings, differing, hold_folder, judge_protocol, sampling_protocol
+from evaluation.folders import Timings, differing, hold_folder, judge_protocol, sampling_protocol
+from evaluation.grading import InfraWatch
 from generate import (
     BackendArguments,
     Completion,
-    GenerationError,
     SamplingArguments,
     choose_backend,
     load_config,
@@ -51,11 +50,12 @@ from generate import (
     tokenize,
     weights_hash,
 )
+from judge.errors import UserError, require_machine_s
 from judge.program import check_hidden_tests, code_blocks, extract_program, solution_source
-from judge.sandbox import SandboxUnavailable
-from judge.syntax import ASSERT_MACROS, Node, parse_any_length, text_of
+from judge.settings import JudgeSettings
+from judge.syntax import ASSERT_MACROS, Node, parse_any_length, text_of, walk
 from rewards import RewardSet
-from rust_tool import Judge, ToolchainError
+from rust_tool import Judge
 from tasks import NgramIndex, TaskError
 from traces import cut_torn_line
 
@@ -135,15 +135,14 @@ PROMPT_DUPLICATE = 0.8
 MIN_FREE_GIB = 0.5
 
 
-class DatasetError(RuntimeError):
+class DatasetError(UserError, RuntimeError):
     """The data set cannot be made as asked; the message is one sentence for the user."""
 
 
-USER_ERRORS = (DatasetError, EvalError, GenerationError, ToolchainError, SandboxUnavailable, TaskError, doctor.MachineError, OSError)
 
 
 @dataclass
-class DatasetArguments:
+class DatasetArguments(JudgeSettings):
     """From which prompts, by which model, and where to."""
 
     tasks: str = field(metadata={"help": "Python prompts: .jsonl, .json or .parquet file, or hub dataset id (MBPP, AceCode-87K, ...)."})
@@ -177,13 +176,6 @@ class DatasetArguments:
     min_tests: int = field(default=3, metadata={"help": "A task with fewer usable assertions is not kept."})
     chunk_size: int = field(default=512, metadata={"help": "Tasks that go through the stages together."})
     max_model_len: int = field(default=4096, metadata={"help": "Longest prompt and answer in tokens (what vLLM reserves room for)."})
-    judge_workers: int | None = field(default=None, metadata={"help": "Programs graded at once (default: all cores)."})
-    run_timeout_s: float = field(default=2.0, metadata={"help": "CPU seconds that all tests of a program may take together."})
-    sandbox: str = field(
-        default="auto", metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."}
-    )
-    cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
-    edition: Literal["2021", "2024"] = field(default="2021", metadata={"help": "Rust edition that programs are compiled as."})
     max_infra_share: float = field(
         default=0.03, metadata={"help": "Stop when more than this share of programs could not be graded."}
     )
@@ -205,7 +197,7 @@ class DatasetArguments:
 def parse_arguments(argv: Sequence[str] | None) -> tuple[DatasetArguments, SamplingArguments, BackendArguments]:
     """Command line and --config file. Raises GenerationError for what cannot be parsed, DatasetError for what does not go together."""
     args, sampling, backend = parse_dataclasses((DatasetArguments, SamplingArguments, BackendArguments), argv, __doc__)
-    doctor.require_judge_settings(args.sandbox, args.run_timeout_s, args.judge_workers, args.max_infra_share)
+    doctor.require_judge_settings(args, args.max_infra_share)
     if sampling.num_samples > 1 and args.retry_temperature == 0 == sampling.temperature:
         raise DatasetError("--num_samples above 1 at temperature 0 asks the same again: raise --retry_temperature")
     for file in args.decontaminate:
@@ -348,15 +340,6 @@ def task_prompt(rewrite: dict) -> str:
 # Answers: each reader returns a dict of what was found, with `refused` the reason why it cannot be used, or None
 # ---------------------------------------------------------------------------------------------------------------------
 
-def _walk(node: Node, skipped: Sequence[str] = ()) -> Iterator[Node]:
-    stack = [node]
-    while stack:
-        node = stack.pop()
-        if node.type not in skipped:
-            yield node
-            stack.extend(reversed(node.children))
-
-
 def find_function(text: str, name: str | None = None) -> Node | None:
     """First top-level function of a Rust text, of that name where one is given; a signature without a body counts."""
     for candidate in (text, text.rstrip().rstrip(";") + " {}"):
@@ -458,7 +441,7 @@ def read_tests(answer: str, rewrite: dict) -> dict:
 
 def _bodies(text: str) -> list[Node]:
     """Bodies that hold assertions: those of the `#[test]` functions, or the text itself when it is nothing but statements."""
-    functions = [node for node in _walk(parse_any_length(text)) if node.type == "function_item" and node.child_by_field_name("body")]
+    functions = [node for node in walk(parse_any_length(text)) if node.type == "function_item" and node.child_by_field_name("body")]
     if functions:
         return [function.child_by_field_name("body") for function in functions]
     wrapped = parse_any_length(f"fn body() {{\n{text}\n}}")
@@ -880,7 +863,7 @@ def code_tokens(code: str) -> list[str]:
     """Tokens of a program without comments and layout; the name of its first function is one token, whatever it is."""
     function = find_function(code)
     name = text_of(function.child_by_field_name("name")) if function else None
-    leaves = (text_of(node) for node in _walk(parse_any_length(code), skipped=("line_comment", "block_comment")) if not node.children)
+    leaves = (text_of(node) for node in walk(parse_any_length(code), skipped=("line_comment", "block_comment")) if not node.children)
     return ["#" if leaf == name else leaf for leaf in leaves if leaf.strip()]
 
 
@@ -1065,8 +1048,7 @@ def make_dataset(args: DatasetArguments, sampling: SamplingArguments, backend: B
     evaluation = evaluation_index(args.decontaminate)
     wanted = survey(args, evaluation, counts)
     print(f"{counts['source prompts']} prompts of {args.tasks}, {len(wanted)} to be written", flush=True)
-    limits = {"workers": args.judge_workers, "run_timeout_s": args.run_timeout_s}
-    with Judge(**limits, sandbox=args.sandbox, cargo_path=args.cargo_path, edition=args.edition) as judge:
+    with Judge(**args.judge_options()) as judge:
         settings = make_settings(args, sampling, backend, judge)
         with open_folder(folder, settings, asdict(args) | asdict(sampling) | asdict(backend)) as stages:
             pipeline = Pipeline(args, sampling, backend, stages, judge)
@@ -1105,7 +1087,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("\nstopped; run the same command again to go on", file=sys.stderr)
             return 130
-        except USER_ERRORS as error:
+        except (UserError, OSError) as error:
+            if isinstance(error, OSError):
+                require_machine_s(error)
             print(f"make_dataset.py: {error}", file=sys.stderr)
             return 2
     for name, count in counts.items():

@@ -27,15 +27,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import kinds
-from check_tasks import BANK, SOLUTIONS, Mutant, edited, grade_sources, load_solutions, mutants
-from judge.sandbox import SandboxUnavailable
-from judge.syntax import Node, parse_any_length, text_of, walk
+from check_tasks import BANK, SOLUTIONS, grade_sources, load_solutions
+from judge.errors import UserError, require_machine_s
+from judge.syntax import Node, edited, parse_any_length, text_of, walk
 from kinds import last_edits
 from kinds.last_edits import Edit
 from kinds.requests import request_for
-from rust_tool import Judge, ToolchainError, Verdict
+from rust_tool import Judge, Verdict
+from task_proof.mutants import Mutant, mutants
 from tasks import TaskError, load_tasks, read_rows
-from traces import TraceError, iter_trace
+from traces import iter_trace
 
 BREAKS_TRIED, MUTANTS_TRIED, GAPS_TRIED = 5, 6, 2  # of one task
 MOST_TRIED = 5  # edits or requests of one task, until one is good
@@ -133,7 +134,7 @@ def mistakes(source: str, limit: int) -> list[tuple[str, str]]:
             by_sort[change[0]].append(change)
     sorts = sorted(by_sort, key=lambda sort: _order(sort, source))
     firsts = (min(by_sort[sort], key=lambda change: _order(*change, source)) for sort in sorts[:limit])
-    return [(what, edited(source, start, end, text)) for what, start, end, text in firsts]
+    return [(what, edited(source, [(start, end, text)])) for what, start, end, text in firsts]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -141,7 +142,6 @@ def mistakes(source: str, limit: int) -> list[tuple[str, str]]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 STATEMENTS = ("let_declaration", "expression_statement", "return_expression")
-SPAN_KINDS = ("expression", "statement", "lines", "block", "body")
 
 
 def documented(task: Mapping, source: str) -> str:
@@ -480,7 +480,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    """Make and write everything -> the card. Raises TaskError, TraceError, ToolchainError, SandboxUnavailable."""
+    """Make and write everything -> the card. Raises UserError."""
     solutions, answers, cards = load_solutions(arguments.solutions), [], {}
     for file in arguments.tasks:
         split = file.name.split(".")[0].rpartition("_")[2]
@@ -507,7 +507,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line: exit status 0 when the files are written, 1 when they cannot be."""
     try:
         run(read_arguments(argv))
-    except (TaskError, TraceError, ToolchainError, SandboxUnavailable, OSError) as error:
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError):
+            require_machine_s(error)
         print(f"make_kinds.py: {error}", file=sys.stderr)
         return 1
     return 0

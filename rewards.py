@@ -23,6 +23,7 @@ from dataclasses import asdict, replace
 import kinds
 import own_rewards
 from judge.cross_tests import CROSS_REWARDS, cross_examined, cross_tests_reward, fields_of, group_tests_reward
+from judge.errors import UserError
 from judge.program import Program, extract_program, same_program, solution_source
 from rust_tool import Job, Judge, Verdict
 from tasks import TASK_COLUMNS, content_text
@@ -53,7 +54,7 @@ DEFAULT_REWARDS = (
 READ_AHEAD = 4_096  # completions whose program is remembered between `start` and `grade`
 
 
-class RewardError(ValueError):
+class RewardError(UserError, ValueError):
     """The reward list of a config cannot be used; the message is one sentence for the user."""
 
 
@@ -92,6 +93,14 @@ def all_hidden_tests_reward(program: Program | None, verdict: Verdict) -> float 
     return None if not verdict.hidden_total else float(verdict.hidden_passed == verdict.hidden_total)
 
 
+def hidden_build_reward(program: Program | None, verdict: Verdict) -> float | None:
+    """1 when the program builds and the task's tests compile against it: it defines what they call. None without hidden tests.
+
+    `cargo_build_reward` also pays a program that is empty, which a policy learns sooner than the task.
+    """
+    return None if not verdict.hidden_total else float(verdict.build_passed and verdict.hidden_error_kind != "compile")
+
+
 def rare_tests_reward(program: Program | None, verdict: Verdict, weights: Sequence[float] | None = None) -> float | None:
     """Share of the hidden tests passed, each weighing what share of the programs of this run so far failed it; None without any.
 
@@ -127,8 +136,8 @@ def non_empty_reward(program: Program | None, verdict: Verdict) -> float:
 
 
 def code_block_reward(program: Program | None, verdict: Verdict) -> float:
-    """1 when the program came in a closed ```rust block."""
-    return float(program is not None and program.code_block)
+    """1 when the program came in a closed ```rust block, and is not empty."""
+    return float(program is not None and program.code_block and bool(program.functions))
 
 
 def test_block_reward(program: Program | None, verdict: Verdict) -> float:
@@ -147,6 +156,7 @@ BUILT_IN_REWARDS: tuple[Callable[[Program | None, Verdict], float | None], ...] 
     cargo_test_reward,
     hidden_tests_reward,
     all_hidden_tests_reward,
+    hidden_build_reward,
     rare_tests_reward,
     execution_reward,
     non_empty_reward,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 import kinds
+from judge.errors import UserError
 
 SIGNATURE_REQUEST = (
     "Complete this Rust function. Keep its name and signature, and answer with the whole function in one ```rust block."
@@ -41,7 +42,7 @@ LAYOUTS = {
 }
 
 
-class TaskError(ValueError):
+class TaskError(UserError, ValueError):
     """The prompt set cannot be used as asked; the message is one sentence for the user."""
 
 

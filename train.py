@@ -31,7 +31,6 @@ import doctor
 import kinds
 import share
 from generate import (
-    GenerationError,
     end_process_group,
     has_login,
     load_config,
@@ -41,13 +40,13 @@ from generate import (
     use_one_thread_for_a_tiny_model,
 )
 from judge.cross_tests import CROSS_REWARDS
+from judge.errors import UserError
 from judge.program import check_hidden_tests as check_texts
-from judge.sandbox import SandboxUnavailable
-from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
-from rust_tool import Judge, ToolchainError
+from judge.settings import JudgeSettings
+from rewards import DEFAULT_REWARDS, RewardSet, batch_metrics, parse_reward_spec
+from rust_tool import Judge
 from task_proof.faults import references_line
 from tasks import (
-    TaskError,
     load_heldout,
     load_task_sets,
     read_system_prompt,
@@ -65,7 +64,7 @@ from training.iterations import EvalSampling, Iterations
 from training.iterations import line as evaluation_line
 from training.iterations import make_callback_class as make_evaluation_callback_class
 from training.sampling_mismatch import Mismatch, importance_ratio, of_what_was_sampled
-from training.second_turn import SecondTurn, TurnError, longest_row, user_turn
+from training.second_turn import SecondTurn, longest_row, user_turn
 from training.task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record, tallied
 
 HERE = Path(__file__).resolve().parent
@@ -75,7 +74,8 @@ SECRET_KEY = re.compile(r"(^|[_-])(token|(api|access|secret|private)?[_-]?key|se
 TOKENIZER_TOKENS = re.compile(r"(bos|eos|pad|unk|sep|cls|mask|image|audio|video)_token", re.I)  # settings like any other
 LAUNCHER_GRACE_S = 40  # a step under way may end, and the adapter be saved
 TOKEN_MEAN_LOSSES = ("dapo", "cispo", "vespo")  # TRL's losses that divide by the tokens of the whole batch: no division by rows
-HIDDEN_REWARDS = {"hidden_tests_reward", "all_hidden_tests_reward", "rare_tests_reward", "execution_reward"}  # None without hidden tests
+# None without hidden tests
+HIDDEN_REWARDS = {"hidden_tests_reward", "all_hidden_tests_reward", "hidden_build_reward", "rare_tests_reward", "execution_reward"}
 # TRL's settings that `--help` shows beside ours; `--help_all` shows them all.
 FREQUENT = (
     "model_name_or_path", "output_dir", "resume_from_checkpoint", "max_steps", "num_train_epochs", "num_generations",
@@ -94,7 +94,7 @@ SMELL_LIMITS = {  # metric -> (largest share that is ordinary, what it means whe
 
 
 @dataclass
-class ScriptArguments:
+class ScriptArguments(JudgeSettings):
     """What train.py itself needs; everything about optimisation is TRL's GRPOConfig, about the model TRL's ModelConfig."""
 
     tasks: list[str] = field(
@@ -148,14 +148,6 @@ class ScriptArguments:
         default_factory=lambda: list(DEFAULT_REWARDS),
         metadata={"help": "Reward functions as name=weight; your own as FILE.py:FUNCTION=weight."},
     )
-    judge_workers: int | None = field(default=None, metadata={"help": "Programs graded at once (default: cores / processes)."})
-    run_timeout_s: float = field(default=2.0, metadata={"help": "CPU seconds that all tests of a program may take together."})
-    sandbox: str = field(
-        default="auto",
-        metadata={"help": "auto, bwrap, landlock, or plain (no isolation: generated code runs with your rights)."},
-    )
-    cargo_path: str = field(default="cargo", metadata={"help": "The cargo to use."})
-    edition: Literal["2021", "2024"] = field(default="2021", metadata={"help": "Rust edition that programs are compiled as."})
     tokens_per_micro_batch: int | None = field(
         default=None,
         metadata={
@@ -217,10 +209,6 @@ class ScriptArguments:
     gpu_memory_limit_gib: float | None = field(
         default=None, metadata={"help": "Never take more GPU memory than this (to prove that a config fits a smaller card)."}
     )
-
-
-class UserError(Exception):
-    """What was asked for cannot work; the message is one clear sentence."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -422,6 +410,7 @@ def require_recipe(script: ScriptArguments, args) -> None:
     if first is not None and not 2 <= first < size:
         raise UserError(f"--min_generations {first}: expected 2 to {size - 1}, fewer than --num_generations {size}")
     asks_cross = {parse_reward_spec(spec)[0] for spec in script.rewards} & {pay.__name__ for pay in CROSS_REWARDS}
+    script.require_tests_of_others(*sorted(asks_cross))
     if asks_cross and first is not None:
         raise UserError(f"--min_generations {first} grades parts of groups, and {min(asks_cross)} needs whole ones: leave one of them out")
     if (first is not None or script.groups_per_update is not None or asks_cross) and per_process % size:
@@ -579,7 +568,7 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     if args.use_vllm:
         doctor.require_vllm()
     free_gib = doctor.require_free_disk(Path(args.output_dir), needed_gib=5.0 if script.save_merged else 1.0)
-    doctor.require_judge_settings(script.sandbox, script.run_timeout_s, script.judge_workers, script.max_infra_share)
+    doctor.require_judge_settings(script, script.max_infra_share)
     require_possible(script, args)
     require_recipe(script, args)
     if not model_args.model_name_or_path:
@@ -605,8 +594,7 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
         share.check(script.share_to, script.share_every)
     if args.push_to_hub:
         share.check_hub("--push_to_hub")
-    limits = {"workers": workers, "run_timeout_s": script.run_timeout_s}
-    limits |= {"sandbox": script.sandbox, "cargo_path": script.cargo_path, "edition": script.edition}
+    limits = script.judge_options() | {"workers": workers}
     elsewhere = GradingProcess(**limits) if args.use_vllm and args.vllm_mode == "colocate" and script.grade_ahead else None
     judge = elsewhere or Judge(**limits)
     with contextlib.ExitStack() as if_it_fails:
@@ -813,7 +801,7 @@ def make_trainer_class():
                 return False
             divides_by_tokens = self.loss_type in TOKEN_MEAN_LOSSES and self.top_entropy_quantile == 1.0
             fewer, more = sorted((self.args.steps_per_generation, self.args.gradient_accumulation_steps))
-            has_other_terms = self._entropy_bonus_enabled or self.aux_loss_enabled or self.off_policy_mask_threshold is not None
+            has_other_terms = self.use_adaptive_entropy or self.aux_loss_enabled or self.off_policy_mask_threshold is not None
             return divides_by_tokens and not has_other_terms and not self._is_vlm and more % fewer == 0
 
         def _slots(self) -> int:
@@ -915,11 +903,24 @@ def make_trainer_class():
             self._corrected = part if self._needs_ratio(part) else None
             numbers = iter(range(len(rows)))
             self._shared = (part, [[next(numbers) for _ in sequence] for sequence in sequences]) if self.shares_prompts else None
-            with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
+            with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model), self._weighed_entropy(part, batch):
                 loss = super().compute_loss(model, part)
                 self.accelerator.backward(loss)
             self._corrected = self._shared = None
             return loss.detach()
+
+        @contextlib.contextmanager
+        def _weighed_entropy(self, part: dict, batch: dict):
+            """TRL's bonus is the mean of a micro-batch over how many it takes for a step: here each counts by its tokens."""
+            coefficient = self.entropy_coef
+            share = part["completion_mask"].sum().item() / max(1, batch["completion_mask"].sum().item())
+            self.entropy_coef = coefficient * share * self._slots()
+            try:
+                yield
+            finally:
+                self.entropy_coef = coefficient
+                if self._metrics["train"].get("entropy_coef"):
+                    self._metrics["train"]["entropy_coef"][-1] = coefficient
 
         def _of_shared_prompts(self, model) -> tuple:
             """What TRL's method of the same purpose returns, of the micro-batch being trained on."""
@@ -1495,13 +1496,6 @@ def train(
     return callback
 
 
-# What stops a run before it starts, each said in one sentence.
-REFUSALS = (
-    UserError, TaskError, TurnError, GenerationError, RewardError, ToolchainError, SandboxUnavailable, JudgeGone, share.ShareError,
-    doctor.MachineError,
-)  # fmt: skip
-
-
 def main(argv: list[str] | None = None) -> int:
     """-> exit status: 0 done (or stopped cleanly), 1 stopped by an error or a limit, 2 cannot work as asked."""
     try:
@@ -1511,7 +1505,7 @@ def main(argv: list[str] | None = None) -> int:
             with run_lock.hold(Path(args.output_dir)):
                 end_with_launcher()
                 return run(script, args, model_args, logs)
-    except REFUSALS as error:
+    except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -1520,7 +1514,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(script: ScriptArguments, args, model_args, logs: console.LibraryLogs) -> int:
-    """Plan, train -> exit status, in a run folder that is ours. Raises one of REFUSALS before anything is written."""
+    """Plan, train -> exit status, in a run folder that is ours. Raises UserError before anything is written."""
     resume = doctor.checkpoint_to_resume(Path(args.output_dir), args.resume_from_checkpoint)
     with console.waiting("looking at tasks, model and machine"):
         rows, eval_tasks, tokenizer, rewards, plan = make_plan(script, args, model_args, resume)
@@ -1542,11 +1536,9 @@ def run(script: ScriptArguments, args, model_args, logs: console.LibraryLogs) ->
         logs.write_to(Path(args.output_dir) / (console.LOG_NAME if args.process_index == 0 else f"debug.rank{args.process_index}.log"))
         use_one_thread_for_a_tiny_model(model_args.model_name_or_path, args.device.type)
         callback = train(script, args, model_args, rows, eval_tasks, tokenizer, rewards, resume)
-    except (UserError, RewardError) as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 1
-    except JudgeGone as error:
-        print(f"train.py: {error}: go on with --resume_from_checkpoint last", file=sys.stderr)
+    except UserError as error:
+        more = ": go on with --resume_from_checkpoint last" if isinstance(error, JudgeGone) else ""
+        print(f"train.py: {error}{more}", file=sys.stderr)
         return 1
     finally:
         rewards.judge.close()

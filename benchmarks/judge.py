@@ -2,8 +2,8 @@
 
     python benchmarks/judge.py [COMPLETIONS.jsonl] [--n 60] [--workers N] [--output results/judge-benchmark/NAME.json]
 
-Cargo, its toolchain's binaries called directly, each time with `build`, `clippy` and `test` of every completion:
-    fresh           a new project for each of the three, one after another, as most training scripts do it
+Cargo, the judge's reference mode (judge/cargo.py) unsealed, with `build`, `clippy` and `test` of every completion:
+    fresh           a new project for each completion, one after another, as most training scripts do it
     fresh, W        the same by W workers at once
     kept            one project a worker, whose source is replaced: cargo's incremental data stay
     tuned           kept, and set up with care: `check` instead of `build`, nothing more after a failure, no debug info,
@@ -18,9 +18,8 @@ A test may take 5 s everywhere. Rows with hidden tests come only where all compl
 The result is one JSON object: what was measured (file, commit, judge_version, tier, cores, load_average at the start, start_up_s)
 and `rows`, each with name, workers, and cpu_s and wall_s for a completion, `agree` (completions with the verdicts of `fresh`).
 
-CPU seconds: of cargo and everything below it by RUSAGE_CHILDREN (cargo waits for its children). Of the judge, its compilers
-and test processes as the sandbox accounts for each (its launcher is not our child while it lives, and RUSAGE_CHILDREN would
-miss it), what start-up compiles, the launcher itself, and this process (reading completions, parsing, threads).
+CPU seconds: of cargo and everything below it, as the sandbox accounts for them. Of the judge the same of its compilers and test
+processes, and what start-up compiles and this process takes (reading completions, parsing, threads).
 """
 
 from __future__ import annotations
@@ -29,27 +28,23 @@ import argparse
 import json
 import os
 import resource
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from queue import SimpleQueue
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import doctor  # noqa: E402
-from judge.program import Program, extract_program  # noqa: E402
-from rust_tool import JUDGE_VERSION, Job, Judge, Toolchain, find_toolchain  # noqa: E402
+from judge.cargo import AS_IT_STANDS, CargoFlow  # noqa: E402
+from judge.program import extract_program  # noqa: E402
+from judge.running import Worth  # noqa: E402
+from rust_tool import JUDGE_VERSION, Job, Judge  # noqa: E402
 from traces import iter_trace  # noqa: E402
 
-MANIFEST = '[package]\nname = "program"\nversion = "0.1.0"\nedition = "2021"\n'
-TUNED = MANIFEST + "\n[profile.dev]\ndebug = 0\nincremental = false\n"
 RUN_TIMEOUT_S = 5.0  # of a test binary; the judge's own limit is so many CPU seconds
-CARGO_TIMEOUT_S = 60.0
 SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 Outcome = tuple[bool, ...]  # build, clippy, test
 
@@ -118,74 +113,7 @@ FUNCTIONS = (
 )
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Cargo
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-class Cargo:
-    """Plain cargo in a folder of its own. `manifest`: of every project."""
-
-    def __init__(self, toolchain: Toolchain, folder: Path, manifest: str = MANIFEST):
-        self.toolchain, self.folder, self.manifest = toolchain, folder, manifest
-        runner = f"CARGO_TARGET_{toolchain.target.upper().replace('-', '_')}_RUNNER"
-        self.environment = os.environ | {
-            "PATH": f"{toolchain.cargo.parent}:{os.environ['PATH']}", runner: f"timeout -k 1 {RUN_TIMEOUT_S}"
-        }  # fmt: skip
-
-    def passes(self, kind: str, source: str, folder: Path | None = None) -> bool:
-        """Whether cargo exits with status 0 (and ran a test, where that was asked) in `folder`, or in a fresh project."""
-        if folder is None:
-            with tempfile.TemporaryDirectory(dir=self.folder) as fresh:
-                return self.passes(kind, source, Path(fresh))
-        (folder / "src").mkdir(exist_ok=True)
-        (folder / "Cargo.toml").write_text(self.manifest)
-        (folder / "src" / "main.rs").write_text(source)
-        argv = ["timeout", "-k", "1", str(CARGO_TIMEOUT_S), str(self.toolchain.cargo), kind, "--quiet", "--offline"]
-        done = subprocess.run(argv, cwd=folder, env=self.environment, capture_output=True, stdin=subprocess.DEVNULL)
-        some_test = kind != "test" or b"test result:" in done.stdout and b"ok. 0 passed; 0 failed; 0 ignored" not in done.stdout
-        return done.returncode == 0 and some_test
-
-
-def every_tool(cargo: Cargo, source: str, hidden: Sequence[str], folder: Path | None) -> Outcome:
-    """build, clippy, test, whatever the one before said."""
-    return tuple(cargo.passes(kind, source, folder) for kind in ("build", "clippy", "test"))
-
-
-def until_one_fails(cargo: Cargo, source: str, hidden: Sequence[str], folder: Path | None) -> Outcome:
-    """check, then clippy and test where it compiles; with `hidden` a test run of the task's."""
-    if not cargo.passes("check", source, folder):
-        return False, False, False
-    outcome = True, cargo.passes("clippy", source, folder), cargo.passes("test", source, folder)
-    if hidden:
-        tests = "".join(f"    #[test]\n    fn hidden_{i}() {{\n        {text}\n    }}\n" for i, text in enumerate(hidden))
-        cargo.passes("test", f"{source}\n#[cfg(test)]\nmod hidden_tests {{\n    use super::*;\n{tests}}}\n", folder)
-    return outcome
-
-
-def by_cargo(programs: Sequence[Program | None], hidden: Sequence[Sequence[str]], toolchain: Toolchain, flow: Callable[..., Outcome],
-             workers: int, is_kept: bool, manifest: str = MANIFEST) -> list[Outcome]:  # fmt: skip
-    """One outcome per program. `is_kept`: a worker keeps its project from program to program."""
-    with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch, ThreadPoolExecutor(workers) as pool:
-        cargo, free = Cargo(toolchain, Path(scratch), manifest), SimpleQueue()
-        for number in range(workers):
-            kept = Path(scratch) / f"kept-{number}"
-            kept.mkdir()
-            free.put(kept)
-
-        def one(program: Program | None, tests: Sequence[str]) -> Outcome:
-            if program is None:
-                return False, False, False
-            folder = free.get()
-            try:
-                return flow(cargo, program.source, tests, folder if is_kept else None)
-            finally:
-                free.put(folder)
-
-        return list(pool.map(one, programs, hidden))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Ours
+# Both ways
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -195,22 +123,24 @@ class PlainJudge(Judge):
     def __init__(self, **options):
         super().__init__(**options)
         self._workshop.instrumented = lambda *args, **kwargs: None
-        self._stub_guard = lambda *args: (None, [])
+        self._stages[1].__self__._worth = lambda work, program, outcome: Worth(None)
 
 
-def by_judge(
-    completions: Sequence[str], hidden: Sequence[Sequence[str]], kind: type[Judge], workers: int | None
-) -> tuple[list[Outcome], dict]:
+def by_judge(completions: Sequence[str], hidden: Sequence[Sequence[str]], kind: Callable[..., Judge],
+             workers: int | None) -> tuple[list[Outcome], dict]:  # fmt: skip
     """Outcomes, and what the judge said of itself: seconds, workers, tier."""
     cpu_before, children_before, started = time.process_time(), children_cpu_s(), time.monotonic()
     with kind(workers=workers, cache_size=0, run_timeout_s=RUN_TIMEOUT_S) as judge:
         start_up_s, built_cpu_s = time.monotonic() - started, children_cpu_s() - children_before
+        before_s = judge.child_cpu_s
         programs = [extract_program(completion) for completion in completions]
         verdicts = judge.grade([Job(program, tuple(tests) or None) for program, tests in zip(programs, hidden, strict=True)])
         wall_s = time.monotonic() - started
         cpu_s = time.process_time() - cpu_before + built_cpu_s + judge.child_cpu_s
         facts = {"wall_s": wall_s, "cpu_s": cpu_s, "start_up_s": start_up_s, "workers": judge.workers,
                  "tier": judge.describe()["sandbox"]["tier"]}  # fmt: skip
+        if judge.kind == "cargo":  # whose start-up, two known programs, no training script has
+            facts |= {"wall_s": wall_s - start_up_s, "cpu_s": judge.child_cpu_s - before_s}
     return [(v.build_passed, v.clippy_passed, v.test_passed) for v in verdicts], facts
 
 
@@ -231,17 +161,16 @@ def compare(records: Sequence[dict], workers: int | None) -> dict:
     for name, (kind, asked) in ours.items():
         outcomes, facts = by_judge(completions, asked, kind, workers)
         found.append((name, facts["workers"], facts["cpu_s"], facts["wall_s"], outcomes))
-    several, programs, toolchain = facts["workers"], [extract_program(text) for text in completions], find_toolchain()
+    several, tuned = facts["workers"], CargoFlow(is_kept=True, is_tuned=True)
     flows = {
-        "fresh": (nothing, every_tool, 1, False, MANIFEST),
-        f"fresh, {several}": (nothing, every_tool, several, False, MANIFEST),
-        "kept": (nothing, every_tool, several, True, MANIFEST),
-        "tuned": (nothing, until_one_fails, several, True, TUNED),
-    } | ({"tuned, hidden": (hidden, until_one_fails, several, True, TUNED)} if hidden else {})
-    for name, (asked, flow, count, is_kept, manifest) in flows.items():
-        cpu_before, started = children_cpu_s(), time.monotonic()
-        outcomes = by_cargo(programs, asked, toolchain, flow, count, is_kept, manifest)
-        found.append((name, count, children_cpu_s() - cpu_before, time.monotonic() - started, outcomes))
+        "fresh": (nothing, 1, AS_IT_STANDS),
+        f"fresh, {several}": (nothing, several, AS_IT_STANDS),
+        "kept": (nothing, several, CargoFlow(is_kept=True)),
+        "tuned": (nothing, several, tuned),
+    } | ({"tuned, hidden": (hidden, several, tuned)} if hidden else {})
+    for name, (asked, count, flow) in flows.items():
+        outcomes, said = by_judge(completions, asked, partial(Judge, judge="cargo", sandbox="plain", cargo_flow=flow), count)
+        found.append((name, count, said["cpu_s"], said["wall_s"], outcomes))
     expected = next(outcomes for name, *_, outcomes in found if name == "fresh")
     n = len(records)
     rows = [

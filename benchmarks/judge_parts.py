@@ -15,15 +15,19 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from itertools import islice
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import doctor
-from judge import SCRATCH, built_in_completions, children_cpu_s
+from benchmarks.judge import SCRATCH, built_in_completions, children_cpu_s
 from judge.program import extract_program
-from rust_tool import CARGO_ENVIRONMENT, DEV_PROFILE, JUDGE_VERSION, SOURCE_NAME, Job, Judge
+from judge.workshop import CARGO_ENVIRONMENT, DEV_PROFILE, SOURCE_NAME
+from rust_tool import JUDGE_VERSION, Job, Judge
 from traces import iter_trace
 
 BINARIES, ROUNDS = 12, 3

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 from judge.program import Program, same_program, solution_source
 from judge.syntax import Item, all_items, child_of, parse_rust, text_of, walk
-from rust_tool import Job, Opinion, Statuses, Verdict
+from judge.verdict import Job, Opinion, Statuses, Verdict
 
 MAX_SUITES = 16  # distinct suites of a group that programs are tried on: the first; the cost of a completion has a bound
 PRIOR = 0.5  # votes for and against a test that are counted before any program has tried it

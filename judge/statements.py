@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from judge.syntax import ASSERT_MACROS, NOT_CODE, Node, body_of, child_of, item_name, parse_rust, text_of, walk
+from judge.syntax import ASSERT_MACROS, NOT_CODE, Node, body_of, child_of, edited, item_name, parse_rust, text_of, walk
 
 T = TypeVar("T")
 Site = tuple[int, int]  # line and column (in characters) from 1 in the compiled source; column 0: a guard and its number
@@ -90,18 +90,21 @@ def assert_tokens(root: Node) -> list[Node]:
     return [leaves[n] for n in calls if not any(_holds(outer, leaves[n]) for outer in (*definitions, *unnamed))]
 
 
-def piece_of_main(text: str, label: str, crate: str, numbers: Iterator[int], candidate: str) -> Piece:
-    """A text with a `main`. `candidate`: what its body starts with."""
+def piece_of_main(text: str, label: str, crate: str | None, numbers: Iterator[int], candidate: str) -> Piece:
+    """A text with a `main`. `candidate`: what its body starts with. `crate`: see with_hidden_tests."""
     root = parse_rust(text)
     main = next(node for node in root.named_children if node.type == "function_item" and item_name(node) == "main")
     body = None if root.has_error else body_of(main)
     is_unit = child_of(main, "return_type") is None
     start = body_of(main).start_byte + 1 if body_of(main) is not None else 0
-    return _piece(text, root, body, label, crate, numbers, [(start, start, candidate)] if start and candidate else [], is_unit)
+    edits = [(start, start, candidate)] if start and candidate else []
+    return _piece(text, root, body, label, crate, numbers, edits, is_unit) if crate else Piece(edited(text, edits), ())
 
 
-def piece_of_statements(texts: Mapping[str, str], crate: str, numbers: Iterator[int]) -> Piece:
+def piece_of_statements(texts: Mapping[str, str], crate: str | None, numbers: Iterator[int]) -> Piece:
     """A list of statements, in order: one that declares nothing which a later one uses can be left out as a whole."""
+    if crate is None:
+        return Piece("".join(f"{text}\n;\n" for text in texts.values()), ())
     lines, tests = "", []
     trees = [parse_rust(text.join(_BODY)) for text in texts.values()]
     declared = [_declared(tree) for tree in trees]
@@ -144,20 +147,14 @@ def _piece(
     for node, number in guards:
         edits.append((node.start_byte, node.start_byte, _guard(number, crate)))
         edits.append((node.end_byte, node.end_byte, " }" if node.type == "expression_statement" else "; }"))
-    whole = _edited(head + text + tail, edits)
+    whole = edited(head + text + tail, edits)
     before, after = _places(head + text, tokens), _places(whole, assert_tokens(parse_rust(whole)))
     n_head = head.count("\n")
     tests = _tests(root, tokens, label, n_head, before, after, around)
     return Piece(whole.removeprefix(head).removesuffix(tail), tuple(test.moved(-n_head) for test in tests))
 
 
-def _edited(source: str, edits: Sequence[tuple[int, int, str]]) -> str:
-    """Insert texts at byte positions; where several have one position, in the order given."""
-    data, pieces, at = source.encode(), [], 0
-    for start, _end, added in sorted(edits, key=lambda edit: edit[0]):
-        pieces += [data[at:start], added.encode()]
-        at = start
-    return b"".join([*pieces, data[at:]]).decode()
+
 
 
 def _guard(number: int, crate: str) -> str:

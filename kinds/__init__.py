@@ -32,9 +32,10 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from types import SimpleNamespace
 
+from judge.errors import UserError
 from judge.program import Program, code_blocks, extract_program, read_program, with_main
 from judge.syntax import parse_any_length, text_of, walk
-from rust_tool import Diagnostic, Verdict
+from judge.verdict import Diagnostic, Verdict
 
 WRITE = "write"
 FIM_FORMATS = ("chat", "tokens")
@@ -47,7 +48,7 @@ OWN_TESTS_REWARDS = ("cargo_test_reward", "test_block_reward", "tests_have_asser
 MAX_MESSAGES = 3  # of cargo, in a prompt
 
 
-class KindError(ValueError):
+class KindError(UserError, ValueError):
     """A row is not what its kind needs; the message is a part of a sentence for the user."""
 
 

@@ -12,6 +12,7 @@ In a README file a table stands between two comments, and the first says what it
 `seeds FOLDER... | COLUMN...`: means over evaluations that differ in the seed, with the range over the seeds.
 `steps FOLDER...`: seconds per step of training runs, from `metrics.jsonl` and `run.json`.
 `speed FILE...`: measured steps against what they were before. `judge FILE...`: the judge against cargo.
+`runs FOLDER...`: training runs by their own evaluations (`evaluations.jsonl.gz`), at the start and at the best.
 `bank FILE | COLUMN`: tasks solved, grouped by a column. Names may have `*`; a table made of no file is left out.
 
 A summary whose completions are not there cannot be made anew: the table says so below itself.
@@ -30,7 +31,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import eval as evaluation  # noqa: E402
-from eval import RowStats, markdown_table, read_jsonl  # noqa: E402
+from evaluation.folders import read_jsonl  # noqa: E402
+from evaluation.metrics import RowStats  # noqa: E402
+from evaluation.tables import cell, markdown_table  # noqa: E402
 
 RESAMPLES = evaluation.EvalArguments.bootstrap_samples
 BLOCK = re.compile(r"(<!-- table: (\w+) (.+?) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
@@ -213,7 +216,7 @@ def cross(names: str) -> str:
             "pass@1": ("pass@1", None), "pass@1 of the pick": ("picked", None)}  # fmt: skip
     body = [["completions, groups", *(f"{result['completions']}, {result['groups']}" for result in results.values())]]
     for title, (name, count) in rows.items():
-        cells = [evaluation._cell(result["metrics"], name) for result in results.values()]
+        cells = [cell(result["metrics"], name) for result in results.values()]
         counts = [result[count] if count else result["metrics"][name].get("pairs") for result in results.values()]
         body.append([title, *(f"{cell} of {n}" if n else cell for cell, n in zip(cells, counts, strict=True))])
     return markdown_table(["", *(f"`{path.stem.removeprefix('precision-')}`" for path in results)], body) if results else ""
@@ -233,12 +236,31 @@ def bank(names: str, column: str) -> str:
             stats.add(NOT_KEPT | record)
         metrics = evaluation.summarise([stats], [], RESAMPLES)["rows"][0]["metrics"]
         share = sum(record["hidden_passed"] / record["hidden_total"] for record in records) / len(records)
-        cells = [evaluation._cell(metrics, name) for name in ("build", "hidden_tests")]
+        cells = [cell(metrics, name) for name in ("build", "hidden_tests")]
         body.append([group, str(len(records)), *cells, f"{100 * share:.1f}"])
     return markdown_table([column, "tasks", "builds %", "all hidden tests %", "share of hidden tests %"], body)
 
 
-KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in (rates, plain, seeds, steps, speed, judge, bank, cross)}
+def runs(names: str) -> str:
+    """Training runs, one folder each: their own evaluations, counted anew, at the start and where pass@1 was best."""
+    header = ["run", "seed", "steps", "minutes", "pass@1 % before", "best pass@1 %", "at step", "pass@5 % there", "build % there", "entropy"]  # noqa: E501
+    body = []
+    for folder in found(names):
+        metrics = list(read_jsonl(folder / "metrics.jsonl"))
+        by_step: dict[int, RowStats] = {}
+        for record in read_jsonl(folder / "evaluations.jsonl.gz"):
+            by_step.setdefault(record["step"], RowStats(str(record["step"]))).add(record)
+        rows = evaluation.summarise(list(by_step.values()), [1, 5], RESAMPLES)["rows"]
+        before, best = rows[0]["metrics"], max(rows, key=lambda row: row["metrics"]["pass@1"]["value"])
+        seed = json.loads((folder / "run.json").read_text())["config"]["training"]["seed"]
+        shown_run = [f"`{folder.name}`", str(seed), str(metrics[-1]["step"]), f"{metrics[-1]['elapsed_s'] / 60:.1f}"]
+        measured = [cell(before, "pass@1"), cell(best["metrics"], "pass@1"), best["row"]]
+        there = [cell(best["metrics"], name) for name in ("pass@5", "build")]
+        body.append([*shown_run, *measured, *there, f"{metrics[0]['entropy']:.2f} to {metrics[-1]['entropy']:.2f}"])
+    return markdown_table(header, body) if body else ""
+
+
+KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in (rates, plain, seeds, steps, speed, judge, bank, cross, runs)}
 
 
 def with_tables(text: str) -> str:
@@ -253,7 +275,7 @@ def with_tables(text: str) -> str:
 
 
 def readme_files() -> list[Path]:
-    return [ROOT / "README.md", *sorted((ROOT / "results").rglob("README.md"))]
+    return [ROOT / "README.md", *sorted(path for name in ("README.md", "tried.md") for path in (ROOT / "results").rglob(name))]
 
 
 def stale(write: bool) -> list[str]:

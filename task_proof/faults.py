@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 import kinds
 from judge.program import Program, check_hidden_tests, continuation, extract_program, holds_fence, is_plain_rust, read_program
 from judge.syntax import Node, child_of, parse_rust, text_of, walk
-from rust_tool import NOT_COMPILED, Job, Judge, Verdict
+from judge.verdict import NOT_COMPILED, Job, Verdict
+from rust_tool import Judge
 from tasks import TASK_COLUMNS
 
 MAX_TRIED = 200  # references that a run tries before it starts; check_tasks.py tries all

@@ -22,16 +22,15 @@ STATISTICS = (
 MUTATED = {
     "rewards": (["*"], ["test_rewards"], ""),
     "traces": (["*"], ["test_traces"], ""),
-    "eval": (
-        ["x_pass*", "xǁRowStats*", "x_bootstrap*", "x__interval*", "x_estimates*", "x__one_row*", "x__honest*", "x__given*", "x_summarise*"],
+    "evaluation.metrics": (
+        ["xǁRowStats*", "x_bootstrap*", "x_interval*", "x_estimates*", "x__one_row*", "x__honest*", "x__given*", "x_summarise*"],
         ["test_eval", "test_results"], STATISTICS,
     ),
     "make_dataset": (["x_split_sizes*", "x_make_splits*"], ["test_make_dataset"], "split"),
     "judge.program": (["x_with_hidden_tests*", "x__hidden_*", "x__read_hidden_*"], ["test_program", "test_hidden_text"], "hidden"),
-    "rust_tool": (
-        ["xǁJudgeǁ_run*", "xǁJudgeǁ_stub_guard*", "xǁJudgeǁ_any*", "xǁ_Outcomeǁ*", "x__read_*", "x__how_it_died*", "x__is_*", "x__with_limit*"],
-        ["test_verdicts"], "",
-    ),
+    "judge.running": (["*"], ["test_verdicts"], ""),
+    "judge.outcome": (["*"], ["test_verdicts"], ""),
+    "judge.harness_report": (["x_read_*", "x__read_*", "x_how_it_died*", "x__with_limit*"], ["test_verdicts"], ""),
 }  # fmt: skip
 
 

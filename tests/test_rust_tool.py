@@ -1,4 +1,4 @@
-"""RustTool on real cargo projects, and the judge: right verdicts, honest passes only, nothing left behind."""
+"""The judge, and plain cargo as its reference: right verdicts, honest passes only, nothing left behind."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rust_tool
+from judge import cfg_test, compiling
+from judge.harness_report import End, HarnessRun
+from judge.outcome import Outcome
 from judge.program import Program, TestFn, extract_program, read_program
+from judge.running import MAX_DEATHS
 from judge.sandbox import Completed, SandboxUnavailable
-from rust_tool import Diagnostic, InfraError, Job, Judge, RustTool, ToolchainError, Verdict, find_toolchain
+from judge.scratch import SCRATCH_PREFIX
+from judge.verdict import MAX_DIAGNOSTICS
+from judge.workshop import Workshop
+from rust_tool import Diagnostic, InfraError, Job, Judge, ToolchainError, Verdict, find_toolchain
 
 RUN_TIMEOUT_S = 1.0  # CPU seconds; nothing here needs more than milliseconds, except what loops
 
@@ -63,50 +71,43 @@ FAILING = with_test(ADD, "assert_eq!(add(2, 3), 6);")
 LOOPING = with_test("fn spin(mut n: u64) -> u64 {\n    loop {\n        n = n.wrapping_mul(3);\n        if n == 0 { return n; }\n    }\n}", "assert_eq!(spin(1), 0);")
 
 # ---------------------------------------------------------------------------------------------------------------------
-# RustTool: plain cargo on a project directory
+# Plain cargo, the reference mode
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def project(folder: Path, source: str) -> Path:
-    (folder / "src").mkdir(parents=True)
-    (folder / "Cargo.toml").write_text('[package]\nname = "sample"\nversion = "0.1.0"\nedition = "2021"\n')
-    (folder / "src" / "main.rs").write_text(source)
-    return folder
+@pytest.fixture(scope="module")
+def cargo():
+    with Judge(judge="cargo", workers=2, run_timeout_s=RUN_TIMEOUT_S) as reference:
+        yield reference
 
 
-def test_each_tool_passes_a_good_project(tmp_path):
-    folder = project(tmp_path / "good", GOOD.source)
-    results = {kind: RustTool(kind).run(folder) for kind in ("build", "clippy", "test")}
-    assert all(result.passed and result.exit_code == 0 and not result.timed_out for result in results.values())
-    assert results["test"].tests == {"tests::works": "ok"}
-    assert results["build"].duration_s > 0
+def test_cargo_says_what_a_project_is_worth(cargo):
+    broken = read_program('fn main() {\n    let x: i32 = "a";\n}\n')
+    linted = read_program("fn main() {\n    let v = vec![1];\n    println!(\"{}\", v.len() == 0);\n}\n")
+    good, failing, looping, bad, warned = grade(cargo, GOOD, FAILING, LOOPING, broken, linted)
+    assert earns(good) and good.build_passed and good.clippy_passed and good.tests == {"tests::works": "ok"}
+    assert (failing.test_passed, failing.tests, failing.error_kind) == (False, {"tests::works": "failed"}, "test_failed")
+    assert looping.build_passed and not looping.test_passed and looping.error_kind == "timeout"
+    assert (bad.build_passed, bad.error_kind, bad.diagnostics[0].code, bad.diagnostics[0].line) == (False, "compile", "E0308", 2)
+    assert warned.clippy_passed and warned.clippy_warnings == 1 and "clippy::len_zero" in {one.code for one in warned.diagnostics}
+    assert not processes_in(cargo._scratch.path) and not any((cargo._scratch.path / "jobs").iterdir())
 
 
-def test_build_errors_come_with_code_and_line(tmp_path):
-    result = RustTool("build").run(project(tmp_path / "bad", 'fn main() {\n    let x: i32 = "a";\n}\n'))
-    assert not result.passed and result.exit_code == 101
-    assert result.diagnostics[0].code == "E0308" and result.diagnostics[0].line == 2
+def test_cargo_runs_hidden_tests_and_all_statements_are_one(cargo):
+    asserts = ("assert_eq!(add(1, 2), 3);", "assert_eq!(candidate(1, 2), 4);")
+    texts = {asserts: (0, 1), asserts[:1]: (1, 1), ("fn main() { assert_eq!(add(1, 2), 3); }",): (1, 1), ("assert!(nope(1));",): (0, 1),
+             ("#[test] fn a() { assert_eq!(add(1, 2), 3) } #[test] fn b() { assert_eq!(add(1, 2), 4) }",): (1, 2)}  # fmt: skip
+    verdicts = cargo.grade(Job(GOOD, tests, "add") for tests in texts)
+    assert [(verdict.hidden_passed, verdict.hidden_total) for verdict in verdicts] == [*texts.values()]
+    assert [verdict.hidden_error_kind for verdict in verdicts] == ["test_failed", None, None, "compile", "test_failed"]
 
 
-def test_clippy_warnings_come_with_their_name_and_pass(tmp_path):
-    result = RustTool("clippy").run(project(tmp_path / "lint", "fn main() {\n    let v = vec![1];\n    println!(\"{}\", v.len() == 0);\n}\n"))
-    assert result.passed
-    assert "clippy::len_zero" in {diagnostic.code for diagnostic in result.diagnostics}
-
-
-def test_failing_test_is_named(tmp_path):
-    result = RustTool("test").run(project(tmp_path / "failing", FAILING.source))
-    assert not result.passed and result.tests == {"tests::works": "failed"}
-    assert "assertion" in result.stdout_tail
-
-
-def test_timeout_kills_the_looping_test_binary_too(tmp_path):
-    folder = project(tmp_path / "looping", LOOPING.source)
-    assert RustTool("build").run(folder).passed
-    subprocess.run([find_toolchain().cargo, "test", "--no-run"], cwd=folder, capture_output=True, check=True)
-    result = RustTool("test", timeout_s=2.0).run(folder)
-    assert result.timed_out and not result.passed and result.exit_code is None
-    assert not processes_in(folder)
+def test_the_reference_is_named_and_does_what_it_can(cargo):
+    assert cargo.describe()["judge"] == "cargo"
+    with pytest.raises(ToolchainError, match="does not run tests of others"):
+        cargo.run_suites([Job(GOOD, ("#[test] fn a() {}",))])
+    with pytest.raises(ToolchainError, match="judge best: expected fast or cargo"):
+        Judge(judge="best")
 
 
 def processes_in(folder: Path) -> list[str]:
@@ -121,13 +122,9 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
-def test_wrong_use_is_refused_with_a_reason(tmp_path):
-    with pytest.raises(ValueError, match='kind is "?\'?run'):
-        RustTool("run")
-    with pytest.raises(FileNotFoundError, match="no Cargo.toml in"):
-        RustTool("build").run(tmp_path)
+def test_no_cargo_is_named():
     with pytest.raises(ToolchainError, match="/nowhere/cargo not found: install Rust"):
-        RustTool("build", cargo_path="/nowhere/cargo")
+        Judge(cargo_path="/nowhere/cargo")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -270,28 +267,25 @@ def said(verdict: Verdict) -> tuple[bool, bool, bool]:
 
 
 def test_verdicts_are_cargo_s(judge):
-    verdicts = grade(judge, *(read_program(source) for source, _expected in AS_CARGO.values()))
-    found = dict(zip(AS_CARGO, map(said, verdicts), strict=True))
-    assert found == {name: expected for name, (_source, expected) in AS_CARGO.items()}
+    assert {name: said(verdict) for name, verdict in as_cargo(judge).items()} == {name: expected for name, (_, expected) in AS_CARGO.items()}
 
 
 @pytest.mark.slow
-def test_the_expectations_above_are_cargo_s(tmp_path):
-    found = {}
-    for number, (name, (source, _expected)) in enumerate(AS_CARGO.items()):
-        folder = project(tmp_path / str(number), source)
-        results = [RustTool(kind).run(folder) for kind in ("build", "clippy", "test")]
-        found[name] = (results[0].passed, results[1].passed, results[2].passed and bool(results[2].tests))
-    assert found == {name: expected for name, (_source, expected) in AS_CARGO.items()}
+def test_the_expectations_above_are_cargo_s(cargo):
+    assert {name: said(verdict) for name, verdict in as_cargo(cargo).items()} == {name: expected for name, (_, expected) in AS_CARGO.items()}
+
+
+def as_cargo(judge: Judge) -> dict[str, Verdict]:
+    return dict(zip(AS_CARGO, grade(judge, *(read_program(source) for source, _ in AS_CARGO.values())), strict=True))
 
 
 def test_one_pass_and_two_passes_say_the_same(judge, monkeypatch):
     """The short cut (one compiler pass with cfg(test)) against the check without it, on programs that qualify."""
     programs = [p for p in (*ERROR_KINDS.values(), GOOD) if "deep" not in p.source and "spin" not in p.source]
     programs += [with_test(f"fn f(v: Vec<i32>) -> {kind} {{\n    {body}\n}}", test) for kind, body, test in SHORT_CUTS]
-    assert all(rust_tool._test_view(p.source) is not None for p in programs[-len(SHORT_CUTS):])
+    assert all(cfg_test.view_of_tests(p.source) is not None for p in programs[-len(SHORT_CUTS):])
     at_once = grade(judge, *programs)
-    monkeypatch.setattr(rust_tool, "_test_view", lambda source: None)
+    monkeypatch.setattr(compiling, "view_of_tests", lambda source: None)
     with Judge(workers=2, run_timeout_s=RUN_TIMEOUT_S) as stepwise:
         in_steps = grade(stepwise, *programs)
     for one, two in zip(at_once, in_steps, strict=True):
@@ -345,7 +339,7 @@ def counting_all(source: str, name: str = "tests::works") -> Program:
     """The program as if the static opinion had nothing against it, so that only running it tells."""
     found = read_program(source)
     tests = tuple(TestFn(name, False, False, counted=True, guard=None) for _ in range(1))
-    return rust_tool.replace(found, guard=None, tests=tests)
+    return replace(found, guard=None, tests=tests)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +395,7 @@ def test_a_flood_of_warnings_is_no_failure(judge):
     flood = "\n    ".join(f"let unused{number} = {number};" for number in range(1500))
     (verdict,) = grade(judge, with_test(f"fn f() -> i32 {{\n    {flood}\n    7\n}}", "assert_eq!(f(), 7);"))
     assert verdict.build_passed and verdict.test_passed and verdict.clippy_warnings >= 1500
-    assert len(verdict.diagnostics) == rust_tool.MAX_DIAGNOSTICS
+    assert len(verdict.diagnostics) == MAX_DIAGNOSTICS
 
 
 def test_a_program_cannot_blame_the_machine(judge):
@@ -518,7 +512,7 @@ def test_a_program_whose_tests_all_end_the_process_is_not_tried_for_ever(judge, 
     tests = "\n".join(f"    #[test]\n    fn t{n}() {{\n        std::process::exit(0)\n    }}" for n in range(300))
     (verdict,) = grade(judge, program(f"{ADD}\n\n#[cfg(test)]\nmod tests {{\n{tests}\n}}"))
     assert len(verdict.tests) == 300 and set(verdict.tests.values()) == {"failed"} and not verdict.test_passed
-    assert len(runs) <= rust_tool.MAX_DEATHS
+    assert len(runs) <= MAX_DEATHS
 
 
 def test_the_kernels_files_are_no_part_of_a_program(judge):
@@ -531,10 +525,10 @@ def test_the_kernels_files_are_no_part_of_a_program(judge):
 @pytest.mark.parametrize(("was_done", "exit_code"), [(True, 0), (True, 101), (False, 0), (False, 1)])
 def test_tests_pass_only_when_the_harness_came_to_its_end(was_done, exit_code):
     """Every test said ok; what ended the process afterwards still counts (a thread that aborts, a destructor)."""
-    ends = {0: rust_tool._TestEnd("ok")}
+    ends = {0: End("ok")}
     done = Completed(exit_code, None, False, b"", b"", False, 0.1, 0.1, None)
-    outcome = rust_tool._Outcome(["tests::works"], set())
-    outcome.take(rust_tool._HarnessRun(["tests::works"], set(), set(), ends, [*ends.values()], None, was_done, done), [0])
+    outcome = Outcome(["tests::works"], set())
+    outcome.take(HarnessRun(["tests::works"], set(), ends, [*ends.values()], None, was_done, done), [0])
     is_well = was_done and exit_code == 0
     assert outcome.statuses() == {"tests::works": "ok"}
     assert (outcome.passed, outcome.error_kind("")) == ((True, None) if is_well else (False, "panic"))
@@ -696,10 +690,8 @@ def test_hidden_tests_that_do_not_compile_are_all_failed(judge):
 
 
 def test_hidden_tests_that_nobody_can_read_stop_the_batch(judge):
-    graded_before = judge.graded_total
     with pytest.raises(ValueError, match="hidden test"):
         judge.grade([Job(GOOD), Job(GOOD, hidden_tests=("this is no test",), entry_point="add")])
-    assert judge.graded_total == graded_before
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -844,9 +836,9 @@ def check_nothing_is_left(n: int) -> None:
         scratch = judge._scratch.path
         verdicts = grade(judge, *(numbered(number) for number in range(n)))
         assert not any((scratch / "jobs").iterdir())
-    assert sum(map(earns, verdicts)) == -(-n // 3) and judge.infra_total == 0 and judge.graded_total == n
+    assert sum(map(earns, verdicts)) == -(-n // 3) and judge.infra_total == 0
     assert not scratch.exists()
-    assert not {name for name in leftovers(shm_before) if name.startswith(rust_tool.SCRATCH_PREFIX) and str(os.getpid()) in name}
+    assert not {name for name in leftovers(shm_before) if name.startswith(SCRATCH_PREFIX) and str(os.getpid()) in name}
     assert set(child_processes()) <= children_before and len(os.listdir("/proc/self/fd")) <= fds_before
 
 
@@ -875,17 +867,17 @@ def test_a_killed_judge_s_scratch_goes_with_the_next_one(scratch_base):
 def test_a_failing_machine_is_infra_retried_once_and_not_remembered(monkeypatch):
     with Judge(workers=1, run_timeout_s=RUN_TIMEOUT_S) as judge:
         calls = []
-        real = rust_tool._Workshop.folder
+        real = Workshop.folder
 
         def full(workshop):
             calls.append(1)
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(rust_tool._Workshop, "folder", full)
+        monkeypatch.setattr(Workshop, "folder", full)
         (verdict,) = grade(judge, GOOD)
         assert verdict.error_kind == "infra" and "No space left" in verdict.diagnostics[0].message
-        assert len(calls) == 2 and judge.infra_total == 1 and judge.graded_total == 1
-        monkeypatch.setattr(rust_tool._Workshop, "folder", real)
+        assert len(calls) == 2 and judge.infra_total == 1
+        monkeypatch.setattr(Workshop, "folder", real)
         assert earns(grade(judge, GOOD)[0])
 
 
@@ -934,7 +926,7 @@ def test_scratch_below_tmp_is_refused_because_programs_have_a_tmp_of_their_own()
 @pytest.mark.parametrize("tier", ["bwrap", "landlock"])
 def test_scratch_on_disk_when_dev_shm_is_too_small(tier, monkeypatch):
     real = os.statvfs
-    monkeypatch.setattr(rust_tool.os, "statvfs", lambda path: real(path) if str(path) != "/dev/shm" else _full(real(path)))
+    monkeypatch.setattr(os, "statvfs", lambda path: real(path) if str(path) != "/dev/shm" else _full(real(path)))
     try:
         judge = Judge(workers=1, sandbox=tier, run_timeout_s=RUN_TIMEOUT_S)
     except SandboxUnavailable as error:

@@ -204,6 +204,7 @@ def refused(tmp_path, argv, monkeypatch, capsys):
         (["--temperature", "0"], "the completions of a group must differ"),
         (["--max_minutes", "-1"], "--max_minutes -1: expected a number above 0"),
         (["--sandbox", "plin"], "--sandbox plin: expected one of auto, "),
+        (["--judge", "cargo", "--rewards", "cross_tests_reward=1"], "--judge cargo does not run tests of other completions: leave cross_tests_reward out"),
         (["--run_timeout_s", "-1"], "--run_timeout_s -1.0: expected more than 0"),
         (["--judge_workers", "-3"], "--judge_workers -3: expected at least 1"),
         (["--max_infra_share", "2"], "expected a share from 0 to 1"),

@@ -69,6 +69,15 @@ def test_the_gradient_is_that_of_trls_own_batches(step, flags):
     assert after["entropy"] == pytest.approx(before["entropy"], rel=0.06)  # TRL's is a mean of means of micro-batches
 
 
+def test_the_entropy_bonus_is_the_mean_over_all_tokens(step):
+    one_batch = ("--per_device_train_batch_size", 32, "--gradient_accumulation_steps", 1)
+    expected, _ = step("--tokens_per_micro_batch", 0, "--entropy_coef", 2, *one_batch)
+    packed, metrics = step("--tokens_per_micro_batch", 500, "--entropy_coef", 2, *one_batch)
+    without, _ = step("--tokens_per_micro_batch", 500, *one_batch)
+    assert furthest(expected, packed) < 1e-3 < 0.01 < furthest(expected, without)
+    assert metrics["entropy_coef"] == 2
+
+
 def test_what_goes_into_an_adapter_is_not_cast_to_fp32_and_back(step, monkeypatch):
     from peft.tuners.tuners_utils import BaseTunerLayer
 

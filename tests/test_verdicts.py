@@ -7,11 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
-import rust_tool
+from judge.compiling import Work
+from judge.harness_report import End, read_report
+from judge.limits import SHORTEST_S
 from judge.program import HiddenSuite, TestFn, read_program
+from judge.running import MAX_DEATHS, Runner
 from judge.sandbox import Completed
 from judge.statements import AssertTest
-from rust_tool import NO_CODE, Diagnostic, InfraError, Job, Judge, Verdict
+from judge.verdict import MAX_DIAGNOSTICS, MAX_FAILURE_CHARS, NO_CODE, Diagnostic, InfraError, Job, Verdict
 
 OWN, HIDDEN, STUB = Path("own"), Path("hidden"), Path("stub")
 LIMIT_S = 2.0
@@ -38,20 +41,17 @@ def at(line, column, what="held", message="", panic_line=0):
 def process(*lines, exit_code=0, signal=None, timed_out=False, cpu_s=0.25, stderr=b"", site=None):
     """What one process reported, as `run_tests` reads it."""
     done = Completed(None if signal or timed_out else exit_code, signal, timed_out, b"", stderr, False, cpu_s, cpu_s, None)
-    return rust_tool._read_report("".join(f"N {line}\n" for group in lines for line in ([group] if isinstance(group, str) else group)),
+    return read_report("".join(f"N {line}\n" for group in lines for line in ([group] if isinstance(group, str) else group)),
                                   "N", done, site)  # fmt: skip
 
 
 class Binaries:
-    """A judge whose test binaries answer from lists: binary -> its processes, in order. `asked`: what each was asked."""
+    """A runner whose test binaries answer from lists: binary -> its processes, in order. `asked`: what each was asked."""
 
     def __init__(self, **processes):
         self.left = {Path(name): list(answers) for name, answers in processes.items()}
         self.asked = []
-        self.judge = judge = object.__new__(Judge)
-        judge.run_timeout_s = LIMIT_S
-        judge._workshop = SimpleNamespace(run_tests=self.run_tests)
-        judge._solo_pool, judge._hidden_pool = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self.runner = Runner(SimpleNamespace(run_tests=self.run_tests), LIMIT_S, ThreadPoolExecutor(1), ThreadPoolExecutor(1))
 
     def run_tests(self, binary, mode="run", only=None, limit_s=None, skip=()):
         self.asked.append((mode, only, limit_s and round(limit_s, 6), set(skip)))
@@ -73,34 +73,34 @@ DONE = "done"
 def test_a_report_is_read_word_for_word():
     lines = [*listing("t::r#loop", "a name", "t::c", ignored=["a name"], should_panic=["t::c"]), *ok(0, reached=2), "start 2", "limit memory"]
     run = process(lines, "noise", signal=6)
-    assert (run.names, run.ignored, run.should_panic) == (["t::loop", "a name", "t::c"], {1}, {2})
-    assert run.ends == {0: rust_tool._TestEnd("ok", is_reached=True, is_missing=True)} and run.all_ends == [*run.ends.values()]
+    assert (run.names, run.ignored) == (["t::loop", "a name", "t::c"], {1})
+    assert run.ends == {0: End("ok", is_reached=True, is_missing=True)} and run.all_ends == [*run.ends.values()]
     assert (run.running, run.was_done, run.limit, run.site) == (2, False, "memory", None)
     assert process(ABC, ok(0), DONE).was_done and process(ABC, ok(0), DONE).running is None
-    assert process(ABC, ok(0, reached=0)).ends[0] == rust_tool._TestEnd("ok")
+    assert process(ABC, ok(0, reached=0)).ends[0] == End("ok")
     assert not process(ABC, ok(0, reached=1)).ends[0].is_missing
 
 
 def test_only_lines_with_the_nonce_count():
     done = Completed(0, None, False, b"", b"", False, 0.1, 0.1, None)
     report = "M test 0 run plain t::forged\nN test 0 run plain t::a\nM end 0 ok 1 0 \nN start 0\nM done\n"
-    run = rust_tool._read_report(report, "N", done)
+    run = read_report(report, "N", done)
     assert (run.names, run.ends, run.running, run.was_done) == (["t::a"], {}, 0, False)
 
 
 @pytest.mark.parametrize(("lines", "end"), [
-    (failed(0, "boom", 7), rust_tool._TestEnd("failed", False, "boom", 7)),
-    (failed(0, "assertion failed: x", 0), rust_tool._TestEnd("failed", True, "assertion failed: x", None)),
-    (failed(0, "my words", 2, word="asserted", reached=1), rust_tool._TestEnd("failed", True, "my words", 2, True)),
-    (failed(0, "", 1, reached=2), rust_tool._TestEnd("failed", False, "", 1, True, True)),
-    (failed(0, "m" * 600), rust_tool._TestEnd("failed", False, "m" * 500, 3)),
+    (failed(0, "boom", 7), End("failed", False, "boom", 7)),
+    (failed(0, "assertion failed: x", 0), End("failed", True, "assertion failed: x", None)),
+    (failed(0, "my words", 2, word="asserted", reached=1), End("failed", True, "my words", 2, True)),
+    (failed(0, "", 1, reached=2), End("failed", False, "", 1, True, True)),
+    (failed(0, "m" * 600), End("failed", False, "m" * 500, 3)),
     (failed(0, "Os { code: 24, kind: Other }", 1),
-     rust_tool._TestEnd("failed", False, "limit of open files: 64; Os { code: 24, kind: Other }", 1)),
+     End("failed", False, "limit of open files: 64; Os { code: 24, kind: Other }", 1)),
     (failed(0, "Os { code: 11, kind: WouldBlock }", 1),
-     rust_tool._TestEnd("failed", False, "limit of threads and processes: 128; Os { code: 11, kind: WouldBlock }", 1)),
+     End("failed", False, "limit of threads and processes: 128; Os { code: 11, kind: WouldBlock }", 1)),
     (failed(0, "Os { code: 27, kind: Other }", 1),
-     rust_tool._TestEnd("failed", False, "limit of a file's size: 16 MiB; Os { code: 27, kind: Other }", 1)),
-    (failed(0, "Os { code: 2, kind: NotFound }", 1), rust_tool._TestEnd("failed", False, "Os { code: 2, kind: NotFound }", 1)),
+     End("failed", False, "limit of a file's size: 16 MiB; Os { code: 27, kind: Other }", 1)),
+    (failed(0, "Os { code: 2, kind: NotFound }", 1), End("failed", False, "Os { code: 2, kind: NotFound }", 1)),
 ])  # fmt: skip
 def test_how_a_test_failed(lines, end):
     assert process(ABC, lines).ends == {0: end}
@@ -115,9 +115,9 @@ def test_an_assert_that_held_once_and_failed_once_has_failed():
     words = [at(3, 5), at(4, 5, "failed", "left", 4), at(3, 5, "failed", "assertion of its own", 3), at(5, 0, "fell", "boom"),
              at(4, 5), at(6, 5), at(6, 5)]  # fmt: skip
     run = process(ABC, *words, site=(7, 1))
-    fell = rust_tool._TestEnd("failed", False, "boom", None)
-    assert run.sites == {(3, 5): rust_tool._TestEnd("failed", True, "assertion of its own", 3), (4, 5): rust_tool._TestEnd("failed", True, "left", 4),
-                         (5, 0): fell, (6, 5): rust_tool._TestEnd("ok")}  # fmt: skip
+    fell = End("failed", False, "boom", None)
+    assert run.sites == {(3, 5): End("failed", True, "assertion of its own", 3), (4, 5): End("failed", True, "left", 4),
+                         (5, 0): fell, (6, 5): End("ok")}  # fmt: skip
     assert run.held_first == {(3, 5), (6, 5)} and run.fallen == {(5, 0)} and run.site == (7, 1)
     assert process(ABC, at(5, 0, "fell", "assertion failed")).sites[5, 0].is_assertion
     assert process(ABC, at(5, 0, "fell", "m" * 600)).sites[5, 0].message == "m" * 500
@@ -130,7 +130,7 @@ def test_an_assert_that_held_once_and_failed_once_has_failed():
 
 def run_all(answers, **options):
     binaries = Binaries(own=answers)
-    outcome = binaries.judge._run_all(OWN, **options)
+    outcome = binaries.runner.run_all(OWN, **options)
     assert binaries.all_ran()
     return outcome, binaries.asked
 
@@ -160,7 +160,7 @@ def test_after_a_death_the_others_go_on_with_what_is_left_of_the_limit(end, how)
 @pytest.mark.parametrize(("limit", "how"), [("memory", "memory limit: 2048 MiB"), ("threads", "limit of threads and processes: 128")])
 def test_the_limit_that_the_harness_names_is_the_cause(limit, how):
     outcome, _ = run_all([process(ABC, "start 0", f"limit {limit}", signal=6), process(ABC, ok(1), ok(2), DONE)])
-    assert outcome.ends[0] == rust_tool._TestEnd("failed", message=how)
+    assert outcome.ends[0] == End("failed", message=how)
 
 
 def test_an_exit_is_remembered_whatever_comes_after():
@@ -217,7 +217,7 @@ def test_a_test_of_which_nothing_is_heard_has_no_time_left():
     outcome, asked = run_all([process(names, "start 0", timed_out=True, cpu_s=2.0), *pairs])
     share = round(LIMIT_S / 11, 6)
     assert [(only, limit) for _, only, limit, _ in asked[1:]] == [([i, i + 1], share) for i in range(1, n, 2)] + [([n], share)]
-    assert outcome.ends[1].message == "time limit" and outcome.ends[2] == rust_tool._TestEnd("timeout", message="time limit of the program")
+    assert outcome.ends[1].message == "time limit" and outcome.ends[2] == End("timeout", message="time limit of the program")
 
 
 def test_shares_are_never_shorter_than_a_process_needs():
@@ -225,7 +225,7 @@ def test_shares_are_never_shorter_than_a_process_needs():
     batches = [list(range(start, start + 10)) for start in range(1, 201, 10)]
     answers = [process(names, [word for index in batch for word in ok(index)], DONE) for batch in batches]
     _, asked = run_all([process(names, "start 0", timed_out=True, cpu_s=2.0), *answers])
-    assert [(only, limit) for _, only, limit, _ in asked[1:]] == [(batch, rust_tool.SHORTEST_S) for batch in batches]
+    assert [(only, limit) for _, only, limit, _ in asked[1:]] == [(batch, SHORTEST_S) for batch in batches]
 
 
 def test_a_death_that_leaves_too_little_of_the_limit_counts_as_its_end():
@@ -320,7 +320,7 @@ def test_asserts_after_the_one_that_loops_have_their_share_of_the_limit_each():
     skipped = [{(line, 5) for line in range(2, last)} for last in range(3, 8)]
     assert asked[1:6] == [("ignored_too", [0], 0.5, skip) for skip in skipped]
     assert asked[6] == ("ignored_too", [1], LIMIT_S, set())
-    assert outcome.ends[0] == rust_tool._TestEnd("timeout", message="time limit of the program") and outcome.ends[1].status == "ok"
+    assert outcome.ends[0] == End("timeout", message="time limit of the program") and outcome.ends[1].status == "ok"
     kinds = {site: end.status for site, end in outcome.sites.items()}
     assert kinds == {(2, 5): "timeout", (3, 5): "timeout", (4, 5): "failed", (5, 5): "failed", (6, 5): "timeout", (7, 5): "timeout"}
 
@@ -369,9 +369,9 @@ WARNING = Diagnostic("w", "warning", "unused", 1)
 
 def own_verdict(answers, program, is_gated=True, is_marked=True, verdict=Verdict(build_passed=True, diagnostics=(WARNING,)), stub=None):  # noqa: B008
     binaries = Binaries(own=answers, stub=stub or [])
-    binaries.judge._stub_binary = lambda work, stubbed: STUB if stub is not None and stubbed is work.job.program is program else None
-    work = rust_tool._Work(Job(program), None, Path("none"), verdict=verdict, binary=OWN, is_gated=is_gated, is_marked=is_marked)
-    binaries.judge._run_own_tests(work)
+    binaries.runner._stub_binary = lambda work, stubbed: STUB if stub is not None and stubbed is work.job.program is program else None
+    work = Work(Job(program), None, Path("none"), verdict=verdict, binary=OWN, is_gated=is_gated, is_marked=is_marked)
+    binaries.runner.run_own_tests(work)
     assert binaries.all_ran()
     return work.verdict, binaries.asked
 
@@ -389,13 +389,13 @@ def test_tests_that_fail_are_not_tried_further():
     assert verdict.diagnostics == (Diagnostic(None, "test", "t::b: assertion failed", 4), WARNING) and verdict.build_passed
     before = replace(NO_CODE, error_kind="timeout")
     assert own_verdict([ALL_FAIL], own_program(**COUNTED), verdict=before)[0].error_kind == "timeout"
-    many = replace(NO_CODE, diagnostics=(WARNING,) * rust_tool.MAX_DIAGNOSTICS)
-    assert len(own_verdict([ALL_FAIL], own_program(**COUNTED), verdict=many)[0].diagnostics) == rust_tool.MAX_DIAGNOSTICS
+    many = replace(NO_CODE, diagnostics=(WARNING,) * MAX_DIAGNOSTICS)
+    assert len(own_verdict([ALL_FAIL], own_program(**COUNTED), verdict=many)[0].diagnostics) == MAX_DIAGNOSTICS
 
 
 def test_own_tests_that_all_end_their_process_are_not_tried_for_ever():
-    names = listing(*(f"t::{n}" for n in range(rust_tool.MAX_DEATHS + 8)))
-    dying = [process(names, f"start {n}", exit_code=1, cpu_s=0.01) for n in range(rust_tool.MAX_DEATHS)]
+    names = listing(*(f"t::{n}" for n in range(MAX_DEATHS + 8)))
+    dying = [process(names, f"start {n}", exit_code=1, cpu_s=0.01) for n in range(MAX_DEATHS)]
     assert set(own_verdict(dying, own_program())[0].tests.values()) == {"failed"}
 
 
@@ -535,9 +535,9 @@ def suite(guard=None, functions=("hidden::t::a", "hidden::t::b")):
 
 def hidden_verdict(answers, own=(), verdict=Verdict(build_passed=True), hidden_suite=None):  # noqa: B008
     binaries = Binaries(hidden=answers, own=list(own))
-    work = rust_tool._Work(Job(own_program()), hidden_suite or suite(), Path("none"), verdict=verdict, hidden_binary=HIDDEN,
+    work = Work(Job(own_program()), hidden_suite or suite(), Path("none"), verdict=verdict, hidden_binary=HIDDEN,
                            binary=OWN if own else None)  # fmt: skip
-    binaries.judge._run(work)
+    binaries.runner.run(work)
     assert binaries.all_ran()
     return work.verdict, binaries.asked
 
@@ -598,11 +598,11 @@ def test_a_death_after_the_last_hidden_test_is_no_tests_fault():
 def test_without_a_binary_of_hidden_tests_only_the_own_tests_run(hidden_suite):
     binaries = Binaries(own=[ALL_FAIL])
     before = Verdict(build_passed=True, hidden_passed=0, hidden_total=4)
-    work = rust_tool._Work(Job(own_program()), hidden_suite, Path("none"), verdict=before, binary=OWN)
-    binaries.judge._run(work)
+    work = Work(Job(own_program()), hidden_suite, Path("none"), verdict=before, binary=OWN)
+    binaries.runner.run(work)
     assert [mode for mode, *_ in binaries.asked] == ["run"] and (work.verdict.hidden_passed, work.verdict.hidden_total) == (0, 4)
-    untested = rust_tool._Work(Job(own_program()), None, Path("none"), verdict=before)
-    binaries.judge._run(untested)
+    untested = Work(Job(own_program()), None, Path("none"), verdict=before)
+    binaries.runner.run(untested)
     assert untested.verdict == before
 
 
@@ -626,8 +626,8 @@ def test_failures_are_named_as_far_as_there_is_room():
     names = [f"hidden::t{n:02}" for n in range(30)]
     lines = [word for n in range(30) for word in failed(n, "m" * 300)]
     verdict, _ = hidden_verdict([process(listing(*names), lines, DONE)], hidden_suite=HiddenSuite(SOURCE, tuple(names), None, "hidden"))
-    assert [*verdict.hidden_failures] == [f"t{n:02}" for n in range(rust_tool.MAX_DIAGNOSTICS)] and verdict.hidden_passed == 0
-    assert set(verdict.hidden_failures.values()) == {"m" * rust_tool.MAX_FAILURE_CHARS}
+    assert [*verdict.hidden_failures] == [f"t{n:02}" for n in range(MAX_DIAGNOSTICS)] and verdict.hidden_passed == 0
+    assert set(verdict.hidden_failures.values()) == {"m" * MAX_FAILURE_CHARS}
 
 
 def test_what_the_machine_did_to_the_own_tests_is_said_when_the_hidden_ones_have_ended():

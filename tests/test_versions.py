@@ -12,7 +12,8 @@ import sys
 import pytest
 from conftest import ROOT
 
-from rust_tool import GATE_SOURCE, HARNESS_SOURCE, OLDEST_RUSTC, find_toolchain
+from judge.toolchain import OLDEST_RUSTC, find_toolchain
+from judge.workshop import GATE_SOURCE, HARNESS_SOURCE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHONS = ("3.11", "3.12", "3.13")

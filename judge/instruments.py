@@ -1,0 +1,187 @@
+"""What is put into a program to see what its tests notice: gates at the top of functions, wrong values for their types."""
+
+from __future__ import annotations
+
+import re
+
+from judge.cfg_test import identifiers, split_items
+from judge.program import STUB
+from judge.syntax import Node, parse_any_length, walk
+
+COMPARISONS = ("eq", "ne", "partial_cmp", "cmp", "hash")
+
+
+def with_gates(stubbed: str, crate: str) -> str:
+    """Replace every stub by a gate for its function's return type, where that can be named in an expression.
+
+    A function with a gate is not constant any more: where it has to be, the program does not compile and goes without gates.
+    """
+    root = parse_any_length(stubbed)
+    data, stub = stubbed.encode(), STUB.encode()
+    pieces, position = [], 0
+    for node in _functions(root):
+        body = node.child_by_field_name("body")
+        at = data.find(stub, body.start_byte, body.end_byte)
+        if at < position:
+            continue
+        head = re.sub(rb"\bconst\b", b"     ", data[node.start_byte : body.start_byte], count=1) if _is_constant(node) else None
+        if head is not None:
+            pieces += [data[position : node.start_byte], head]
+            position = body.start_byte
+        pieces += [data[position:at], _gates_of(node, crate).encode()]
+        position = at + len(stub)
+    return b"".join([*pieces, data[position:]]).replace(stub, f" ::{crate}::stub();".encode()).decode()
+
+
+def _gates_of(function: Node, crate: str) -> str:
+    """Only a stub: in `Iterator::next` (no end of wrong values is a loop without end), in comparisons (a program's own must not
+    hide that what they compare is wrong), and in functions that return nothing but assert."""
+    block, returns = _owner(function), function.child_by_field_name("return_type")
+    trait = block.child_by_field_name("trait") if block is not None and block.type == "impl_item" else None
+    endless = _name(function) == "next" and trait is not None and trait.text.split(b"<")[0].endswith(b"Iterator")
+    compares = trait is not None and _name(function) in COMPARISONS
+    if endless or compares or (returns is None and re.search(rb"\bassert\w*\s*!", function.text)):
+        return f" ::{crate}::stub();"
+    return _asking(function, crate) + _gate_for(returns, crate)
+
+
+def _is_constant(function: Node) -> bool:
+    return any(child.type == "function_modifiers" and b"const" in child.text.split() for child in function.children)
+
+
+def _functions(root: Node) -> list[Node]:
+    """Functions with a body, in source order, outer before inner."""
+    return [node for node in walk(root) if node.type == "function_item" and node.child_by_field_name("body") is not None]
+
+
+def _gate_for(returns: Node | None, crate: str) -> str:
+    if returns is None or returns.type == "unit_type":
+        return f" if ::{crate}::gate() {{ return; }}"
+    text = returns.text.decode()
+    if returns.type == "never_type" or re.search(r"\b(impl|dyn)\b|[\n/&]\s*mut\b|//|/\*", text):
+        return f" ::{crate}::stub();"
+    text = " ".join(text.split())
+    return f" {{ use ::{crate}::Unknown as _; if let Some(value) = ::{crate}::Gate::<{text}>::NEW.value() {{ return value; }} }}"
+
+
+def _asking(function: Node, crate: str) -> str:
+    """The call of a function by itself with other inputs; nothing where that cannot be written without changing what lints see."""
+    parameters = [p for p in function.child_by_field_name("parameters").named_children if not p.type.endswith("comment")]
+    body = function.child_by_field_name("body")
+    words = {*identifiers(body), *re.findall(r"\{(\w+)", body.text.decode())}  # `format!("{name}")` reads it, too
+    modifiers = b"".join(child.text for child in function.children if child.type == "function_modifiers")
+    if not any(p.type == "parameter" for p in parameters) or b"async" in modifiers or b"unsafe" in modifiers:
+        return ""
+    arguments = []
+    for position, parameter in enumerate(parameters):
+        if parameter.type == "self_parameter":
+            arguments.append("self")
+            continue
+        pattern, kind = parameter.child_by_field_name("pattern"), _one_line(parameter.child_by_field_name("type"))
+        is_read = pattern is not None and pattern.type == "identifier" and pattern.text.decode() in words
+        if not is_read or re.match(r"&\s*('\w+ )?mut (Vec|String)\b", kind):
+            return ""
+        name = pattern.text.decode()
+        borrowed = re.match(r"&\s*(?:'\w+ )?(Vec|String)\b", kind)
+        if borrowed:  # by its index: clippy's `ptr_arg` looks at what else is done with one
+            arguments.append(f"::{crate}::other_{borrowed[1].lower()}(&{name}[..], {position})")
+        else:
+            arguments.append(f"::{crate}::Input({name}).other({position})")
+    is_method = any(p.type == "self_parameter" for p in parameters) or _owner(function) is not None
+    generics = function.child_by_field_name("type_parameters")
+    known = {word for p in parameters if p.type == "parameter" for word in identifiers(p)}
+    if generics is not None and any(_name_of(g) not in known for g in generics.named_children if g.type.startswith(("type_", "const_"))):
+        return ""
+    path = f"{'Self::' if is_method else ''}{_name(function)}"
+    call, traits = f"{path}({', '.join(arguments)})", f"#[allow(unused_imports)] use ::{crate}::{{Hidden as _, Same as _}};"
+    return f' {{ {traits} if ::{crate}::asks("{_name(function)}") {{ return ::{crate}::Answer({call}).of("{_name(function)}"); }} }}'
+
+
+def _owner(function: Node) -> Node | None:
+    """The `impl` or trait that a function belongs to."""
+    block = function.parent.parent if function.parent is not None else None
+    return block if block is not None and block.type in ("impl_item", "trait_item") else None
+
+
+def _name_of(generic: Node) -> str:
+    found = generic.child_by_field_name("name") or generic
+    return found.text.decode()
+
+
+def with_wrong_types(source: str, crate: str, with_enums: bool) -> str:
+    """Give the program's own types that its functions return, if only as a part, an `impl Wrong` each."""
+    root = parse_any_length(source)
+    found = [node for node in walk(root) if node.type in ("struct_item", "enum_item") and not _is_conditional(node)]
+    types = {_name(node): node for node in found if with_enums or node.type == "struct_item" or _builds_all(root, node)}
+    texts = [node.child_by_field_name("return_type") for node in _functions(root)]
+    wanted = set(types) if b"Self" in b"".join(t.text for t in texts if t) else set()
+    fresh = {word for text in texts if text for word in identifiers(text)} & set(types)
+    while fresh:
+        wanted |= fresh
+        fresh = {word for name in fresh for word in identifiers(types[name])} & set(types) - wanted
+    data, pieces, position = source.encode(), [], 0
+    for node in sorted((types[name] for name in wanted), key=lambda node: node.end_byte):
+        pieces += [data[position : node.end_byte], _wrong_impl(node, crate).encode()]
+        position = node.end_byte
+    return b"".join([*pieces, data[position:]]).decode()
+
+
+def _name(node: Node) -> str:
+    return node.child_by_field_name("name").text.decode()
+
+
+def _is_conditional(node: Node) -> bool:
+    """Whether parts of a type depend on the configuration, or on parameters."""
+    return node.child_by_field_name("type_parameters") is not None or b"cfg" in node.text
+
+
+def _builds_all(root: Node, enum: Node) -> bool:
+    """Whether every variant is named in an expression outside the test modules (by its whole path)."""
+    modules, others = split_items(root)
+    variants = {f"{_name(enum)}::{_name(child)}" for child in walk(enum) if child.type == "enum_variant"}
+    paths = (node for item in others for node in walk(item) if node.type == "scoped_identifier" and not _is_in_pattern(node))
+    return variants <= {"".join(node.text.decode().split()) for node in paths}
+
+
+def _is_in_pattern(node: Node) -> bool:
+    while node.parent is not None and not node.type.endswith(("_expression", "block")):
+        if node.type.endswith("pattern") or (node.parent.type == "match_arm" and node.type != "match_block"):
+            return node.type.endswith("pattern")
+        node = node.parent
+    return False
+
+
+def _wrong_impl(node: Node, crate: str) -> str:
+    """`impl Wrong` for a struct or enum; nothing for one that holds nothing."""
+    body = node.child_by_field_name("body")
+    if node.type == "enum_item":
+        variants = [child for child in body.named_children if child.type == "enum_variant"]
+        arms = [f"{n} => {_wrong_fields(f'Self::{_name(v)}', v.child_by_field_name('body'), crate)}" for n, v in enumerate(variants)]
+        value = f"match k % {len(variants)} {{ {', '.join(arms)}, _ => return None }}" if 0 < len(variants) < 256 else ""
+    else:
+        value = _wrong_fields("Self", body, crate) if body is not None and body.named_child_count else ""
+    if not value:
+        return ""
+    uses = f"#[allow(unused_imports)] use {{::{crate}::Unknown as _, ::core::option::Option::{{Some, None}}}};"
+    head = f"impl ::{crate}::Wrong for {_name(node)} {{ fn wrong(k: ::core::primitive::u8) -> ::core::option::Option<Self>"
+    return f" {head} {{ {uses} Some({value}) }} }} /* judge */"
+
+
+def _wrong_fields(constructor: str, body: Node | None, crate: str) -> str:
+    """A constructor with a wrong value for every field, another number each."""
+    if body is None:
+        return constructor
+    named = [child for child in body.named_children if child.type == "field_declaration"]
+    types = [f.child_by_field_name("type") for f in named] if named else [t for t in body.named_children if _is_type(t)]
+    values = [f"::{crate}::Gate::<{_one_line(t)}>::NEW.part(k + {n % 4})?" for n, t in enumerate(types)]
+    if body.type == "ordered_field_declaration_list":
+        return f"{constructor}({', '.join(values)})"
+    return f"{constructor} {{ {', '.join(f'{_name(f)}: {value}' for f, value in zip(named, values))} }}"
+
+
+def _is_type(node: Node) -> bool:
+    return node.type not in ("visibility_modifier", "attribute_item", "line_comment", "block_comment")
+
+
+def _one_line(node: Node) -> str:
+    return " ".join(node.text.decode().split())

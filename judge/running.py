@@ -1,0 +1,184 @@
+"""Test binaries to a verdict: how each test ends, and what passing ones are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from judge.compiling import Work
+from judge.harness_report import End
+from judge.limits import SHORTEST_S
+from judge.outcome import Outcome, noticed
+from judge.program import Program, n_asserts, panic_stubbed
+from judge.verdict import MAX_DIAGNOSTICS, Diagnostic, InfraError, first_failures
+from judge.workshop import BINARY_NAME, Workshop
+
+MAX_DEATHS = 32  # of a program's own tests: it has failed after one, more are tried for the record
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What a program's own tests are worth."""
+
+    guard: str | None
+    counted: Sequence[str] = ()  # tests
+    notes: Sequence[Diagnostic] = ()
+
+
+class Runner:
+    """Runs the binaries of a job. `hidden_pool`: for hidden tests beside own ones; `solo_pool`: for tests in processes of their own."""
+
+    def __init__(self, workshop: Workshop, run_timeout_s: float, hidden_pool: ThreadPoolExecutor, solo_pool: ThreadPoolExecutor):
+        self.workshop, self.run_timeout_s = workshop, run_timeout_s
+        self.hidden_pool, self.solo_pool = hidden_pool, solo_pool
+
+    def run(self, work: Work) -> None:
+        hidden = None
+        if work.hidden_binary is not None and work.suite is not None:  # beside its own tests: one that loops in both waits once
+            statements = {runner: len(tests) for runner, tests in work.suite.asserts}
+            hidden = self.hidden_pool.submit(self.run_all, work.hidden_binary, "ignored_too", statements=statements)
+        try:
+            if work.binary is not None:
+                self.run_own_tests(work)
+        finally:
+            outcome = hidden.result() if hidden else None
+        if outcome is not None and work.suite is not None:
+            ends = outcome.hidden_ends(work.suite)
+            statuses, names = tuple(end.status for end in ends.values()), list(ends)
+            if work.suite.guard is not None:  # a program that could fool the task's tests gets nothing for them
+                statuses = ("failed",) * len(names)
+                work.verdict = replace(work.verdict, guard=work.verdict.guard or work.suite.guard)
+            passed = statuses.count("ok")
+            kind = outcome.error_kind(work.suite.source) if passed < len(names) else None
+            why = {name: end.message or end.status for name, end in ends.items() if end.status != "ok"}
+            work.verdict = replace(
+                work.verdict, hidden_passed=passed, hidden_total=len(names), hidden_statuses=statuses, hidden_error_kind=kind,
+                hidden_failures=first_failures(why), error_kind=work.verdict.error_kind or kind,
+            )  # fmt: skip
+
+    def run_own_tests(self, work: Work) -> None:
+        program = work.job.program
+        assert program is not None and work.binary is not None
+        outcome = self.run_all(work.binary, max_deaths=MAX_DEATHS)
+        guard = program.guard or ("exit_in_test" if outcome.has_exited else None)
+        worth = Worth(guard, [test.name for test in program.tests])
+        if outcome.passed and guard is None:
+            worth = self._worth(work, program, outcome)
+        work.verdict = replace(
+            work.verdict,
+            test_passed=outcome.passed,
+            tests=outcome.statuses(),
+            error_kind=work.verdict.error_kind or (None if outcome.passed else outcome.error_kind(program.source)),
+            honest_tests=worth.guard is None,
+            guard=worth.guard,
+            n_asserts=n_asserts(test for test in program.tests if test.name in worth.counted),
+            diagnostics=(*outcome.diagnostics(), *worth.notes, *work.verdict.diagnostics)[:MAX_DIAGNOSTICS],
+        )
+
+    def _worth(self, work: Work, program: Program, outcome: Outcome) -> Worth:
+        """What passing tests are worth, as far as running them tells."""
+        counted = [outcome.names.index(test.name) for test in program.tests if test.counted and test.name in outcome.names]
+        counted = sorted(index for index in counted if outcome.ends.get(index, End("ignored")).status == "ok")
+        if not counted:
+            return Worth("no_counted_test")
+        marked = {test.name for test in program.tests if test.marked} if work.is_marked else set()
+        counted = [index for index in counted if outcome.names[index] not in marked or outcome.ends[index].is_reached]
+        if not counted:
+            return Worth("assert_not_reached")
+        binary = work.binary if work.is_gated else self._stub_binary(work, program)
+        if binary is None:
+            note = Diagnostic(None, "note", "the panic stub does not compile: the tests were not tried against it", None)
+            return Worth(None, [outcome.names[index] for index in counted], [note])
+        stubbed = self.run_all(binary, "stub", counted)
+        counted = [index for index in counted if stubbed.ends[index].status != "ok"]
+        if not counted:
+            return Worth("survives_panic_stub")
+        guard, counted = self._worthless(binary, program, counted) if work.is_gated else (None, counted)
+        return Worth(guard, [outcome.names[index] for index in counted])
+
+    def _worthless(self, binary: Path, program: Program, tests: Sequence[int]) -> tuple[str | None, list[int]]:
+        """Which tests count, and why none does: each passes whatever the functions return, or these say one thing to all questions.
+
+        Where a test got no wrong value, or the process died of one, there is no opinion against it; a failure of what the test does
+        with the value (`max().unwrap()` of an empty list) is none, either.
+        """
+        wrong, other = (self.workshop.run_tests(binary, mode, tests) for mode in ("wrong", "other"))
+        in_wrong = [noticed(wrong, len(tests), half) for half in (0, 1)]
+        notices_input = noticed(other, len(tests))
+        opinions = list(zip(*in_wrong, notices_input))
+        counted = [test for test, found in zip(tests, opinions) if False not in found[:2] and found != (None, None, False)]
+        if not counted:
+            return "any_value_passes", []
+        said = {name: answers for name, answers in other.answers.items() if answers.n_calls > 1}
+        if not said or not other.was_done:
+            return None, counted
+        is_deaf = True not in notices_input and not any(answers.has_moved for answers in said.values())
+        is_list = all(name in program.listing_functions and answers.n_distinct < 2 and answers.is_strange for name, answers in said.items())
+        return ("hard_coded_answer", []) if is_deaf or is_list else (None, counted)
+
+    def _stub_binary(self, work: Work, program: Program) -> Path | None:
+        """The second compilation that programs need in which a gate does not compile."""
+        stubbed = panic_stubbed(program)
+        if stubbed is None:
+            return None
+        folder = self.workshop.subfolder(work.folder, stubbed)
+        return folder / BINARY_NAME if self.workshop.build_tests(folder).passed else None
+
+    def run_all(
+        self,
+        binary: Path,
+        mode: str = "run",
+        only: Sequence[int] | None = None,
+        max_deaths: int | None = None,
+        statements: Mapping[str, int] = {},
+    ) -> Outcome:
+        """Every test's end. All run in one process as far as it gets; what it leaves goes on in another.
+
+        All tests together have the time limit. The one that is running when it is used up has timed out, and those after
+        it share the limit once more, each in a process of its own (some together when they are many). `max_deaths`: when
+        so many tests have ended their process, those left count as failed. `statements`: tests that run statements, and
+        how many asserts they hold.
+        """
+        run = self.workshop.run_tests(binary, mode, only)
+        if not run.names and b"error while loading shared libraries" in run.completed.stderr:
+            raise InfraError(f"the test binary cannot be loaded: {run.completed.stderr[-300:]!r}")
+        outcome = Outcome(run.names, run.ignored)
+        wanted = left = [index for index in (only if only is not None else range(len(run.names))) if index not in run.ignored]
+        limit_s = self.run_timeout_s
+        while True:
+            outcome.take(run, left)
+            left = [index for index in wanted if index not in outcome.ends]
+            if not left or (max_deaths is not None and outcome.n_deaths >= max_deaths):
+                return outcome
+            limit_s = max(SHORTEST_S, limit_s - run.completed.cpu_s)
+            if run.completed.timed_out or limit_s == SHORTEST_S:
+                break
+            run = self.workshop.run_tests(binary, mode, left, limit_s, outcome.skipped)
+        self._run_statements(binary, mode, outcome, left, statements)
+        left = [index for index in left if index not in outcome.ends]
+        if not left:
+            return outcome
+        size = -(-len(left) // int(max(1, self.run_timeout_s / SHORTEST_S)))
+        batches = [left[at : at + size] for at in range(0, len(left), size)]
+        share_s = max(SHORTEST_S, self.run_timeout_s / len(batches))
+        alone = lambda batch: self.workshop.run_tests(binary, mode, batch, share_s)  # noqa: E731
+        for batch, run in zip(batches, self.solo_pool.map(alone, batches), strict=True):
+            outcome.take(run, batch)
+            unseen = [index for index in batch if index not in outcome.ends]
+            outcome.ends |= dict.fromkeys(unseen, End("timeout", message="time limit of the program"))
+        return outcome
+
+    def _run_statements(self, binary: Path, mode: str, outcome: Outcome, left: Sequence[int], statements: Mapping[str, int]) -> None:
+        """Go on with functions that run statements, without those that used up the limit: for each assert its share of it."""
+        left_s = self.run_timeout_s
+        for index in left:
+            n_asserts = statements.get(outcome.names[index], 0)
+            while n_asserts and index not in outcome.ends:
+                share_s = max(SHORTEST_S, self.run_timeout_s / n_asserts)
+                run = self.workshop.run_tests(binary, mode, [index], share_s, outcome.skipped)
+                outcome.take(run, [index])
+                left_s -= max(run.completed.cpu_s, share_s if run.completed.timed_out else 0.0)
+                if left_s <= 0 and index not in outcome.ends:
+                    outcome.ends[index] = End("timeout", message="time limit of the program")
