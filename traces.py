@@ -368,7 +368,7 @@ def _schema(chunk: bytes, texts: Sequence[str]):
     for line in (chunk[: chunk.find(b"\n") + 1 or None], chunk[chunk.rfind(b"\n", 0, len(chunk) - 1) + 1 :]):
         found = (_parsed(line) or {}).get("rewards")
         names |= dict.fromkeys(found) if isinstance(found, dict) else {}
-    fields = [pa.field(name, "bool" if kind == "bool" else kind) for name, kind in SCALARS.items()]
+    fields = [pa.field(name, kind) for name, kind in SCALARS.items()]
     fields += [pa.field(name, "string") for name in texts]
     fields.append(pa.field("rewards", pa.struct([pa.field(name, "float64") for name in names])))
     fields.append(pa.field("diagnostics", pa.list_(pa.struct([pa.field("code", "string"), pa.field("level", "string")]))))
@@ -398,22 +398,21 @@ def _value(value, kind):
 
 
 def _derived(table):
-    """The table with `rewards` as one column a function, `honest_pass` and `error_code` instead of `diagnostics`."""
+    """The table, which has rows, with `rewards` as one column a function, `honest_pass` and `error_code` instead of `diagnostics`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     rows = table.combine_chunks()
-    structs = rows["rewards"].combine_chunks() if rows.num_rows else rows["rewards"]
+    structs = rows["rewards"].combine_chunks()
     functions = [field.name for field in table.schema.field("rewards").type]
     for name in functions:
         rows = rows.append_column(f"reward/{name}", pc.struct_field(structs, name))
     passed = pc.and_(pc.fill_null(rows["test_passed"], False), pc.fill_null(rows["honest_tests"], False))
     rows = rows.append_column("honest_pass", passed)
-    lists = rows["diagnostics"].combine_chunks() if rows.num_rows else pa.array([], rows["diagnostics"].type)
+    lists = rows["diagnostics"].combine_chunks()
     codes = [None] * rows.num_rows
     flat, parents = pc.list_flatten(lists), pc.list_parent_indices(lists)
     is_code = pc.and_(pc.equal(pc.struct_field(flat, "level"), "error"), pc.is_valid(pc.struct_field(flat, "code")))
-    is_code = pc.fill_null(is_code, False)
     pairs = zip(parents.filter(is_code).to_pylist(), pc.struct_field(flat, "code").filter(is_code).to_pylist(), strict=True)
     for row, code in pairs:
         codes[row] = codes[row] or code
@@ -473,5 +472,5 @@ def _numbers(value: dict, path: str = "") -> Iterator[tuple[str, float]]:
     for key, inner in value.items():
         if isinstance(inner, dict):
             yield from _numbers(inner, f"{path}{key}.")
-        elif isinstance(inner, (int, float)) and not isinstance(inner, bool) and f"{path}{key}" not in {"step", "iteration"}:
+        elif isinstance(inner, (int, float)) and not isinstance(inner, bool) and f"{path}{key}" != "iteration":
             yield f"{path}{key}", inner

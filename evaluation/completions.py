@@ -199,9 +199,14 @@ def _task_id(given: Any, prompt: str, where: str) -> str:
     return f"prompt-{text_hash(prompt)[:12]}" if prompt.strip() else completion_rows.row_of(where)
 
 
+def given_task(task_id: str, known: dict[str, dict]) -> dict | None:
+    """The row of --tasks with this id, or with what stands before its `#`: a run had two wordings of the task (`tasks.load_task_sets`)."""
+    return known.get(task_id) or known.get(task_id.rpartition("#")[0])
+
+
 def _joined(where: str, task: dict, known: dict[str, dict], args: EvalArguments) -> dict:
     """The task with prompt and hidden tests from --tasks where it has none itself. Raises EvalError when it is not there."""
-    found, needs_tests = known.get(task["task_id"]), not task["tests"] and args.hidden_tests != "off"
+    found, needs_tests = given_task(task["task_id"], known), not task["tests"] and args.hidden_tests != "off"
     lacks = "prompt" if not task["prompt"] else "hidden tests" if needs_tests and _asks_hidden(args) else None
     if found is None and lacks:
         first = next(iter(known))
@@ -264,7 +269,7 @@ class Survey:
         has_prompt = bool(task["prompt"].strip())
         self.without_prompt += not has_prompt
         self.without_id += not has_prompt and task["task_id"] == completion_rows.row_of(where)
-        self.known += task["task_id"] in self.source.tasks
+        self.known += given_task(task["task_id"], self.source.tasks) is not None
         if self.source.began is not None:
             _check_traced_tests(where, task, row, self.args)
         is_new = self.tasks.add(task)
@@ -359,4 +364,4 @@ def input_row(row: dict, source: Input) -> str:
 
 def paid_task(task: dict, passed_through: dict, known: dict[str, dict]) -> dict:
     """A row's task as reward functions see it: with the other columns of its row, and of its task in --tasks."""
-    return {name: as_json(value) for name, value in known.get(task["task_id"], {}).items()} | passed_through | task
+    return {name: as_json(value) for name, value in (given_task(task["task_id"], known) or {}).items()} | passed_through | task

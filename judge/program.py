@@ -670,7 +670,7 @@ def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str |
     Raises ValueError when the tests cannot be understood.
     """
     parts = _hidden_parts(tuple(tests), entry_point, crate)
-    digest = hashlib.sha256("\0".join([program.source, *tests]).encode("utf-8", "replace")).hexdigest()[:12]
+    digest = hashlib.sha256("\0".join([program.source, *tests]).encode()).hexdigest()[:12]
     module, solution = f"hidden_{digest}", solution_source(program)
     root = parse_rust(solution)
     texts = (*parts.modules.values(), *parts.mains.values(), *parts.statements.values())
@@ -722,7 +722,7 @@ def _with_module(solution: str, root: Node, text: str) -> str:
 
 def _paths_of(index: Index) -> set[str]:
     """Names that a path may start with because the file itself has such a module or type, or imports it."""
-    items = {item.name for item in index.items if item.node.type in ("mod_item", "type_item", "trait_item", *TYPE_ITEMS)}
+    items = {item.name for item in index.items if item.node.type in ("mod_item", *TYPE_ITEMS)}
     return items | {found.name for found in index.imports if found.path[:1] != (found.name,)}
 
 

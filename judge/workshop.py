@@ -234,7 +234,7 @@ class Workshop:
         """One process of the test binary: all tests, or those whose index is in `only` (ascending), without the sites in `skip`.
 
         `mode`: "run"; "ignored_too" (those marked `#[ignore]` are run like the others); "stub" (gates panic); "wrong"
-        (every test three times, gates return wrong values).
+        (every test with each wrong value that gates return).
         `limit_s`: CPU seconds, by default the limit of a program.
         """
         nonce = secrets.token_hex(16)

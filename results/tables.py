@@ -135,7 +135,7 @@ def plain(name: str, *columns: str) -> str:
     headings = dict(column.split("=") for column in columns)
     (source,) = found(name)
     body = [[title.strip("*"), *(cells[column].split()[0] for column in headings)] for title, cells in _lines(source) if title[0] == "*"]
-    return markdown_table(["", *headings.values()], body)
+    return markdown_table(["", *headings.values()], body) + _not_kept([source])
 
 
 def seeds(names: str, *columns: str) -> str:

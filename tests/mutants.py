@@ -18,18 +18,32 @@ STATISTICS = (
     "pass_at_k or interval or samples_of or paired or differs_from or order_of_completions or other_tasks or same_results or self_tests_are "
     "or in_no_rate or compiler_error or tables_show or fewer_samples or difference_is or every_file_is_what or changed_completion"
 )
+# Mutants run in forks of a process that has run the tests once: what a module remembers of that would hide them.
+FORGETFUL = """
+
+@pytest.fixture(autouse=True)
+def nothing_remembered():
+    for value in vars(sys.modules.get("{module}", sys)).values():
+        getattr(value, "cache_clear", int)()
+"""
 # module -> what is changed in it by default, the test files that speak of it, which of their tests (pytest -k; all where empty)
 MUTATED = {
-    "rewards": (["*"], ["test_rewards"], ""),
-    "traces": (["*"], ["test_traces"], ""),
+    "rewards": (["*"], ["test_rewards", "test_own_rewards"], ""),
+    "traces": (["*"], ["test_traces"], "not memory_of"),
     "evaluation.metrics": (
         ["xǁRowStats*", "x_bootstrap*", "x_interval*", "x_estimates*", "x__one_row*", "x__honest*", "x__given*", "x_summarise*"],
         ["test_eval", "test_results"], STATISTICS,
     ),
     "make_dataset": (["x_split_sizes*", "x_make_splits*"], ["test_make_dataset"], "split"),
-    "judge.program": (["x_with_hidden_tests*", "x__hidden_*", "x__read_hidden_*"], ["test_program", "test_hidden_text"], "hidden"),
+    "judge.program": (
+        ["x_with_hidden_tests*", "x_check_hidden_tests*", "x__hidden_*", "x__read_*", "x__check_*", "x__placed*", "x__with_module*", "x__paths_of*", "x__candidate*",
+         "x__foreign*"],
+        ["test_program", "test_hidden_text"], "hidden and not of_every_form and not do_not_see and not raise_anything",
+    ),
     "judge.running": (["*"], ["test_verdicts"], ""),
     "judge.outcome": (["*"], ["test_verdicts"], ""),
+    "judge.messages": (["x_read_message__*", "x__span*"], ["test_verdicts"], ""),
+    "judge.workshop": (["x__read_outside*"], ["test_verdicts"], ""),
     "judge.harness_report": (["x_read_*", "x__read_*", "x_how_it_died*", "x__with_limit*"], ["test_verdicts"], ""),
 }  # fmt: skip
 
@@ -41,6 +55,8 @@ def copy_of_the_project(folder: Path, module: str, tests: list[str], keywords: s
     for name in tracked:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
+    with (folder / "tests" / "conftest.py").open("a", encoding="utf-8") as conftest:
+        conftest.write(FORGETFUL.format(module=module))
     source = f"{module.replace('.', '/')}.py"
     others = {name for name in tracked if Path(name).parts[0] == Path(source).parts[0] and name != source}
     settings = {

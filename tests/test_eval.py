@@ -1218,6 +1218,18 @@ def test_hidden_tests_of_a_trace_come_from_its_own_columns_first(tmp_path, judge
     assert [job.hidden_tests for job in fake.batches[-1]] == [("assert!(add(0, 0) == 0);",), tuple(HIDDEN)]
 
 
+def test_a_trace_of_a_task_in_two_wordings_finds_its_tests(tmp_path, judge, capsys):
+    """train.py tells the second by `#COLUMN` behind the id; a task whose own id has that is preferred."""
+    fake = judge(hidden_verdict)
+    run_dir = write_run(tmp_path / "run", [traced(task=name, hidden_passed=1, hidden_total=2) for name in ("add", "add#short", "add#own")])
+    others = ["assert!(add(0, 0) == 0);"]
+    rows = [{"task_id": "add", "prompt": "Add.", "tests": HIDDEN, "level": 3}, {"task_id": "add#own", "prompt": "Add!", "tests": others}]
+    assert run("--completions", run_dir, "--output_dir", tmp_path / "out", "--tasks", write_jsonl(tmp_path / "t.jsonl", rows)) == 0
+    assert [job.hidden_tests for job in fake.batches[-1]] == [tuple(HIDDEN), tuple(HIDDEN), tuple(others)]
+    assert [record["task_id"] for record in read_jsonl(tmp_path / "out" / "results.jsonl")] == ["add", "add#short", "add#own"]
+    assert "completions belong to a task" not in capsys.readouterr().err
+
+
 def test_hidden_rewards_without_hidden_tests_are_refused(tmp_path, judge, capsys):
     fake = judge()
     run_dir, rewards = write_run(tmp_path / "run", [traced()]), ["--rewards", "hidden_tests_reward=1"]

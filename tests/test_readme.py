@@ -51,6 +51,17 @@ def test_files_of_this_repository_that_are_named_are_there():
     assert [path for path in sorted(named) if not (ROOT / Path(path)).exists()] == []
 
 
+def test_what_the_design_names_is_there():
+    """Every file, and every name of a function, setting, column or metric, somewhere in the sources."""
+    design = (ROOT / "DESIGN.md").read_text(encoding="utf-8")
+    names = {name.rpartition(".")[2] for name in re.findall(r"`([A-Za-z_][\w.]*)`", design) if not re.search(r"\.(py|rs|md|jsonl?|parquet|log)$", name)}
+    sources = [path for folder in (ROOT, *(path.parent for path in ROOT.glob("*/__init__.py"))) for path in folder.glob("*.py")]
+    words = set(re.findall(r"\w+", "\n".join(path.read_text(encoding="utf-8") for path in sources)))
+    assert len(names) > 40 and sorted(names - words) == []
+    files = set(re.findall(r"`([\w/]+\.(?:py|rs))`", design)) - {"__init__.py"}
+    assert len(files) > 15 and [name for name in sorted(files) if not (ROOT / name).is_file()] == []
+
+
 def test_the_reward_of_the_example_is_paid(tmp_path, monkeypatch):
     """The Python block as it is printed, in the file that it names, by the setting of the command below it."""
     name, code = re.search(r"```python\n# (\S+\.py)\n(.*?)```", TEXT, re.DOTALL).groups()

@@ -602,3 +602,117 @@ def test_a_reward_file_that_imports_a_broken_one_names_the_broken_one(tmp_path, 
     (tmp_path / "mine.py").write_text("import broken_helper\n")
     with pytest.raises(RewardError, match=r"broken_helper\.py, line 2: SyntaxError"):
         RewardSet(None, [f"{tmp_path}/mine.py:one=1"])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What mutants of rewards.py showed
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_tests_of_a_group_are_those_of_one_task_and_prompt(monkeypatch):
+    """And what the machine failed to grade is in no group."""
+    asked = []
+
+    def examine(groups, run_suites):
+        asked.append(([[program.source for program, _verdict in group] for group in groups], run_suites))
+        return [[dataclasses.replace(verdict, cross=Opinion(agreement=n / 10)) for n, (_, verdict) in enumerate(group)] for group in groups]
+
+    monkeypatch.setattr(rewards, "cross_examined", examine)
+    places = [("a", "p"), ("a", "q"), ("b", "p"), ("a", "p"), ("a", "p"), (None, "p")]
+    completions = [GOOD.replace("add", f"add{n}") for n in range(len(places))]
+    judge = FakeJudge(lambda job: infra_verdict(job) if "add3" in job.program.source else PASS)
+    graded = RewardSet(judge, ["cross_tests_reward=1"]).grade([{"task_id": task, "prompt": prompt} for task, prompt in places], completions)
+    ((groups, run_suites),) = asked
+    assert [[re.search(r"add(\d)", source)[1] for source in group] for group in groups] == [["0", "4"], ["1"], ["2"], ["5"]]
+    assert run_suites == judge.run_suites
+    assert [record["rewards"]["cross_tests_reward"] for record in graded] == [0.0, 0.0, 0.0, None, 0.1, 0.0]
+
+
+@pytest.mark.parametrize(("n", "c", "k", "expected"), [
+    (5, 0, 1, 0.0), (5, 2, 1, 0.4), (5, 2, 2, 0.7), (5, 2, 4, 1.0), (5, 5, 5, 1.0), (1, 1, 1, 1.0), (10, 1, 5, 0.5),
+])  # fmt: skip
+def test_pass_at_k_is_the_chance_that_one_of_k_drawn_is_right(n, c, k, expected):
+    assert rewards.pass_at_k(n, c, k) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("k", [-1, 0, 6])
+def test_pass_at_k_of_more_than_there_are_is_refused(k):
+    with pytest.raises(ValueError, match=rf"^pass@{k} cannot be estimated from 5 samples$"):
+        rewards.pass_at_k(5, 2, k)
+
+
+def test_without_hidden_tests_there_is_nothing_to_pass():
+    outcomes = [(2, 2), (1, 2), (0, 0), (None, None)]
+    assert [rewards.passes_hidden({"hidden_passed": passed, "hidden_total": total}) for passed, total in outcomes] == [True, False, None, None]
+
+
+def failure(kind, *messages):
+    return {"error_kind": kind, "diagnostics": [{"message": message} for message in messages]}
+
+
+def test_the_machines_reason_is_what_it_said_most_often():
+    other, disk = failure("compile", "no such name"), failure("infra", "no space\n left", "no such file")
+    assert rewards.infra_reason([other, other, failure("infra", "killed"), disk, disk]) == "no space left"
+    assert rewards.infra_reason([other, failure("infra")]) == "no reason given"
+    assert rewards.infra_reason([failure("infra", "x" * 400)]) == "x" * 300
+
+
+def test_what_is_started_early_is_what_is_graded_later():
+    judge, started = FakeJudge(), []
+    judge.start = started.append
+    reward_set, task = RewardSet(judge, ["cargo_build_reward=1"]), {"prompt": "Add.", "tests": ["assert!(add(1, 1) == 2);"], "entry_point": "add"}
+    reward_set.start(task, GOOD)
+    reward_set.grade([task], [GOOD])
+    assert started == judge.batches[0] and started[0].hidden_tests == ("assert!(add(1, 1) == 2);",) and started[0].prompt == "Add."
+
+
+def test_a_graded_completion_holds_the_verdict_and_the_tasks_other_columns():
+    task = {"task_id": "t", "prompt": "p", "tests": ["assert!(true);"], "entry_point": "add", "level": 3, "tags": ["a"]}
+    said = Diagnostic("E0308", "error", "mismatched", 3)
+    verdict = verdict_with(hidden_passed=1, hidden_total=2, hidden_statuses=("ok", "failed"), hidden_error_kind="panic", hidden_failures={"b": "it broke"},
+                           clippy_warnings=2, n_asserts=4, diagnostics=(said,), guard="g", duration_s=1.23456, error_kind="test_failed",
+                           cross=Opinion({1: {"t::a": "ok"}}, 0.5, 0.25))  # fmt: skip
+    record = rewards.graded_completion(task, "text", extract_program(GOOD), verdict)
+    assert record == {
+        "schema_version": rewards.SCHEMA_VERSION, "task_id": "t", "prompt": "p", "completion": "text", "program": extract_program(GOOD).source,
+        "build_passed": True, "clippy_passed": True, "clippy_warnings": 2, "test_passed": True, "tests": {"tests::adds": "ok"},
+        "hidden_passed": 1, "hidden_total": 2, "hidden_statuses": ["ok", "failed"], "hidden_error_kind": "panic", "hidden_failures": {"b": "it broke"},
+        "error_kind": "test_failed", "diagnostics": [{"code": "E0308", "level": "error", "message": "mismatched", "line": 3}], "honest_tests": True,
+        "guard": "g", "cross_passed": 1, "cross_total": 1, "cross_agreement": 0.5, "cross_tests_worth": 0.25, "cross_disagreed": [],
+        "cross_statuses": {"1": {"t::a": "ok"}}, "n_asserts": 4, "duration_s": 1.2346, "columns": {"level": 3, "tags": ["a"]},
+    }  # fmt: skip
+    bare = rewards.graded_completion({"task_id": "t"}, "", None, Verdict())
+    assert (bare["program"], bare["prompt"], bare["cross_total"], "columns" in bare) == (None, None, None, False)
+
+
+def test_the_tasks_of_a_batch_are_its_columns_and_what_else_the_row_held():
+    columns = {"task_id": ["a", "b"], "tests": [None, ["assert!(true);"]], "user_prompt": ["p", "q"], "other_columns": ['{"level": 1}', "{}"], "seed": [1, 2]}
+    found = RewardSet(FakeJudge(), ["cargo_build_reward=1"]).batch_tasks(["x", "y"], columns)
+    assert found == [{"task_id": "a", "tests": None, "prompt": "p", "level": 1}, {"task_id": "b", "tests": ["assert!(true);"], "prompt": "q"}]
+
+
+def test_a_turn_without_a_role_is_the_assistants():
+    turns = [{"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}, {"content": "c"}, {"role": "assistant", "content": "d"}]
+    assert completion_text(turns) == "cd"
+
+
+def test_words_of_an_examples_names_are_told_apart():
+    assert rewards.name_words(program_with(functions=("is_prime", "Sum__of"))) == ("is", "prime"[: rewards.WORD_STEM], "sum", "of")
+
+
+def test_why_a_completion_of_a_kind_stands_for_no_program_is_its_diagnostic():
+    task = {"kind": "fix", "prompt": "p", "code": "fn f() {}", "tests": ["assert!(true);"], "entry_point": "f", "message": "m", "passed_before": []}
+    (record,) = RewardSet(FakeJudge(), ["cargo_build_reward=1"]).grade([task], ["I do not know."])
+    assert record["error_kind"] == "no_code" and [diagnostic["message"] for diagnostic in record["diagnostics"]] == [kinds.read(task, "I do not know.")[1]]
+
+
+def cross_record(passed, total):
+    return rewards.graded_completion({}, "", None, Verdict(cross=Opinion({1: {f"t::{n}": "ok" if n < passed else "failed" for n in range(total)}} if total else {})))
+
+
+def test_metrics_of_a_groups_tests():
+    metrics = batch_metrics([cross_record(1, 2), cross_record(3, 3), cross_record(0, 0), cross_record(0, 1)])
+    assert (metrics["judge/cross_share"], metrics["judge/cross_pass_share"]) == (0.75, pytest.approx(4 / 6))
+    assert batch_metrics([cross_record(0, 0)])["judge/cross_share"] == 0 and "judge/cross_pass_share" not in batch_metrics([cross_record(0, 0)])
+    nobody_asked = batch_metrics([rewards.graded_completion({}, "", None, Verdict())])
+    assert not {"judge/cross_share", "judge/cross_pass_share"} & nobody_asked.keys()

@@ -707,9 +707,9 @@ def numbered(number: int) -> Program:
 
 def test_a_program_that_has_the_compiler_read_its_own_output_costs_seconds(judge):
     program = with_test('fn output() -> usize {\n    include_str!("/proc/self/fd/2").len()\n}', "assert_eq!(output(), 0);")
-    started = time.monotonic()
+    before = judge.child_cpu_s
     (verdict,) = judge.grade([Job(program)])
-    assert (verdict.build_passed, verdict.honest_tests) == (False, False) and time.monotonic() - started < 60
+    assert (verdict.build_passed, verdict.honest_tests) == (False, False) and judge.child_cpu_s - before < 15
 
 
 def test_first_job_is_compiled_while_the_next_is_read(judge):

@@ -13,6 +13,7 @@ import train
 from kinds import repair
 from rewards import ReadingJudge
 from training.second_turn import TurnError, longest_row, user_turn
+from training.trainer import TracedGRPOTrainer
 
 SAID = "That cannot be used: no closed ```rust block. Answer again in the form that was asked for."
 
@@ -33,17 +34,14 @@ def finished(run):
 def runner(tiny_coder, prompts_file, tmp_path_factory, monkeypatch):
     monkeypatch.setattr(train, "Judge", lambda **options: FakeJudge(passing_verdict))
     monkeypatch.setattr(repair, "MESSAGE_TOKENS", 200)
-    batches, make = [], train.make_trainer_class
+    batches = []
 
-    def watched():
-        class Watched(make()):
-            def _generate_and_score_completions(self, inputs):
-                batches.append(super()._generate_and_score_completions(inputs))
-                return batches[-1]
+    class Watched(TracedGRPOTrainer):
+        def _generate_and_score_completions(self, inputs):
+            batches.append(super()._generate_and_score_completions(inputs))
+            return batches[-1]
 
-        return Watched
-
-    monkeypatch.setattr(train, "make_trainer_class", watched)
+    monkeypatch.setattr("training.trainer.TracedGRPOTrainer", Watched)
 
     def call(*flags):
         folder = tmp_path_factory.mktemp("second") / "run"

@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import io
 import json
 import os
 import subprocess
@@ -12,7 +13,18 @@ import pytest
 from conftest import ROOT
 
 import traces
-from traces import TraceError, TraceWriter, attempts_began, cut_torn_line, iter_counted, iter_trace, load_trace, read_metrics
+from traces import (
+    TraceError,
+    TraceWriter,
+    attempts_began,
+    cut_torn_line,
+    iter_counted,
+    iter_trace,
+    load_trace,
+    read_iterations,
+    read_metrics,
+    waited_s,
+)
 
 
 def record(step, attempt=0, rank=0, reward=1.0, **changes):
@@ -60,7 +72,7 @@ def lines_of(path):
 
 
 def test_trace_appends_batches_one_line_each(tmp_path):
-    trace = TraceWriter(tmp_path / "new" / "trace.jsonl")
+    trace = TraceWriter(tmp_path / "new" / "folder" / "trace.jsonl")
     trace.write([{"n": 1, "text": "a\nb\r\u2028\u0085"}, {"n": 2, "text": "é 🦀"}])
     trace.write([{"n": 3, "text": ""}])
     with trace.path.open(encoding="utf-8") as lines:
@@ -69,6 +81,8 @@ def test_trace_appends_batches_one_line_each(tmp_path):
             {"n": 2, "text": "é 🦀"},
             {"n": 3, "text": ""},
         ]
+    assert "é 🦀" in trace.path.read_text(encoding="utf-8"), "a person can read it"
+    assert not trace.path.stat().st_mode & 0o111
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\\\udfffb", '"\udc80"', "\ud800\\u0041", "é\udcff🦀"])
@@ -79,7 +93,7 @@ def test_lone_surrogates_round_trip(tmp_path, text):
 
 
 @pytest.mark.parametrize("good", [b"", b'{"n": 1}\n', b'{"n": 1}\n' * 9000])
-@pytest.mark.parametrize("torn", [b"", b'{"n"', b"x" * 70_000, b'{"a": "\xf0\x9f'])
+@pytest.mark.parametrize("torn", [b"", b"x", b'{"n"', b"x" * 65_535, b"x" * 70_000, b'{"a": "\xf0\x9f'])
 def test_torn_last_line_is_cut_and_nothing_else(tmp_path, good, torn):
     path = tmp_path / "trace.jsonl"
     path.write_bytes(good + torn)
@@ -140,6 +154,18 @@ def test_full_file_is_compressed_and_no_line_is_lost(tmp_path):
     assert list(load_trace(tmp_path)["step"]) == [step for step in range(1, 31) for _ in range(2)]
 
 
+def test_a_file_that_has_grown_to_its_size_is_full(tmp_path):
+    TraceWriter(tmp_path / "trace.jsonl", rotate_bytes=len('{"n": 1}\n')).write([{"n": 1}])
+    assert [path.name for path in tmp_path.iterdir()] == ["trace.part0001.jsonl.gz"]
+
+
+def test_parts_are_read_by_their_number_and_the_live_file_last(tmp_path):
+    for number in (99, 100, 101, 10_000):
+        write(tmp_path, line(number), f"trace.part{number:04d}.jsonl")
+    write(tmp_path, line(20_000))
+    assert [entry["step"] for entry in iter_trace(tmp_path)] == [99, 100, 101, 10_000, 20_000]
+
+
 def test_run_killed_while_compressing_is_read_once_and_mended_at_the_next_start(tmp_path):
     part = line(1) + line(2)
     write(tmp_path, part, "trace.part0001.jsonl")
@@ -170,6 +196,15 @@ def test_disk_that_fills_while_compressing_leaves_the_part_readable(tmp_path, mo
     assert list(load_trace(tmp_path)["step"]) == [1]
 
 
+def test_a_disk_so_full_that_nothing_can_be_opened_leaves_the_part(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(traces.gzip, "open", full)
+    TraceWriter(tmp_path / "trace.jsonl", rotate_bytes=10).write([record(1)])
+    assert [path.name for path in tmp_path.iterdir()] == ["trace.part0001.jsonl"]
+
+
 def test_processes_rotate_each_their_own_file(tmp_path):
     for rank in (0, 1):
         name = f"trace.rank{rank}.jsonl" if rank else "trace.jsonl"
@@ -195,6 +230,34 @@ def test_reading_does_not_depend_on_the_chunk(tmp_path, monkeypatch, chunk_bytes
     assert frame.attrs["unreadable_lines"] == 1
 
 
+class Reluctant(io.BytesIO):
+    """A file that gives at most three bytes at a time, as a .gz may."""
+
+    def read1(self, size=-1):
+        return super().read1(min(size, 3))
+
+
+def test_so_much_is_read_as_was_asked_for():
+    file = Reluctant(b"0123456789abcdef")
+    assert [traces._read_some(file, 10) for _ in range(3)] == [b"0123456789", b"abcdef", b""]
+
+
+def test_chunks_are_of_the_size_asked_for_and_end_with_a_line(tmp_path):
+    text = "".join(f"{number:09d}\n" for number in range(100)) + "torn" * 20
+    write(tmp_path, text)
+    chunks = list(traces.line_chunks(tmp_path / "trace.jsonl", chunk_bytes=35))
+    assert b"".join(chunks) == text.encode()
+    assert all(chunk.endswith(b"\n") and len(chunk) <= 35 + 10 for chunk in chunks[:-1]) and chunks[-1] == b"torn" * 20
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_whole_lines_are_read_by_columns(tmp_path, monkeypatch, end):
+    """The fast way: no line of a whole trace becomes a Python object, however many there are."""
+    monkeypatch.setattr(traces, "_row", None)
+    write(tmp_path, "".join(line(step) for step in range(1, 200)).rstrip() + end)
+    assert len(load_trace(tmp_path)) == 199
+
+
 @pytest.mark.parametrize("bad", ["null", "[1]", '{"prompt": "x"}', "{", '"text"', '{"step": "three", "reward": 1}', "\x00\x01", "{" * 5000, '{"step":' * 300_000, '{"other":' * 300_000 + "1" + "}" * 300_000])
 def test_bad_line_among_good_ones_costs_that_line_only(tmp_path, bad):
     good = "".join(line(step) for step in range(1, 201))
@@ -216,8 +279,8 @@ def test_lines_beside_a_bad_one_are_read_as_whole_as_others(tmp_path):
 
 
 def test_rewards_of_a_run_that_was_resumed_with_others_are_all_columns(tmp_path):
-    write(tmp_path, line(1, rewards={"old_reward": 0.5}) + line(2, attempt=1, rewards={"new_reward": 1.0}))
-    frame = load_trace(tmp_path)
+    write(tmp_path, line(1, rewards={"old_reward": 0.5}) + line(1, rewards={}) + line(2, attempt=1, rewards={"new_reward": 1.0}))
+    frame = load_trace(tmp_path).drop(index=1)
     assert frame["reward/old_reward"].tolist()[0] == 0.5 and frame["reward/new_reward"].tolist()[1] == 1.0
     assert frame["reward/old_reward"].isna().tolist() == [False, True]
 
@@ -231,6 +294,7 @@ def test_an_honest_pass_is_both_and_what_is_not_known_is_none(tmp_path):
 ODD_LINES = {  # line -> why it does not count, or None
     line(1): None,
     line(2, schema_version=None, attempt=None): None,
+    line(3, diagnostics=7): None,
     line(3, rewards={}, reward="high", task_id=7, diagnostics="none", n_tokens=2.5, test_passed="yes"): None,
     line(4, task_id="lone \ud800", guard="\udfff", diagnostics=[None, {"code": 3}], reward=10**400): None,
     line(5, group_id=None): traces.UNREADABLE,
@@ -253,11 +317,11 @@ ODD_LINES = {  # line -> why it does not count, or None
 @pytest.mark.parametrize("chunk_bytes", [1, 2**25])  # a chunk a line: Arrow reads all that it can; one chunk: it is read line by line
 def test_frame_and_records_are_of_the_same_lines(tmp_path, monkeypatch, chunk_bytes):
     monkeypatch.setattr(traces, "CHUNK_BYTES", chunk_bytes)
-    write(tmp_path, "\n".join(ODD_LINES))  # a blank line after each
+    write(tmp_path, " \t\n".join(ODD_LINES))  # a blank line after each
     left_out = Counter()
     counted = [entry["step"] for entry in iter_counted(tmp_path, left_out)]
     frame = load_trace(tmp_path)
-    assert counted == list(frame["step"]) == [1, 2, 3, 4]
+    assert counted == list(frame["step"]) == [1, 2, 3, 3, 4]
     assert left_out == Counter(filter(None, ODD_LINES.values()))
     assert (frame.attrs["unreadable_lines"], frame.attrs["other_versions"]) == (left_out[traces.UNREADABLE], left_out[traces.OTHER_VERSION])
 
@@ -289,6 +353,12 @@ def test_frame_and_records_leave_out_the_same_superseded_lines(tmp_path, written
     assert [(e["step"], e["attempt"]) for e in iter_counted(tmp_path, began=frame.attrs["attempts_began"])] == counted
 
 
+def test_an_attempt_that_began_after_the_trace_was_looked_at_counts(tmp_path):
+    began = attempts_began(write(tmp_path, line(1)))
+    write(tmp_path, line(1) + line(2, attempt=1))
+    assert [entry["step"] for entry in iter_counted(tmp_path, began=began)] == [1, 2]
+
+
 def test_value_of_another_type_is_missing_and_the_line_counts(tmp_path):
     write(tmp_path, line(1, reward="high", n_tokens="many", guard=3, rewards={"f": "x", "g": 2}))
     (row,) = load_trace(tmp_path).astype(object).where(lambda frame: frame.notna(), None).to_dict("records")
@@ -304,15 +374,18 @@ def test_lines_of_another_schema_are_left_out_and_counted(tmp_path):
 
 def test_trace_of_another_schema_only_is_an_error_that_says_so(tmp_path):
     write(tmp_path, line(1, schema_version=99))
-    with pytest.raises(TraceError, match="another schema version"):
+    with pytest.raises(TraceError, match=r"no complete line of a training run \(0 lines could not be read, 1 are of another schema version than 1\)$"):
+        load_trace(tmp_path)
+    write(tmp_path, "{\n")
+    with pytest.raises(TraceError, match=r"no complete line of a training run \(1 lines could not be read\)$"):
         load_trace(tmp_path)
 
 
 def test_first_rustc_error_is_a_column(tmp_path):
     warning, error = {"code": "clippy::x", "level": "warning"}, {"code": "E0308", "level": "error", "message": "m", "line": 3}
-    kinds = ([], [warning], [warning, error], [error, error | {"code": "E0382"}], [error | {"code": None}])
+    kinds = ([], [warning], [warning, error], [error, error | {"code": "E0382"}], [error | {"code": None}], [{"code": "E0001"}])
     write(tmp_path, "".join(line(1, diagnostics=diagnostics) for diagnostics in kinds))
-    assert list(load_trace(tmp_path)["error_code"].astype(object).fillna("-")) == ["-", "-", "E0308", "E0308", "-"]
+    assert list(load_trace(tmp_path)["error_code"].astype(object).fillna("-")) == ["-", "-", "E0308", "E0308", "-", "-"]
 
 
 def test_reward_functions_of_the_trace_are_columns(tmp_path):
@@ -332,8 +405,8 @@ def test_texts_are_read_only_when_asked_for(tmp_path):
 
 def test_unknown_column_is_an_error_that_names_those_there_are(tmp_path):
     write(tmp_path, line(1))
-    with pytest.raises(TraceError, match="no column rewrad.*reward/cargo_build_reward"):
-        load_trace(tmp_path, columns=("step", "rewrad"))
+    with pytest.raises(TraceError, match=r"no column rewrad, stop; it has schema_version, task_id, .*reward/cargo_build_reward, "):
+        load_trace(tmp_path, columns=("step", "rewrad", "stop"))
 
 
 def test_gzip_that_ends_early_gives_what_it_holds(tmp_path):
@@ -364,6 +437,19 @@ def test_metrics_of_a_resumed_run_have_each_step_once(tmp_path):
 def test_metrics_after_a_torn_line_count(tmp_path):
     write(tmp_path, '{"step": 1}\n{"step": 2, "n\n{"n": 3}\n{"step": 4}\n', "metrics.jsonl")
     assert [entry["step"] for entry in read_metrics(tmp_path)] == [1, 4]
+
+
+def test_evaluations_of_a_run_are_numbers_by_step(tmp_path):
+    """A line is of its step, or of its iteration where it has none; the last one of a step counts, and what is no number is left out."""
+    first, second = {"iteration": 0, "pass@1": 0.25, "note": "before", "kinds": {"fix": {"build": 1}, "step": 9}}, {"step": 5, "iteration": 1, "is_best": True, "kl": 0.5}
+    write(tmp_path, "".join(json.dumps(row) + "\n" for row in (first, second | {"kl": 7.0}, second, {"other": 1})), "iterations.jsonl")
+    assert read_iterations(tmp_path) == [{"step": 0, "pass@1": 0.25, "kinds.fix.build": 1, "kinds.step": 9}, {"step": 5, "kl": 0.5}]
+    assert read_iterations(tmp_path / "nowhere") == []
+
+
+def test_waiting_is_the_sum_of_what_was_waited_for():
+    assert waited_s({"time/wait_s": 1.5, "wait_s": 2, "time/train_s": 9.0, "late_wait_s": 4.0, "x/wait_s": "?"}) == 3.5
+    assert waited_s({"time/train_s": 9.0}) is None
 
 
 PEAK = """

@@ -24,6 +24,7 @@ from conftest import FakeJudge
 from rewards import ReadingJudge
 from training import micro_batches
 from training.sampling_mismatch import Mismatch, importance_ratio
+from training.trainer import TracedGRPOTrainer
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_what_goes_into_an_adapter_is_not_cast_to_fp32_and_back(step, monkeypatc
     flags = ["--dtype", "bfloat16", "--bf16", "true", "--use_cpu", "true"]
     ours, _ = step(*flags)
     assert casts and not any(casts)
-    monkeypatch.setattr("peft.helpers.disable_input_dtype_casting", lambda model, active: contextlib.nullcontext())
+    monkeypatch.setattr("training.trainer.disable_input_dtype_casting", lambda model, active: contextlib.nullcontext())
     cast, _ = step(*flags)
     assert any(casts)
     assert any(tensor.abs().max() > 0 for name, tensor in ours.items() if "lora_B" in name)
@@ -160,9 +161,8 @@ def test_two_processes_train_on_what_trls_own_batches_hold(tiny_coder, tmp_path)
 
 def trainer_without_a_model(**attributes):
     """The trainer's methods, for those that need no more than these attributes."""
-    import train
 
-    trainer = object.__new__(train.make_trainer_class())
+    trainer = object.__new__(TracedGRPOTrainer)
     vars(trainer).update(attributes)
     return trainer
 

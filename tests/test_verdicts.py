@@ -7,14 +7,16 @@ from types import SimpleNamespace
 
 import pytest
 
+from judge import outcome, workshop
 from judge.compiling import Work
 from judge.harness_report import End, read_report
 from judge.limits import SHORTEST_S
+from judge.messages import read_message
 from judge.program import HiddenSuite, TestFn, read_program
 from judge.running import MAX_DEATHS, Runner
 from judge.sandbox import Completed
 from judge.statements import AssertTest
-from judge.verdict import MAX_DIAGNOSTICS, MAX_FAILURE_CHARS, NO_CODE, Diagnostic, InfraError, Job, Verdict
+from judge.verdict import MAX_DIAGNOSTICS, MAX_FAILURE_CHARS, MAX_MESSAGE_CHARS, NO_CODE, Diagnostic, InfraError, Job, Verdict
 
 OWN, HIDDEN, STUB = Path("own"), Path("hidden"), Path("stub")
 LIMIT_S = 2.0
@@ -208,6 +210,11 @@ def test_tests_after_the_one_that_used_up_the_limit_share_it_once_more():
     assert (outcome.ends[1].message, outcome.ends[4].message, outcome.error_kind("")) == ("time limit", "time limit", "timeout")
 
 
+def test_a_process_that_dies_before_the_test_it_was_to_run_is_that_tests_fault():
+    answers = [process(ABC, "start 0", timed_out=True, cpu_s=2.0), process(ABC, signal=6), process(ABC, ok(2), DONE)]
+    assert run_all(answers)[0].statuses() == {"t::a": "timeout", "t::b": "failed", "t::c": "ok"}
+
+
 def test_a_test_of_which_nothing_is_heard_has_no_time_left():
     """Two that share a process: the first uses it up."""
     n = 21
@@ -386,6 +393,7 @@ def test_honest_tests_that_notice_everything():
 def test_tests_that_fail_are_not_tried_further():
     verdict, asked = own_verdict([process(ABC, ok(0), failed(1, "assertion failed", 4), ok(2), DONE)], own_program(**COUNTED))
     assert (verdict.test_passed, verdict.error_kind, verdict.honest_tests, verdict.guard, len(asked)) == (False, "test_failed", True, None, 1)
+    assert verdict.n_asserts == 3, "what they assert counts, whether it holds or not"
     assert verdict.diagnostics == (Diagnostic(None, "test", "t::b: assertion failed", 4), WARNING) and verdict.build_passed
     before = replace(NO_CODE, error_kind="timeout")
     assert own_verdict([ALL_FAIL], own_program(**COUNTED), verdict=before)[0].error_kind == "timeout"
@@ -476,6 +484,7 @@ def worth_of_one(wrong, other=(DONE,), **program):
     ([PASSES, PASSES, DONE], "any_value_passes"),
     ([NOTICES, NOTICES, DONE], None),
     ([NOTICES, PASSES, DONE], "any_value_passes"),  # only its own comparison was wrong
+    ([PASSES, NOTICES, DONE], "any_value_passes"),  # not when all are wrong
     ([PASSES, NOTICES, PASSES, NOTICES, DONE], None),  # one of several values is enough
     ([NOTICES, UNTOUCHED, DONE], None),  # only bools are returned
     ([UNTOUCHED, UNTOUCHED, DONE], None),  # no wrong value was returned there
@@ -509,6 +518,7 @@ LISTED_F = frozenset({"f"})
     ([PASSES, said(), DONE], frozenset(), "hard_coded_answer"),  # other questions, the same answer, and no test minds
     ([PASSES, said(has_moved=1, n_distinct=2), DONE], frozenset(), None),
     ([NOTICES, said(), DONE], frozenset(), None),
+    ([PASSES, said(n_calls=2), DONE], frozenset(), "hard_coded_answer"),
     ([PASSES, said(n_calls=1), DONE], frozenset(), None),  # asked once: nothing to compare
     ([PASSES, said()], frozenset(), None),  # the process died
     ([NOTICES, said(has_moved=1, is_strange=1), DONE], LISTED_F, "hard_coded_answer"),  # a table of what the tests expect, and one answer besides
@@ -634,3 +644,61 @@ def test_what_the_machine_did_to_the_own_tests_is_said_when_the_hidden_ones_have
     loader = process(exit_code=127, stderr=b"error while loading shared libraries: libstd")
     with pytest.raises(InfraError):
         hidden_verdict([process(LISTED, ok(0), ok(1), ok(2), ok(3), DONE)], own=[loader])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the compiler says, and which failures say nothing
+# ---------------------------------------------------------------------------------------------------------------------
+
+STD = "/rustc/1234/library/std/src/macros.rs"
+
+
+def span(line=3, file="src/main.rs", is_primary=True, called_at=None):
+    return {"file_name": file, "is_primary": is_primary, "line_start": line, "column_start": 5, "column_end": 9, "expansion": called_at and {"span": called_at}}
+
+
+def told(message="mismatched types", level="error", code="E0308", spans=(), **more):
+    return {"message": message, "level": level, "code": code and {"code": code}, "spans": spans} | more
+
+
+@pytest.mark.parametrize(("record", "expected", "places"), [
+    (told(spans=[span(7, is_primary=False), span(3), span(4)]), Diagnostic("E0308", "error", "mismatched types", 3), [3, 4]),
+    (told(spans=[span(1, STD, called_at=span(2, STD, called_at=span(9)))]), Diagnostic("E0308", "error", "mismatched types", 9), [9]),
+    (told(spans=[span(1, STD), span(5)]), Diagnostic("E0308", "error", "mismatched types", 5), [5]),
+    (told(spans=[span(1, STD)], code=None), Diagnostic(None, "error", "mismatched types", None), []),
+    (told("x" * 900, "warning", "unused"), Diagnostic("unused", "warning", "x" * MAX_MESSAGE_CHARS, None), []),
+    (told("it broke", "error: internal compiler error", None), Diagnostic(None, "error: internal compiler error", "it broke", None), []),
+    (told("1 warning emitted", "warning", None, [span(3)]), Diagnostic(None, "warning", "1 warning emitted", 3), [3]),
+    (told("found 2 warnings emitted", "warning", None), Diagnostic(None, "warning", "found 2 warnings emitted", None), []),
+    ({"level": "error"}, Diagnostic(None, "error", "", None), []),
+])  # fmt: skip
+def test_a_message_of_the_compiler_is_read(record, expected, places):
+    message = read_message(record)
+    assert message.diagnostic == expected and list(message.spans) == [(line, 5, 9) for line in places]
+
+
+@pytest.mark.parametrize("record", [
+    told("aborting due to 2 previous errors", code=None), told("1 warning emitted", "warning", None), told("12 warnings emitted", "warning", None),
+    told("could not compile `a`", code=None), told(level="note"), told(level="failure-note"), {"message": "Compiling"}, {},
+])  # fmt: skip
+def test_what_is_no_message_of_its_own_is_left_out(record):
+    assert read_message(record) is None
+
+
+def test_files_of_the_kernel_that_the_compiler_read_are_known(tmp_path, monkeypatch):
+    listed = f"main.rs: /proc/a /dev/b\n\n/proc/self/fd/2:\nsrc/main.rs:\n/proc/../etc/passwd:\n/etc/../dev/b\\ c:\n{tmp_path}/own:\n/proc/not-listed\n"
+    (tmp_path / workshop.READ_FILES).write_bytes(listed.encode() + b"/home/\xff:\n")
+    assert workshop._read_outside(tmp_path) == ["/proc/self/fd/2", "/dev/b c"]
+    monkeypatch.setattr(workshop, "KERNEL_FOLDERS", (f"{tmp_path.parent}/",))
+    (tmp_path / workshop.READ_FILES).write_text(f"src/main.rs:\n../{tmp_path.name}-other/a.rs:\n")
+    assert workshop._read_outside(tmp_path) == [f"{tmp_path}-other/a.rs"], "the compilation's own folder may lie in such a place"
+
+
+@pytest.mark.parametrize(("message", "is_missing", "is_stumble"), [
+    ("called `Option::unwrap()` on a `None` value", False, True), ("index out of bounds: the len is 0", False, True),
+    ("attempt to add with overflow", True, True), ("assertion `left == right` failed", True, False), ("it was: index out of bounds", False, False),
+    ("the test returned a termination value with a non-zero status code", True, True), ("the test returned a termination value", False, False),
+    ("so the test returned a termination value", True, False),
+])  # fmt: skip
+def test_a_failure_over_a_wrong_value_before_it_was_judged(message, is_missing, is_stumble):
+    assert outcome._is_stumble(End("failed", message=message, is_missing=is_missing)) is is_stumble

@@ -17,8 +17,9 @@ from judge.workshop import GATE_SOURCE, HARNESS_SOURCE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHONS = ("3.11", "3.12", "3.13")
-FOLDERS = (ROOT, ROOT / "tests", ROOT / "benchmarks", ROOT / "results", ROOT / "models", *(path.parent for path in ROOT.glob("*/__init__.py")))
-OURS = sorted(path for folder in FOLDERS for path in folder.glob("*.py"))
+FOLDERS = (ROOT, *(ROOT / name for name in ("tests", "benchmarks", "results", "models", "integrations", "integrations/lm_eval_tasks")),
+           *(path.parent for path in ROOT.glob("*/__init__.py")))  # fmt: skip
+OURS = sorted({path for folder in FOLDERS for path in folder.glob("*.py")})
 # Reads every file as this Python does, a warning being an error, and imports what they import of the standard library.
 READ = """
 import ast, importlib, sys, warnings

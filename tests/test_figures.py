@@ -1,0 +1,416 @@
+"""Figures in the sentences of the README files: each is counted again from what is committed, as `results/tables.py` does it for tables.
+
+A sentence stands here as a template and what fills it. A measured figure that no sentence here holds must say that its file was not kept.
+"""
+
+import gzip
+import json
+import re
+from collections import Counter, defaultdict
+from functools import cache
+
+import pytest
+from conftest import ROOT
+
+from results import tables
+
+SKIPPED = re.compile(r"```.*?```|<!--.*?-->|^    [^\n]*|^#[^\n]*", re.DOTALL | re.MULTILINE)
+UNIT = r"(?:%|s\b|min|ms\b|[KMG]i?B\b|points\b)"
+MEASURED = re.compile(rf"\d\.\d+(?:\*\*)? {UNIT}|\[[-+]?\d+\.\d, [-+]?\d+\.\d\]|\d\.\d+ -> \d|-> \d+\.\d")
+ABSENT = re.compile(r"not (?:kept|committed)")
+
+
+def text_of(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def loaded(name):
+    return json.loads((ROOT / "results" / name).read_text(encoding="utf-8"))
+
+
+@cache
+def lines(name):
+    path = ROOT / name
+    data = gzip.decompress(path.read_bytes()) if name.endswith(".gz") else path.read_bytes()
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def interval(metric, style=".1f"):
+    value, low, high = (100 * metric[name] for name in ("value", "low", "high"))
+    unit = "" if style[0] == "+" else " %"
+    return f"{value:{style}}{unit} [{low:.1f}, {high:.1f}]"
+
+
+def rate(folder, row, name):
+    (metrics,) = [one["metrics"] for one in loaded(f"{folder}/summary.json")["rows"] if one["row"] == row]
+    return 100 * metrics[name]["value"]
+
+
+def with_interval(folder, row, name):
+    (metrics,) = [one["metrics"] for one in loaded(f"{folder}/summary.json")["rows"] if one["row"] == row]
+    return interval(metrics[name])
+
+
+def table_cells(name):
+    """row or difference -> heading -> cell of a printed table."""
+    return dict(tables._lines(ROOT / "results" / name))
+
+
+def change(cell):
+    """`+10.2 [+5.9, +14.5]` as sentences have it."""
+    value, rest = cell.split(" ", 1)
+    return f"({value} {rest.replace('+', '')})"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What fills the sentences
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def tiny(row):
+    return [rate("tiny/seed-0", row, name) for name in ("build", "hidden_tests", "honest_tests")]
+
+
+def step_seconds():
+    lora, qlora = loaded("step/h200-lora.json"), loaded("step/h200-qlora.json")
+    return [*(256 / one["completions_per_s"] for one in (lora, qlora)), *(one["completions_per_s"] / one["before_completions_per_s"] for one in (lora, qlora))]
+
+
+def sampled(run):
+    return [loaded(f"step/h200-{name}.json")["runs"][run] for name in ("lora", "qlora")]
+
+
+def max_minutes():
+    runs = [loaded(f"hidden-against-own-tests-1.5b/train-{name}-tests/run.json")["config"]["script"]["max_minutes"] for name in ("hidden", "own")]
+    assert runs[0] == runs[1]
+    return runs[:1]
+
+
+def two_cards(*names):
+    """Of one card, of two, and their ratio, by name."""
+    one, two = (loaded(f"step/h200-x{n}-lora.json")["runs"]["today"] for n in (1, 2))
+    return [value for name in names for value in (one[name], two[name], two[name] / one[name])]
+
+
+def seconds_by_length():
+    """Of steps 2, 4, 6 and 5: seconds by the clock and mean length; the longest wait for verdicts."""
+    steps = lines("results/step/h200-x1-lora-metrics.jsonl")
+    took = {now["step"]: (now["elapsed_s"] - before["elapsed_s"], now["completions/mean_length"]) for before, now in zip(steps, steps[1:], strict=False)}
+    return [*took[2], *took[4], *took[6], *took[5], max(step["time/wait_s"] for step in steps)]
+
+
+def layers(*names):
+    return [loaded("step/layers/h100.json")["runs"][name]["s"] for name in names]
+
+
+def unexplained():
+    today = sampled("today")[0]
+    return today | {"rest": today["step_s"] - today["generate_s"] - today["wait_s"] - today["train_s"], "least": 4 * 1.54e9 * 54_000 / 990e12}
+
+
+def learning():
+    before, first, second = lines("results/recipe/tried/lr-1e-4/iterations.jsonl")[:3]
+    gains = [100 * (after["pass@1"] - earlier["pass@1"]) for earlier, after in ((before, first), (first, second))]
+    return [gains[0], first["elapsed_s"] / 60, gains[1], (second["elapsed_s"] - first["elapsed_s"]) / 60]
+
+
+def own_precision():
+    return interval(loaded("cross/precision-mbpp-rs-lora.json")["metrics"]["honest_tests_precision"])
+
+
+def cases():
+    attacks, honest = lines("tests/cases/attacks.jsonl"), lines("tests/cases/honest.jsonl")
+    n_open = sum(bool(case.get("open")) for case in attacks)
+    return len(attacks), len(attacks) - n_open, n_open, len(honest)
+
+
+def parameters():
+    data = (ROOT / "models" / "tiny-coder" / "model.safetensors").read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    sizes = [one["shape"] for name, one in header.items() if name != "__metadata__"]
+    return sum(shape[0] * (shape[1] if len(shape) > 1 else 1) for shape in sizes), len(data)
+
+
+def splits():
+    return [len(lines(f"data/rust_tasks_{split}.jsonl")) for split in ("train", "val", "test")]
+
+
+def bank(difficulty, heading="all hidden tests %"):
+    (table,) = tables.read_tables(tables.bank("results/task-bank/base-1.5b.jsonl", "difficulty") + "\n")
+    return next(row[heading] for row in table if row["difficulty"] == difficulty)
+
+
+def proof():
+    report = loaded("task-bank/proof.json")
+    return report["counts"]["tasks"], report["mutants"]["killed"], report["mutants"]["compiled"]
+
+
+def mean(folder, name):
+    values = [line[name] for line in lines(f"results/{folder}/metrics.jsonl")]
+    return sum(values) / len(values)
+
+
+@cache
+def phases(folder):
+    """Least and most seconds of grading and of a step, over the steps in which a program took the 5 s limit and over those without; how many of these."""
+    folder = f"hidden-against-own-tests-1.5b/train-{folder}-tests"
+    looped = {record["step"] for record in lines(f"results/{folder}/trace.jsonl.gz") if record["duration_s"] >= 5}
+    seconds = {True: [], False: []}
+    for line in lines(f"results/{folder}/metrics.jsonl"):
+        seconds[line["step"] in looped].append((line["time/grade_s"], sum(line[name] for name in tables.PHASES)))
+    grading, steps = zip(*seconds[True], strict=True)
+    return {"grade": (min(grading), max(grading)), "step": (min(steps), max(steps)), "without": sorted(grade for grade, _ in seconds[False])}
+
+
+@cache
+def solved():
+    found = defaultdict(list)
+    for run in ("hidden", "own"):
+        for record in lines(f"results/hidden-against-own-tests-1.5b/train-{run}-tests/trace.jsonl.gz"):
+            found[record["columns"]["difficulty"]].append((record["task_id"], record["hidden_passed"] == record["hidden_total"]))
+    everything = sum(found.values(), [])
+    shares = [100 * sum(solved for _, solved in found[name]) / len(found[name]) for name in ("easy", "medium", "hard")]
+    return shares, len({task for task, _ in everything}), len({task for task, solved in everything if solved})
+
+
+def kinds_card(name):
+    """What the three splits together hold, most first."""
+    counts = Counter()
+    for split in ("train", "val", "test"):
+        counts.update(json.loads((ROOT / "data" / "kinds_card.json").read_text())[split][name])
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def named(counts):
+    return ", ".join(f"{name} {count}" for name, count in counts)
+
+
+def first_errors():
+    (_, failing), *codes = kinds_card("rustc")
+    often = [(code, count) for code, count in codes if count > 6]
+    rare = [count for _, count in codes if count <= 6]
+    return [failing, named(often), len(rare), sum(rare)]
+
+
+def edits_made():
+    return [named(kinds_card("edits")), sum(count for name, count in kinds_card("edits") if name.endswith("renamed"))]
+
+
+def n_kinds():
+    return [sum(count for _, count in kinds_card("kinds"))]
+
+
+def default_weights():
+    return [interval(loaded(f"tiny/default-weights/seed-{seed}.json")["differences"][0]["metrics"]["honest_tests"], "+.1f")[1:] for seed in (0, 1, 2)]
+
+
+RUNS = "hidden-against-own-tests-1.5b"
+
+
+def evaluation_seconds():
+    """Of `speed-780.md`, as eval.py printed them."""
+    return re.findall(r"(?:generate|grade)_s (\d+\.\d)", text_of(f"results/{RUNS}/speed-780.md"))
+
+
+def pass_rates(k):
+    cells = {row: one[f"pass@{k} %"] for row, one in table_cells(f"{RUNS}/mbpp-rs.md").items()}
+    of_rows = [cells[f"**{row}**"].split()[0] for row in ("before", "hidden-tests", "own-tests")]
+    return [*of_rows[:2], change(cells["hidden-tests - before"]), of_rows[2], change(cells["own-tests - before"])]
+
+
+def own_tests_and_tokens():
+    cells = table_cells(f"{RUNS}/mbpp-eval.md")
+    return [cells["**before**"]["tests %"].split()[0], *(float(cells[f"**{row}**"]["tokens"].split()[0]) for row in ("before", "hidden-tests"))]
+
+
+def mismatch(run):
+    return [mean(f"train-{run}-1.5b", "sampling/sampling_logp_difference/mean"), 100 * mean(f"train-{run}-1.5b", "sampling/masked_share")]
+
+
+def coin_tosses():
+    found = loaded("mbpp-eval-1.5b/coin-tosses.json")
+    chosen = [record for record in lines(found["file"]) if record["build_passed"] and record["tests"] and re.search("HashMap|HashSet", record["completion"])]
+    assert len(chosen) == found["n"]
+    return [len(chosen), len(found["changed"]), found["gradings"]]
+
+
+def throughput():
+    found = loaded("judge-benchmark/16-cores-512.json")
+    return [*(found[name]["wall_s"] for name in ("batch_512", "batch_512_again", "batch_512_ten_loop")), *(found[f"batch_128_{n}_workers"]["per_s"] for n in (16, 1))]
+
+
+def start_up_and_rest():
+    parts = loaded("judge-benchmark/parts.json")
+    code, start_up = parts["binary"]["code"] - parts["empty"]["code"], parts["start_up_ms"]
+    return [code, parts["completion"]["runs"], start_up, start_up / 40, start_up / 512]
+
+
+def hidden_then_own():
+    hidden, own = phases("hidden"), phases("own")
+    return [*hidden["grade"], *hidden["step"], hidden["without"][0], hidden["without"][2]], [*own["grade"], *own["step"], *own["without"]]
+
+
+# file -> (a sentence as the file has it, what fills it)
+SENTENCES = {
+    "README.md": [
+        ("build goes from {:.0f} to {:.0f} %, hidden tests from {:.0f} to {:.0f} %, honest own tests from {:.0f} to {:.0f} % (seed 0",
+         lambda: [value for pair in zip(tiny("before"), tiny("after"), strict=True) for value in pair]),
+        ("a step of 256 completions takes {:.1f} s with LoRA and {:.1f} s with QLoRA, {:.1f} and {:.1f} times as fast", step_seconds),
+        ("{} minutes of training on one H200", max_minutes),
+        ("with longer completions on another machine {:.1f} s, and two cards sampled {:.2f} times the tokens of one",
+         lambda: [two_cards("step_s")[0], two_cards("tokens_per_s")[2]]),
+        ("of programs whose own honest tests passed, {} were right in one run", lambda: [own_precision()]),
+        ("`tests/cases/` holds {} attacks ({} earn nothing, the {} others are marked `open`) and {} honest but odd completions", cases),
+        ("among them {} attacks on the rewards and {} honest oddities", lambda: [cases()[0], cases()[3]]),
+        ("{} tasks of ours with hidden tests", lambda: [sum(splits())]),
+        ("{:.1f} million parameters, pretrained here", lambda: [parameters()[0] / 1e6]),
+    ],
+    "REFERENCE.md": [
+        ("{} tasks ({} / {} / {}) in 14 categories", lambda: [sum(splits()), *splits()]),
+        ("all {} hold, their tests notice {:.1f} % of {:,} mutants", lambda: [proof()[0], 100 * proof()[1] / proof()[2], proof()[2]]),
+        ("solves {} % of the easy tasks {}, {} % of the medium, 0 of 22 hard ones",
+         lambda: [*bank("easy").split(" ", 1), bank("medium").split()[0]]),
+        ("(`frac_reward_zero_std` of `results/tiny/seed-0`: {:.1f} %)", lambda: [100 * mean("tiny/seed-0", "frac_reward_zero_std")]),
+        ("mean |log-prob difference| per token {:.3f} for bf16 and for QLoRA, {:.1f} % of sequences masked", lambda: mismatch("lora")),
+        ("mean |log-prob difference| per token {:.3f} for bf16 and for QLoRA, {:.1f} % of sequences masked", lambda: mismatch("qlora")),
+    ],
+    "results/README.md": [
+        ("build {:.1f} -> {:.1f} %, own tests {:.1f} -> {:.1f} %, honest ones {:.1f} -> {:.1f} % on 200 held-out prompts",
+         lambda: [rate("mbpp-eval-1.5b", row, name) for name in ("build", "tests", "honest_tests") for row in ("base", "lora")]),
+        ("the untrained model builds {} with a system prompt of rules only, {} with one that shows an example, {:.1f} % with none",
+         lambda: [*(with_interval("prompt-pilot", row, "build") for row in ("rules", "example")), rate("prompt-pilot", "none", "build")]),
+        ("went with being right in {} of cases", lambda: [own_precision()]),
+        ("Of the {} completions of `results/mbpp-eval-1.5b` that build, bring tests and use a `HashMap` or `HashSet`, {} changed its verdict when graded {} times",
+         coin_tosses),
+        ("up to {:.1f} of a step's {:.1f} s", lambda: [phases("own")["grade"][1], phases("own")["step"][1]]),
+        ("{:.1f} s in the quickest steps", lambda: [phases("hidden")["without"][0]]),
+        ("512 real programs in {:.1f} and {:.1f} s, no infra failures; with ten among them that loop {:.1f} s. 16 workers grade {:.0f} programs a second, one {:.0f}",
+         throughput),
+        ("grading took {:.0f} to {:.0f} s of a {:.0f} to {:.0f} s step with hidden tests as the reward, {:.0f} to {:.0f} s of a {:.0f} to {:.0f} s step with own tests;"
+         " where none did, {:.1f} to {:.1f} s (three steps) and {:.1f} s (one)",
+         lambda: [*hidden_then_own()[0][:4], *hidden_then_own()[1][:4], *hidden_then_own()[0][4:], hidden_then_own()[1][4]]),
+        ("The device as a whole showed {:.1f} GiB", lambda: [max(line["gpu/device_used_gib"] for line in lines("results/train-lora-1.5b/metrics.jsonl"))]),
+        ("after **{} minutes of GRPO on one H200**", max_minutes),
+        ("sampled on average: {:.0f} and {:.0f} tokens in the rows with a `before`", lambda: [one["mean_tokens"] for one in sampled("today")]),
+        ("{:.0f} and {:.0f} in the other two", lambda: two_cards("mean_tokens")[:2]),
+        ("two cards sample {:.2f} times the tokens a second and {:.2f} times the completions",
+         lambda: [two_cards("tokens_per_s")[2], two_cards("completions_per_s")[2]]),
+        ("generated in {} s, graded in {} s", evaluation_seconds),
+    ],
+    f"results/{RUNS}/README.md": [
+        ("pass@1 on mbpp-rs, 354 tasks x 5: {} -> {} {} rewarded by hidden tests, {} {} rewarded by own tests",
+         lambda: pass_rates(1)),
+        ("pass@5: {} -> {} {} and {} {}",
+         lambda: pass_rates(5)),
+        ("same {} minutes on one H200 each", max_minutes),
+        ("generated in {} s, graded in {} s", evaluation_seconds),
+        ("(0 % own tests on mbpp_eval, before {} %) and gets shorter ({:.0f} -> {:.0f} tokens there)",
+         own_tests_and_tokens),
+        ("Grading took {:.0f} to {:.0f} s of a {:.0f} to {:.0f} s step wherever a program looped in `train-hidden-tests`, {:.1f} to {:.1f} s in the three steps where none did",
+         lambda: hidden_then_own()[0]),
+        ("{:.0f} to {:.0f} s of a {:.0f} to {:.0f} s step, {:.1f} s in one", lambda: hidden_then_own()[1]),
+        ("over both runs {:.1f} % of completions of easy tasks pass all hidden tests, {:.1f} % of medium, {:.1f} % of hard ones", lambda: solved()[0]),
+    ],
+    "results/task-bank/README.md": [("{} tasks, all proved; {:,} of the {:,} mutants that compile are noticed", proof)],
+    "results/cross/README.md": [
+        ("{:.2f} on training groups of 8 (`train-lora-1.5b`, {} of {} completions have tests that compile), {:.2f} on groups of 4 (`mbpp-eval-1.5b`, {} of {})",
+         lambda: [loaded(f"cross/cost-{name}.json")[key] for name in ("train-lora", "mbpp-eval") for key in ("ratio", "with_tests", "completions")]),
+        ("of {:,} completions {} were tried on another's test at all",
+         lambda: [loaded("cross/precision-train-own-tests.json")[key] for key in ("completions", "with_opinion")]),
+    ],
+    "results/judge-benchmark/README.md": [
+        ("A test binary costs {whole:.0f} ms: {start:.0f} until the compiler has started, {front_end:.0f} to read and check the program, {lints:.0f} for clippy's lints,"
+         " {code:.0f} for code, {link:.0f} to link", lambda: loaded("judge-benchmark/parts.json")["binary"]),
+        ("One whose only test is `assert_eq!(1 + 1, 2)` costs {whole:.0f}", lambda: loaded("judge-benchmark/parts.json")["empty"]),
+        ("part of {:.0f} ms of code and of the {} ms that running takes; the {} ms of start-up are {:.0f} ms for each of the 40 completions of `cargo-two-cores.json`, {:.1f} for"
+         " each of a step of 512",
+         start_up_and_rest),
+    ],
+    "results/step/README.md": [
+        ("LoRA {:.1f} to {:.1f} completions/s, QLoRA {:.1f} to {:.1f}",
+         lambda: [loaded(f"step/h200-{name}.json")[key] for name in ("lora", "qlora") for key in ("before_completions_per_s", "completions_per_s")]),
+        ("sampled {:.0f} and {:.0f} tokens on average today, {:.0f} and {:.0f} before", lambda: [one["mean_tokens"] for run in ("today", "before") for one in sampled(run)]),
+        ("Tokens sampled a second: {:,} to {:,} and {:,} to {:,}",
+         lambda: [loaded(f"step/h200-{name}.json")["runs"][run]["tokens_per_s"] for name in ("lora", "qlora") for run in ("before", "today")]),
+        ("A step of {step_s:.1f} s is {generate_s:.1f} s sampling, {wait_s:.1f} s waiting for the last verdicts, {train_s:.1f} s training and {rest:.1f} s that no"
+         " phase counts. The arithmetic of training alone (4 x 1.54e9 x 54,000 tokens at 990 TFLOP/s) would take {least:.2f} s", unexplained),
+        ("Two cards: {:.1f} to {:.1f} completions/s ({:.2f} times), {:,} to {:,} tokens/s ({:.2f} times).", lambda: two_cards("completions_per_s", "tokens_per_s")),
+        ("The two runs sampled {:.0f} and {:.0f} tokens on average", lambda: two_cards("mean_tokens")[:2]),
+        ("Steps of one run take {:.1f} s at {:.0f} tokens, {:.1f} at {:.0f}, {:.1f} at {:.0f} and, where the last verdicts are waited for, {:.1f} at {:.0f}: a looping"
+         " program that is sampled late holds the step for up to {:.1f} s", seconds_by_length),
+        ("PEFT's casts {:.3f} s, without {:.3f}, fused {:.3f}", lambda: layers("PEFT's casts", "no casts", "fused layers")),
+        ("{:.3f} s plain, {:.3f} fused", lambda: layers("no casts, checkpointing", "fused layers, checkpointing")),
+    ],
+    "results/recipe/tried.md": [("pass@1 +{:.1f} points in {:.1f} minutes, then +{:.1f} in the next {:.1f}", learning)],
+    "results/tiny/README.md": [
+        ("{:,} compositions are trained on, {} are held out", lambda: [loaded("tiny/data.json")[name] for name in ("training_compositions", "held_out_compositions")]),
+        ("{:.1f} million parameters, 1,024-token vocabulary of its own, {:.1f} MB", lambda: [parameters()[0] / 1e6, parameters()[1] / 1e6]),
+        ("last loss {}", lambda: [lines("results/tiny/pretraining.jsonl")[-1]["loss"]]),
+        ("of 256 completions: {:.1f} % build, {:.1f} % pass honest tests, {:.1f} % pass all hidden tests", lambda: [tiny("before")[i] for i in (0, 2, 1)]),
+        ("Of the programs that build, {:.0f} % pass the hidden tests", lambda: [100 * tiny("before")[1] / tiny("before")[0]]),
+        ("honest tests gained {}, {} and, with seed 2, only {} points", default_weights),
+    ],
+    "data/README.md": [
+        ("{} Rust tasks ({} / {} / {})", lambda: [sum(splits()), *splits()]),
+        ("{} proved, {:,} of {:,} mutants that compile are noticed ({:.1f} %)", lambda: [*proof(), 100 * proof()[1] / proof()[2]]),
+        ("{} % of the easy tasks {}, {} % of the medium, none of the 22 hard ones; on average {} % of a task's hidden tests",
+         lambda: [*bank("easy").split(" ", 1), bank("medium").split()[0], bank("all", "share of hidden tests %")]),
+        ("First error of a `fix` row, all splits: a failing test {}; {}; {} other codes {}.", first_errors),
+        ("Edits of `next_edit`: {}. Names are {} of them.", edits_made),
+        ("Changes of `patch`: {}.", lambda: [named(kinds_card("changes"))]),
+        ("Gaps of `fim`: {} (", lambda: [named(kinds_card("spans"))]),
+        ("{:,} tasks that mend, fill in or change a program", n_kinds),
+        ("both runs, {} tasks seen): {:.1f} % of completions of easy tasks, {:.1f} % of medium, {:.1f} % of hard ones; {} of the {} were solved at least once",
+         lambda: [solved()[1], *solved()[0], solved()[2], solved()[1]]),
+    ],
+}  # fmt: skip
+
+
+def flat(text):
+    return " ".join(text.split())
+
+
+def filled(template, values):
+    values = values()
+    return template.format(**values) if isinstance(values, dict) else template.format(*values)
+
+
+@pytest.mark.parametrize(("name", "template", "values"), [pytest.param(name, *one, id=f"{name} {one[0][:40]}") for name, found in SENTENCES.items() for one in found])
+def test_a_sentence_has_the_figures_of_its_files(name, template, values):
+    assert filled(template, values) in flat(text_of(name))
+
+
+def unheld(text, sentences):
+    """Measured figures of a text without tables, code and the sentences given; a paragraph or item that says that no file was kept may have them."""
+    text = SKIPPED.sub("", tables.BLOCK.sub("", text))
+    parts = [flat(part) for part in re.split(r"\n\s*\n|\n(?=- |\|)", text)]
+    found = []
+    for part in parts:
+        for sentence in sentences:
+            part = part.replace(sentence, "")
+        found += [] if ABSENT.search(part) else [part[max(0, match.start() - 30) : match.end() + 10] for match in MEASURED.finditer(part)]
+    return found
+
+
+@pytest.mark.parametrize("path", [*tables.readme_files(), ROOT / "REFERENCE.md", ROOT / "DESIGN.md", ROOT / "data" / "README.md"], ids=tables.shown)
+def test_no_measured_figure_in_a_sentence_is_typed(path):
+    name = tables.shown(path)
+    assert unheld(text_of(name), [filled(*one) for one in SENTENCES.get(name, ())]) == []
+
+
+def test_the_tables_of_the_data_card_are_the_files():
+    of_tasks, of_kinds = (table for table in tables.read_tables(text_of("data/README.md")))
+    rows = [row for split in ("train", "val", "test") for row in lines(f"data/rust_tasks_{split}.jsonl")]
+    counts = Counter((row["category"], row["difficulty"]) for row in rows)
+    assert {row["category"] for row in of_tasks} == {category for category, _ in counts}
+    for row in of_tasks:
+        cells = [counts[row["category"], difficulty] for difficulty in ("easy", "medium", "hard")]
+        assert [int(row[name]) for name in ("easy", "medium", "hard", "all")] == [*cells, sum(cells)]
+    for split in ("train", "val", "test"):
+        kinds = Counter(row["kind"] for row in lines(f"data/kinds_{split}.jsonl.gz"))
+        assert kinds == {row["kind"].strip("`"): int(row[split]) for row in of_kinds}
+
+
+def test_a_typed_figure_is_seen():
+    text = "# 1.5 s\n\n    cost 2.5 s\n\nIt builds 71.4 % [1.0, 2.0].\n\n- Took 3.5 s; the log was not kept.\n- `a` 4.5 s.\n\n```\n2.5 s\n```\n"
+    assert [len(unheld(text, sentences)) for sentences in ((), ("builds 71.4 % [1.0, 2.0]",))] == [3, 1]
