@@ -358,6 +358,7 @@ SENTENCES = {
         ("First error of a `fix` row, all splits: a failing test {}; {}; {} other codes {}.", first_errors),
         ("Edits of `next_edit`: {}. Names are {} of them.", edits_made),
         ("Changes of `patch`: {}.", lambda: [named(kinds_card("changes"))]),
+        ("All {:,} rows hold", lambda: [loaded("task-bank/kinds-proof.json")["counts"]["looked_at"]]),
         ("Gaps of `fim`: {} (", lambda: [named(kinds_card("spans"))]),
         ("{:,} tasks that mend, fill in or change a program", n_kinds),
         ("both runs, {} tasks seen): {:.1f} % of completions of easy tasks, {:.1f} % of medium, {:.1f} % of hard ones; {} of the {} were solved at least once",
