@@ -716,3 +716,9 @@ def test_metrics_of_a_groups_tests():
     assert batch_metrics([cross_record(0, 0)])["judge/cross_share"] == 0 and "judge/cross_pass_share" not in batch_metrics([cross_record(0, 0)])
     nobody_asked = batch_metrics([rewards.graded_completion({}, "", None, Verdict())])
     assert not {"judge/cross_share", "judge/cross_pass_share"} & nobody_asked.keys()
+
+
+def test_the_rate_of_solved_tasks_is_of_those_with_hidden_tests():
+    verdicts = [verdict_with(hidden_passed=passed, hidden_total=total) for passed, total in ((2, 2), (1, 2), (3, 3), (None, None))]
+    metrics = batch_metrics([rewards.graded_completion({}, "", None, verdict) for verdict in verdicts])
+    assert (metrics["judge/solved_rate"], metrics["judge/hidden_test_share"]) == (pytest.approx(2 / 3), pytest.approx(2.5 / 3))
