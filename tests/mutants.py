@@ -32,7 +32,7 @@ MUTATED = {
     "traces": (["*"], ["test_traces"], "not memory_of"),
     "eval": (
         ["x_pass*", "xǁRowStats*", "x_bootstrap*", "x__interval*", "x_estimates*", "x__one_row*", "x__honest*", "x__given*", "x_summarise*"],
-        ["test_eval", "test_results"], STATISTICS,
+        ["test_eval", "test_results", "test_statistics"], STATISTICS,
     ),
     "make_dataset": (["x_split_sizes*", "x_make_splits*"], ["test_make_dataset"], "split"),
     "judge.program": (
