@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COPIES = ROOT / ".mutants"
 STATISTICS = (
     "pass_at_k or interval or samples_of or paired or differs_from or order_of_completions or other_tasks or same_results or self_tests_are "
-    "or in_no_rate or compiler_error or tables_show or fewer_samples or difference_is or every_file_is_what or changed_completion"
+    "or in_no_rate or test_statistics or compiler_error or tables_show or fewer_samples or difference_is or every_file_is_what or changed_completion"
 )
 # Mutants run in forks of a process that has run the tests once: what a module remembers of that would hide them.
 FORGETFUL = """

@@ -722,3 +722,11 @@ def test_the_rate_of_solved_tasks_is_of_those_with_hidden_tests():
     verdicts = [verdict_with(hidden_passed=passed, hidden_total=total) for passed, total in ((2, 2), (1, 2), (3, 3), (None, None))]
     metrics = batch_metrics([rewards.graded_completion({}, "", None, verdict) for verdict in verdicts])
     assert (metrics["judge/solved_rate"], metrics["judge/hidden_test_share"]) == (pytest.approx(2 / 3), pytest.approx(2.5 / 3))
+
+
+def test_text_without_a_fence_is_a_program_where_that_was_asked_for():
+    bare, prompt = "fn double(x: i32) -> i32 {\n    x * 2\n}\n", "fn double(x: i32) -> i32 {\n"
+    fenced, plain = (rewards.ReadingJudge(FakeJudge(), plain_rust=is_plain) for is_plain in (False, True))
+    assert fenced.program_of(bare) is None and "fn double" in plain.program_of(bare).source
+    assert fenced.program_of(GOOD).source == plain.program_of(GOOD).source
+    assert plain.program_of("    x * 2\n}\n", prompt).functions == ("double",) and plain.program_of("    x * 2\n}\n") is None
