@@ -730,3 +730,7 @@ def test_text_without_a_fence_is_a_program_where_that_was_asked_for():
     assert fenced.program_of(bare) is None and "fn double" in plain.program_of(bare).source
     assert fenced.program_of(GOOD).source == plain.program_of(GOOD).source
     assert plain.program_of("    x * 2\n}\n", prompt).functions == ("double",) and plain.program_of("    x * 2\n}\n") is None
+
+
+def test_the_weight_stands_behind_the_last_equals_sign():
+    assert rewards.parse_reward_spec("lr=1e-4/my_rewards.py:pay=0.5") == ("lr=1e-4/my_rewards.py:pay", 0.5)
