@@ -1,7 +1,7 @@
 # make train   on any CPU: measure the tiny coder, train it with GRPO and cargo as the reward, measure it again, plot
 # make test    every test that needs no GPU
 # make doctor  what this machine can do
-# make lint    ruff, by ruff.toml
+# make lint    ruff, by pyproject.toml
 # make integrations  verifiers, verl, lm-eval and llama.cpp, each installed (180, 552, 381 and 200 MB) and given our judge or model; on demand
 # make mutants which changes of the code does no test notice? (tests/mutants.py; on demand)
 # Set-up (virtual environment, packages, a look at the Rust toolchain) happens by itself, once.

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import console
+from judge.errors import UserError
 from judge.settings import JudgeSettings
 
 HERE = Path(__file__).resolve().parent
@@ -31,7 +32,7 @@ LOCK_NAME = "train.lock"  # in a run folder while train.py works there (training
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "vllm", "tree-sitter", "tree-sitter-rust")
 
 
-class MachineError(RuntimeError):
+class MachineError(UserError, RuntimeError):
     """This machine (or this folder) cannot do what was asked; the message is one clear sentence."""
 
 

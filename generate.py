@@ -33,6 +33,7 @@ from urllib.parse import urlsplit
 import console
 import kinds
 import tasks
+from judge.errors import UserError, require_machine_s
 from judge.settings import JudgeSettings
 from share import without_token
 
@@ -45,7 +46,7 @@ HASH_EDGE_BYTES = 1 << 20  # weights are recognised by their size and both ends,
 Conversation = list[dict]  # messages of kinds.conversation
 
 
-class GenerationError(RuntimeError):
+class GenerationError(UserError, RuntimeError):
     """Completions cannot be made as asked; the message is one sentence for the user."""
 
 
@@ -914,7 +915,7 @@ def format_verdict(graded: dict) -> str:
     """A graded completion as the few lines a person wants to read under it."""
     if graded["program"] is None:
         why = next((diagnostic["message"] for diagnostic in graded["diagnostics"]), "no closed ```rust block")
-        return f"{why}: nothing to compile"
+        return f"nothing to compile: {why}"
     passed = sum(outcome == "ok" for outcome in graded["tests"].values())
     warnings = f", {graded['clippy_warnings']} warning(s)" if graded["clippy_warnings"] else ""
     lines = [
@@ -922,6 +923,8 @@ def format_verdict(graded: dict) -> str:
         f"clippy  {'passed' if graded['clippy_passed'] else 'FAILED'}{warnings}",
         f"tests   {'passed' if graded['test_passed'] else 'FAILED'} ({passed} of {len(graded['tests'])} ok)",
     ]
+    if not graded["tests"] and kinds.kind_of_record(graded) != kinds.WRITE:
+        lines[-1] = "tests   none in the program" if graded["build_passed"] else "tests   not run"
     lines += [f"        {outcome:8} {name}" for name, outcome in graded["tests"].items()]
     if graded["test_passed"] and not graded["honest_tests"]:
         lines.append(f"        passing proves nothing: {graded['guard']}")
@@ -949,8 +952,12 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
             raise GenerationError("--backend vllm: one prompt is streamed by transformers; leave --backend out")
         task = task_to_try(args.kind, prompt, vars(args), judge)
         conversation = kinds.conversation(task, system_prompt)
+        if not backend.api_base:
+            check_prompts_fit(args.model, [conversation], ["this call"], sampling.max_new_tokens)
         backend.backend = "transformers"  # an engine takes longer to start than one completion takes
         generator = open_generator(args.model, backend, [args.adapter] if args.adapter else [])
+        if args.kind == "fix":
+            print(f"--- cargo says of {prompt} ---\n{task['message']}\n\n--- the model answers ---", flush=True)
         try:
             texts = _sampled(generator, conversation, args, sampling)
         finally:
@@ -1048,7 +1055,9 @@ def _main(argv: Sequence[str] | None) -> int:
         graded = try_prompt(rest.prompt, args, backend, sampling)
     except KeyboardInterrupt:
         return 130
-    except (RuntimeError, ValueError, OSError) as error:
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError):
+            require_machine_s(error)
         print(f"error: {error}", file=sys.stderr)
         return 2
     from kinds.from_files import is_done

@@ -36,11 +36,11 @@ from pathlib import Path
 import console
 import doctor
 import tasks as task_sets
-from eval import EvalError, InfraWatch, Timings, differing, hold_folder, judge_protocol, sampling_protocol
+from evaluation.folders import Timings, differing, hold_folder, judge_protocol, sampling_protocol
+from evaluation.grading import InfraWatch
 from generate import (
     BackendArguments,
     Completion,
-    GenerationError,
     SamplingArguments,
     choose_backend,
     load_config,
@@ -50,12 +50,12 @@ from generate import (
     tokenize,
     weights_hash,
 )
+from judge.errors import UserError, require_machine_s
 from judge.program import check_hidden_tests, code_blocks, extract_program, solution_source
-from judge.sandbox import SandboxUnavailable
 from judge.settings import JudgeSettings
-from judge.syntax import ASSERT_MACROS, Node, parse_any_length, text_of
+from judge.syntax import ASSERT_MACROS, Node, parse_any_length, text_of, walk
 from rewards import RewardSet
-from rust_tool import Judge, ToolchainError
+from rust_tool import Judge
 from tasks import NgramIndex, TaskError
 from traces import cut_torn_line
 
@@ -135,11 +135,10 @@ PROMPT_DUPLICATE = 0.8
 MIN_FREE_GIB = 0.5
 
 
-class DatasetError(RuntimeError):
+class DatasetError(UserError, RuntimeError):
     """The data set cannot be made as asked; the message is one sentence for the user."""
 
 
-USER_ERRORS = (DatasetError, EvalError, GenerationError, ToolchainError, SandboxUnavailable, TaskError, doctor.MachineError, OSError)
 
 
 @dataclass
@@ -341,15 +340,6 @@ def task_prompt(rewrite: dict) -> str:
 # Answers: each reader returns a dict of what was found, with `refused` the reason why it cannot be used, or None
 # ---------------------------------------------------------------------------------------------------------------------
 
-def _walk(node: Node, skipped: Sequence[str] = ()) -> Iterator[Node]:
-    stack = [node]
-    while stack:
-        node = stack.pop()
-        if node.type not in skipped:
-            yield node
-            stack.extend(reversed(node.children))
-
-
 def find_function(text: str, name: str | None = None) -> Node | None:
     """First top-level function of a Rust text, of that name where one is given; a signature without a body counts."""
     for candidate in (text, text.rstrip().rstrip(";") + " {}"):
@@ -451,7 +441,7 @@ def read_tests(answer: str, rewrite: dict) -> dict:
 
 def _bodies(text: str) -> list[Node]:
     """Bodies that hold assertions: those of the `#[test]` functions, or the text itself when it is nothing but statements."""
-    functions = [node for node in _walk(parse_any_length(text)) if node.type == "function_item" and node.child_by_field_name("body")]
+    functions = [node for node in walk(parse_any_length(text)) if node.type == "function_item" and node.child_by_field_name("body")]
     if functions:
         return [function.child_by_field_name("body") for function in functions]
     wrapped = parse_any_length(f"fn body() {{\n{text}\n}}")
@@ -873,7 +863,7 @@ def code_tokens(code: str) -> list[str]:
     """Tokens of a program without comments and layout; the name of its first function is one token, whatever it is."""
     function = find_function(code)
     name = text_of(function.child_by_field_name("name")) if function else None
-    leaves = (text_of(node) for node in _walk(parse_any_length(code), skipped=("line_comment", "block_comment")) if not node.children)
+    leaves = (text_of(node) for node in walk(parse_any_length(code), skipped=("line_comment", "block_comment")) if not node.children)
     return ["#" if leaf == name else leaf for leaf in leaves if leaf.strip()]
 
 
@@ -1097,7 +1087,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("\nstopped; run the same command again to go on", file=sys.stderr)
             return 130
-        except USER_ERRORS as error:
+        except (UserError, OSError) as error:
+            if isinstance(error, OSError):
+                require_machine_s(error)
             print(f"make_dataset.py: {error}", file=sys.stderr)
             return 2
     for name, count in counts.items():

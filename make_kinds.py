@@ -1,13 +1,14 @@
 """Make tasks of kinds fix, fim, patch and next_edit (kinds/) from programs that are proved right, and fix tasks from a trace.
 
-    python make_kinds.py --output_dir data                                          # all of the task bank, about 10 minutes on 2 cores
+    python make_kinds.py --output_dir data                                          # all of the task bank, about 45 minutes on 2 cores
     python make_kinds.py --trace runs/mine --tasks data/rust_tasks_train.jsonl --output_dir data/mine
 
 From a reference solution: fix by one small mistake that does not compile, or by a mutant that two hidden tests notice at least (one of
-them is shown, and is no hidden test any more); fim by a gap; patch by another mutant; next_edit by a rename, a new parameter or
-field, or swapped parameters, of which only the first place is done. From a trace: programs of the policy that do not compile, with
-what cargo said of them. A task keeps its split. Writes kinds_SPLIT.jsonl.gz, kinds_answers.jsonl.gz (nothing that trains reads it)
-and kinds_card.json; every row is proved by `python check_tasks.py DIR/kinds_SPLIT.jsonl.gz --solutions DIR/kinds_answers.jsonl.gz`.
+them is shown, and is no hidden test any more); fim by a gap; patch by another mutant, whose change is asked for in words
+(kinds/requests.py); next_edit by an everyday edit whose definition is changed and whose uses are not (kinds/last_edits.py). From a
+trace: programs of the policy that do not compile, with what cargo said of them. A task keeps its split. Writes kinds_SPLIT.jsonl.gz,
+kinds_answers.jsonl.gz (nothing that trains reads it) and kinds_card.json; every row is proved by
+`python check_tasks.py DIR/kinds_SPLIT.jsonl.gz --solutions DIR/kinds_answers.jsonl.gz`.
 The choice is by hashes: the same input gives the same files.
 """
 
@@ -21,27 +22,28 @@ import json
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import kinds
-from check_tasks import BANK, SOLUTIONS, edited, grade_sources, load_solutions, mutants
-from judge.sandbox import SandboxUnavailable
-from judge.syntax import Node, parse_any_length, text_of, walk
-from rust_tool import Judge, ToolchainError, Verdict
-from tasks import TaskError, load_tasks
-from traces import TraceError, iter_trace
+from check_tasks import BANK, SOLUTIONS, grade_sources, load_solutions
+from judge.errors import UserError, require_machine_s
+from judge.syntax import Node, edited, parse_any_length, text_of, walk
+from kinds import last_edits
+from kinds.last_edits import Edit
+from kinds.requests import request_for
+from rust_tool import Judge, Verdict
+from task_proof.mutants import Mutant, mutants
+from tasks import TaskError, load_tasks, read_rows
+from traces import iter_trace
 
-BREAKS_TRIED, MUTANTS_TRIED, GAPS_TRIED, EDITS_TRIED = 5, 6, 2, 3  # of one task
+BREAKS_TRIED, MUTANTS_TRIED, GAPS_TRIED = 5, 6, 2  # of one task
+MOST_TRIED = 5  # edits or requests of one task, until one is good
 MIN_NOTICED = 2  # hidden tests that a mutant fails: one of them is shown
 RUN_TIMEOUT_S = 1.0  # CPU seconds: mutants often loop for ever
 MAX_REGION_LINES, REGION_MARGIN = 30, 2  # between the first and last place of an edit; around them
 MANY_PLACES = 3  # to change; an edit with more is not preferred
-RENAMES = ("{}_value", "current_{}", "{}_found", "given_{}", "{}_part")
-NEW_NAMES = ("extra", "marked", "bound_to", "another_one")
-INTEGERS = ("u8", "u16", "u32", "u64", "usize", "i8", "i16", "i32", "i64", "isize", "u128", "i128")
-TYPE_RENAMES = ("{}Item", "Own{}", "{}Kind")
 ANSWERS_FILE, CARD_FILE = "kinds_answers.jsonl.gz", "kinds_card.json"
 
 
@@ -132,7 +134,7 @@ def mistakes(source: str, limit: int) -> list[tuple[str, str]]:
             by_sort[change[0]].append(change)
     sorts = sorted(by_sort, key=lambda sort: _order(sort, source))
     firsts = (min(by_sort[sort], key=lambda change: _order(*change, source)) for sort in sorts[:limit])
-    return [(what, edited(source, start, end, text)) for what, start, end, text in firsts]
+    return [(what, edited(source, [(start, end, text)])) for what, start, end, text in firsts]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -140,7 +142,6 @@ def mistakes(source: str, limit: int) -> list[tuple[str, str]]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 STATEMENTS = ("let_declaration", "expression_statement", "return_expression")
-SPAN_KINDS = ("expression", "statement", "lines", "block", "body")
 
 
 def documented(task: Mapping, source: str) -> str:
@@ -186,132 +187,28 @@ def gaps(source: str, limit: int) -> list[tuple[str, str, str, str]]:
 # Edits that go on
 # ---------------------------------------------------------------------------------------------------------------------
 
-DEFINED = {
-    "field_declaration": "field", "enum_variant": "variant", "function_item": "function", "struct_item": "type", "enum_item": "type",
-    "const_item": "constant",
-}  # fmt: skip
-NAMES = ("identifier", "field_identifier", "type_identifier", "shorthand_field_identifier")
+
+def edit_columns(edit: Edit) -> tuple[dict, str] | None:
+    """(columns, answer) of a next_edit row; None where the places are too far apart for one region, or there are none."""
+    now, after = (text.rstrip("\n").split("\n") for text in (edit.begun, edit.ended))
+    places = sorted(kinds.changed_lines(edit.begun, edit.ended))
+    if not places or edit.before == edit.begun or places[-1] - places[0] >= MAX_REGION_LINES:
+        return None
+    first, last = max(1, places[0] - REGION_MARGIN), min(len(now), places[-1] + REGION_MARGIN)
+    before = edit.before.rstrip("\n").split("\n")
+    diff = [line for line in difflib.unified_diff(before, now, lineterm="", n=1) if not line.startswith(("---", "+++"))]
+    columns = {"code": edit.begun, "last_edit": "\n".join(diff), "region": [first, last], "places": places, "edit": edit.what}
+    return columns, "\n".join(after[first - 1 : len(after) - (len(now) - last)])
 
 
-def _defining(node: Node) -> str | None:
-    """What a name defines at this place: "parameter", "variable", "field", ...; None for a use."""
-    parent = node.parent
-    if parent.type == "let_declaration" and _is(parent, "pattern", node):
-        return "variable"
-    if parent.type == "parameter" and _is(parent, "pattern", node):
-        return "parameter"
-    what = DEFINED.get(parent.type)
-    return what if what and _is(parent, "name", node) else None
-
-
-def _is(parent: Node, field: str, node: Node) -> bool:
-    child = parent.child_by_field_name(field)
-    return child is not None and child.id == node.id
-
-
-def _replaced(source: str, places: Iterable[tuple[int, int, str]]) -> str:
-    for start, end, text in sorted(places, reverse=True):
-        source = edited(source, start, end, text)
-    return source
-
-
-def renames(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
-    """(what, source with the definition renamed, source with every use renamed): local names, and those that prompt and tests lack."""
-    known = " ".join([task["prompt"], task.get("signature_prompt") or "", *task["tests"]])
-    names: dict[str, list[Node]] = defaultdict(list)
-    for node in walk(parse_any_length(source)):
-        if node.type in NAMES:
-            names[text_of(node)].append(node)
-    for name, nodes in names.items():
-        what = next(filter(None, map(_defining, nodes)), None)
-        is_local = what in ("variable", "parameter")
-        if what is None or len(nodes) < 2 or not is_local and re.search(rf"\b{re.escape(name)}\b", known):
-            continue
-        patterns = TYPE_RENAMES if name[0].isupper() and not name.isupper() else RENAMES
-        new = patterns[_order(name, source)[0] % len(patterns)].format(name if not name.isupper() else name.lower())
-        new = new.upper() if name.isupper() and len(name) > 1 else new
-        if new in names:
-            continue
-        first = next(node for node in nodes if _defining(node))
-        yield f"{what} renamed", edited(source, first.start_byte, first.end_byte, new), _replaced(
-            source, ((node.start_byte, node.end_byte, new) for node in nodes)
-        )
-
-
-def _helpers(task: Mapping, root: Node) -> Iterator[tuple[Node, list[Node], list[Node]]]:
-    """(function, its parameters, argument lists of its calls) of functions that are called, and not by the tests."""
-    known = " ".join([task["prompt"], *task["tests"]])
-    for function in (node for node in walk(root) if node.type == "function_item"):
-        name = text_of(function.child_by_field_name("name"))
-        calls = [node for node in walk(root) if node.type == "call_expression" and _called(node) == name]
-        if calls and not re.search(rf"\b{re.escape(name)}\b", known):
-            parameters = [one for one in function.child_by_field_name("parameters").named_children if one.type == "parameter"]
-            yield function, parameters, [call.child_by_field_name("arguments") for call in calls]
-
-
-def swapped_parameters(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
-    """As `renames`, of helper functions whose first two parameters change places, and then the arguments of every call."""
-    place = lambda node, other: (node.start_byte, node.end_byte, text_of(other))  # noqa: E731
-    swap = lambda one, other: [place(one, other), place(other, one)]  # noqa: E731
-    for _, parameters, arguments in _helpers(task, parse_any_length(source)):
-        if len(parameters) >= 2 and all(one.named_child_count >= 2 for one in arguments):
-            first, then = swap(*parameters[:2]), [place for one in arguments for place in swap(*one.named_children[:2])]
-            yield "parameters swapped", _replaced(source, first), _replaced(source, [*first, *then])
-
-
-def added_parameters(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
-    """As `renames`, of helper functions one of whose numbers becomes a parameter, and then an argument of every call."""
-    for function, parameters, arguments in _helpers(task, parse_any_length(source)):
-        kinds_there = [text_of(node) for node in walk(function) if node.type == "primitive_type" and text_of(node) in INTEGERS]
-        inside = walk(function.child_by_field_name("body"))
-        numbers = [node for node in inside if node.type == "integer_literal" and text_of(node).isdigit()]
-        name = next(name for name in NEW_NAMES if name not in source)
-        if kinds_there and numbers and parameters and all(one.named_child_count for one in arguments):
-            behind = parameters[-1].end_byte
-            number = numbers[-1]
-            first = [(behind, behind, f", {name}: {kinds_there[0]}"), (number.start_byte, number.end_byte, name)]
-            then = [(end, end, f", {text_of(number)}") for end in (one.named_children[-1].end_byte for one in arguments)]
-            yield "parameter added", _replaced(source, first), _replaced(source, [*first, *then])
-
-
-def added_fields(task: Mapping, source: str) -> Iterator[tuple[str, str, str]]:
-    """As `renames`, of structs that the tests do not know: a field more, and then a value of it wherever one is built."""
-    root, known = parse_any_length(source), " ".join([task["prompt"], *task["tests"]])
-    structs = [node for node in walk(root) if node.type == "struct_item"]
-    for struct in structs:
-        body, name = struct.child_by_field_name("body"), text_of(struct.child_by_field_name("name"))
-        built = [node for node in walk(root) if node.type == "struct_expression"]
-        names = {name} | ({"Self"} if len(structs) == 1 else set())
-        lists = [node.child_by_field_name("body") for node in built if text_of(node.child_by_field_name("name")) in names]
-        if body is None or body.type != "field_declaration_list" or not lists or re.search(rf"\b{re.escape(name)}\b", known):
-            continue
-        field = next(name for name in NEW_NAMES if name not in source)
-        first = (body.start_byte + 1, body.start_byte + 1, f"\n    {field}: bool,")
-        then = [(one.start_byte + 1, one.start_byte + 1, f" {field}: false,") for one in lists]
-        yield "field added", _replaced(source, [first]), _replaced(source, [first, *then])
-
-
-def _called(call: Node) -> str:
-    return re.split(r"::|\.", text_of(call.child_by_field_name("function")))[-1]
-
-
-def edit_rows(task: Mapping, source: str, limit: int) -> list[tuple[dict, str, str]]:
-    """Up to `limit` (columns, answer, finished source) of edits that are begun, of each sort the one with most places left."""
-    found = []
-    makers = (renames, swapped_parameters, added_parameters, added_fields)
-    edits = [edit for maker in makers for edit in maker(task, source)]
-    for what, code, finished in edits:
-        before, now, after = (text.rstrip("\n").split("\n") for text in (source, code, finished))
-        places = sorted(kinds.changed_lines(code, finished))
-        if not places or len(now) != len(after) or places[-1] - places[0] >= MAX_REGION_LINES:
-            continue
-        region = [max(1, places[0] - REGION_MARGIN), min(len(now), places[-1] + REGION_MARGIN)]
-        diff = [line for line in difflib.unified_diff(before, now, lineterm="", n=1) if not line.startswith(("---", "+++"))]
-        columns = {"code": code, "last_edit": "\n".join(diff), "region": region, "places": places, "edit": what}
-        found.append((columns, "\n".join(after[region[0] - 1 : region[1]]), finished))
-    rank = lambda columns: (-min(len(columns["places"]), MANY_PLACES), _order(columns["code"]))  # noqa: E731
-    best = {edit[0]["edit"]: edit for edit in sorted(found, key=lambda edit: rank(edit[0]), reverse=True)}
-    return [best[what] for what in sorted(best, key=lambda what: _order(what, source))][:limit]
+def edits_to_try(task: Mapping, source: str) -> list[Edit]:
+    """Edits of a task that are one region's, one of each sort: rather one with several places left."""
+    by_sort: dict[str, list[Edit]] = defaultdict(list)
+    for edit in last_edits.edits(task, source):
+        if edit_columns(edit) is not None:
+            by_sort[edit.what].append(edit)
+    n_places = lambda edit: min(len(kinds.changed_lines(edit.begun, edit.ended)), MANY_PLACES)  # noqa: E731
+    return [min(edits, key=lambda edit: (-n_places(edit), _order(edit.begun))) for edits in by_sort.values()]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -375,26 +272,64 @@ def first_code(verdict: Verdict) -> str:
     return next((one.code or "syntax" for one in verdict.diagnostics if one.level == "error"), "syntax")
 
 
-def mutant_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
-    """(fix or patch row, answer) for mutants that enough hidden tests notice."""
+def rarest_good(choices: Iterable[tuple[dict, list]], sort_of: Callable, grade: Callable) -> Iterator[tuple[dict, object, Verdict]]:
+    """Of each task one of its choices, with a verdict: that of the sort tried least so far, and where it is no good another.
+
+    grade: choices -> for each a verdict, None for one that is no good.
+    """
+    tried: Counter[str] = Counter()
+    waiting = [(task, list(several)) for task, several in choices]
+    for _ in range(MOST_TRIED):
+        chosen = []
+        for task, several in waiting:
+            if several:
+                one = min(several, key=lambda one: tried[sort_of(one)])
+                several.remove(one)
+                tried[sort_of(one)] += 1
+                chosen.append((task, one))
+        good = [(*choice, verdict) for choice, verdict in zip(chosen, grade(chosen), strict=True) if verdict is not None]
+        yield from good
+        done = {task["task_id"] for task, _, _ in good}
+        waiting = [(task, several) for task, several in waiting if several and task["task_id"] not in done]
+
+
+def _noticed(judge: Judge, chosen: Sequence[tuple[dict, Mutant]]) -> list[Verdict | None]:
+    """Verdicts of mutants, None for those that do not build or that too few hidden tests notice."""
+    verdicts = grade_sources(judge, [(task, mutant.source) for task, mutant in chosen], "mutants")
+    n_failed = [len(verdict.hidden_statuses) - len(_passed(verdict)) for verdict in verdicts]
+    return [verdict if verdict.build_passed and n >= MIN_NOTICED else None for verdict, n in zip(verdicts, n_failed, strict=True)]
+
+
+def failing_rows(tasks: Sequence[dict], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
+    """(fix row, answer) of the first mutant of each task that is noticed."""
     tried = [(task, mutant) for task in tasks for mutant in mutants(solutions[task["task_id"]], MUTANTS_TRIED)]
-    verdicts = grade_sources(judge, [(task, mutant.source) for task, mutant in tried], "mutants")
-    noticed: dict[str, list[tuple[str, Verdict]]] = defaultdict(list)
-    for (task, mutant), verdict in zip(tried, verdicts, strict=True):
-        n_failed = len(verdict.hidden_statuses) - len(_passed(verdict))
-        if verdict.build_passed and len(verdict.hidden_statuses) == len(task["tests"]) and n_failed >= MIN_NOTICED:
-            noticed[task["task_id"]].append((mutant.source, verdict))
+    done = set()
+    for (task, mutant), verdict in zip(tried, _noticed(judge, tried), strict=True):
+        can_show_one = verdict is not None and len(verdict.hidden_statuses) == len(task["tests"])
+        if can_show_one and task["task_id"] not in done:
+            done.add(task["task_id"])
+            yield _failing_row(task, mutant.source, verdict), solutions[task["task_id"]]
+
+
+def patch_rows(tasks: Sequence[dict], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
+    """(patch row, blocks) of mutants whose change can be asked for in words. The last ones come first: fix rows are made of the first."""
+    asked: dict[str, str] = {}
+    choices = []
     for task in tasks:
-        found, reference = noticed[task["task_id"]], solutions[task["task_id"]]
-        if found:
-            yield _failing_row(task, *found[0]), reference
-        patches = ((_patch_row(task, *one), blocks_between(one[0], reference)) for one in found[1:])
-        yield from [(row, blocks) for row, blocks in patches if kinds.read(row, blocks)[1] is None][:1]  # not of a program of one line
+        reference, clear = solutions[task["task_id"]], []
+        for mutant in reversed(mutants(reference, MUTANTS_TRIED)):
+            said, row = request_for(mutant.kind, mutant.source, reference, *mutant.place), {"kind": "patch", "code": mutant.source}
+            if said and kinds.read(row, blocks_between(mutant.source, reference))[1] is None:  # not of a program of one line
+                asked[mutant.source] = said
+                clear.append(mutant)
+        choices.append((task, clear))
+    for task, mutant, verdict in rarest_good(choices, lambda mutant: mutant.kind, lambda chosen: _noticed(judge, chosen)):
+        row = _patch_row(task, mutant, verdict, asked[mutant.source])
+        yield row, blocks_between(mutant.source, solutions[task["task_id"]])
 
 
-def _patch_row(task: Mapping, code: str, verdict: Verdict) -> dict:
-    asked = f"Change this program so that it does what it should: {task['prompt']}"
-    return row_of(task, "patch", 0, code=code, passed_before=_passed(verdict)) | {"prompt": asked}
+def _patch_row(task: Mapping, mutant: Mutant, verdict: Verdict, asked: str) -> dict:
+    return row_of(task, "patch", 0, code=mutant.source, change=mutant.kind, passed_before=_passed(verdict)) | {"prompt": asked}
 
 
 def _failing_row(task: Mapping, code: str, verdict: Verdict) -> dict:
@@ -420,23 +355,34 @@ def gap_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judg
             yield row_of(task, "fim", 0, prefix=prefix, suffix=suffix, span=span, passed_before=_passed(verdict)), middle
 
 
-def next_edit_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
-    """(next_edit row, region) for edits that end well and whose beginning alone does not: of each task, the sort rarest so far."""
-    tried = [(task, *edit) for task in tasks for edit in edit_rows(task, solutions[task["task_id"]], EDITS_TRIED)]
-    verdicts = grade_sources(judge, [(task, source) for task, columns, _, end in tried for source in (columns["code"], end)], "edits")
-    good: dict[str, list[tuple[dict, str]]] = defaultdict(list)
-    for (task, columns, answer, _), begun, ended in zip(tried, verdicts[::2], verdicts[1::2], strict=True):
-        if _all_passed(ended) and begun.error_kind != "infra" and not _all_passed(begun):
-            good[task["task_id"]].append((columns | {"passed_before": _passed(begun)}, answer))
-    seen: Counter[str] = Counter()
-    for task in tasks:
-        if good[task["task_id"]]:
-            columns, answer = min(good[task["task_id"]], key=lambda edit: seen[edit[0]["edit"]])
-            seen[columns["edit"]] += 1
-            yield row_of(task, "next_edit", 0, **columns) | {"prompt": "Go on with an edit that was begun."}, answer
+def next_edit_rows(tasks: Sequence[dict], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
+    """(next_edit row, region) for edits that end well and whose beginning alone does not."""
+    choices = [(task, edits_to_try(task, solutions[task["task_id"]])) for task in tasks]
+    for task, edit, begun in rarest_good(choices, lambda edit: edit.what, lambda chosen: _begun(judge, chosen)):
+        columns, answer = edit_columns(edit)
+        prompt = " ".join(["Go on with an edit that was begun.", edit.note]).strip()
+        yield row_of(task, "next_edit", 0) | columns | _tests_of(edit) | {"prompt": prompt, "passed_before": _passed(begun)}, answer
 
 
-MAKERS = {"fix": broken_rows, "patch": mutant_rows, "fim": gap_rows, "next_edit": next_edit_rows}
+def _begun(judge: Judge, chosen: Sequence[tuple[dict, Edit]]) -> list[Verdict | None]:
+    """Verdicts, as the kind counts them, of files whose edits are begun; None where the end fails, or the beginning does not."""
+    ended = _grade_edits(judge, chosen, "ended")
+    ends_well = [_all_passed(verdict) and len(verdict.hidden_statuses) >= MIN_NOTICED for verdict in ended]
+    begun = iter(_grade_edits(judge, [choice for choice, is_good in zip(chosen, ends_well, strict=True) if is_good], "begun"))
+    verdicts = [next(begun) if is_good else None for is_good in ends_well]
+    return [None if one is None or one.error_kind == "infra" or _all_passed(one) else one for one in verdicts]
+
+
+def _grade_edits(judge: Judge, edits: Sequence[tuple[dict, Edit]], state: str) -> list[Verdict]:
+    jobs = [({**task, **_tests_of(edit)}, getattr(edit, state)) for task, edit in edits]
+    return [kinds.counted({"kind": "next_edit"}, None, verdict) for verdict in grade_sources(judge, jobs, f"edits {state}")]
+
+
+def _tests_of(edit: Edit) -> dict:
+    return {"tests": edit.tests, "entry_point": edit.entry_point}
+
+
+MAKERS = {"fix": (broken_rows, failing_rows), "patch": (patch_rows,), "fim": (gap_rows,), "next_edit": (next_edit_rows,)}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -481,9 +427,10 @@ def traced_rows(trace: Path, tasks: Mapping[str, dict], solutions: Mapping[str, 
 
 
 def card(rows: Sequence[Mapping]) -> dict:
-    """How many rows there are by kind, and their spread of rustc codes, span kinds and edits."""
+    """How many rows there are by kind, and their spread of rustc codes, span kinds, changes and edits."""
     by = lambda column: dict(Counter(str(row[column]) for row in rows if column in row).most_common())  # noqa: E731
-    return {"rows": len(rows), "kinds": by("kind"), "rustc": by("rustc"), "spans": by("span"), "edits": by("edit")}
+    columns = {"kinds": "kind", "rustc": "rustc", "spans": "span", "changes": "change", "edits": "edit"}
+    return {"rows": len(rows), **{name: by(column) for name, column in columns.items()}}
 
 
 def write_rows(path: Path, rows: Iterable[Mapping]) -> None:
@@ -495,11 +442,24 @@ def write_rows(path: Path, rows: Iterable[Mapping]) -> None:
 
 def make(tasks: Sequence[dict], solutions: Mapping[str, str], judge: Judge, asked: Sequence[str]) -> list[tuple[dict, str]]:
     """(row, answer) of the kinds asked for, by task."""
-    makers = dict.fromkeys(MAKERS["patch"] if kind == "patch" else MAKERS[kind] for kind in asked)
-    makers |= {mutant_rows: None} if "fix" in asked else {}
-    made = [pair for maker in makers for pair in maker(tasks, solutions, judge) if pair[0]["kind"] in asked]
+    made = [pair for kind in asked for maker in MAKERS[kind] for pair in maker(tasks, solutions, judge)]
+    return in_order(made, tasks)
+
+
+def in_order(made: Iterable[tuple[dict, str]], tasks: Sequence[Mapping]) -> list[tuple[dict, str]]:
+    """(row, answer) by the task that each is made of."""
     places = {task["task_id"]: place for place, task in enumerate(tasks)}
-    return sorted(made, key=lambda pair: (places[pair[0]["of"]], pair[0]["task_id"]))
+    return sorted(made, key=lambda pair: (places.get(pair[0]["of"], len(places)), pair[0]["task_id"]))
+
+
+def kept_rows(arguments: argparse.Namespace, split: str) -> list[tuple[dict, str]]:
+    """(row, answer) of kinds that are not asked for, from files that a run before wrote to the folder."""
+    file, answers_file = arguments.output_dir / f"kinds_{split}.jsonl.gz", arguments.output_dir / ANSWERS_FILE
+    if set(arguments.kinds) == set(kinds.KINDS) or arguments.trace is not None or not (file.exists() and answers_file.exists()):
+        return []
+    answers = load_solutions(answers_file)
+    rows = [row for row in read_rows(file) if row["kind"] not in arguments.kinds]
+    return [(row, answers[row["task_id"]]) for row in rows if row["task_id"] in answers]
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -508,7 +468,8 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", type=Path, default=list(BANK), help="task files, NAME_SPLIT.jsonl (default: the bank's)")
     parser.add_argument("--solutions", type=Path, default=SOLUTIONS, help="jsonl of task_id and solution")
     parser.add_argument("--trace", type=Path, help="fix tasks from this run folder or trace instead")
-    parser.add_argument("--kinds", nargs="+", choices=list(kinds.KINDS), default=list(kinds.KINDS))
+    parser.add_argument("--kinds", nargs="+", choices=list(kinds.KINDS), default=list(kinds.KINDS),
+                        help="others stay as they are in files that are there already")
     parser.add_argument("--limit", type=int, help="only so many tasks of each file")
     parser.add_argument("--workers", type=int, help="programs graded at once (default: all cores)")
     parser.add_argument("--sandbox", default="auto")
@@ -532,6 +493,7 @@ def run(arguments: argparse.Namespace) -> dict:
                 raise TaskError(f"{file}: none of its tasks has hidden tests and a solution in {arguments.solutions}")
             with Judge(workers=arguments.workers, sandbox=arguments.sandbox, run_timeout_s=RUN_TIMEOUT_S) as judge:
                 made = make(tasks, solutions, judge, arguments.kinds)
+        made = in_order([*made, *kept_rows(arguments, split)], tasks)
         write_rows(arguments.output_dir / f"kinds_{split}.jsonl.gz", (row for row, _ in made))
         answers += [{"task_id": row["task_id"], "solution": answer} for row, answer in made if answer is not None]
         cards[split] = card([row for row, _ in made])
@@ -545,7 +507,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line: exit status 0 when the files are written, 1 when they cannot be."""
     try:
         run(read_arguments(argv))
-    except (TaskError, TraceError, ToolchainError, SandboxUnavailable, OSError) as error:
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError):
+            require_machine_s(error)
         print(f"make_kinds.py: {error}", file=sys.stderr)
         return 1
     return 0

@@ -23,6 +23,7 @@ from dataclasses import asdict, replace
 import kinds
 import own_rewards
 from judge.cross_tests import CROSS_REWARDS, cross_examined, cross_tests_reward, fields_of, group_tests_reward
+from judge.errors import UserError
 from judge.program import Program, extract_program, same_program, solution_source
 from rust_tool import Job, Judge, Verdict
 from tasks import TASK_COLUMNS, content_text
@@ -53,7 +54,7 @@ DEFAULT_REWARDS = (
 READ_AHEAD = 4_096  # completions whose program is remembered between `start` and `grade`
 
 
-class RewardError(ValueError):
+class RewardError(UserError, ValueError):
     """The reward list of a config cannot be used; the message is one sentence for the user."""
 
 

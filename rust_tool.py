@@ -3,11 +3,11 @@
     with Judge() as judge:
         verdicts = judge.grade([Job(extract_program(completion)) for completion in completions])
 
-`Judge(judge="cargo")` is plain cargo on a project for each program, the reference (judge/cargo.py). The judge as it is gives the same
-three verdicts without cargo: usually one clippy-driver pass with `cfg(test)`, which lints and emits the test binary, and one run. Programs in which
-`cfg(test)` may matter elsewhere than in their test modules take a check without it and a `rustc --test` pass. The binary
-is linked with `judge/harness.rs` in place of libtest's entry point: it says on a pipe of its own which tests exist and how
-each ended.
+`Judge(judge="cargo")` is plain cargo on a project for each program, the reference (judge/cargo.py). The judge as it is gives the
+same three verdicts without cargo: usually one clippy-driver pass with `cfg(test)`, which lints and emits the test binary, and one
+run. Programs in which `cfg(test)` may matter elsewhere than in their test modules take a check without it and a `rustc --test`
+pass. The binary is linked with `judge/harness.rs` in place of libtest's entry point: it says on a pipe of its own which tests
+exist and how each ended.
 
 What a passing test is worth (`honest_tests`): what reading says against the program (`Program.guard`), then runs. A test counts
 that reaches one of its assertions, fails when a panic is the first statement of the functions under test, and fails for some of
@@ -129,7 +129,7 @@ class Judge:
         self.workers = workers or len(os.sched_getaffinity(0))
         self.run_timeout_s, self.build_timeout_s = run_timeout_s, build_timeout_s
         self.toolchain = find_toolchain(cargo_path)
-        self.infra_total = self.graded_total = 0
+        self.infra_total = 0
         self._owner_pid = os.getpid()
         self._box: sandboxes.Sandbox | None = None
         self._workshop: Workshop | CargoShop | None = None
@@ -245,7 +245,6 @@ class Judge:
         for key in fresh:
             self._remember(key, known[key])
         verdicts = [known[key] if job.program is not None else no_program(job) for job, key in asked]
-        self.graded_total += len(verdicts)
         self.infra_total += sum(verdict.error_kind == "infra" for verdict in verdicts)
         return verdicts
 

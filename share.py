@@ -30,6 +30,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from judge.errors import UserError
 from traces import cut_torn_line
 
 PUSH_TIMEOUT_S = 900.0  # a push that takes longer is killed: the next one has the same files and more
@@ -43,7 +44,7 @@ LONG_SECRET = 8  # characters; a shorter key ("none", for a server that wants no
 PACKAGES = {"hf": ("huggingface_hub", "huggingface_hub"), "oxen": ("oxen", "oxenai")}  # module, what pip calls it
 
 
-class ShareError(ValueError):
+class ShareError(UserError, ValueError):
     """The run cannot be shared as asked; the message is one sentence for the user."""
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 import kinds
+from judge.errors import UserError
 
 SIGNATURE_REQUEST = (
     "Complete this Rust function. Keep its name and signature, and answer with the whole function in one ```rust block."
@@ -41,7 +42,7 @@ LAYOUTS = {
 }
 
 
-class TaskError(ValueError):
+class TaskError(UserError, ValueError):
     """The prompt set cannot be used as asked; the message is one sentence for the user."""
 
 
@@ -730,16 +731,7 @@ def load_task_sets(
         load_tasks(source, columns=(columns or {}) | ({"prompt": column} if column else {}), **options) for source, column, _ in parsed
     ]
     loaded = _select_from(loaded, [source for source, _, _ in parsed], task_ids)
-    sets, taken = [], set()
-    for spec, (source, column, _), tasks in zip(specs, parsed, loaded, strict=True):
-        tasks = filter_tasks(tasks, filters, source)[:limit]
-        suffix = column or Path(source).stem
-        tasks = [task | {"task_id": f"{task['task_id']}#{suffix}"} if task["task_id"] in taken else task for task in tasks]
-        again = next((task["task_id"] for task in tasks if task["task_id"] in taken), None)
-        if again is not None:
-            raise TaskError(f"--tasks {spec}: the task {again!r} is in an earlier set too; was a set given twice?")
-        taken |= {task["task_id"] for task in tasks}
-        sets.append(tasks)
+    sets = _told_apart(specs, parsed, [filter_tasks(tasks, filters, of[0])[:limit] for of, tasks in zip(parsed, loaded, strict=True)])
     mixed = sets if None in weights else mix(sets, weights, seed)
     n_rows = sum(map(len, mixed))
     facts = [
@@ -754,6 +746,20 @@ def load_task_sets(
         for spec, weight, tasks, rows in zip(specs, weights, sets, mixed, strict=True)
     ]
     return [task for rows in mixed for task in rows], facts
+
+
+def _told_apart(specs: Sequence[str], parsed: Sequence[tuple], sets: Sequence[list[dict]]) -> list[list[dict]]:
+    """The sets with a suffix at every task id that an earlier one has, too. Raises TaskError where that does not tell them apart."""
+    found, taken = [], set()
+    for spec, (source, column, _), tasks in zip(specs, parsed, sets, strict=True):
+        suffix = column or Path(source).stem
+        tasks = [task | {"task_id": f"{task['task_id']}#{suffix}"} if task["task_id"] in taken else task for task in tasks]
+        again = next((task["task_id"] for task in tasks if task["task_id"] in taken), None)
+        if again is not None:
+            raise TaskError(f"--tasks {spec}: the task {again!r} is in an earlier set too; was a set given twice?")
+        taken |= {task["task_id"] for task in tasks}
+        found.append(tasks)
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------------------

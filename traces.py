@@ -20,6 +20,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from judge.errors import UserError
+
 SCHEMA_VERSION = 1
 ROTATE_BYTES = 64 * 2**20  # about 60 steps of 512 completions; a part compresses in about a second, to a tenth
 CHUNK_BYTES = 32 * 2**20  # read at once: what bounds the memory of a reader, whatever the size of the trace
@@ -58,7 +60,7 @@ SUPERSEDED = "superseded by a resumed run"
 REPEATING = ("task_id", "group_id", "error_kind", "guard", "error_code")  # few distinct values: kept as categories
 
 
-class TraceError(ValueError):
+class TraceError(UserError, ValueError):
     """The folder holds no readable trace; the message is one sentence for the user."""
 
 

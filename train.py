@@ -31,7 +31,6 @@ import doctor
 import kinds
 import share
 from generate import (
-    GenerationError,
     end_process_group,
     has_login,
     load_config,
@@ -41,14 +40,13 @@ from generate import (
     use_one_thread_for_a_tiny_model,
 )
 from judge.cross_tests import CROSS_REWARDS
+from judge.errors import UserError
 from judge.program import check_hidden_tests as check_texts
-from judge.sandbox import SandboxUnavailable
 from judge.settings import JudgeSettings
-from rewards import DEFAULT_REWARDS, RewardError, RewardSet, batch_metrics, parse_reward_spec
-from rust_tool import Judge, ToolchainError
+from rewards import DEFAULT_REWARDS, RewardSet, parse_reward_spec
+from rust_tool import Judge
 from task_proof.faults import references_line
 from tasks import (
-    TaskError,
     load_heldout,
     load_task_sets,
     read_system_prompt,
@@ -57,25 +55,20 @@ from tasks import (
     without_leaks,
     write_trained_tasks,
 )
-from traces import ROTATE_BYTES, TraceWriter, cut_torn_line, waited_s
-from training import gpu_memory, micro_batches, run_lock, shared_prompts
-from training.curriculum import Curriculum, training_row
-from training.grading_ahead import GradingProcess, JudgeGone, finished_requests
-from training.group_sampling import GroupSampling
+from traces import ROTATE_BYTES, TraceWriter
+from training import gpu_memory, run_lock
+from training.curriculum import columns_of, training_row
+from training.grading_ahead import GradingProcess, JudgeGone
 from training.iterations import EvalSampling, Iterations
-from training.iterations import line as evaluation_line
 from training.iterations import make_callback_class as make_evaluation_callback_class
-from training.sampling_mismatch import Mismatch, importance_ratio, of_what_was_sampled
-from training.second_turn import SecondTurn, TurnError, longest_row, user_turn
+from training.second_turn import longest_row, user_turn
 from training.task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record, tallied
 
 HERE = Path(__file__).resolve().parent
 DEFAULT_CONFIG = HERE / "configs" / "qwen2.5-coder-1.5b-qlora.yaml"
-MIN_TRACED_FOR_INFRA_STOP = 64  # graded completions before the infra share can stop a run
 SECRET_KEY = re.compile(r"(^|[_-])(token|(api|access|secret|private)?[_-]?key|secret|password|passwd|credentials?|authorization)$", re.I)
 TOKENIZER_TOKENS = re.compile(r"(bos|eos|pad|unk|sep|cls|mask|image|audio|video)_token", re.I)  # settings like any other
 LAUNCHER_GRACE_S = 40  # a step under way may end, and the adapter be saved
-TOKEN_MEAN_LOSSES = ("dapo", "cispo", "vespo")  # TRL's losses that divide by the tokens of the whole batch: no division by rows
 # None without hidden tests
 HIDDEN_REWARDS = {"hidden_tests_reward", "all_hidden_tests_reward", "hidden_build_reward", "rare_tests_reward", "execution_reward"}
 # TRL's settings that `--help` shows beside ours; `--help_all` shows them all.
@@ -85,16 +78,6 @@ FREQUENT = (
     "use_vllm", "vllm_gpu_memory_utilization", "use_peft", "lora_r", "lora_alpha", "load_in_4bit", "gradient_checkpointing",
     "save_steps", "seed", "report_to",
 )  # fmt: skip
-SMELL_STEPS = 5  # a warning is about the mean of so many steps, not about one noisy batch
-SMELL_CHANGE = 0.05  # own tests up and hidden tests down by this much between two such windows: the tests are being gamed
-SMELL_LIMITS = {  # metric -> (largest share that is ordinary, what it means when it is more)
-    "judge/top_guard_share": (0.10, "of completions pass tests that one guard refuses (column guard of the trace): reward hacking?"),
-    "frac_reward_zero_std": (0.50, "of groups earn the same and teach nothing: easier or harder tasks, or more completions a group"),
-    "completions/clipped_ratio": (0.20, "of completions are truncated: raise --max_completion_length"),
-    "judge/infra_share": (0.01, "of completions could not be graded: the machine, not the model (error_kind infra of the trace)"),
-}
-
-
 @dataclass
 class ScriptArguments(JudgeSettings):
     """What train.py itself needs; everything about optimisation is TRL's GRPOConfig, about the model TRL's ModelConfig."""
@@ -211,10 +194,6 @@ class ScriptArguments(JudgeSettings):
     gpu_memory_limit_gib: float | None = field(
         default=None, metadata={"help": "Never take more GPU memory than this (to prove that a config fits a smaller card)."}
     )
-
-
-class UserError(Exception):
-    """What was asked for cannot work; the message is one clear sentence."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -720,488 +699,9 @@ def lossless_vllm_sync():
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def columns_of(rows: list[dict]) -> dict[str, list]:
-    """The dataset columns of a batch's rows, as TRL hands them to reward functions."""
-    return {key: [row[key] for row in rows] for key in rows[0] if key != "prompt"}
-
-
-def make_trainer_class():
-    """GRPOTrainer that traces. A function, so that importing this file does not import torch."""
-    import torch
-    from peft.helpers import disable_input_dtype_casting
-    from trl import GRPOTrainer
-
-    class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
-        """GRPOTrainer that writes graded completions with their advantages and logs seconds per phase.
-
-        Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume), `script`,
-        `iterations` for evaluations while it trains, and GroupSampling's.
-        """
-
-        def __init__(self, *args, reward_set: RewardSet, trace: TraceWriter, attempt: int, script: ScriptArguments,
-                     iterations: Iterations | None = None, **kwargs):  # fmt: skip
-            self.reward_set, self.trace, self.attempt, self.grade_ahead = reward_set, trace, attempt, script.grade_ahead
-            self.iterations = iterations
-            self.token_budget, self._waiting = script.tokens_per_micro_batch, []
-            self._corrected, self._mismatch = None, Mismatch()  # the micro-batch whose ratio the training forward gives
-            self._seconds = {"generate": 0.0, "grade": 0.0, "wait": 0.0}  # since the last log
-            self._tasks, self._first_finished = [], None  # of the batch being sampled; when its first completion was
-            self._shared = None  # with shared prompts: the micro-batch being trained on, and which of its rows share a sequence
-            super().__init__(*args, **kwargs)
-            if self.use_vllm and self.vllm_mode == "colocate" and "stop" not in self.vllm_generation.generation_kwargs:
-                self.vllm_generation.generation_kwargs.setdefault("detokenize", False)  # vLLM would write out every token: 40 % of sampling
-            self.shares_prompts = script.share_prompts and shared_prompts.can_share(self.accelerator.unwrap_model(self.model).config)
-            if script.chooses_checkpointing and self.accelerator.device.type == "cuda":
-                self._choose_checkpointing(script.max_prompt_length + longest_row(self.max_completion_length, script.repair_turns))
-
-        def _choose_checkpointing(self, longest_row: int) -> None:
-            """Without gradient checkpointing, a third less to compute, where the memory holds a micro-batch: ours or one of TRL's."""
-            needed = self.args.per_device_train_batch_size * longest_row
-            if self._cuts_anew():
-                needed = max(longest_row, self.token_budget or micro_batches.ROWS_WITHOUT_CHECKPOINTING * longest_row)
-            fits = self._fitting_tokens(checkpointing=False) >= needed
-            self.args.gradient_checkpointing = not fits
-            if fits:
-                self.accelerator.unwrap_model(self.model).gradient_checkpointing_disable()
-            n_tokens = self._budget() if self._cuts_anew() else needed  # asked for on every process: they agree on it
-            if self.accelerator.is_main_process:
-                layers = ", fused layers" if self.args.use_liger_kernel else ""
-                print(f" micro-batch  up to {n_tokens} tokens, gradient checkpointing {'off' if fits else 'on'}{layers}", flush=True)
-
-        def _generate(self, prompts):
-            started, self._first_finished = time.perf_counter(), None
-            result = super()._generate(prompts)
-            self._seconds["generate"] += time.perf_counter() - started
-            return result
-
-        def _tokenize_prompts(self, prompts):
-            if not any(map(kinds.is_raw, prompts)):
-                return super()._tokenize_prompts(prompts)
-            of_chats = lambda chats: GRPOTrainer._tokenize_prompts(self, chats)[0]  # noqa: E731
-            return kinds.tokenized(prompts, self.processing_class, of_chats), None, {}
-
-        def _generate_single_turn(self, prompt_ids, *args, **kwargs):
-            if not (self.grade_ahead and self.use_vllm and self.vllm_mode == "colocate" and self.model.training):
-                return super()._generate_single_turn(prompt_ids, *args, **kwargs)
-            tasks = {tuple(ids): task for ids, task in zip(prompt_ids, self._tasks, strict=True)}
-
-            def start_grading(prompt: list[int], completion: list[int]) -> None:
-                self._first_finished = self._first_finished or time.perf_counter()
-                text = self.processing_class.decode(completion, skip_special_tokens=True)
-                self.reward_set.start(tasks[tuple(prompt)], text)
-
-            with finished_requests(self.vllm_generation.llm.llm_engine, start_grading):
-                return super()._generate_single_turn(prompt_ids, *args, **kwargs)
-
-        # Training on the tokens there are. The Trainer asks for gradient_accumulation_steps micro-batches a step, each padded as
-        # the whole generation batch is: all but the last are kept back, and the last trains on the rows of all of them.
-
-        def _cuts_anew(self) -> bool:
-            """Whether rows may share a micro-batch as their lengths suggest; not where TRL's division is part of the loss."""
-            if self.token_budget == 0:
-                return False
-            divides_by_tokens = self.loss_type in TOKEN_MEAN_LOSSES and self.top_entropy_quantile == 1.0
-            fewer, more = sorted((self.args.steps_per_generation, self.args.gradient_accumulation_steps))
-            has_other_terms = self._entropy_bonus_enabled or self.aux_loss_enabled or self.off_policy_mask_threshold is not None
-            return divides_by_tokens and not has_other_terms and not self._is_vlm and more % fewer == 0
-
-        def _slots(self) -> int:
-            """Micro-batches of TRL's that are cut anew together, 0 for none."""
-            return min(self.args.steps_per_generation, self.args.gradient_accumulation_steps) if self._cuts_anew() else 0
-
-        def _budget(self) -> int:
-            if self.token_budget is None:
-                is_cuda = self.accelerator.device.type == "cuda"
-                fitting = self._fitting_tokens(self.args.gradient_checkpointing) if is_cuda else micro_batches.CPU_TOKENS
-                self.token_budget = micro_batches.token_budget(fitting)
-            return self.token_budget
-
-        def _fitting_tokens(self, checkpointing: bool) -> int:
-            free, total = torch.cuda.mem_get_info()
-            unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-            limit = torch.cuda.get_per_process_memory_fraction() * total - torch.cuda.memory_allocated()
-            model = self.accelerator.unwrap_model(self.model)
-            later = 3 * sum(weights.nbytes for weights in model.parameters() if weights.requires_grad)  # gradients and Adam's two moments
-            free = min(free + unused, limit) - later
-            fitting = micro_batches.fitting_tokens(model.config, free, checkpointing, fused=self.args.use_liger_kernel)
-            return self._over_processes(fitting, "MIN")
-
-        def _over_processes(self, value: int, how: str) -> int:
-            if self.accelerator.num_processes == 1:
-                return value
-            tensor = torch.tensor(value, device=self.accelerator.device)
-            torch.distributed.all_reduce(tensor, op=getattr(torch.distributed.ReduceOp, how))
-            return int(tensor)
-
-        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            n_slots = self._slots() if self.model.training else 0
-            if n_slots:
-                self._waiting.append(inputs)
-                if (self._step + 1) % n_slots:
-                    return torch.zeros((), device=self.accelerator.device, requires_grad=True)  # its rows are trained on with the last
-            # PEFT casts what goes into an adapter to fp32, and autocast would cast it back
-            with disable_input_dtype_casting(model, active=self.accelerator.mixed_precision != "no"):
-                if not n_slots:
-                    return super().compute_loss(model, self.only_trained(inputs, may_shrink=False), return_outputs, num_items_in_batch)
-                batch = self.only_trained(micro_batches.joined(self._waiting), may_shrink=True)
-                self._waiting = []
-                return self._train_on(model, batch).requires_grad_()  # what backward had to do is done
-
-        def _train_on(self, model, batch: dict):
-            """Forward and backward of every row, in micro-batches of one length -> the detached loss.
-
-            One process that runs out of memory starts over with half the budget, down to a row at a time.
-            """
-            while True:
-                self._mismatch = Mismatch()
-                parts = self._micro_batches(batch)
-                seen = {name: len(values) for name, values in self._metrics["train"].items()}
-                try:
-                    with micro_batches.unequal_rows(self.accelerator):
-                        loss = sum(self._forward_backward(model, batch, part, part is parts[-1]) for part in parts)
-                    of_model = batch["completion_mask"] * batch.get("tool_mask", 1)
-                    self._weigh_metrics(seen, [[row for rows in part for row in rows] for part in parts], of_model)
-                    self._log_mismatch()
-                    return loss
-                except torch.OutOfMemoryError:
-                    is_whole_step = self.args.steps_per_generation >= self.args.gradient_accumulation_steps
-                    if self.accelerator.num_processes > 1 or not is_whole_step or len(parts) == len(batch["prompt_ids"]):
-                        raise
-                model.zero_grad()  # of the parts that went well
-                for name, values in self._metrics["train"].items():
-                    del values[seen.get(name, 0) :]
-                torch.cuda.empty_cache()
-                self.token_budget //= 2
-                print(f"out of GPU memory: --tokens_per_micro_batch is {self.token_budget} from here on", file=sys.stderr, flush=True)
-
-        def _weigh_metrics(self, seen: dict[str, int], parts: list[list[int]], mask) -> None:
-            """TRL takes the mean of what each micro-batch logs, a mean over all processes' tokens (or rows): here they differ in size."""
-            sizes = torch.tensor([[int(mask[rows].sum()), len(rows)] for rows in parts], device=mask.device)
-            of_tokens, of_rows = self.accelerator.reduce(sizes, "sum").T.tolist()
-            are_of_rows = ("vespo/", "clip_ratio/", "cispo_") if self.importance_sampling_level == "sequence" else ("vespo/",)
-            for name, values in self._metrics["train"].items():
-                new, sizes = values[seen.get(name, 0) :], of_rows if name.startswith(are_of_rows) else of_tokens
-                if len(new) == len(parts) and not name.endswith(("_min", "_max")):
-                    values[seen.get(name, 0) :] = [sum(value * n for value, n in zip(new, sizes, strict=True)) / max(1, sum(sizes))]
-
-        def _micro_batches(self, batch: dict) -> list[list[list[int]]]:
-            """Each a list of sequences, each the rows in it: one, or several of one prompt."""
-            lengths = [batch[mask].sum(dim=1).tolist() for mask in ("prompt_mask", "completion_mask")]
-            budget = self._budget()
-            if self.shares_prompts:
-                prompts = list(zip(map(tuple, batch["prompt_ids"].tolist()), lengths[0], strict=True))  # padding may be a token, too
-                found = shared_prompts.sequences(prompts, *lengths, min(budget, shared_prompts.SEQUENCE_TOKENS))
-                tokens = [shared_prompts.n_tokens(rows, *lengths) for rows in found]
-                parts = [[found[i] for i in part] for part in micro_batches.cut([0] * len(found), tokens, budget)]
-            else:
-                parts = [[[row] for row in part] for part in micro_batches.cut(*lengths, budget)]
-            halves = lambda rows: [rows[: len(rows) // 2], rows[len(rows) // 2 :]] if len(rows) > 1 else None  # noqa: E731
-            return micro_batches.split_to(parts, self._over_processes(len(parts), "MAX"), halves)
-
-        def _forward_backward(self, model, batch: dict, sequences: list[list[int]], is_last: bool):
-            rows = [row for sequence in sequences for row in sequence]
-            part = micro_batches.trimmed(batch, rows)
-            self._corrected = part if self._needs_ratio(part) else None
-            numbers = iter(range(len(rows)))
-            self._shared = (part, [[next(numbers) for _ in sequence] for sequence in sequences]) if self.shares_prompts else None
-            with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
-                loss = super().compute_loss(model, part)
-                self.accelerator.backward(loss)
-            self._corrected = self._shared = None
-            return loss.detach()
-
-        def _of_shared_prompts(self, model) -> tuple:
-            """What TRL's method of the same purpose returns, of the micro-batch being trained on."""
-            part, members = self._shared
-            inputs, where = shared_prompts.packed(part, members)
-            with self.accelerator.autocast():
-                outputs = model(**inputs, fused_lm_head=True)
-            mask = part["completion_mask"].bool()
-            rows = (torch.where(mask, values.flatten()[where], 0.0) for values in (outputs.log_probs, outputs.entropy))
-            return *rows, None
-
-        # One forward pass: TRL's correction of vLLM's log-probs needs the trained model's, and the training forward has them.
-
-        def _has_one_forward(self) -> bool:
-            """Whether the training forward gives the ratio: nothing is learned between sampling and the last of what was sampled."""
-            generate_every = self.args.steps_per_generation * self.num_iterations
-            return self.model.training and self._cuts_anew() and self.args.gradient_accumulation_steps % generate_every == 0
-
-        def _needs_ratio(self, part: dict) -> bool:
-            return self.use_vllm and self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in part
-
-        def _get_per_token_logps_and_entropies(self, *args, **kwargs):
-            logps, entropies, aux_loss = (
-                super()._get_per_token_logps_and_entropies(*args, **kwargs) if self._shared is None else self._of_shared_prompts(args[0])
-            )
-            if self._corrected is not None:  # called by TRL's _compute_loss, which multiplies by the ratio afterwards
-                part, clips = self._corrected, (self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max)
-                mask = part["completion_mask"] * part.get("tool_mask", 1)
-                known = logps.detach(), part["sampling_per_token_logps"], mask
-                part["importance_sampling_ratio"] = ratio = importance_ratio(*known, self.vllm_importance_sampling_mode, *clips)
-                self._mismatch.add(*known, ratio)
-            return logps, entropies, aux_loss
-
-        def _log_mismatch(self) -> None:
-            if self._mismatch.ratios:
-                is_masked = self.vllm_importance_sampling_mode.endswith("_mask")
-                for name, value in self._mismatch.summary(self.accelerator.gather, is_masked).items():
-                    self._metrics["train"][name].append(value)
-
-        def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-            started = time.perf_counter()
-            rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-            graded = self.reward_set.grade_batch(prompts, completions, columns_of(inputs))
-            sampled = self._is_sampled or [True] * len(graded)
-            self._graded = [record if one else None for record, one in zip(graded, sampled, strict=True)]
-            self.note_turns(self._graded)
-            if self.fix_share:
-                self.keep_failures(self._graded, self.reward_set.batch_tasks(prompts, columns_of(inputs)))
-            for name, value in batch_metrics([record for record in self._graded if record is not None]).items():
-                self._log_metric(name, value)
-            ended = time.perf_counter()
-            self._seconds["wait"] += ended - started
-            self._seconds["grade"] += ended - (self._first_finished or started)
-            return rewards
-
-        def _generate_and_score_completions(self, inputs):
-            inputs = self.next_rows(inputs)
-            if self.use_vllm or self.repair_turns:
-                self._tasks = self.reward_set.batch_tasks([row["prompt"] for row in inputs], columns_of(inputs))
-            is_corrected = self.vllm_importance_sampling_correction
-            # without it TRL makes no forward pass of its own; _compute_loss asks again
-            self.vllm_importance_sampling_correction = is_corrected and not self._has_one_forward()
-            try:
-                output = super()._generate_and_score_completions(inputs)
-            finally:
-                self.vllm_importance_sampling_correction = is_corrected
-            ratio = output.get("importance_sampling_ratio")
-            mode = "train" if self.model.training else "eval"
-            if ratio is not None and self.vllm_importance_sampling_mode.endswith("_mask"):
-                of_model = output["completion_mask"] * output.get("tool_mask", 1)
-                masked = (of_what_was_sampled(ratio, of_model) == 0).float().mean()
-                self._metrics[mode]["sampling/masked_share"].append(self.accelerator.gather(masked).mean().item())
-            if mode == "train":
-                lengths = (output["completion_mask"] * output.get("tool_mask", 1)).sum(dim=1).tolist()
-                self._write_trace(output["advantages"].tolist(), lengths)
-            return output
-
-        def _write_trace(self, advantages: list[float], lengths: list[int]) -> None:
-            rank = self.accelerator.process_index
-            step = self.state.global_step + 1  # the first update that uses these completions
-            first_group = self._batch_of_step() * self.args.generation_batch_size // self.num_generations
-            for i, (record, advantage, n_tokens) in enumerate(zip(self._graded, advantages, lengths, strict=True)):
-                if record is None:  # a group that needed no more completions
-                    continue
-                group = first_group + (rank * len(self._graded) + i) // self.num_generations  # it may span two processes
-                place = {"step": step, "attempt": self.attempt, "rank": rank, "group_id": f"{step}-{group}"}
-                record.update(place, n_tokens=n_tokens, advantage=advantage)
-            try:
-                self.trace.write([record for record in self._graded if record is not None])
-            except OSError as error:
-                raise UserError(
-                    f"cannot write the trace {self.trace.path} ({error.strerror}): whole batches written before are intact; "
-                    "free some space and go on with --resume_from_checkpoint last"
-                ) from error
-
-        def evaluate(self, *args, **kwargs):
-            if self.iterations is None:
-                return super().evaluate(*args, **kwargs)
-            row = self.iterations.evaluate(self)
-            if self.accelerator.is_main_process:
-                print(evaluation_line(row), flush=True)
-            metrics = {f"eval_{key}": value for key, value in row.items()}
-            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)  # done: not once more
-            return metrics
-
-        def log(self, logs, start_time=None):
-            step_times = self._metrics["train"]["step_time"]
-            if self.model.training and step_times:
-                # TRL's step_time holds all phases: preparing the inputs is part of its training_step
-                generate, grade, wait = (self._seconds[phase] / len(step_times) for phase in ("generate", "grade", "wait"))
-                step = sum(step_times) / len(step_times)
-                logs |= {"time/generate_s": generate, "time/grade_s": grade, "time/wait_s": wait, "time/train_s": step - generate - wait}
-                self._seconds = dict.fromkeys(self._seconds, 0.0)
-                if torch.cuda.is_available():
-                    free, total = torch.cuda.mem_get_info()
-                    logs["gpu/peak_reserved_gib"] = torch.cuda.max_memory_reserved() / 2**30
-                    logs["gpu/device_used_gib"] = (total - free) / 2**30
-            super().log(logs, start_time)
-
-    return TracedGRPOTrainer
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # While it runs: one readable line per step, limits, and stopping cleanly
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-def step_line(step: int, steps: int, logs: dict, eta_s: float) -> str:
-    """`step 3/8 | reward 4.2 | build 81 % ...`: what a person wants to know of one step, as much of it as the terminal is wide.
-
-    Everything else is in metrics.jsonl. Where phases do not fit one by one: seconds in all, and of these the wait, or the longest phase.
-    """
-
-    def percent(key: str) -> str:
-        return f"{100 * logs[key]:.0f} %" if logs.get(key) is not None else "-"
-
-    rates = {"build": "judge/build_rate", "clippy": "judge/clippy_rate", "tests": "judge/test_rate", "honest": "judge/honest_test_rate"}
-    if "judge/hidden_test_share" in logs:
-        rates["hidden"] = "judge/hidden_test_share"
-    waited = waited_s(logs)
-    phases = {name: logs.get(f"time/{name}_s") or 0.0 for name in ("generate", "grade", "train")}
-    if waited is not None:  # most is graded while others are sampled: what counts is how long the card waited for the rest
-        phases = {"generate": phases["generate"], "wait": waited, "train": phases["train"]}
-    total = sum(phases.values())
-    longest = max(phases, key=lambda name: phases[name]) if waited is None else "wait"
-    digits = 0 if total >= 10 else 1
-    minutes, rest = divmod(round(eta_s), 60)
-
-    def line(without: set[str]) -> str:
-        long_seconds = f"{' '.join(f'{name} {seconds:.1f}' for name, seconds in phases.items())} s"
-        parts = {
-            "step": f"step {step}/{steps}",
-            "reward": f"reward {logs['reward']:.2f}" if logs.get("reward") is not None else "reward -",
-            "rates": " ".join(f"{name} {percent(key)}" for name, key in rates.items() if name not in without),
-            "tokens": f"{logs.get('completions/mean_length') or 0:.0f} tokens",
-            "seconds": f"{total:.{digits}f} s ({longest} {phases[longest]:.{digits}f})" if "phases" in without else long_seconds,
-            "ETA": f"ETA {minutes}:{rest:02d}" if "words" in without else f"ETA {minutes} min {rest:02d} s",
-        }
-        return " | ".join(text for name, text in parts.items() if text and name not in without)
-
-    second = "honest" if "hidden" in rates else "build"
-    return console.first_that_fits(line, ["clippy", "tests", "tokens", "phases", "words", second, "build", "seconds", "rates", "reward"])
-
-
-def smells(history: list[dict]) -> dict[str, str]:
-    """Warnings about the last SMELL_STEPS logged steps (the SMELL_STEPS before them for comparison): kind -> sentence.
-
-    history: one dict of metrics per logged step, the latest last. {} while fewer than SMELL_STEPS are known.
-    """
-
-    def mean(entries: list[dict], key: str) -> float | None:
-        values = [entry[key] for entry in entries if entry.get(key) is not None]
-        return sum(values) / len(values) if len(values) == SMELL_STEPS else None
-
-    now, before = history[-SMELL_STEPS:], history[-2 * SMELL_STEPS : -SMELL_STEPS]
-    found = {}
-    for key, (limit, meaning) in SMELL_LIMITS.items():
-        share = mean(now, key)
-        if share is not None and share > limit:
-            found[key] = f"{share:.0%} {meaning}" if share >= 0.1 else f"{share:.1%} {meaning}"
-    own, hidden = "judge/honest_test_rate", "judge/hidden_test_share"
-    values = [mean(entries, key) for key in (own, hidden) for entries in (before, now)]
-    if None not in values and values[1] - values[0] > SMELL_CHANGE and values[2] - values[3] > SMELL_CHANGE:
-        found["own_against_hidden"] = (
-            f"own tests pass more often ({values[0]:.0%} -> {values[1]:.0%}) while hidden tests pass less ({values[2]:.0%} -> "
-            f"{values[3]:.0%}): it learns to please its own tests"
-        )
-    return found
-
-
-def make_callback_class():
-    """Callback that prints, records metrics and stops. A function, so that importing this file does not import torch."""
-    from transformers import TrainerCallback
-
-    class RunCallback(TrainerCallback):
-        """Args: script (limits), metrics_path, completions_per_step, iterations (evaluations take time too).
-
-        `stop_reason` says afterwards why a run ended early, `failed` if in error.
-        """
-
-        def __init__(self, script: ScriptArguments, metrics_path: Path, completions_per_step: int, iterations: Iterations | None = None):
-            self.script, self.metrics_path, self.completions_per_step = script, metrics_path, completions_per_step
-            self.iterations, self.is_out_of_time = iterations, False
-            self.stop_reason: str | None = None
-            self.failed = False
-            self._graded = self._infra = 0.0
-            self._history: list[dict] = []
-            self._warned: set[str] = set()
-            self._beat = contextlib.ExitStack()
-
-        def on_train_begin(self, args, state, control, **kwargs):
-            self._started, self._first_step = time.monotonic(), state.global_step
-            self._last_logged_step = state.global_step
-            if state.is_world_process_zero:
-                cut_torn_line(self.metrics_path)  # of a run that was killed: the next line must not go on in it
-
-        def on_step_begin(self, args, state, control, **kwargs):
-            if state.is_world_process_zero:
-                done = state.global_step - self._first_step
-                usual_s = (time.monotonic() - self._started) / done if done else None
-                self._beat.enter_context(console.waiting(f"step {state.global_step + 1} of {state.max_steps}", usual_s))
-
-        def quieten(self) -> None:
-            """Say no more of the step under way, which will not end."""
-            self._beat.close()
-
-        def on_log(self, args, state, control, logs=None, **kwargs):
-            if not logs or not {"reward", "loss"} & logs.keys():  # the closing summary of a run is no step
-                return
-            has_sampled = "reward" in logs  # an update may use completions that an earlier one sampled
-            elapsed = time.monotonic() - self._started
-            eta_s = elapsed / max(1, state.global_step - self._first_step) * (state.max_steps - state.global_step)
-            if self.script.max_minutes:
-                eta_s = min(eta_s, max(0.0, self.script.max_minutes * 60 - elapsed))
-            if state.is_world_process_zero:
-                if has_sampled:
-                    print(step_line(state.global_step, state.max_steps, logs, eta_s), flush=True)
-                    self._history = [*self._history, dict(logs)][-2 * SMELL_STEPS :]
-                warnings = smells(self._history)
-                for kind in warnings.keys() - self._warned:  # said once, until it is over
-                    print(f"warning: {warnings[kind]}", file=sys.stderr, flush=True)
-                self._warned = set(warnings)
-                line = {"step": state.global_step, "elapsed_s": round(elapsed, 1), **logs}
-                if warnings:
-                    line["warnings"] = list(warnings.values())
-                with self.metrics_path.open("a", encoding="utf-8") as metrics:
-                    metrics.write(json.dumps(line) + "\n")
-            self._check_limits(logs, state, control)
-
-        def _check_limits(self, logs: dict, state, control) -> None:
-            completions = self.completions_per_step * (state.global_step - self._last_logged_step)
-            self._last_logged_step = state.global_step
-            if "judge/infra_share" in logs:  # not of an update that uses what an earlier one sampled
-                self._graded += completions
-                self._infra += completions * (logs["judge/infra_share"] or 0.0)
-            share = self._infra / max(1.0, self._graded)
-            if self._graded >= MIN_TRACED_FOR_INFRA_STOP and share > self.script.max_infra_share:
-                self._stop(control, f"{share:.1%} of {self._graded:.0f} completions could not be graded (limit "
-                           f"--max_infra_share {self.script.max_infra_share:.1%}): see error_kind infra in the trace")  # fmt: skip
-            difference = logs.get("sampling/sampling_logp_difference/mean")
-            if difference is not None and difference > self.script.max_sampling_logp_difference:
-                self._stop(control, f"vLLM samples another policy than the one being trained: mean log-prob difference "
-                           f"{difference:.3f} per token, limit {self.script.max_sampling_logp_difference}")  # fmt: skip
-
-        def _stop(self, control, reason: str) -> None:
-            self.stop_reason, self.failed = reason, True
-            control.should_training_stop = control.should_save = True
-
-        def on_step_end(self, args, state, control, **kwargs):
-            self._beat.close()
-            elapsed = time.monotonic() - self._started
-            per_step = elapsed / max(1, state.global_step - self._first_step)
-            closing_s = self.iterations.seconds if self.iterations else 0.0  # as long as the last evaluation took
-            is_late = bool(self.script.max_minutes) and elapsed + per_step + closing_s > self.script.max_minutes * 60
-            self.is_out_of_time = any_process(is_late, args.device)
-            if self.is_out_of_time:
-                self.stop_reason = f"another step would pass --max_minutes {self.script.max_minutes:g}"
-            if any_process(bool(self.stop_reason), args.device):  # one that stops alone leaves the others waiting
-                self.stop_reason = self.stop_reason or "another process was asked to stop"
-                control.should_training_stop = control.should_save = True
-
-    return RunCallback
-
-
-def any_process(holds: bool, device) -> bool:
-    """Whether `holds` on any of the processes of this run; every process must call it."""
-    import torch
-
-    if not torch.distributed.is_initialized():
-        return holds
-    flag = torch.tensor(int(holds), device=device)
-    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
-    return bool(flag)
 
 
 @contextlib.contextmanager
@@ -1391,64 +891,21 @@ def train(
 ):  # fmt: skip
     """Build the trainer, train, save what was reached -> RunCallback. Raises UserError, RewardError, KeyboardInterrupt."""
     import torch
-    from datasets import Dataset
-    from transformers import PrinterCallback, ProgressCallback
-    from trl import get_peft_config, get_quantization_config
+
+    from training.callback import RunCallback
 
     output_dir, is_main = Path(args.output_dir), args.process_index == 0
-    if script.gpu_memory_limit_gib and torch.cuda.is_available():
-        total = torch.cuda.mem_get_info()[1] / 2**30
-        torch.cuda.set_per_process_memory_fraction(min(1.0, script.gpu_memory_limit_gib / total))
-    if args.device.type == "cpu":  # where there are several processes "cpu:0", from which torch loads no checkpoint
-        vars(args)["_setup_devices"] = torch.device("cpu")  # the cached value of args.device
-    args.reward_weights = list(rewards.weights.values())
-    longest = script.max_prompt_length + longest_row(args.max_completion_length, script.repair_turns)
-    args.vllm_max_model_length = args.vllm_max_model_length or longest
-    args.model_init_kwargs = (args.model_init_kwargs or {}) | {
-        "revision": model_args.model_revision,
-        "attn_implementation": model_args.attn_implementation,
-        "dtype": model_args.dtype,
-    }
+    settle(script, args, model_args, rewards)
     iterations = open_iterations(script, args, model_args, eval_tasks, resume)
     if rewards.task_record is not None and is_main:
         rewards.task_record.write_to(output_dir / RECORD_FILE)
-    callback = make_callback_class()(script, output_dir / "metrics.jsonl", completions_per_step(args), iterations)
+    callback = RunCallback(script, output_dir / "metrics.jsonl", completions_per_step(args), iterations)
     evaluation = [make_evaluation_callback_class()(iterations, script.eval_every, callback)] if iterations else []
     sharer = share.Sharer(output_dir, script.share_to, script.share_every) if script.share_to and is_main else None
-    loading = f"loading {model_args.model_name_or_path}{', then starting vLLM' if args.use_vllm else ''}"
-    with console.waiting(loading), lossless_vllm_sync() if args.use_vllm else contextlib.nullcontext():
-        trainer = make_trainer_class()(
-            model=model_args.model_name_or_path,
-            reward_funcs=rewards.functions,
-            args=args,
-            train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer,
-            quantization_config=get_quantization_config(model_args),
-            peft_config=get_peft_config(model_args),
-            callbacks=[callback, *evaluation, *([share.make_callback(sharer)] if sharer else [])],
-            reward_set=rewards,
-            trace=TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl"), ROTATE_BYTES),
-            attempt=doctor.attempts_so_far(output_dir),
-            script=script,
-            iterations=iterations,
-            frontier=script.frontier,
-            min_generations=script.min_generations,
-            groups_per_update=script.groups_per_update,
-            repair_turns=script.repair_turns,
-            fix_share=script.fix_share,
-            prompt_budget=script.max_prompt_length,
-        )
+    callbacks = [callback, *evaluation, *([share.make_callback(sharer)] if sharer else [])]
+    trainer = build_trainer(script, args, model_args, rows, tokenizer, rewards, iterations, callbacks)
     if resume and not model_args.use_peft:
         require_all_weights(trainer.model, Path(resume))
-    def own_card(**names) -> None:
-        """In place of TRL's, which says "fine-tuned version of None". Beside the run only where that is pushed: it is with the weights."""
-        if args.push_to_hub and is_main:
-            card = model_card(model_args, script, args, trainer.state.log_history, trainer.hub_model_id)
-            (output_dir / "README.md").write_text(card, encoding="utf-8")
-
-    trainer.create_model_card = own_card
-    trainer.remove_callback(ProgressCallback)  # our line per step says more than a bar that moves once a step
-    trainer.remove_callback(PrinterCallback)
     try:
         with stop_on_signal(callback):
             trainer.train(resume_from_checkpoint=resume)
@@ -1469,12 +926,7 @@ def train(
         stopped_by = sys.exc_info()[1]
         if is_main and trainer.state.global_step > 0:
             try:
-                final = save_model(trainer, tokenizer, output_dir, model_args, script.save_merged)
-                write_cards(final, iterations, model_args, script, args, trainer.state.log_history)
-                trainer.state.save_to_json(str(output_dir / "trainer_state.json"))
-                print(f"saved {final} after {trainer.state.global_step} steps", flush=True)
-                if args.push_to_hub:
-                    push_weights(final.with_name(final.name.removesuffix("-last")), trainer.hub_model_id, trainer.state.global_step)
+                save_what_was_reached(trainer, tokenizer, script, args, model_args, iterations)
             except OSError as error:
                 if stopped_by is None:
                     raise
@@ -1484,11 +936,80 @@ def train(
     return callback
 
 
-# What stops a run before it starts, each said in one sentence.
-REFUSALS = (
-    UserError, TaskError, TurnError, GenerationError, RewardError, ToolchainError, SandboxUnavailable, JudgeGone, share.ShareError,
-    doctor.MachineError,
-)  # fmt: skip
+def settle(script: ScriptArguments, args, model_args, rewards: RewardSet) -> None:
+    """What TRL's arguments still lack once model, machine and rewards are known."""
+    import torch
+
+    if script.gpu_memory_limit_gib and torch.cuda.is_available():
+        total = torch.cuda.mem_get_info()[1] / 2**30
+        torch.cuda.set_per_process_memory_fraction(min(1.0, script.gpu_memory_limit_gib / total))
+    if args.device.type == "cpu":  # where there are several processes "cpu:0", from which torch loads no checkpoint
+        vars(args)["_setup_devices"] = torch.device("cpu")  # the cached value of args.device
+    args.reward_weights = list(rewards.weights.values())
+    longest = script.max_prompt_length + longest_row(args.max_completion_length, script.repair_turns)
+    args.vllm_max_model_length = args.vllm_max_model_length or longest
+    args.model_init_kwargs = (args.model_init_kwargs or {}) | {
+        "revision": model_args.model_revision,
+        "attn_implementation": model_args.attn_implementation,
+        "dtype": model_args.dtype,
+    }
+
+
+def build_trainer(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer, rewards: RewardSet,
+                  iterations: Iterations | None, callbacks: list):  # fmt: skip
+    """The model loaded, and vLLM started where it samples -> TracedGRPOTrainer."""
+    from datasets import Dataset
+    from transformers import PrinterCallback, ProgressCallback
+    from trl import get_peft_config, get_quantization_config
+
+    from training.trainer import TracedGRPOTrainer
+
+    output_dir, is_main = Path(args.output_dir), args.process_index == 0
+    loading = f"loading {model_args.model_name_or_path}{', then starting vLLM' if args.use_vllm else ''}"
+    with console.waiting(loading), lossless_vllm_sync() if args.use_vllm else contextlib.nullcontext():
+        trainer = TracedGRPOTrainer(
+            model=model_args.model_name_or_path,
+            reward_funcs=rewards.functions,
+            args=args,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            quantization_config=get_quantization_config(model_args),
+            peft_config=get_peft_config(model_args),
+            callbacks=callbacks,
+            reward_set=rewards,
+            trace=TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl"), ROTATE_BYTES),
+            attempt=doctor.attempts_so_far(output_dir),
+            script=script,
+            iterations=iterations,
+            frontier=script.frontier,
+            min_generations=script.min_generations,
+            groups_per_update=script.groups_per_update,
+            repair_turns=script.repair_turns,
+            fix_share=script.fix_share,
+            prompt_budget=script.max_prompt_length,
+        )
+
+    def own_card(**names) -> None:
+        """In place of TRL's, which says "fine-tuned version of None". Beside the run only where that is pushed: it is with the weights."""
+        if args.push_to_hub and is_main:
+            card = model_card(model_args, script, args, trainer.state.log_history, trainer.hub_model_id)
+            (output_dir / "README.md").write_text(card, encoding="utf-8")
+
+    trainer.create_model_card = own_card
+    trainer.remove_callback(ProgressCallback)  # our line per step says more than a bar that moves once a step
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def save_what_was_reached(trainer, tokenizer, script: ScriptArguments, args, model_args, iterations: Iterations | None) -> None:
+    """The weights with their cards and the trainer's state, pushed where that was asked for. Raises OSError."""
+    output_dir = Path(args.output_dir)
+    final = save_model(trainer, tokenizer, output_dir, model_args, script.save_merged)
+    write_cards(final, iterations, model_args, script, args, trainer.state.log_history)
+    trainer.state.save_to_json(str(output_dir / "trainer_state.json"))
+    print(f"saved {final} after {trainer.state.global_step} steps", flush=True)
+    if args.push_to_hub:
+        push_weights(final.with_name(final.name.removesuffix("-last")), trainer.hub_model_id, trainer.state.global_step)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -1500,7 +1021,7 @@ def main(argv: list[str] | None = None) -> int:
             with run_lock.hold(Path(args.output_dir)):
                 end_with_launcher()
                 return run(script, args, model_args, logs)
-    except REFUSALS as error:
+    except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -1509,7 +1030,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(script: ScriptArguments, args, model_args, logs: console.LibraryLogs) -> int:
-    """Plan, train -> exit status, in a run folder that is ours. Raises one of REFUSALS before anything is written."""
+    """Plan, train -> exit status, in a run folder that is ours. Raises UserError before anything is written."""
     resume = doctor.checkpoint_to_resume(Path(args.output_dir), args.resume_from_checkpoint)
     with console.waiting("looking at tasks, model and machine"):
         rows, eval_tasks, tokenizer, rewards, plan = make_plan(script, args, model_args, resume)
@@ -1531,11 +1052,9 @@ def run(script: ScriptArguments, args, model_args, logs: console.LibraryLogs) ->
         logs.write_to(Path(args.output_dir) / (console.LOG_NAME if args.process_index == 0 else f"debug.rank{args.process_index}.log"))
         use_one_thread_for_a_tiny_model(model_args.model_name_or_path, args.device.type)
         callback = train(script, args, model_args, rows, eval_tasks, tokenizer, rewards, resume)
-    except (UserError, RewardError) as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 1
-    except JudgeGone as error:
-        print(f"train.py: {error}: go on with --resume_from_checkpoint last", file=sys.stderr)
+    except UserError as error:
+        more = ": go on with --resume_from_checkpoint last" if isinstance(error, JudgeGone) else ""
+        print(f"train.py: {error}{more}", file=sys.stderr)
         return 1
     finally:
         rewards.judge.close()

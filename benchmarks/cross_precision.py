@@ -26,8 +26,8 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 import doctor  # noqa: E402
-import eval as evaluation  # noqa: E402
 from evaluation import cross_results  # noqa: E402
+from evaluation.metrics import RowStats, bootstrap, estimates  # noqa: E402
 from rewards import ReadingJudge, passes_hidden  # noqa: E402
 from rust_tool import JUDGE_VERSION, Judge  # noqa: E402
 from traces import iter_trace  # noqa: E402
@@ -62,7 +62,7 @@ def ranks_right(records: list[dict]) -> dict[str, dict]:
             pairs = [(pay(good), pay(bad)) for good, bad in product(right, wrong)]
             sums.append((sum((good > bad) + 0.5 * (good == bad) for good, bad in pairs), len(pairs)))
         cells = np.array(sums, float)
-        drawn = evaluation.bootstrap(cells[:, :1], cells[:, 1:], RESAMPLES)[:, 0]
+        drawn = bootstrap(cells[:, :1], cells[:, 1:], RESAMPLES)[:, 0]
         low, high = np.nanquantile(drawn, [0.025, 0.975]) if cells[:, 1].any() else (None, None)
         value = float(cells[:, 0].sum() / cells[:, 1].sum()) if cells[:, 1].any() else None
         found[name] = {"value": value, "low": low, "high": high, "pairs": int(cells[:, 1].sum())}
@@ -84,11 +84,11 @@ def main(argv: list[str] | None = None) -> int:
         for found in cross_results.examined(records, ReadingJudge(judge)):
             for i, fields in found.items():
                 records[i] |= fields
-    stats = evaluation.RowStats(arguments.row or "all")
+    stats = RowStats(arguments.row or "all")
     for record in records:
         stats.add(record | {"diagnostics": record.get("diagnostics") or []})
     k = min(Counter(record["task_id"] for record in records).values())
-    (metrics,), _ = evaluation.estimates([stats], sorted({1, k}), RESAMPLES)
+    (metrics,), _ = estimates([stats], sorted({1, k}), RESAMPLES)
     shown = {name: metrics[name] for name in (*SHOWN, "pass@1", f"pass@{k}") if name in metrics} | ranks_right(records)
     result = {"file": str(arguments.file), "row": arguments.row, "groups": len(stats.per_task), "completions": len(records)}
     result |= {"right": sum(map(bool, map(passes_hidden, records))), "build": sum(record["build_passed"] for record in records)}

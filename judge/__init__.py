@@ -16,12 +16,12 @@ compiled and run:
     outcome.py            how the tests of a binary ended, over all its processes
     suites.py             tests of others, run against a program
     cross_tests.py        which program of a group passes which of the others' tests
-    cargo.py              plain cargo on a project directory
+    cargo.py              plain cargo on a project for each program: the reference mode
 on a machine:
     toolchain.py          the Rust toolchain behind a `cargo`
     messages.py           what the compiler says
     limits.py             what a compilation and a process of tests may use
     scratch.py            a judge's folder, on a tmpfs, gone with it
     sandbox.py            one command with limits, no network, no secrets; sandbox_launcher.py starts it
-    verdict.py            job, verdict, diagnostics
+    verdict.py            job, verdict, diagnostics; errors.py: who is at fault; settings.py: the flags of scripts that grade
 """

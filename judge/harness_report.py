@@ -47,7 +47,6 @@ class HarnessRun:
 
     names: list[str]
     ignored: set[int]
-    should_panic: set[int]
     ends: dict[int, End]
     all_ends: list[End]
     running: int | None  # the test that had started and not ended when the process did
@@ -91,7 +90,7 @@ def open_page() -> IO[bytes]:
 
 
 def read_report(report: str, nonce: str, done: Completed, site: Site | None = None) -> HarnessRun:
-    run = HarnessRun([], set(), set(), {}, [], None, False, done, site=site)
+    run = HarnessRun([], set(), {}, [], None, False, done, site=site)
     for line in report.splitlines():
         words = line.split(" ")
         if words[0] != nonce:
@@ -101,8 +100,6 @@ def read_report(report: str, nonce: str, done: Completed, site: Site | None = No
             run.names.append(" ".join(words[5:]).replace("r#", ""))
             if words[3] == "ignored":
                 run.ignored.add(index)
-            if words[4] == "should_panic":
-                run.should_panic.add(index)
         elif words[1] == "start":
             run.running = int(words[2])
         elif words[1] == "end":

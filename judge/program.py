@@ -15,7 +15,7 @@ What neither can see:
 * Expected values that reach the program by a side door whose contents change with every question (an option field, a closure).
 * Values that the test itself overwrites through a reference (`for slot in got.iter_mut() { *slot = .. }`).
 * What a function in a constant context does: it can have no gate (`[0; size()]`).
-* That the function under test is the one the task asked for; `tested_functions` and `same_program` help the caller.
+* That the function under test is the one the task asked for; `same_program` helps the caller.
 * Functions and methods are told apart by name, not by type.
 """
 
@@ -41,6 +41,7 @@ from judge.syntax import (
     all_items,
     body_of,
     child_of,
+    edited,
     harness_name,
     is_too_long,
     item_name,
@@ -76,7 +77,6 @@ class Program:
     code_block: bool
     tests: tuple[TestFn, ...]
     silences_clippy: bool = False  # allows lints beyond dead code and naming, outside its tests
-    tested_functions: tuple[str, ...] = ()  # that counted assertions depend on directly
     assert_sites: tuple[tuple[int, int], ...] = ()  # byte ranges of counted assert macros in `source`
     listing_functions: tuple[str, ...] = ()  # that hold all that the tests expect, as literals
 
@@ -428,7 +428,6 @@ def read_program(source: str, code_block: bool = True) -> Program:
         code_block=code_block,
         tests=worth.tests,
         silences_clippy=has_silenced_lints(index),
-        tested_functions=tuple(sorted(worth.calls)),
         assert_sites=tuple(sorted(worth.sites)),
         listing_functions=tuple(sorted(worth.listed)),
     )
@@ -516,7 +515,7 @@ def _kept_text(data: bytes, item: Item, old: Sequence[Item], new: _Newer) -> str
     if item.node.type == "use_declaration":
         return _imports_left(item, text, new.imported)
     gone = [other for other in old if _is_inside(other, item) and (other.owner, other.name) in new.methods and not other.trait]
-    return _edited(text, [(other.start_byte - item.start_byte, other.node.end_byte - item.start_byte, "") for other in gone])
+    return edited(text, [(other.start_byte - item.start_byte, other.node.end_byte - item.start_byte, "") for other in gone])
 
 
 def _is_inside(item: Item, outer: Item) -> bool:
@@ -548,19 +547,7 @@ def _imports_left(item: Item, text: str, imported: Set[str]) -> str:
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def _edited(source: str, edits: Sequence[tuple[int, int, str]]) -> str:
-    """Replace byte ranges [start, end) that do not overlap."""
-    data = source.encode()
-    pieces, position = [], 0
-    for start, end, text in sorted(edits):
-        if start < position:
-            continue  # inside a range that was already replaced
-        pieces += [data[position:start], text.encode()]
-        position = end
-    return b"".join([*pieces, data[position:]]).decode("utf-8", "replace")
-
-
-def panic_stubbed(program: Program, mark_asserts: bool = False) -> str | None:
+def panic_stubbed(program: Program, mark_asserts: bool = False, spared: str | None = None) -> str | None:
     """Return the source with STUB as first statement of the program's functions; None when there is nothing to stub.
 
     Every counted test must fail then. Bodies are kept, so that `impl Trait` and inferred types still compile, and so
@@ -569,6 +556,7 @@ def panic_stubbed(program: Program, mark_asserts: bool = False) -> str | None:
     tests and their helpers, `Drop::drop` and allocators (a panic there aborts), `Debug::fmt` (it runs while a failing
     assertion prints its message) unless there is nothing else. A program of macros has its macros stubbed instead.
     A function called in a const context makes the result uncompilable.
+    spared: a name whose functions stay as they are.
     mark_asserts: also put MARK in front of every counted assert macro; a test that is `marked` must reach one.
     """
     source = program.source  # the stub is found again by its text: one that the program wrote itself is spelled in another way
@@ -577,13 +565,13 @@ def panic_stubbed(program: Program, mark_asserts: bool = False) -> str | None:
     root = parse_rust(source)
     own = [item for item in all_items(root) if item.is_own_function and body_of(item.node) is not None]
     chosen = [item for item in own if item.name not in UNSTUBBABLE.get(item.trait, ())] or own
-    edits = [(at, at, STUB) for at in (_body_start(item.node) for item in chosen)]
+    edits = [(at, at, STUB) for at in (_body_start(item.node) for item in chosen if item.name != spared)]
     edits = edits or _stubbed_macros(root)
     if not edits:
         return None
     for start, end in program.assert_sites if mark_asserts else ():
         edits += [(start, start, f"{{{MARK} "), (end, end, "; }")]
-    return _edited(source, edits)
+    return edited(source, edits)
 
 
 def _stubbed_macros(root: Node) -> list[tuple[int, int, str]]:
@@ -631,7 +619,7 @@ def solution_source(program: Program) -> str:
         if item.is_main or (item.test_side and not item.owner):
             removed = data[item.start_byte : item.node.end_byte]
             edits.append((item.start_byte, item.node.end_byte, "\n" * removed.count(b"\n")))
-    return _edited(program.source, edits)
+    return edited(program.source, edits)
 
 
 def same_program(one: Program, other: Program) -> bool:
@@ -729,7 +717,7 @@ def _with_module(solution: str, root: Node, text: str) -> str:
         return "\n".join([solution.rstrip("\n"), "", text])
     inner = [node for node in root.named_children if node.type == "inner_attribute_item" or text_of(node).startswith(("//!", "/*!"))]
     at = inner[-1].end_byte if inner else 0
-    return _edited(solution, [(at, at, f"\n{text}\n")])
+    return edited(solution, [(at, at, f"\n{text}\n")])
 
 
 def _paths_of(index: Index) -> set[str]:

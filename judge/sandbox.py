@@ -56,6 +56,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
+from judge.errors import UserError
+
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 AXES = ("files", "network", "processes", "memory", "environment")
 TIERS = ("bwrap", "landlock", "plain")
@@ -82,7 +84,7 @@ class HasSysroot(Protocol):
     sysroot: Path
 
 
-class SandboxUnavailable(RuntimeError):
+class SandboxUnavailable(UserError, RuntimeError):
     """No tier seals on this machine; the message says what was found, what was expected and what to do."""
 
 

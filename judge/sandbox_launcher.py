@@ -452,6 +452,138 @@ class Job:
             self.said = None
 
 
+class WaysIn:
+    """How a job gets into its tier: fills in the plan of what its process does between fork and exec."""
+
+    def __init__(self, config, powers, machine):
+        self.config = config
+        self.powers = powers
+        self.tier = config["tier"]
+        self.folder = config["folder"]
+        self.abi = landlock_abi() if self.tier == "landlock" else 0
+        self.user_tasks = (-1e9, 0)  # when counted, how many
+        exec_fd = EXEC_FD if self.tier == "landlock" else None
+        self.filters = {"build": Filter(machine, "build", None), "run": Filter(machine, "run", exec_fd)}
+        self.build_rules = None
+        if self.tier == "landlock":
+            rules = [(os.open(path, os.O_PATH), READ) for path in config["readable"]]
+            self.build_rules = [*rules, (os.open("/dev/null", os.O_PATH), FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE)]
+        for phase, syscall_filter in self.filters.items() if self.tier == "bwrap" else ():
+            with open(f"{self.folder}/filter-{phase}", "wb") as copy:
+                copy.write(for_process(syscall_filter.code, 2))  # bwrap's own is process 1
+
+    def prepare(self, job, plan, sources):
+        {"bwrap": self._plan_bwrap, "landlock": self._plan_landlock, "plain": self._plan_plain}[self.tier](job, plan, sources)
+
+    def _task_limit(self, processes, uid):
+        extra = BWRAP_TASKS if self.tier == "bwrap" else 0
+        if uid is not None:
+            return processes + extra
+        if time.monotonic() - self.user_tasks[0] > 1.0:
+            self.user_tasks = (time.monotonic(), tasks_of(os.getuid()))
+        return self.user_tasks[1] + processes + extra + SPARE_TASKS
+
+    def _begin(self, job, plan, sources, root, folder):
+        """What all tiers have in common: session, descriptors, root, folder, limits, user."""
+        plan.step("setsid")
+        targets = [0, 1, 2, *job.request["fds"]]
+        if len(targets) > 3:  # a target may be the number that another source has now
+            for index, source in enumerate(sources):
+                plan.step("dup3", source, FIRST_HIGH_FD + index, os.O_CLOEXEC)
+            sources = range(FIRST_HIGH_FD, FIRST_HIGH_FD + len(sources))
+        if plan.program is not None:
+            plan.step("dup3", plan.program, EXEC_FD, os.O_CLOEXEC)
+        for source, target in zip(sources, targets, strict=True):
+            plan.step("dup3", source, target, 0)
+        if root is not None:
+            plan.step("chroot", root)
+        if folder is not None:
+            plan.step("chdir", folder)
+        plan.limits(resource_limits(job.request, self._task_limit(job.request["processes"], plan.uid)))
+        if plan.uid is not None:
+            plan.step("setgroups", 0, None)
+            plan.step("setresgid", plan.uid, plan.uid, plan.uid)
+            plan.step("setresuid", plan.uid, plan.uid, plan.uid)
+        plan.step("prctl", PR_SET_PDEATHSIG, _signal.SIGKILL)
+
+    def _plan_plain(self, job, plan, sources):
+        request = job.request
+        folder = job.slot.tmp if job.slot else request["cwd"]
+        self._begin(job, plan, sources, None, folder)
+        plan.program = None
+        path = job.slot.path + "/program" if job.slot else request["argv"][0]
+        plan.execute(path, request["argv"], environment(request, folder))
+
+    def _plan_bwrap(self, job, plan, sources):
+        request = job.request
+        plan.program = None
+        syscall_filter = os.open(f"{self.folder}/filter-{request['phase']}", os.O_RDONLY | os.O_CLOEXEC)
+        job.said, said_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        given = [plan.keep(fcntl.fcntl(descriptor, fcntl.F_DUPFD, BWRAP_FD)) for descriptor in (syscall_filter, said_w)]
+        os.close(syscall_filter)
+        os.close(said_w)
+        argv = [self.config["bwrap"], *BWRAP_ALWAYS, "--seccomp", str(given[0]), "--json-status-fd", str(given[1])]
+        if job.slot:
+            folder = "/tmp"
+            argv += ["--ro-bind", job.slot.path, "/"]
+            if job.slot.tmp_bytes is None:
+                argv += ["--size", str(request["tmp_bytes"]), "--tmpfs", "/tmp"]
+            else:  # as large, and with a limit on the number of files
+                argv += ["--bind", job.slot.tmp, "/tmp"]
+                if plan.uid is not None:
+                    os.chown(job.slot.tmp, plan.uid, plan.uid)
+        else:
+            folder = request["cwd"]
+            shown = [word for path in request["read_only"] for word in ("--ro-bind", path, path)]
+            argv += [*self.config["bwrap_build"], *shown, "--bind", folder, folder, "--remount-ro", "/"]
+        argv += ["--chdir", folder, "--", *request["argv"]]
+        self._begin(job, plan, sources, None, None)
+        plan.execute(argv[0], argv, environment(request, folder))
+
+    def _plan_landlock(self, job, plan, sources):
+        request, slot = job.request, job.slot
+        prefix, root, folder, argv = "", None, request["cwd"], request["argv"]
+        if slot is None:
+            with_rights = [(folder, EVERYTHING), *((path, READ) for path in request["read_only"])]
+            ruleset = plan.keep(self._ruleset(with_rights, self.build_rules))
+        else:
+            if plan.uid is not None:
+                os.chown(slot.tmp, plan.uid, plan.uid)
+            if "chroot" in self.powers:
+                root, folder, outside = slot.path, "/tmp", ()
+            else:
+                prefix, folder, outside = slot.path, slot.tmp, (self.config["loader"], *request["read_only"])
+            ruleset = self._slot_ruleset(slot, outside)
+        plan.step("dup3", ruleset, RULESET_FD, os.O_CLOEXEC)
+        self._begin(job, plan, sources, root, folder)
+        header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
+        plan.step("capset", header, bytes(24))
+        plan.step("prctl", PR_SET_NO_NEW_PRIVS, 1)
+        plan.step("landlock_restrict_self", RULESET_FD, 0)
+        syscall_filter = self.filters[request["phase"]]
+        plan.own_pid = syscall_filter.own_pid
+        plan.step("seccomp", SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, syscall_filter.program)
+        plan.execute(argv[0], argv, environment(request, folder, prefix))
+
+    def _slot_ruleset(self, slot, outside):
+        if slot.ruleset is None or slot.ruleset_for != outside:
+            slot.forget_ruleset()
+            in_tmp = EVERYTHING & ~FS_EXECUTE
+            slot.ruleset = self._ruleset(
+                [(slot.path, READ), (slot.tmp, in_tmp), *((path, READ) for path in outside)], []
+            )
+            slot.ruleset_for = outside
+        return slot.ruleset
+
+    def _ruleset(self, with_rights, rules):
+        opened = [(os.open(path, os.O_PATH | os.O_CLOEXEC), rights) for path, rights in with_rights]
+        try:
+            return landlock_ruleset(self.abi, rules + opened)
+        finally:
+            for descriptor, _ in opened:
+                os.close(descriptor)
+
+
 class Launcher:
     """The single-threaded server: see the module's docstring."""
 
@@ -461,7 +593,6 @@ class Launcher:
         self.powers = powers
         self.tier = config["tier"]
         self.folder = config["folder"]
-        self.abi = landlock_abi() if self.tier == "landlock" else 0
         self.jobs = {}  # process group -> Job
         self.by_reply = {}  # descriptor -> Job
         self.slots = []
@@ -469,20 +600,11 @@ class Launcher:
         self.shared = {}  # read-only file, as it was -> our copy of it
         self.uids = unprivileged_uids() if self.tier != "plain" and os.geteuid() == 0 else None
         self.n_uids_used = 0
-        self.user_tasks = (-1e9, 0)  # when counted, how many
         self.null = os.open("/dev/null", os.O_RDWR)
         machine = os.uname().machine
         self.numbers = call_numbers(machine)
-        exec_fd = EXEC_FD if self.tier == "landlock" else None
-        self.filters = {"build": Filter(machine, "build", None), "run": Filter(machine, "run", exec_fd)}
+        self.ways_in = WaysIn(config, powers, machine)
         self.native = native_spawn(machine) if "native" in config["extras"] else None
-        self.build_rules = None
-        if self.tier == "landlock":
-            rules = [(os.open(path, os.O_PATH), READ) for path in config["readable"]]
-            self.build_rules = [*rules, (os.open("/dev/null", os.O_PATH), FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE)]
-        for phase, syscall_filter in self.filters.items() if self.tier == "bwrap" else ():
-            with open(f"{self.folder}/filter-{phase}", "wb") as copy:
-                copy.write(for_process(syscall_filter.code, 2))  # bwrap's own is process 1
         for inside, source in config["runtime"].items():
             os.makedirs(os.path.dirname(self.folder + "/runtime" + inside), exist_ok=True)
             copy_file(source, self.folder + "/runtime" + inside, 0o555)
@@ -631,8 +753,7 @@ class Launcher:
             if slot:
                 self._furnish(slot, request, plan)
                 plan.uid = self._next_uid()
-            prepare = {"bwrap": self._plan_bwrap, "landlock": self._plan_landlock, "plain": self._plan_plain}[self.tier]
-            prepare(job, plan, [self.null, *descriptors])
+            self.ways_in.prepare(job, plan, [self.null, *descriptors])
             job.pid = self.native(plan) if self.native else fork_spawn(plan, reply.fileno())
         except OSError:
             job.close()
@@ -650,14 +771,6 @@ class Launcher:
             return None
         self.n_uids_used += 1
         return self.uids[self.n_uids_used % len(self.uids)]
-
-    def _task_limit(self, processes, uid):
-        extra = BWRAP_TASKS if self.tier == "bwrap" else 0
-        if uid is not None:
-            return processes + extra
-        if time.monotonic() - self.user_tasks[0] > 1.0:
-            self.user_tasks = (time.monotonic(), tasks_of(os.getuid()))
-        return self.user_tasks[1] + processes + extra + SPARE_TASKS
 
     # -- slots ------------------------------------------------------------------------------------------------------
 
@@ -727,108 +840,6 @@ class Launcher:
                 remove_tree(old)
                 os._exit(0)
         slot.forget()
-
-    # -- plans ------------------------------------------------------------------------------------------------------
-
-    def _begin(self, job, plan, sources, root, folder):
-        """What all tiers have in common: session, descriptors, root, folder, limits, user."""
-        plan.step("setsid")
-        targets = [0, 1, 2, *job.request["fds"]]
-        if len(targets) > 3:  # a target may be the number that another source has now
-            for index, source in enumerate(sources):
-                plan.step("dup3", source, FIRST_HIGH_FD + index, os.O_CLOEXEC)
-            sources = range(FIRST_HIGH_FD, FIRST_HIGH_FD + len(sources))
-        if plan.program is not None:
-            plan.step("dup3", plan.program, EXEC_FD, os.O_CLOEXEC)
-        for source, target in zip(sources, targets, strict=True):
-            plan.step("dup3", source, target, 0)
-        if root is not None:
-            plan.step("chroot", root)
-        if folder is not None:
-            plan.step("chdir", folder)
-        plan.limits(resource_limits(job.request, self._task_limit(job.request["processes"], plan.uid)))
-        if plan.uid is not None:
-            plan.step("setgroups", 0, None)
-            plan.step("setresgid", plan.uid, plan.uid, plan.uid)
-            plan.step("setresuid", plan.uid, plan.uid, plan.uid)
-        plan.step("prctl", PR_SET_PDEATHSIG, _signal.SIGKILL)
-
-    def _plan_plain(self, job, plan, sources):
-        request = job.request
-        folder = job.slot.tmp if job.slot else request["cwd"]
-        self._begin(job, plan, sources, None, folder)
-        plan.program = None
-        path = job.slot.path + "/program" if job.slot else request["argv"][0]
-        plan.execute(path, request["argv"], environment(request, folder))
-
-    def _plan_bwrap(self, job, plan, sources):
-        request = job.request
-        plan.program = None
-        syscall_filter = os.open(f"{self.folder}/filter-{request['phase']}", os.O_RDONLY | os.O_CLOEXEC)
-        job.said, said_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        given = [plan.keep(fcntl.fcntl(descriptor, fcntl.F_DUPFD, BWRAP_FD)) for descriptor in (syscall_filter, said_w)]
-        os.close(syscall_filter)
-        os.close(said_w)
-        argv = [self.config["bwrap"], *BWRAP_ALWAYS, "--seccomp", str(given[0]), "--json-status-fd", str(given[1])]
-        if job.slot:
-            folder = "/tmp"
-            argv += ["--ro-bind", job.slot.path, "/"]
-            if job.slot.tmp_bytes is None:
-                argv += ["--size", str(request["tmp_bytes"]), "--tmpfs", "/tmp"]
-            else:  # as large, and with a limit on the number of files
-                argv += ["--bind", job.slot.tmp, "/tmp"]
-                if plan.uid is not None:
-                    os.chown(job.slot.tmp, plan.uid, plan.uid)
-        else:
-            folder = request["cwd"]
-            shown = [word for path in request["read_only"] for word in ("--ro-bind", path, path)]
-            argv += [*self.config["bwrap_build"], *shown, "--bind", folder, folder, "--remount-ro", "/"]
-        argv += ["--chdir", folder, "--", *request["argv"]]
-        self._begin(job, plan, sources, None, None)
-        plan.execute(argv[0], argv, environment(request, folder))
-
-    def _plan_landlock(self, job, plan, sources):
-        request, slot = job.request, job.slot
-        prefix, root, folder, argv = "", None, request["cwd"], request["argv"]
-        if slot is None:
-            with_rights = [(folder, EVERYTHING), *((path, READ) for path in request["read_only"])]
-            ruleset = plan.keep(self._ruleset(with_rights, self.build_rules))
-        else:
-            if plan.uid is not None:
-                os.chown(slot.tmp, plan.uid, plan.uid)
-            if "chroot" in self.powers:
-                root, folder, outside = slot.path, "/tmp", ()
-            else:
-                prefix, folder, outside = slot.path, slot.tmp, (self.config["loader"], *request["read_only"])
-            ruleset = self._slot_ruleset(slot, outside)
-        plan.step("dup3", ruleset, RULESET_FD, os.O_CLOEXEC)
-        self._begin(job, plan, sources, root, folder)
-        header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
-        plan.step("capset", header, bytes(24))
-        plan.step("prctl", PR_SET_NO_NEW_PRIVS, 1)
-        plan.step("landlock_restrict_self", RULESET_FD, 0)
-        syscall_filter = self.filters[request["phase"]]
-        plan.own_pid = syscall_filter.own_pid
-        plan.step("seccomp", SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, syscall_filter.program)
-        plan.execute(argv[0], argv, environment(request, folder, prefix))
-
-    def _slot_ruleset(self, slot, outside):
-        if slot.ruleset is None or slot.ruleset_for != outside:
-            slot.forget_ruleset()
-            in_tmp = EVERYTHING & ~FS_EXECUTE
-            slot.ruleset = self._ruleset(
-                [(slot.path, READ), (slot.tmp, in_tmp), *((path, READ) for path in outside)], []
-            )
-            slot.ruleset_for = outside
-        return slot.ruleset
-
-    def _ruleset(self, with_rights, rules):
-        opened = [(os.open(path, os.O_PATH | os.O_CLOEXEC), rights) for path, rights in with_rights]
-        try:
-            return landlock_ruleset(self.abi, rules + opened)
-        finally:
-            for descriptor, _ in opened:
-                os.close(descriptor)
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -1180,7 +1191,7 @@ def main():
     for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # Python ignores them, and so would every command
         _signal.signal(number, _signal.SIG_DFL)
     launcher = Launcher(control, config, powers)
-    control.send(marshal.dumps({"powers": powers, "abi": launcher.abi, "changes_user": launcher.uids is not None}))
+    control.send(marshal.dumps({"powers": powers, "abi": launcher.ways_in.abi, "changes_user": launcher.uids is not None}))
     gc.collect()
     gc.freeze()
     gc.disable()

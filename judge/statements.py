@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from judge.syntax import ASSERT_MACROS, NOT_CODE, Node, body_of, child_of, item_name, parse_rust, text_of, walk
+from judge.syntax import ASSERT_MACROS, NOT_CODE, Node, body_of, child_of, edited, item_name, parse_rust, text_of, walk
 
 T = TypeVar("T")
 Site = tuple[int, int]  # line and column (in characters) from 1 in the compiled source; column 0: a guard and its number
@@ -98,7 +98,7 @@ def piece_of_main(text: str, label: str, crate: str | None, numbers: Iterator[in
     is_unit = child_of(main, "return_type") is None
     start = body_of(main).start_byte + 1 if body_of(main) is not None else 0
     edits = [(start, start, candidate)] if start and candidate else []
-    return _piece(text, root, body, label, crate, numbers, edits, is_unit) if crate else Piece(_edited(text, edits), ())
+    return _piece(text, root, body, label, crate, numbers, edits, is_unit) if crate else Piece(edited(text, edits), ())
 
 
 def piece_of_statements(texts: Mapping[str, str], crate: str | None, numbers: Iterator[int]) -> Piece:
@@ -147,20 +147,14 @@ def _piece(
     for node, number in guards:
         edits.append((node.start_byte, node.start_byte, _guard(number, crate)))
         edits.append((node.end_byte, node.end_byte, " }" if node.type == "expression_statement" else "; }"))
-    whole = _edited(head + text + tail, edits)
+    whole = edited(head + text + tail, edits)
     before, after = _places(head + text, tokens), _places(whole, assert_tokens(parse_rust(whole)))
     n_head = head.count("\n")
     tests = _tests(root, tokens, label, n_head, before, after, around)
     return Piece(whole.removeprefix(head).removesuffix(tail), tuple(test.moved(-n_head) for test in tests))
 
 
-def _edited(source: str, edits: Sequence[tuple[int, int, str]]) -> str:
-    """Insert texts at byte positions; where several have one position, in the order given."""
-    data, pieces, at = source.encode(), [], 0
-    for start, _end, added in sorted(edits, key=lambda edit: edit[0]):
-        pieces += [data[at:start], added.encode()]
-        at = start
-    return b"".join([*pieces, data[at:]]).decode()
+
 
 
 def _guard(number: int, crate: str) -> str:

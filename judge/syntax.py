@@ -44,13 +44,24 @@ def is_too_long(source: str) -> bool:
     return any(source.count(mark) > most for mark, most in MAX_QUOTES.items())
 
 
-def walk(node: Node) -> Iterator[Node]:
-    """The node and everything below it, in source order, without recursion."""
+def edited(source: str, edits: Iterable[tuple[int, int, str]]) -> str:
+    """Byte ranges [start, end) replaced. Those within another are dropped; texts for one place stand in the order given."""
+    data, pieces, position = source.encode(), [], 0
+    for start, end, text in sorted(edits, key=lambda edit: edit[:2]):
+        if start >= position:
+            pieces += [data[position:start], text.encode()]
+            position = end
+    return b"".join([*pieces, data[position:]]).decode("utf-8", "replace")
+
+
+def walk(node: Node, skipped: Sequence[str] = ()) -> Iterator[Node]:
+    """The node and everything below it, in source order, without recursion; `skipped`: types that are left out whole."""
     stack = [node]
     while stack:
         current = stack.pop()
-        yield current
-        stack.extend(reversed(current.children))
+        if current.type not in skipped:
+            yield current
+            stack.extend(reversed(current.children))
 
 
 def tree_depth(node: Node) -> int:
@@ -449,7 +460,6 @@ def _transcribed_repetition(token: Node, bindings: Bindings, depth: int) -> str:
 # What the program defines, by name
 # ---------------------------------------------------------------------------------------------------------------
 
-MAX_EXPANSION_ROUNDS = 4
 MAX_EXPANDED_ITEMS = 500
 
 

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from judge.errors import UserError
+
 OLDEST_RUSTC = (1, 85)  # the first whose standard library and harness were tried
 
 
-class ToolchainError(RuntimeError):
+class ToolchainError(UserError, RuntimeError):
     """The Rust toolchain cannot do the work; the message is one sentence for the user."""
 
 

@@ -15,7 +15,7 @@ is one without code, with the reason as its diagnostic.
 Rows of `fix` and `patch` keep the signature of `entry_point`: that of `code`, or the column `signature` (as `signature_of` writes it)
 where a mistake is in it, null where nobody knows. Any row may have `passed_before`, the positions of the hidden tests that pass without
 an answer: only the others are counted, and none when one of these fails afterwards. `next_edit` may have `places`, the lines of
-`code` that the edit had to change.
+`code` that the edit had to change; none of its hidden tests counts while tests in the file fail or do not compile.
 
 SEARCH/REPLACE blocks are the format of Aider and SWE-RL; they need no line numbers, which small models get wrong. The parser is our
 own: what PyPI has for them are first releases with fuzzy fallbacks, and a patch must apply exactly here.
@@ -32,6 +32,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from types import SimpleNamespace
 
+from judge.errors import UserError
 from judge.program import Program, code_blocks, extract_program, read_program, with_main
 from judge.syntax import parse_any_length, text_of, walk
 from judge.verdict import Diagnostic, Verdict
@@ -47,7 +48,7 @@ OWN_TESTS_REWARDS = ("cargo_test_reward", "test_block_reward", "tests_have_asser
 MAX_MESSAGES = 3  # of cargo, in a prompt
 
 
-class KindError(ValueError):
+class KindError(UserError, ValueError):
     """A row is not what its kind needs; the message is a part of a sentence for the user."""
 
 
@@ -260,7 +261,7 @@ def _edited(task: Mapping, completion: str) -> str:
 
 @dataclass(frozen=True)
 class Kind:
-    """What differs between kinds. `columns`: name -> whether a value will do."""
+    """What differs between kinds. `columns`: name -> whether a value will do; that function's docstring says what would."""
 
     columns: Mapping[str, Callable[[object], bool]]
     prompt: Callable[[Mapping], str]
@@ -268,14 +269,17 @@ class Kind:
 
 
 def _is_text(value: object) -> bool:
+    """a text"""
     return isinstance(value, str)
 
 
 def _is_code(value: object) -> bool:
+    """a text that is not empty"""
     return isinstance(value, str) and bool(value.strip())
 
 
 def _is_range(value: object) -> bool:
+    """the numbers of its first and last line, from 1"""
     is_pair = isinstance(value, Sequence) and len(value) == 2 and all(isinstance(line, int) for line in value)
     return is_pair and 1 <= value[0] <= value[1]
 
@@ -299,9 +303,10 @@ def require_columns(task: Mapping) -> None:
     kind = kind_of(task)
     if kind == WRITE:
         return
-    bad = [name for name, will_do in KINDS[kind].columns.items() if not will_do(task.get(name))]
+    columns = KINDS[kind].columns
+    bad = [name for name, will_do in columns.items() if not will_do(task.get(name))]
     if bad:
-        found = "it is not there" if task.get(bad[0]) is None else f"found {task[bad[0]]!r:.40}"
+        found = "it is not there" if task.get(bad[0]) is None else f"expected {columns[bad[0]].__doc__}, found {task[bad[0]]!r:.40}"
         raise KindError(f"a task of kind {kind} needs the column {bad[0]} ({found})")
     if kind == "next_edit" and task["region"][1] > len(task["code"].rstrip("\n").split("\n")):
         raise KindError(f"the region {list(task['region'])} ends behind the last line of code")
@@ -388,6 +393,10 @@ def counted(task: Mapping, why_none: str | None, verdict: Verdict) -> Verdict:
     if why_none is not None:
         verdict = replace(verdict, diagnostics=(Diagnostic(None, "note", why_none, None),))
     statuses, total = verdict.hidden_statuses, verdict.hidden_total
+    if kind_of(task) == "next_edit" and verdict.hidden_passed and verdict.error_kind not in (None, "infra"):
+        note = Diagnostic(None, "note", "the tests of the file fail or do not compile: no hidden test counts", None)
+        statuses = ("failed",) * len(statuses)
+        verdict = replace(verdict, hidden_passed=0, hidden_statuses=statuses, diagnostics=(*verdict.diagnostics, note))
     before = {place for place in task.get("passed_before") or () if total and place < total}
     if not before or verdict.error_kind == "infra":
         return verdict
@@ -443,7 +452,8 @@ def kind_of_record(record: Mapping) -> str:
 
 def diff_of_record(record: Mapping) -> str | None:
     """What a graded completion changed of the program that it was shown, as a unified diff; None for other kinds and without a program."""
-    code = {**(record.get("columns") or {}), **record}.get("code")
+    columns = {**(record.get("columns") or {}), **record}
+    code = columns["prefix"] + columns["suffix"] if kind_of_record(record) == "fim" else columns.get("code")
     if kind_of_record(record) == WRITE or not isinstance(code, str) or not isinstance(record.get("program"), str):
         return None
     pair = (with_main(code).split("\n"), record["program"].split("\n"))

@@ -31,7 +31,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import eval as evaluation  # noqa: E402
-from eval import RowStats, markdown_table, read_jsonl  # noqa: E402
+from evaluation.folders import read_jsonl  # noqa: E402
+from evaluation.metrics import RowStats  # noqa: E402
+from evaluation.tables import cell, markdown_table  # noqa: E402
 
 RESAMPLES = evaluation.EvalArguments.bootstrap_samples
 BLOCK = re.compile(r"(<!-- table: (\w+) (.+?) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
@@ -214,7 +216,7 @@ def cross(names: str) -> str:
             "pass@1": ("pass@1", None), "pass@1 of the pick": ("picked", None)}  # fmt: skip
     body = [["completions, groups", *(f"{result['completions']}, {result['groups']}" for result in results.values())]]
     for title, (name, count) in rows.items():
-        cells = [evaluation._cell(result["metrics"], name) for result in results.values()]
+        cells = [cell(result["metrics"], name) for result in results.values()]
         counts = [result[count] if count else result["metrics"][name].get("pairs") for result in results.values()]
         body.append([title, *(f"{cell} of {n}" if n else cell for cell, n in zip(cells, counts, strict=True))])
     return markdown_table(["", *(f"`{path.stem.removeprefix('precision-')}`" for path in results)], body) if results else ""
@@ -234,7 +236,7 @@ def bank(names: str, column: str) -> str:
             stats.add(NOT_KEPT | record)
         metrics = evaluation.summarise([stats], [], RESAMPLES)["rows"][0]["metrics"]
         share = sum(record["hidden_passed"] / record["hidden_total"] for record in records) / len(records)
-        cells = [evaluation._cell(metrics, name) for name in ("build", "hidden_tests")]
+        cells = [cell(metrics, name) for name in ("build", "hidden_tests")]
         body.append([group, str(len(records)), *cells, f"{100 * share:.1f}"])
     return markdown_table([column, "tasks", "builds %", "all hidden tests %", "share of hidden tests %"], body)
 
@@ -252,8 +254,8 @@ def runs(names: str) -> str:
         before, best = rows[0]["metrics"], max(rows, key=lambda row: row["metrics"]["pass@1"]["value"])
         seed = json.loads((folder / "run.json").read_text())["config"]["training"]["seed"]
         shown_run = [f"`{folder.name}`", str(seed), str(metrics[-1]["step"]), f"{metrics[-1]['elapsed_s'] / 60:.1f}"]
-        measured = [evaluation._cell(before, "pass@1"), evaluation._cell(best["metrics"], "pass@1"), best["row"]]
-        there = [evaluation._cell(best["metrics"], name) for name in ("pass@5", "build")]
+        measured = [cell(before, "pass@1"), cell(best["metrics"], "pass@1"), best["row"]]
+        there = [cell(best["metrics"], name) for name in ("pass@5", "build")]
         body.append([*shown_run, *measured, *there, f"{metrics[0]['entropy']:.2f} to {metrics[-1]['entropy']:.2f}"])
     return markdown_table(header, body) if body else ""
 

@@ -2,10 +2,15 @@
 
 Called by `python check_tasks.py FILES --solutions ANSWERS` where a row has such a kind (make_kinds.py writes both). It is graded as a
 policy's completion is, with the rewards that pay. Beside that, the start as a program, whatever the kind makes of it: it passes
-the hidden tests that `passed_before` names, and not all of them.
+the hidden tests that `passed_before` names, and not all of them. With `--record FILE` a proof that was killed goes on where it was.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
 
 import kinds
 from judge.program import read_program, with_main
@@ -13,6 +18,8 @@ from rewards import RewardSet, passes_hidden
 from rust_tool import Job, Judge
 
 REWARDS = ("hidden_tests_reward=1", "edit_places_reward=1")
+BATCH = 50  # rows: about half a minute on 2 cores
+RUN_AGAIN = "run it again"
 
 
 def completion_of(task: Mapping, answer: str) -> str:
@@ -46,11 +53,12 @@ def prove_kinds(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Jud
     unchanged = RewardSet(judge, REWARDS).grade(asked, [completion for completion, _ in starts])
     programs = [read_program(with_main(source)) for _, source in starts]
     programs = judge.grade(Job(one, tuple(task["tests"]), task["entry_point"]) for task, one in zip(asked, programs, strict=True))
+    programs = [kinds.counted({"kind": task["kind"]}, None, verdict) for task, verdict in zip(asked, programs, strict=True)]
     for task, best, none, program in zip(asked, right, unchanged, programs, strict=True):
         problems = []
         said = "; ".join(one["message"] for one in best["diagnostics"][:2])
         if best["error_kind"] == "infra":
-            problems.append(f"the machine failed to grade the reference answer ({said}): run it again")
+            problems.append(f"the machine failed to grade the reference answer ({said}): {RUN_AGAIN}")
         elif not passes_hidden(best):
             problems.append(f"the reference answer passes {best['hidden_passed']} of {best['hidden_total']} hidden tests ({said})")
         elif (share := best["rewards"]["edit_places_reward"]) not in (None, 1.0):
@@ -61,3 +69,38 @@ def prove_kinds(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Jud
         if passed != (task.get("passed_before") or []) or program.hidden_statuses and len(passed) == len(program.hidden_statuses):
             problems.append(f"the start passes the tests {passed}, the row says {task.get('passed_before') or []}")
         yield from (f"{task['task_id']}: {problem}" for problem in problems)
+
+
+def prove_in_batches(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Judge, record: Path | None = None) -> list[str]:
+    """`prove_kinds` under a progress bar, a batch at a time. What `record` (jsonl, appended to) holds as it is now is not proved again."""
+    key = {task["task_id"]: _digest(task, answers.get(task["task_id"]), judge) for task in tasks}
+    lines = record.read_text(encoding="utf-8").splitlines() if record is not None and record.exists() else []
+    known = {one["row"]: one["problems"] for one in map(_line, lines) if one}
+    missing = [task for task in tasks if key[task["task_id"]] not in known]
+    with tqdm(total=len(tasks), initial=len(tasks) - len(missing), desc="proof", unit="", disable=not missing, mininterval=0.5) as bar:
+        for start in range(0, len(missing), BATCH):
+            batch = missing[start : start + BATCH]
+            new = {task["task_id"]: [] for task in batch}
+            for problem in prove_kinds(batch, answers, judge):
+                new[problem.split(": ")[0]].append(problem)
+            known |= {key[task_id]: problems for task_id, problems in new.items()}
+            if record is not None:
+                rows = [{"task_id": task_id, "row": key[task_id], "problems": problems} for task_id, problems in new.items()]
+                with record.open("a", encoding="utf-8") as file:
+                    file.writelines(json.dumps(row) + "\n" for row in rows if not any(RUN_AGAIN in one for one in row["problems"]))
+            bar.update(len(batch))
+    return [problem for task in tasks for problem in known[key[task["task_id"]]]]
+
+
+def _digest(task: Mapping, answer: str | None, judge: Judge) -> str:
+    """Of everything that a proof depends on."""
+    text = json.dumps([task, answer, judge.describe()["judge_version"]], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _line(text: str) -> dict | None:
+    """A line of a record; None for one that was cut off."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return None

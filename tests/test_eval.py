@@ -26,10 +26,17 @@ from test_generate import build_adapter, build_tiny_model, serve
 
 import eval as evaluation
 import tasks as task_sets
-from eval import RowStats, bootstrap, pass_at_k
+from evaluation.arguments import EvalArguments
+from evaluation.completions import VERDICT_FIELDS
+from evaluation.folders import hold_folder, protocol_differences
+from evaluation.metrics import TOP_CODES, RowStats, bootstrap, estimates, interval, summarise
+from evaluation.parquet import write_parquet
+from evaluation.tables import format_tables
+from evaluation.traced_again import compare_with_trace
 from generate import TransformersGenerator
 from judge.program import read_program, with_hidden_tests
-from rust_tool import Diagnostic, Verdict
+from rewards import pass_at_k
+from rust_tool import JUDGE_VERSION, Diagnostic, Verdict
 
 HIDDEN = ["assert_eq!(add(2, 3), 5);", "assert_eq!(add(-1, 1), 0);"]
 WRONG_BUT_CONSISTENT = GOOD.replace("b + a", "b * a").replace("add(1, 2), 3", "add(1, 2), 2")
@@ -146,7 +153,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 
 
 def test_an_interval_leaves_two_and_a_half_percent_on_either_side():
-    assert evaluation._interval(np.arange(1001.0)) == (25.0, 975.0)
+    assert interval(np.arange(1001.0)) == (25.0, 975.0)
 
 
 def test_samples_of_a_task_are_no_new_tasks():
@@ -170,7 +177,7 @@ def test_differences_are_paired_by_task():
     easy = {f"t{i}": rng.random() for i in range(60)}
     before = {task: [rng.random() < p for _ in range(20)] for task, p in easy.items()}
     after = {task: [rng.random() < p / 2 + 0.5 for _ in range(20)] for task, p in easy.items()}
-    rows, (difference,) = evaluation.estimates([stats_of("a", before), stats_of("b", after)], [1, 5], 2000)
+    rows, (difference,) = estimates([stats_of("a", before), stats_of("b", after)], [1, 5], 2000)
     for name in ("tests", "hidden_tests", "pass@1", "pass@5"):
         paired = difference["metrics"][name]
         assert paired["value"] == pytest.approx(rows[1][name]["value"] - rows[0][name]["value"], abs=2e-6)
@@ -182,19 +189,19 @@ def test_differences_are_paired_by_task():
 
 def test_a_row_differs_from_itself_by_exactly_nothing():
     values = {f"t{i}": [i % 3 == 0, i % 2 == 0] for i in range(20)}
-    _, (difference,) = evaluation.estimates([stats_of("a", values), stats_of("b", values)], [2], 500)
+    _, (difference,) = estimates([stats_of("a", values), stats_of("b", values)], [2], 500)
     assert all(m == {"value": 0, "low": 0, "high": 0} for m in difference["metrics"].values())
 
 
 def test_the_order_of_completions_changes_no_difference():
     values = {f"t{i}": [i % 3 == 0, i % 2 == 0] for i in range(20)}
     reordered = {task: values[task] for task in sorted(values, reverse=True)}
-    _, (difference,) = evaluation.estimates([stats_of("a", values), stats_of("b", reordered)], [2], 500)
+    _, (difference,) = estimates([stats_of("a", values), stats_of("b", reordered)], [2], 500)
     assert all(m == {"value": 0, "low": 0, "high": 0} for m in difference["metrics"].values())
 
 
 def test_rows_over_other_tasks_get_no_difference():
-    _, differences = evaluation.estimates([stats_of("a", {"t1": [True]}), stats_of("b", {"t2": [True]})], [], 100)
+    _, differences = estimates([stats_of("a", {"t1": [True]}), stats_of("b", {"t2": [True]})], [], 100)
     assert differences == []
 
 
@@ -203,7 +210,7 @@ def test_every_row_gets_its_difference_over_the_tasks_that_it_shares_with_the_fi
     first = {"t1": [False], "t2": [False], "t3": [True], "t4": [True]}
     half = [stats_of(name, {"t1": [True], "t2": [True]}) for name in ("half", "again")]
     stats = [stats_of("a", first), half[0], RowStats("none"), stats_of("other", {"x": [True]}), stats_of("all", first), half[1]]
-    rows, differences = evaluation.estimates(stats, [1], 200)
+    rows, differences = estimates(stats, [1], 200)
     assert [row.get("tests", {}).get("value") for row in rows] == [0.5, 1.0, None, 1.0, 0.5, 1.0] and rows[2] == {}
     found = [(d["row"], d["n_tasks"], d["metrics"]["tests"], d["metrics"]["pass@1"]["value"]) for d in differences]
     nothing, everything = ({"value": v, "low": v, "high": v} for v in (0, 1))
@@ -212,7 +219,7 @@ def test_every_row_gets_its_difference_over_the_tasks_that_it_shares_with_the_fi
 
 def test_the_same_results_always_print_the_same_interval():
     values = {f"t{i}": [i % 3 == 0] for i in range(20)}
-    assert evaluation.estimates([stats_of("a", values)], [1], 500) == evaluation.estimates([stats_of("a", values)], [1], 500)
+    assert estimates([stats_of("a", values)], [1], 500) == estimates([stats_of("a", values)], [1], 500)
 
 
 def test_self_tests_are_measured_against_hidden_tests():
@@ -221,7 +228,7 @@ def test_self_tests_are_measured_against_hidden_tests():
         stats.add(record(test_passed=passed, hidden=right))
     stats.add(record(test_passed=True, hidden=False, honest=False))
     stats.add(record(test_passed=True))  # no hidden tests: says nothing here
-    metrics = {name: m["value"] for name, m in evaluation.estimates([stats], [], 10)[0][0].items()}
+    metrics = {name: m["value"] for name, m in estimates([stats], [], 10)[0][0].items()}
     assert metrics["self_tests_precision"] == pytest.approx(2 / 4)
     assert metrics["self_tests_recall"] == pytest.approx(2 / 3)
     assert metrics["honest_tests_precision"] == pytest.approx(2 / 3)
@@ -235,7 +242,7 @@ def test_what_the_machine_failed_is_in_no_rate():
     stats.add(record(test_passed=True, n_tokens=10))
     stats.add(record(kind="infra"))
     stats.add(record(test_passed=False))
-    (row,) = evaluation.summarise([stats], [], 10)["rows"]
+    (row,) = summarise([stats], [], 10)["rows"]
     assert (row["n"], row["n_infra"], row["metrics"]["build"]["value"], row["error_kinds"]) == (
         2,
         1,
@@ -248,13 +255,13 @@ def test_a_compiler_error_counts_once_per_completion():
     stats = RowStats("r")
     stats.add(record(kind="compile", codes=["E0308", "E0308", "E0425", None]))
     stats.add(record(kind="compile", codes=["E0308"]))
-    (row,) = evaluation.summarise([stats], [], 10)["rows"]
+    (row,) = summarise([stats], [], 10)["rows"]
     assert row["rustc_codes"] == {"E0308": 2, "E0425": 1, "no code": 1}
 
 
 def test_tasks_with_fewer_samples_than_k_are_left_out_of_pass_at_k():
     values = {"t1": [True, False, False], "t2": [True]}
-    metrics = evaluation.estimates([stats_of("a", values)], [1, 3], 50)[0][0]
+    metrics = estimates([stats_of("a", values)], [1, 3], 50)[0][0]
     assert metrics["pass@1"]["value"] == pytest.approx((1 / 3 + 1) / 2, abs=1e-6)
     assert metrics["pass@3"]["value"] == 1.0
 
@@ -359,7 +366,7 @@ def test_saved_results_need_not_be_writable(tmp_path, judge, monkeypatch):
     source = write_jsonl(tmp_path / "in.jsonl", [{"prompt": "p", "completion": GOOD}])
     for name in ("a", "b"):
         assert run("--completions", source, "--output_dir", tmp_path / name) == 0
-    monkeypatch.setattr(evaluation, "cut_torn_line", lambda path: pytest.fail(f"{path} opened for writing"))
+    monkeypatch.setattr("evaluation.folders.cut_torn_line", lambda path: pytest.fail(f"{path} opened for writing"))
     assert run("--compare", tmp_path / "a", tmp_path / "b") == 0
 
 
@@ -406,7 +413,7 @@ def test_bytes_that_are_no_text_are_refused_with_their_line(tmp_path, judge, cap
 
 
 def test_a_long_file_that_was_interrupted_goes_on_where_it_stopped(tmp_path, judge, monkeypatch):
-    monkeypatch.setattr(evaluation, "JOBS_PER_WORKER", 4)
+    monkeypatch.setattr("evaluation.grading.JOBS_PER_WORKER", 4)
     rows = [{"prompt": f"p{i % 5}", "completion": GOOD.replace("add", f"add{i}") if i % 3 else PROSE} for i in range(22)]
     source = write_jsonl(tmp_path / "in.jsonl", rows)
     judge()
@@ -562,7 +569,7 @@ def test_every_row_of_a_published_file_loads_with_its_hidden_tests():
     file = os.environ.get("MULTIPL_E_RS")
     if not file:
         pytest.skip("set MULTIPL_E_RS to MultiPL-E's mbpp-rs or humaneval-rs as jsonl")
-    args = evaluation.EvalArguments(tasks=file, hidden_tests="required")
+    args = EvalArguments(tasks=file, hidden_tests="required")
     tasks = evaluation.load_eval_tasks(args)
     n_lines = sum(bool(line.strip()) for line in Path(file).read_text(encoding="utf-8").splitlines())
     assert len(tasks) == n_lines > 0
@@ -595,13 +602,13 @@ def test_the_tables_show_what_went_wrong_before_and_after():
                     codes=["E0382"] * (kind == "compile"),
                 )
             )
-    summary = evaluation.summarise([before, after], [1], 100)
+    summary = summarise([before, after], [1], 100)
     assert [row["error_kinds"] for row in summary["rows"]] == [
         {"compile": 0.75, "none": 0.25}, {"compile": 0.25, "none": 0.5, "test_failed": 0.25},
     ]  # fmt: skip
     assert [row["rustc_codes"] for row in summary["rows"]] == [{"E0382": 3}, {"E0382": 1}]
     lines = [
-        [cell.strip() for cell in line.split("|")[1:-1]] for line in evaluation.format_tables(summary).splitlines() if "|" in line
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in format_tables(summary).splitlines() if "|" in line
     ]
     kinds = lines.index(["row", "nothing", "compile", "test_failed"])
     assert lines[kinds + 2 : kinds + 4] == [["before", "25.0", "75.0", "0.0"], ["after", "50.0", "25.0", "25.0"]]
@@ -611,11 +618,11 @@ def test_the_tables_show_what_went_wrong_before_and_after():
 
 def test_only_the_most_frequent_compiler_errors_are_listed():
     stats = RowStats("r")
-    for i in range(evaluation.TOP_CODES + 5):
+    for i in range(TOP_CODES + 5):
         for _ in range(i + 1):
             stats.add(record(kind="compile", codes=[f"E{i:04}"]))
-    (row,) = evaluation.summarise([stats], [], 10)["rows"]
-    assert list(row["rustc_codes"].items()) == [(f"E{i:04}", i + 1) for i in range(evaluation.TOP_CODES + 4, 4, -1)]
+    (row,) = summarise([stats], [], 10)["rows"]
+    assert list(row["rustc_codes"].items()) == [(f"E{i:04}", i + 1) for i in range(TOP_CODES + 4, 4, -1)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -807,7 +814,7 @@ KILLS = {  # where a run is killed: owner, attribute, calls that still succeed
 
 @pytest.mark.parametrize("where", KILLS)
 def test_killed_anywhere_it_goes_on_and_ends_the_same(tmp_path, judge, monkeypatch, tiny_model, adapter, prompts, where):
-    monkeypatch.setattr(evaluation, "JOBS_PER_WORKER", 4)
+    monkeypatch.setattr("evaluation.grading.JOBS_PER_WORKER", 4)
     generated, plain = [], TransformersGenerator._generate_batch
     monkeypatch.setattr(
         TransformersGenerator, "_generate_batch", lambda self, p, c, s=None: generated.append(len(p)) or plain(self, p, c, s)
@@ -878,7 +885,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, judge, monkeypatch, tiny_model, prom
 
 
 def test_a_failing_machine_stops_the_run_and_is_tried_again(tmp_path, judge, monkeypatch, tiny_model, prompts, capsys):
-    monkeypatch.setattr(evaluation, "MIN_GRADED_FOR_INFRA_STOP", 4)
+    monkeypatch.setattr("evaluation.grading.MIN_GRADED_FOR_INFRA_STOP", 4)
     arguments = model_arguments(tiny_model, prompts, tmp_path / "out")
     judge(infra_verdict)
     assert "failed to grade 10 of 10" in refused(capsys, *arguments)
@@ -940,7 +947,7 @@ def test_the_reason_of_the_machine_is_said(tmp_path, judge, named_completions, c
 def test_a_full_disk_is_said_with_what_to_do_next(tmp_path, judge, named_completions, capsys, monkeypatch, number, is_full):
     judge()
     fail = lambda *args, **options: (_ for _ in ()).throw(OSError(number, os.strerror(number)))  # noqa: E731
-    monkeypatch.setattr(evaluation.TraceWriter, "write", fail)
+    monkeypatch.setattr("traces.TraceWriter.write", fail)
     said = refused(capsys, "--completions", named_completions, "--output_dir", tmp_path / "out")
     assert os.strerror(number) in said and ("free some space and run the same command again" in said) == is_full
 
@@ -985,15 +992,15 @@ def test_a_difference_is_taken_over_the_tasks_that_both_rows_have():
         stats[0].add(record(task, "a", test_passed=passed))
     for task, passed in (("t1", True), ("t2", False), ("only b", False)):
         stats[1].add(record(task, "b", test_passed=passed))
-    rows, (difference,) = evaluation.estimates(stats, [], 200)
+    rows, (difference,) = estimates(stats, [], 200)
     assert (difference["n_tasks"], difference["metrics"]["tests"]["value"]) == (2, 0.5)
     assert [row["tests"]["value"] for row in rows] == [0.333333, 0.333333], "the rates are of all"
-    assert evaluation.estimates([stats[0], RowStats("empty")], [], 200)[1] == []
+    assert estimates([stats[0], RowStats("empty")], [], 200)[1] == []
 
 
 def test_two_processes_do_not_write_one_folder(tmp_path, judge, named_completions, capsys):
     judge()
-    with evaluation.hold_folder(tmp_path / "out"):
+    with hold_folder(tmp_path / "out"):
         said = refused(capsys, "--completions", named_completions, "--output_dir", tmp_path / "out")
         assert "in use by another process" in said and snapshot(tmp_path / "out") == {}
     assert run("--completions", named_completions, "--output_dir", tmp_path / "out") == 0
@@ -1057,7 +1064,7 @@ def test_parquet_takes_long_integers_beside_floats(tmp_path):
 
     values = {"mixed": [2**60 + 1, 0.5], "long": [2**60 + 1, 7], "number": [1, 0.5], "huge": [2**70, 1]}
     rows = [{name: column[i] for name, column in values.items()} for i in range(2)]
-    evaluation.write_parquet(write_jsonl(tmp_path / "r.jsonl", rows), tmp_path / "r.parquet")
+    write_parquet(write_jsonl(tmp_path / "r.jsonl", rows), tmp_path / "r.parquet")
     read = pq.read_table(tmp_path / "r.parquet").to_pydict()
     assert read == {"mixed": [str(2**60 + 1), "0.5"], "long": values["long"], "number": [1.0, 0.5], "huge": [str(2**70), "1"]}
 
@@ -1148,13 +1155,13 @@ def test_what_does_not_change_is_said_not_to_change(tmp_path, judge):
 def test_rank_correlation_is_spearmans(tmp_path):
     before, after = [1, 2, 2, 5, 9, 0], [3, 1, 4, 4, 8, 2]
     lines = [
-        {"group_id": "1-0", "error_kind": None, "rewards": {}, "reward": a, **dict.fromkeys(evaluation.VERDICT_FIELDS)}
-        | {"before": {"reward": b, "rewards": {}, **dict.fromkeys(evaluation.VERDICT_FIELDS)}}
+        {"group_id": "1-0", "error_kind": None, "rewards": {}, "reward": a, **dict.fromkeys(VERDICT_FIELDS)}
+        | {"before": {"reward": b, "rewards": {}, **dict.fromkeys(VERDICT_FIELDS)}}
         for b, a in zip(before, after, strict=True)
     ]
     rank = lambda values: [np.mean([i for i, v in enumerate(sorted(values), start=1) if v == value]) for value in values]  # noqa: E731
     expected = np.corrcoef(rank(before), rank(after))[0, 1]
-    found = evaluation.compare_with_trace(write_jsonl(tmp_path / "results.jsonl", lines))["rank_correlation"]
+    found = compare_with_trace(write_jsonl(tmp_path / "results.jsonl", lines))["rank_correlation"]
     assert found == {"value": pytest.approx(expected, abs=1e-6), "n_groups": 1}
 
 
@@ -1264,7 +1271,7 @@ def test_other_weights_on_recorded_verdicts_compile_nothing(tmp_path, monkeypatc
         traced(rewards=paid(*of), reward=of[0] + 2 * of[1], test_passed=bool(of[1]), honest_tests=bool(of[1]))
         for of in ((1, 0), (0, 1))
     ]
-    run_dir = write_run(tmp_path / "run", lines, judge_version=evaluation.JUDGE_VERSION)
+    run_dir = write_run(tmp_path / "run", lines, judge_version=JUDGE_VERSION)
     call = ["--completions", run_dir, "--output_dir", tmp_path / "out", "--reuse_verdicts", "--rewards"]
     assert run(*call, "cargo_build_reward=3", "cargo_test_reward=1") == 0
     results = read_jsonl(tmp_path / "out" / "results.jsonl", drop=())
@@ -1289,11 +1296,11 @@ def test_other_weights_on_recorded_verdicts_compile_nothing(tmp_path, monkeypatc
 def test_recorded_verdicts_of_other_rules_are_not_reused(tmp_path, judge, capsys):
     judge()
     old, unknown = (
-        write_run(tmp_path / "old", [traced()], judge_version=evaluation.JUDGE_VERSION - 1),
+        write_run(tmp_path / "old", [traced()], judge_version=JUDGE_VERSION - 1),
         write_run(tmp_path / "new", [traced()]),
     )
     call = ["--output_dir", tmp_path / "out", "--reuse_verdicts", "--rewards", "cargo_build_reward=1"]
-    assert f"version {evaluation.JUDGE_VERSION - 1} of the judge" in refused(capsys, *call, "--completions", old)
+    assert f"version {JUDGE_VERSION - 1} of the judge" in refused(capsys, *call, "--completions", old)
     assert "nobody knows which judge" in refused(capsys, *call, "--completions", unknown)
     plain = write_jsonl(tmp_path / "in.jsonl", [{"prompt": "p", "completion": GOOD}])
     assert "--reuse_verdicts needs the trace" in refused(capsys, *call, "--completions", plain)
@@ -1338,7 +1345,7 @@ def test_infra_then_or_now_is_left_out_on_both_sides(tmp_path, judge):
 
 
 def test_a_trace_graded_again_goes_on_where_it_was_killed(tmp_path, judge, monkeypatch):
-    monkeypatch.setattr(evaluation, "JOBS_PER_WORKER", 2)
+    monkeypatch.setattr("evaluation.grading.JOBS_PER_WORKER", 2)
     run_dir = write_run(tmp_path / "run", [traced(GOOD.replace("add", f"f{i}"), step=1 + i // 2) for i in range(6)])
     call = lambda out: ["--completions", run_dir, "--output_dir", tmp_path / out]  # noqa: E731
     judge()
@@ -1552,7 +1559,7 @@ def test_on_request_the_terminal_gets_the_tables_of_the_file(two_runs, tmp_path,
 )
 def test_batch_sizes_are_compared_where_both_are_known(sizes, differences):
     protocols = [{"n_tasks": 1, "sampling": {"top_p": 1.0} | ({} if size is None else {"batch_size": size})} for size in sizes]
-    assert evaluation.protocol_differences(*protocols) == differences
+    assert protocol_differences(*protocols) == differences
     assert protocols[0]["sampling"].get("batch_size") == sizes[0], "the protocols stay as they were"
 
 
@@ -1779,7 +1786,7 @@ def test_results_of_other_completions_are_not_overwritten(tmp_path, judge, capsy
 
 
 def test_what_a_row_counts_beside_its_rates_and_in_no_rate():
-    row = evaluation.RowStats("r")
+    row = RowStats("r")
     tokens = {"n_tokens": 7, "n_prompt_tokens": 20}
     row.add(record("a", kind="compile", codes=("E0308",), **tokens))
     row.add(record("a", kind="test_failed", codes=("E0999",), **tokens))  # compiler errors that did not decide
@@ -1790,7 +1797,7 @@ def test_what_a_row_counts_beside_its_rates_and_in_no_rate():
 
 
 def test_samples_of_a_row_are_the_completions_that_hidden_tests_graded():
-    row = evaluation.RowStats("r")
+    row = RowStats("r")
     for one in [record("a", hidden=True), record("a", hidden=False), record("a"), record("b", test_passed=True), record("c", hidden=True)]:
         row.add(one)
     assert row.samples() == [2, 0, 1]

@@ -1,4 +1,4 @@
-"""Who imports whom: no module imports itself by way of others."""
+"""Who imports whom, and how long functions and classes are."""
 
 import ast
 
@@ -34,3 +34,13 @@ def test_imports_go_round_in_no_circle():
 
 def test_training_and_evaluation_do_not_import_each_other():
     assert "eval" not in imported(ROOT / "train.py") and "train" not in imported(ROOT / "eval.py")
+
+
+def test_functions_and_classes_can_be_read_at_once():
+    """Lines, of functions what is defined within them included."""
+    bounds = {ast.FunctionDef: 60, ast.AsyncFunctionDef: 60, ast.ClassDef: 300}
+    files = [path for folder in (ROOT, *(path.parent for path in ROOT.glob("*/__init__.py"))) for path in folder.glob("*.py")]
+    files += [path for folder in ("benchmarks", "integrations", "results") for path in (ROOT / folder).rglob("*.py")]
+    nodes = [(path, node) for path in files for node in ast.walk(ast.parse(path.read_text())) if type(node) in bounds]
+    assert len(nodes) > 1000
+    assert [f"{path.name}: {node.name}" for path, node in nodes if node.end_lineno - node.lineno >= bounds[type(node)]] == []

@@ -70,10 +70,10 @@ def test_tasks_of_kind_write_are_as_they_were(tmp_path):
     [
         ({**FIX, "kind": "fixx"}, "the kind 'fixx' is none of write, fix, fim, patch, next_edit: name the column otherwise"),
         ({**FIX, "code": None}, "kind fix needs the column code (it is not there)"),
-        ({**FIX, "message": 3}, "kind fix needs the column message (found 3)"),
+        ({**FIX, "message": 3}, "kind fix needs the column message (expected a text, found 3)"),
         ({key: value for key, value in FIM.items() if key != "suffix"}, "kind fim needs the column suffix"),
-        ({**PATCH, "code": "  "}, "kind patch needs the column code (found '  ')"),
-        ({**EDIT, "region": [3]}, "kind next_edit needs the column region (found [3])"),
+        ({**PATCH, "code": "  "}, "kind patch needs the column code (expected a text that is not empty, found '  ')"),
+        ({**EDIT, "region": [3]}, "kind next_edit needs the column region (expected the numbers of its first and last line, from 1, found [3])"),
         ({**EDIT, "region": [3, 99]}, "the region [3, 99] ends behind the last line"),
         ({**FIX, "passed_before": [-1]}, "a list of positions of hidden tests, from 0, found [-1]"),
     ],
@@ -295,7 +295,7 @@ def test_saved_answers_are_graded_with_a_row_a_kind(tmp_path, monkeypatch):
     assert [line.split("|")[1].strip() for line in table.split("\n\n")[1].splitlines()[2:]] == list(kinds.KINDS)
     results = folder / "results.jsonl"
     diffs = {row["kind"]: embedded(row, 9999)["diff"] for row in map(json.loads, results.read_text().splitlines()) if row["program"]}
-    assert diffs["fim"] is None and "-    let result = n / 3;\n+    let result = n / 2;" in diffs["fix"] == diffs["patch"]
+    assert "-    \n+    let result = n / 2;\n" in diffs["fim"] and "-    let result = n / 3;\n+    let result = n / 2;" in diffs["fix"] == diffs["patch"]
     assert evaluation.main(["--completions", str(results), "--output_dir", str(again), "--bootstrap_samples", "50"]) == 0
     read = lambda path: [json.loads(line) for line in path.read_text().splitlines()]  # noqa: E731
     assert [row["hidden_passed"] for row in read(again / "results.jsonl")] == [row["hidden_passed"] for row in read(results)]

@@ -16,7 +16,7 @@ from test_generate import serve
 
 import make_dataset
 import tasks
-from eval import hold_folder
+from evaluation.folders import hold_folder
 from make_dataset import DatasetError, main, read_code, read_rewrite, read_tests, refuse_tests
 from rust_tool import Verdict
 

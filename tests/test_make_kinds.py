@@ -2,9 +2,9 @@
 
 import gzip
 import json
-import re
 import shutil
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -16,6 +16,7 @@ if shutil.which("cargo") is None:
 import check_tasks  # noqa: E402
 import kinds  # noqa: E402
 import make_kinds  # noqa: E402
+import task_proof.kinds  # noqa: E402
 from rust_tool import Judge  # noqa: E402
 from task_proof.kinds import prove_kinds  # noqa: E402
 from tasks import find_leak, load_tasks  # noqa: E402
@@ -108,7 +109,7 @@ def test_the_shown_test_is_no_hidden_test(made):
 
 def test_rows_leak_as_their_task_does(made):
     for row, _ in made:
-        if row["kind"] != "next_edit":  # which does not hold the task's wording
+        if row["kind"] in ("fix", "fim"):  # others do not hold the task's wording
             assert find_leak([row], [TASK]) is not None, row["kind"]
 
 
@@ -124,22 +125,6 @@ def test_mistakes_differ_in_sort_and_are_the_same_every_time():
     found = make_kinds.mistakes(SOURCE, 50)
     assert len(found) == len({what for what, _ in found}) > 10
     assert all(code != SOURCE for _, code in found) and found == make_kinds.mistakes(SOURCE, 50)
-
-
-MAKERS = (make_kinds.renames, make_kinds.swapped_parameters, make_kinds.added_parameters, make_kinds.added_fields)
-
-
-def test_edits_keep_what_the_tests_use_and_reach_every_call():
-    edits = {(what, end) for what, _, end in [edit for maker in MAKERS for edit in maker(TASK, SOURCE)]}
-    assert {what for what, _ in edits} >= {"field renamed", "function renamed", "type renamed", "parameters swapped"}
-    assert all(re.search(r"heavy_places\(\w+: &\[\(u8, u32\)\], \w+: u32\)", end) for _, end in edits)
-    (swapped,) = [end for what, end in edits if what == "parameters swapped"]
-    assert "fn heavier(weight: u32, limit: u32)" in swapped and "heavier(weight, most)" in swapped
-    (added,) = [end for what, end in edits if what == "field added"]
-    assert "struct Shelf {\n    extra: bool," in added and "Shelf { extra: false, weights:" in added
-    (_, begun, added), *_ = make_kinds.added_parameters(TASK, SOURCE.replace("weight > limit", "weight > limit + 0"))
-    assert "heavier(limit: u32, weight: u32, extra: u32)" in begun and "heavier(most, weight)" in begun
-    assert "weight > limit + extra" in added and "heavier(most, weight, 0)" in added
 
 
 @pytest.mark.parametrize("before, after", [("a\nb\na\nc", "a\nb\na\nd"), ("a\nb\na\nb", "a\nb\nx\na\nb"), ("a\n\na\nb", "a\nc\na\nb"), ("a\nb", "b")])
@@ -219,3 +204,61 @@ def test_some_of_the_committed_rows_are_proved_here(judge):
     chosen = list({(row["kind"], row.get("rustc") == "test"): row for row in rows}.values())
     answers = check_tasks.load_solutions(ROOT / "data" / make_kinds.ANSWERS_FILE)
     assert list(prove_kinds(chosen, answers, judge)) == [] and len(chosen) == 5
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A proof that was stopped, and files that are there already
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_proof_that_was_stopped_goes_on(monkeypatch, tmp_path):
+    """Rows are proved once while they stay what they are; what the machine failed to grade is asked for again."""
+    asked, record = [], tmp_path / "proof.jsonl"
+    said = {"t/1": [], "t/2": ["t/2: wrong"], "t/3": [f"t/3: the machine failed: {task_proof.kinds.RUN_AGAIN}"]}
+
+    def prove(tasks, answers, judge):
+        asked.append([task["task_id"] for task in tasks])
+        if asked[-1] == ["t/3"] and len(asked) == 2:
+            raise KeyboardInterrupt
+        return iter([line for task in tasks for line in said[task["task_id"]]])
+
+    monkeypatch.setattr(task_proof.kinds, "prove_kinds", prove)
+    monkeypatch.setattr(task_proof.kinds, "BATCH", 2)
+    judge = SimpleNamespace(describe=lambda: {"judge_version": 6})
+    tasks, answers = [{"task_id": f"t/{number}", "tests": ["a"]} for number in (1, 2, 3)], {"t/1": "x", "t/2": "y", "t/3": "z"}
+    with pytest.raises(KeyboardInterrupt):
+        task_proof.kinds.prove_in_batches(tasks, answers, judge, record)
+    record.write_text(record.read_text() + '{"task_id": "t/3", "ro')  # killed while it wrote
+    assert task_proof.kinds.prove_in_batches(tasks, answers, judge, record) == ["t/2: wrong", *said["t/3"]]
+    tasks[0]["tests"] = ["b"]
+    task_proof.kinds.prove_in_batches(tasks, answers, judge, record)
+    assert asked == [["t/1", "t/2"], ["t/3"], ["t/3"], ["t/1", "t/3"]]
+
+
+def test_kinds_that_are_not_asked_for_stay_in_the_files(trace_of, tmp_path, monkeypatch):
+    monkeypatch.setitem(make_kinds.MAKERS, "fim", (lambda *_: iter([(row, "new")]),))
+    row = make_kinds.row_of(TASK, "fim", 0, prefix="a", suffix="b")
+    kept = [make_kinds.row_of(TASK, kind, 0, code="c") for kind in ("fim", "patch")]
+    make_kinds.write_rows(tmp_path / "out" / "kinds_train.jsonl.gz", kept)
+    make_kinds.write_rows(tmp_path / "out" / make_kinds.ANSWERS_FILE, [{"task_id": one["task_id"], "solution": "old"} for one in kept])
+    flags = trace_of([])
+    del flags[:2]  # --trace
+    assert make_kinds.main([*flags, "--kinds", "fim"]) == 0
+    rows = [json.loads(line) for line in gzip.open(tmp_path / "out" / "kinds_train.jsonl.gz")]
+    assert rows == [row, kept[1]]
+    answers = check_tasks.load_solutions(tmp_path / "out" / make_kinds.ANSWERS_FILE)
+    assert answers == {row["task_id"]: "new", kept[1]["task_id"]: "old"}
+
+
+def test_of_each_task_the_sort_tried_least_is_taken_and_another_where_it_is_no_good():
+    graded = []
+
+    def grade(chosen):
+        graded.append([one for _, one in chosen])
+        return [None if one.startswith("bad") else f"verdict of {one}" for _, one in chosen]
+
+    tasks = [({"task_id": "a"}, ["rename 1", "add 1"]), ({"task_id": "b"}, ["rename 2", "bad 2"]), ({"task_id": "c"}, ["rename 3", "add 3"]),
+             ({"task_id": "d"}, ["bad 4"]), ({"task_id": "e"}, [])]  # fmt: skip
+    found = list(make_kinds.rarest_good(tasks, lambda one: one.split()[0], grade))
+    assert [(task["task_id"], one) for task, one, _ in found] == [("a", "rename 1"), ("c", "add 3"), ("b", "rename 2")]
+    assert found[0][2] == "verdict of rename 1" and graded == [["rename 1", "bad 2", "add 3", "bad 4"], ["rename 2"]] + [[]] * (make_kinds.MOST_TRIED - 2)

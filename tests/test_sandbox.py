@@ -825,10 +825,11 @@ def test_works_for_an_ordinary_user(tier, toolchain):
         pytest.skip(f"needs a Rust toolchain that another user can reach: {' '.join(map(str, places))} are closed or hold none")
     folder = Path("/var/tmp") / f"user-{os.getpid()}-{tier}"
     folder.mkdir()
-    script = "import sys, sandbox, pathlib; print(sandbox.open_sandbox(sys.argv[1], pathlib.Path(sys.argv[2])).report)"
+    script = "import sys, pathlib; from judge import sandbox; print(sandbox.open_sandbox(sys.argv[1], pathlib.Path(sys.argv[2])).report)"
     try:
-        for name in ("sandbox.py", "sandbox_launcher.py"):
-            shutil.copy(Path(sandbox.__file__).with_name(name), folder)
+        (folder / "judge").mkdir()
+        for name in ("sandbox.py", "sandbox_launcher.py", "errors.py"):
+            shutil.copy(Path(sandbox.__file__).with_name(name), folder / "judge")
         done = subprocess.run(
             [python, "-c", script, tier, str(reachable[0])], cwd=folder, capture_output=True, text=True, timeout=60,
             user=65534, group=65534, extra_groups=[], env={"PATH": "/usr/bin:/bin"},

@@ -1,14 +1,19 @@
 """--repair_turns in training: rows go on after cargo's message, only the model's own tokens are learned from, the last answer is paid."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 from conftest import ROOT, FakeJudge, passing_verdict
 
+import doctor
 import generate
 import train
 from kinds import repair
+from rewards import ReadingJudge
 from training.second_turn import TurnError, longest_row, user_turn
+from training.trainer import TracedGRPOTrainer
 
 SAID = "That cannot be used: no closed ```rust block. Answer again in the form that was asked for."
 
@@ -29,17 +34,14 @@ def finished(run):
 def runner(tiny_coder, prompts_file, tmp_path_factory, monkeypatch):
     monkeypatch.setattr(train, "Judge", lambda **options: FakeJudge(passing_verdict))
     monkeypatch.setattr(repair, "MESSAGE_TOKENS", 200)
-    batches, make = [], train.make_trainer_class
+    batches = []
 
-    def watched():
-        class Watched(make()):
-            def _generate_and_score_completions(self, inputs):
-                batches.append(super()._generate_and_score_completions(inputs))
-                return batches[-1]
+    class Watched(TracedGRPOTrainer):
+        def _generate_and_score_completions(self, inputs):
+            batches.append(super()._generate_and_score_completions(inputs))
+            return batches[-1]
 
-        return Watched
-
-    monkeypatch.setattr(train, "make_trainer_class", watched)
+    monkeypatch.setattr("training.trainer.TracedGRPOTrainer", Watched)
 
     def call(*flags):
         folder = tmp_path_factory.mktemp("second") / "run"
@@ -83,6 +85,81 @@ def test_the_last_answer_is_paid_and_the_tries_before_it_are_traced(finished):
     assert all(record["rewards"]["code_block_reward"] == float("```rust" in record["completion"]) for record in records)
 
 
+class Engine:
+    """vllm.LLM as TRL calls it: token ids without text, the sampled token's log-prob beside each; the latest request ends first."""
+
+    def __init__(self, model, tokenizer, max_model_len):
+        self.model, self.tokenizer, self.max_model_len, self.asked = model, tokenizer, max_model_len, []
+        self.llm_engine, self.waiting = self, {}
+
+    def generate(self, prompts, sampling_params, use_tqdm):
+        assert (sampling_params.detokenize, sampling_params.n, sampling_params.logprobs) == (False, 1, 0)
+        self.asked.append([prompt["prompt_token_ids"] for prompt in prompts])
+        assert max(map(len, self.asked[-1])) + sampling_params.max_tokens <= self.max_model_len
+        self.waiting = {number: (ids, sampling_params.max_tokens) for number, ids in enumerate(self.asked[-1])}
+        finished = {}
+        while self.waiting:
+            finished |= {output.request_id: output for output in self.llm_engine.step()}
+        return [finished[number] for number in sorted(finished)]
+
+    @torch.no_grad()
+    def step(self):
+        number, (prompt, n_tokens) = self.waiting.popitem()
+        whole = self.model.generate(torch.tensor([prompt]), do_sample=True, max_new_tokens=n_tokens, pad_token_id=self.tokenizer.pad_token_id)
+        ids = whole[0, len(prompt) :].tolist()
+        logps = self.model(whole).logits[0, len(prompt) - 1 : -1].float().log_softmax(-1).gather(1, whole[0, len(prompt) :, None])[:, 0]
+        logprobs = [{token: SimpleNamespace(rank=1, logprob=value)} for token, value in zip(ids, logps.tolist(), strict=True)]
+        answer = SimpleNamespace(text="", token_ids=ids, logprobs=logprobs)
+        return [SimpleNamespace(request_id=number, finished=True, prompt_token_ids=prompt, outputs=[answer])]
+
+
+class ReadsHere(ReadingJudge):
+    """A GradingProcess in this process; what it was given ahead is kept."""
+
+    def __init__(self, **options):
+        super().__init__(FakeJudge(passing_verdict))
+        self.started, self.describe, self.close = [], self.judge.describe, self.judge.close
+
+    def start(self, task, completion):
+        self.started.append(completion)
+
+
+def test_vllm_goes_on_with_the_tokens_that_it_sampled(run, tiny_coder, monkeypatch):
+    """TRL's own generation code over an engine that answers as vLLM does: the trained model's log-probs are those of what was sampled."""
+    import trl.generation.vllm_generation as generation
+    import trl.trainer.grpo_trainer as grpo
+
+    class Generation(generation.VLLMGeneration):
+        def _init_vllm(self):
+            engines.append(Engine(self.model, self.processing_class, self.max_model_length))
+            self.llm = engines[-1]
+
+        def sync_weights(self):
+            pass
+
+    engines, judges = [], []
+    monkeypatch.setattr(grpo, "VLLMGeneration", Generation)
+    monkeypatch.setattr(generation, "VLLMGeneration", Generation)
+    monkeypatch.setattr(generation, "SamplingParams", SimpleNamespace, raising=False)
+    monkeypatch.setattr(doctor, "require_vllm", lambda: None)
+    monkeypatch.setattr(train, "GradingProcess", lambda **options: judges.append(ReadsHere()) or judges[-1])
+    status, records, batch, folder = run("--use_vllm", "true", "--temperature", 1.0)
+    first, second = engines[0].asked
+    again = [row for row, record in enumerate(records) if record.get("turns")]
+    assert status == 0 and len(first) == len(records) and 0 < len(again) == len(second) < len(first)
+    user = user_turn(generate.load_tokenizer(str(tiny_coder)), SAID)
+    ids, own = batch["completion_ids"].tolist(), batch["tool_mask"].tolist()
+    for row, prompt in zip(again, second, strict=True):
+        assert prompt[: len(first[row])] == first[row] and prompt[-len(user) :] == user
+        behind = len(prompt) - len(first[row])
+        assert ids[row][:behind] == prompt[len(first[row]) :] and own[row][behind - len(user) : behind] == [0] * len(user)
+    texts = [turn["completion"] for record in records for turn in (*record.get("turns", ()), record)]
+    assert sorted(judges[0].started) == sorted(texts)
+    metrics = json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
+    assert metrics["sampling/sampling_logp_difference/max"] == pytest.approx(0, abs=1e-3)
+    assert metrics["sampling/importance_sampling_ratio/mean"] == pytest.approx(1, abs=1e-3)
+
+
 def test_answers_that_are_cut_off_are_asked_once(run):
     _, records, batch, folder = run("--max_completion_length", 4)
     assert not any(record.get("turns") for record in records)
@@ -97,6 +174,7 @@ def test_answers_that_are_cut_off_are_asked_once(run):
         (["--repair_turns", -1], "--repair_turns -1: expected at least 0"),
         (["--min_generations", 4], "--repair_turns goes without --min_generations"),
         (["--repair_turns", 9], "exceed the 1024 tokens"),
+        (["--vllm_max_model_length", 600], "--vllm_max_model_length 600 is less than the 648 tokens that a prompt and its turns may take"),
     ],
 )
 def test_what_does_not_go_together_is_refused(run, capsys, flags, message):

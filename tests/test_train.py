@@ -28,6 +28,9 @@ import rewards
 import traces
 import train
 from rust_tool import Verdict
+from training.callback import RunCallback
+from training.progress import SMELL_STEPS, smells, step_line
+from training.trainer import TracedGRPOTrainer
 
 TINY = str(ROOT / "configs" / "tiny.yaml")
 LORA = ("--use_peft", "true", "--lora_r", "4", "--lora_alpha", "8", "--lora_target_modules", "all-linear")
@@ -824,7 +827,7 @@ def test_completions_the_machine_failed_move_nothing(argv, fake_judge, tmp_path)
 
 
 def test_run_stops_in_error_when_the_machine_fails_too_often(argv, fake_judge, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(train, "MIN_TRACED_FOR_INFRA_STOP", 16)
+    monkeypatch.setattr("training.callback.MIN_TRACED_FOR_INFRA_STOP", 16)
     made = fake_judge(infra_verdict)  # 8 tokens are no program, so no batch is graded again
     assert train.main(argv(tmp_path / "run", *LORA, "--max_steps", "9", "--max_completion_length", "8")) == 1
     assert "100.0% of 16 completions could not be graded" in capsys.readouterr().err
@@ -847,7 +850,7 @@ def test_a_machine_that_fails_a_whole_batch_stops_the_run_before_it_is_trained_o
 def callback_for(tmp_path, **limits):
     """RunCallback with its trainer's state and control, started."""
     script = train.ScriptArguments(**limits)
-    callback = train.make_callback_class()(script, tmp_path / "metrics.jsonl", 8)
+    callback = RunCallback(script, tmp_path / "metrics.jsonl", 8)
     state = SimpleNamespace(global_step=0, max_steps=10, is_world_process_zero=True)
     control = SimpleNamespace(should_training_stop=False, should_save=False)
     callback.on_train_begin(None, state, control)
@@ -891,7 +894,7 @@ def test_closing_summary_is_no_step(tmp_path):
 
 def test_step_line_survives_a_batch_without_any_reward(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    line = train.step_line(3, 8, {"reward": None, "judge/infra_share": 1.0}, 61.4)
+    line = step_line(3, 8, {"reward": None, "judge/infra_share": 1.0}, 61.4)
     assert line.startswith("step 3/8 | reward - | build -") and line.endswith("ETA 1 min 01 s")
 
 
@@ -914,13 +917,13 @@ FULL_STEP = {
 )  # fmt: skip
 def test_a_step_line_says_as_much_as_the_terminal_is_wide(monkeypatch, columns, expected):
     monkeypatch.setenv("COLUMNS", str(columns))
-    assert train.step_line(10, 11, FULL_STEP, 724) == expected
+    assert step_line(10, 11, FULL_STEP, 724) == expected
 
 
 def test_a_step_line_of_a_run_that_measures_no_waits_names_the_longest_phase(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     logs = {key: value for key, value in FULL_STEP.items() if "wait" not in key and "hidden" not in key}
-    assert train.step_line(10, 11, logs, 44) == "step 10/11 | reward 5.06 | build 79 % honest 30 % | 45 s (train 20) | ETA 0:44"
+    assert step_line(10, 11, logs, 44) == "step 10/11 | reward 5.06 | build 79 % honest 30 % | 45 s (train 20) | ETA 0:44"
 
 
 @pytest.mark.parametrize("columns", ["40", "80", "200"])
@@ -1378,7 +1381,7 @@ def test_masked_share_is_of_what_was_sampled(monkeypatch, mode, ratio, share):
     mask = torch.tensor([[1, 1, 0, 0]] * len(ratio))
     output = {"importance_sampling_ratio": ratio, "completion_mask": mask, "advantages": torch.zeros(len(ratio))}
     monkeypatch.setattr(trl.GRPOTrainer, "_generate_and_score_completions", lambda self, inputs: output)
-    trainer_class = train.make_trainer_class()
+    trainer_class = TracedGRPOTrainer
     monkeypatch.setattr(trainer_class, "_write_trace", lambda self, advantages, lengths: None)
     trainer = object.__new__(trainer_class)
     trainer.model, trainer.reward_set = SimpleNamespace(training=True), SimpleNamespace(task_record=None)
@@ -1574,7 +1577,7 @@ HEALTHY = {
 
 
 def test_healthy_run_smells_of_nothing():
-    assert train.smells([HEALTHY] * 20) == {}
+    assert smells([HEALTHY] * 20) == {}
 
 
 @pytest.mark.parametrize(
@@ -1588,26 +1591,26 @@ def test_healthy_run_smells_of_nothing():
 )
 def test_share_above_its_limit_is_named_after_enough_steps(metric, value, says):
     bad = HEALTHY | {metric: value}
-    assert list(train.smells([bad] * train.SMELL_STEPS)) == [metric]
-    assert train.smells([bad] * train.SMELL_STEPS)[metric].startswith(says)
-    assert train.smells([bad] * (train.SMELL_STEPS - 1)) == {}, "one noisy batch is no smell"
-    assert train.smells([bad] * 9 + [HEALTHY] * train.SMELL_STEPS) == {}, "it is over"
+    assert list(smells([bad] * SMELL_STEPS)) == [metric]
+    assert smells([bad] * SMELL_STEPS)[metric].startswith(says)
+    assert smells([bad] * (SMELL_STEPS - 1)) == {}, "one noisy batch is no smell"
+    assert smells([bad] * 9 + [HEALTHY] * SMELL_STEPS) == {}, "it is over"
 
 
 def test_own_tests_up_and_hidden_tests_down_is_gaming():
     before, after = HEALTHY, HEALTHY | {"judge/honest_test_rate": 0.5, "judge/hidden_test_share": 0.3}
-    n = train.SMELL_STEPS
-    assert "30% -> 50%" in train.smells([before] * n + [after] * n)["own_against_hidden"]
-    assert train.smells([before] * n + [before | {"judge/honest_test_rate": 0.5}] * n) == {}
+    n = SMELL_STEPS
+    assert "30% -> 50%" in smells([before] * n + [after] * n)["own_against_hidden"]
+    assert smells([before] * n + [before | {"judge/honest_test_rate": 0.5}] * n) == {}
     without = [{key: value for key, value in entry.items() if key != "judge/hidden_test_share"} for entry in (before, after)]
-    assert train.smells([without[0]] * n + [without[1]] * n) == {}, "no hidden tests, no comparison"
+    assert smells([without[0]] * n + [without[1]] * n) == {}, "no hidden tests, no comparison"
 
 
 def test_warning_is_said_once_and_written_with_every_step_it_holds_for(tmp_path, capsys):
     from types import SimpleNamespace
 
     script = train.ScriptArguments()
-    callback = train.make_callback_class()(script, tmp_path / "metrics.jsonl", completions_per_step=8)
+    callback = RunCallback(script, tmp_path / "metrics.jsonl", completions_per_step=8)
     state = SimpleNamespace(global_step=0, max_steps=20, is_world_process_zero=True)
     control = SimpleNamespace(should_training_stop=False, should_save=False)
     callback.on_train_begin(None, state, control)

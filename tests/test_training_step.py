@@ -24,6 +24,7 @@ from conftest import FakeJudge
 from rewards import ReadingJudge
 from training import micro_batches
 from training.sampling_mismatch import Mismatch, importance_ratio
+from training.trainer import TracedGRPOTrainer
 
 
 @pytest.fixture
@@ -69,6 +70,15 @@ def test_the_gradient_is_that_of_trls_own_batches(step, flags):
     assert after["entropy"] == pytest.approx(before["entropy"], rel=0.06)  # TRL's is a mean of means of micro-batches
 
 
+def test_the_entropy_bonus_is_the_mean_over_all_tokens(step):
+    one_batch = ("--per_device_train_batch_size", 32, "--gradient_accumulation_steps", 1)
+    expected, _ = step("--tokens_per_micro_batch", 0, "--entropy_coef", 2, *one_batch)
+    packed, metrics = step("--tokens_per_micro_batch", 500, "--entropy_coef", 2, *one_batch)
+    without, _ = step("--tokens_per_micro_batch", 500, *one_batch)
+    assert furthest(expected, packed) < 1e-3 < 0.01 < furthest(expected, without)
+    assert metrics["entropy_coef"] == 2
+
+
 def test_what_goes_into_an_adapter_is_not_cast_to_fp32_and_back(step, monkeypatch):
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -83,7 +93,7 @@ def test_what_goes_into_an_adapter_is_not_cast_to_fp32_and_back(step, monkeypatc
     flags = ["--dtype", "bfloat16", "--bf16", "true", "--use_cpu", "true"]
     ours, _ = step(*flags)
     assert casts and not any(casts)
-    monkeypatch.setattr("peft.helpers.disable_input_dtype_casting", lambda model, active: contextlib.nullcontext())
+    monkeypatch.setattr("training.trainer.disable_input_dtype_casting", lambda model, active: contextlib.nullcontext())
     cast, _ = step(*flags)
     assert any(casts)
     assert any(tensor.abs().max() > 0 for name, tensor in ours.items() if "lora_B" in name)
@@ -151,9 +161,8 @@ def test_two_processes_train_on_what_trls_own_batches_hold(tiny_coder, tmp_path)
 
 def trainer_without_a_model(**attributes):
     """The trainer's methods, for those that need no more than these attributes."""
-    import train
 
-    trainer = object.__new__(train.make_trainer_class())
+    trainer = object.__new__(TracedGRPOTrainer)
     vars(trainer).update(attributes)
     return trainer
 

@@ -28,6 +28,7 @@ mod tests {
     }
 }
 """
+CHECK = generate.check_prompts_fit
 MENDED = CODE.replace("let twice", "let mut twice")
 
 
@@ -44,6 +45,7 @@ def ask(tmp_path, monkeypatch, capsys):
         return SimpleNamespace(stream=stream, close=lambda: None)
 
     monkeypatch.setattr(generate, "open_generator", open_generator)
+    monkeypatch.setattr(generate, "check_prompts_fit", lambda *_: 100)  # there is no model to ask
     answers = []
 
     def call(answer, *flags):
@@ -76,6 +78,7 @@ def test_a_file_of_ones_own_is_mended_and_one_that_is_right_is_not(ask, file_of)
     status, said, conversation = ask(f"```rust\n{MENDED}```", "--kind", "fix", file_of("main.rs", CODE))
     assert status == 0
     assert "-    let twice = n;\n+    let mut twice = n;" in said and "tests   passed (1 of 1 ok)" in said
+    assert said.index("cannot assign twice") < said.index("the model answers") < said.index("fn doubles")
     assert "error[E0384]: cannot assign twice to immutable variable `twice`\n --> line 3" in conversation[0]["content"]
     status, said, _ = ask("", "--kind", "fix", file_of("right.rs", MENDED))
     assert status == 2 and "right.rs builds and its tests pass: there is nothing to mend" in said
@@ -86,13 +89,14 @@ def test_every_kind_is_asked_from_files(ask, file_of, no_cargo):
     prefix, suffix = file_of("a.rs", "fn double(n: u32) -> u32 {\n    "), file_of("b.rs", "\n}\n")
     _, said, (turn,) = ask("```rust\nn * 2\n```", "--kind", "fim", "--prefix", prefix, "--suffix", suffix)
     assert kinds.GAP in turn["content"] and "error[E0384]" in said
+    assert "-    \n+    n * 2\n" in said and "tests   not run" in said
     _, _, (turn,) = ask("n * 2", "--kind", "fim", "--prefix", prefix, "--suffix", suffix, "--fim_format", "tokens")
     assert turn == {"role": "raw", "content": "<|fim_prefix|>fn double(n: u32) -> u32 {\n    <|fim_suffix|>\n}\n<|fim_middle|>"}
     block = f"{kinds.SEARCH}\n    twice\n{kinds.DIVIDER}\n    2 * n\n{kinds.REPLACE}"
     _, said, (turn,) = ask(block, "--kind", "patch", "--file", program, "Multiply instead.")
     assert turn["content"].startswith("Multiply instead.") and "-    twice\n+    2 * n" in said
     _, said, (turn,) = ask(block.replace("    twice", "twice"), "--kind", "patch", "--file", program, "Multiply instead.")
-    assert "block 1 does not apply: its lines stand in the program 0 times, expected once: nothing to compile" in " ".join(said.split())
+    assert "nothing to compile: block 1 does not apply: its lines stand in the program 0 times, expected once" in " ".join(said.split())
     _, _, (turn,) = ask("```rust\n    twice\n```", "--kind", "next_edit", "--file", program, "--last_edit", diff, "--region", "3-4")
     assert "let twice = n;\n// >>> region\n    twice += n;" in turn["content"] and "+    let twice = n;" in turn["content"]
 
@@ -119,3 +123,10 @@ def test_a_region_that_is_none_is_refused(ask, no_cargo, file_of):
     flags = ["--kind", "next_edit", "--file", program, "--last_edit", diff, "--region"]
     assert "--region three: expected FIRST-LAST" in ask("", *flags, "three")[1]
     assert "ends behind the last line" in ask("", *flags, "3-999")[1]
+
+
+def test_a_file_that_the_model_cannot_hold_is_refused_before_it_loads(ask, no_cargo, file_of, tiny_coder, monkeypatch):
+    monkeypatch.setattr(generate, "check_prompts_fit", CHECK)
+    status, said, conversation = ask("", "--model", tiny_coder, "--kind", "fix", file_of("long.rs", CODE * 400))
+    assert status == 2 and conversation is None
+    assert "the prompt of this call has" in said and "that exceeds the" in said

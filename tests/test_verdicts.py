@@ -75,7 +75,7 @@ DONE = "done"
 def test_a_report_is_read_word_for_word():
     lines = [*listing("t::r#loop", "a name", "t::c", ignored=["a name"], should_panic=["t::c"]), *ok(0, reached=2), "start 2", "limit memory"]
     run = process(lines, "noise", signal=6)
-    assert (run.names, run.ignored, run.should_panic) == (["t::loop", "a name", "t::c"], {1}, {2})
+    assert (run.names, run.ignored) == (["t::loop", "a name", "t::c"], {1})
     assert run.ends == {0: End("ok", is_reached=True, is_missing=True)} and run.all_ends == [*run.ends.values()]
     assert (run.running, run.was_done, run.limit, run.site) == (2, False, "memory", None)
     assert process(ABC, ok(0), DONE).was_done and process(ABC, ok(0), DONE).running is None

@@ -1,5 +1,6 @@
 """What train.py adds to TRL's GRPOTrainer, and what a run needs around it.
 
+    trainer.py, callback.py, progress.py  the trainer; what prints, records and stops; a line a step and warnings
     micro_batches.py, shared_prompts.py   a step's rows in micro-batches filled by tokens; the prompt of a group computed once
     sampling_mismatch.py                  vLLM's log-probs against those of the training forward
     grading_ahead.py                      the judge's process, which grades while vLLM still samples

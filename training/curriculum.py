@@ -70,3 +70,8 @@ class Curriculum:
             if len(self._tokenize_prompts([messages])[0][0]) <= self._prompt_budget:
                 self._waiting_fixes.append(training_row(fix, messages))
                 self._n_failed += 1
+
+
+def columns_of(rows: list[dict]) -> dict[str, list]:
+    """The dataset columns of a batch's rows, as TRL hands them to reward functions."""
+    return {key: [row[key] for row in rows] for key in rows[0] if key != "prompt"}

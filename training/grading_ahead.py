@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+from judge.errors import UserError
 from rewards import ReadingJudge
 from rust_tool import Judge
 
@@ -23,7 +24,7 @@ NICENESS = 5  # the engine gets three quarters of a core that it shares with a c
 FOR_THE_TRAINER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a terminal sends them to both; the trainer saves and closes the pipe
 
 
-class JudgeGone(RuntimeError):
+class JudgeGone(UserError, RuntimeError):
     """The judge's process is no more; the message is one sentence for the user."""
 
 

@@ -14,11 +14,12 @@ import time
 from collections.abc import Sequence
 
 import kinds
+from judge.errors import UserError
 from kinds import repair
 from rewards import completion_text
 
 
-class TurnError(ValueError):
+class TurnError(UserError, ValueError):
     """A tokenizer's chat template cannot go on with a conversation; the message is one sentence for the user."""
 
 

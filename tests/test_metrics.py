@@ -1,9 +1,9 @@
-"""eval.py's sums and summaries, from records written here: no judge, no model."""
+"""evaluation/metrics.py: sums and summaries, from records written here: no judge, no model."""
 
 import json
 
-import eval as evaluation
-from eval import RowStats
+from evaluation import metrics
+from evaluation.metrics import RowStats
 
 
 def record(task="t", kind=None, passed=True, row="mine", **changes):
@@ -28,7 +28,7 @@ def value(summary, metric, row=0):
 
 def test_a_summary_has_the_same_by_kind_where_there_is_another_than_write():
     tasks = [record("a"), record("b", "fix", passed=False), record("c", "fix"), record("d", "fim", passed=False)]
-    summary = evaluation.summarise([stats_of(*tasks), stats_of(record("c", "fix"), record("b", "fix"), row="other")], [1], 200)
+    summary = metrics.summarise([stats_of(*tasks), stats_of(record("c", "fix"), record("b", "fix"), row="other")], [1], 200)
     assert list(summary["kinds"]) == ["write", "fix", "fim"] and value(summary, "pass@1") == 0.5
     by_kind = summary["kinds"]
     assert {kind: [(row["row"], row["n"], row["metrics"]["pass@1"]["value"]) for row in by_kind[kind]["rows"]] for kind in by_kind} == {
@@ -36,14 +36,14 @@ def test_a_summary_has_the_same_by_kind_where_there_is_another_than_write():
     (difference,) = by_kind["fix"]["differences"]
     assert (difference["row"], difference["versus"], difference["metrics"]["pass@1"]["value"]) == ("other", "mine", 0.5)
     assert all("kinds" not in part for part in by_kind.values())
-    assert "kinds" not in evaluation.summarise([stats_of(record("a"))], [1], 200) and "kinds" not in evaluation.summarise([RowStats("mine")], [], 200)
+    assert "kinds" not in metrics.summarise([stats_of(record("a"))], [1], 200) and "kinds" not in metrics.summarise([RowStats("mine")], [], 200)
 
 
 def test_guards_and_codes_stand_most_frequent_first_then_by_name():
     guards = ["no_asserts", "copied_example", "copied_example", "any_value_passes"]
     refused = [record(str(n), honest_tests=False, guard=guard) for n, guard in enumerate(guards)]
     failed = [record(f"x{n}", passed=False, error_kind="compile", diagnostics=[{"code": code, "level": "error"}]) for n, code in enumerate(["E2", "E1", "E3", "E3"])]
-    (row,) = evaluation.summarise([stats_of(*refused, *failed)], [], 200)["rows"]
+    (row,) = metrics.summarise([stats_of(*refused, *failed)], [], 200)["rows"]
     assert list(row["refused_passes"].items()) == [("copied_example", 2), ("any_value_passes", 1), ("no_asserts", 1)]
     assert list(row["rustc_codes"].items()) == [("E3", 2), ("E1", 1), ("E2", 1)]
 
@@ -53,7 +53,7 @@ def test_first_and_last_tries_are_two_rows_of_the_same_tasks(tmp_path):
     first = record(passed=False, error_kind="compile", build_passed=False, diagnostics=[wrong])
     lines = [record("a", turns=[first | {"task_id": "a"}]), record("b"), record("a", row="other")]
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = evaluation.summarise_repair(tmp_path / "results.jsonl", [1], 200)
+    found = metrics.summarise_repair(tmp_path / "results.jsonl", [1], 200)
     assert list(found) == ["mine", "other"]
     assert [(row["row"], row["n_tasks"], row["metrics"]["pass@1"]["value"]) for row in found["mine"]["rows"]] == [("first try", 2, 0.5), ("last try", 2, 1.0)]
     assert found["mine"]["differences"][0]["metrics"]["pass@1"]["value"] == 0.5

@@ -1,0 +1,17 @@
+"""Who is at fault, as exceptions: the user or the machine. Whatever else is raised is a bug, and keeps its traceback."""
+
+import errno
+
+# What the system says of a full, read-only, foreign or broken disk, and of too many files or processes.
+OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EAGAIN,
+                  errno.ENOMEM, errno.EFBIG, errno.ESTALE}  # fmt: skip
+
+
+class UserError(Exception):
+    """Something that a person can mend; the message is one sentence for them. A script prints it and stops."""
+
+
+def require_machine_s(error: OSError) -> None:
+    """To be called where a script is about to print an error of the system: raises it again where it is not one of the machine's."""
+    if error.errno not in OF_THE_MACHINE:
+        raise error

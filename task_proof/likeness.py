@@ -1,0 +1,201 @@
+"""How alike tasks and their solutions are, among each other and with other prompt sets."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from judge.syntax import parse_any_length, text_of, walk
+from tasks import load_tasks, ngrams, signature_prompt
+
+# Near duplicates. Prompts of different tasks share few runs of three words besides "write a rust function": at most 15 % of
+# them in this bank. Solutions are short and full of idioms: up to 61 % between different tasks, 68 % and more where two
+# authors had the same idea (three pairs, of which one task each was dropped).
+PROMPT_NGRAM, PROMPT_SIMILARITY = 3, 0.25
+SOLUTION_NGRAM, SOLUTION_SIMILARITY = 5, 0.65
+MIN_SOLUTION_NGRAMS = 12  # one-liners agree by chance
+# Overlap with other prompt sets: a run of eight words is rarely shared by chance (GPT-3 and later used 8 to 13 words);
+# a quarter of the shorter text being such runs is copying.
+OVERLAP_NGRAM, OVERLAP_SHARE = 8, 0.25
+NEAREST_SHOWN = 20
+
+
+def words_of(text: str) -> list[str]:
+    """Words and numbers in lower case; names fall apart at their underscores."""
+    return re.findall(r"[^\W_]+", text.lower())
+
+
+def solution_tokens(source: str) -> list[str]:
+    """Tokens of a program without comments, plain names (variables, functions) all alike; methods, types and literals stay."""
+    leaves = (node for node in walk(parse_any_length(source)) if not node.children and "comment" not in node.type)
+    return ["name" if leaf.type in ("identifier", "shorthand_field_identifier") else text_of(leaf) for leaf in leaves]
+
+
+def shared_counts(left: Sequence[Set], right: Sequence[Set]) -> Iterator[tuple[int, int, int]]:
+    """(index in left, index in right, shared n-grams) of every pair that shares any."""
+    holders: dict[object, list[int]] = defaultdict(list)
+    for j, grams in enumerate(right):
+        for gram in grams:
+            holders[gram].append(j)
+    for i, grams in enumerate(left):
+        for j, count in Counter(j for gram in grams for j in holders.get(gram, ())).items():
+            yield i, j, count
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Two texts and how alike they are, in [0, 1]."""
+
+    one: str
+    other: str
+    value: float
+
+
+def near_duplicates(keys: Sequence[str], grams: Sequence[Set], at_least: float) -> list[Likeness]:
+    """Pairs whose n-grams agree (Jaccard: shared / all) to at least that share, the most alike first."""
+    found = []
+    for i, j, shared in shared_counts(grams, grams):
+        value = shared / (len(grams[i]) + len(grams[j]) - shared)
+        if i < j and value >= at_least:
+            found.append(Likeness(keys[i], keys[j], value))
+    return sorted(found, key=lambda pair: -pair.value)
+
+
+def duplicate_problems(tasks: Sequence[Mapping], solutions: Mapping[str, str]) -> list[str]:
+    """Ids, function names, prompts and solutions that appear twice. `tasks` have `file`, where each was read."""
+    problems = []
+    by_id, by_name = defaultdict(list), defaultdict(list)
+    for task in tasks:
+        by_id[task["task_id"]].append(task["file"])
+        by_name[task["entry_point"]].append(task["task_id"])
+    problems += [f"{key}: in {' and in '.join(files)}: an id belongs to one split" for key, files in by_id.items() if len(files) > 1]
+    for name, ids in by_name.items():
+        if len(set(ids)) > 1:
+            problems.append(f"{', '.join(sorted(set(ids)))}: all ask for a function named {name}")
+    unique = list({task["task_id"]: task for task in tasks}.values())
+    keys = [task["task_id"] for task in unique]
+    prompts = [ngrams(task["prompt"], PROMPT_NGRAM, words_of) for task in unique]
+    for pair in near_duplicates(keys, prompts, PROMPT_SIMILARITY):
+        problems.append(f"{pair.one}, {pair.other}: prompts {pair.value:.0%} alike (limit {PROMPT_SIMILARITY:.0%}): drop one")
+    for pair in similar_solutions(keys, solutions, SOLUTION_SIMILARITY):
+        problems.append(f"{pair.one}, {pair.other}: solutions {pair.value:.0%} alike (limit {SOLUTION_SIMILARITY:.0%}): drop one")
+    return problems
+
+
+def similar_solutions(keys: Sequence[str], solutions: Mapping[str, str], at_least: float) -> list[Likeness]:
+    """Pairs of references alike but for names; those below MIN_SOLUTION_NGRAMS n-grams are left out."""
+    grams = {key: ngrams(solutions[key], SOLUTION_NGRAM, solution_tokens) for key in keys if key in solutions}
+    grams = {key: found for key, found in grams.items() if len(found) >= MIN_SOLUTION_NGRAMS}
+    return near_duplicates(list(grams), list(grams.values()), at_least)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How the bank's texts compare with those of one other file. Ids and numbers only, none of its texts."""
+
+    file: str
+    n_texts: int
+    n_tasks_sharing: int  # tasks with at least one n-gram of OVERLAP_NGRAM words in common with some text
+    shares: tuple[Likeness, ...]  # largest share of n-grams per task that has one, of the shorter text, largest first
+    equal_names: tuple[tuple[str, str], ...]  # (task_id, id of the text that asks for a function of the same name)
+    nearest: tuple[Likeness, ...]  # each task's nearest text by content words (cosine, rare words weigh more), nearest first
+
+    def problems(self) -> list[str]:
+        """One line per task that takes its wording from a text."""
+        limit = f"limit {OVERLAP_SHARE:.0%} of the shorter text's runs of {OVERLAP_NGRAM} words"
+        return [
+            f"{pair.one}: shares {pair.value:.0%} of its wording with {pair.other} of {self.file} ({limit}): drop or reword it"
+            for pair in self.shares
+            if pair.value > OVERLAP_SHARE
+        ]
+
+
+def overlap_with(tasks: Sequence[Mapping], path: str) -> Overlap:
+    """Compare prompts in both wordings with every prompt of a file of any known layout. Raises TaskError."""
+    texts = load_tasks(path)
+    ours = [_wordings(task) for task in tasks]
+    theirs = [ngrams(_unframed(text["prompt"]), OVERLAP_NGRAM, words_of) for text in texts]
+    largest: dict[str, Likeness] = {}
+    for i, j, shared in shared_counts(ours, theirs):
+        pair = Likeness(tasks[i]["task_id"], texts[j]["task_id"], shared / min(len(ours[i]), len(theirs[j])))
+        largest[pair.one] = max(pair, largest.get(pair.one, pair), key=lambda p: p.value)
+    names = defaultdict(list)
+    for text in texts:
+        for name in function_names(text):
+            names[_plain(name)].append(text["task_id"])
+    return Overlap(
+        file=Path(path).name,
+        n_texts=len(texts),
+        n_tasks_sharing=len(largest),
+        shares=tuple(sorted(largest.values(), key=lambda pair: -pair.value)),
+        equal_names=tuple((t["task_id"], other) for t in tasks for other in dict.fromkeys(names[_plain(t["entry_point"])])),
+        nearest=nearest_texts(tasks, texts),
+    )
+
+
+def _wordings(task: Mapping) -> set[str]:
+    both = (task["prompt"], task.get("signature_prompt") or "")
+    return set().union(*(ngrams(_unframed(text), OVERLAP_NGRAM, words_of) for text in both))
+
+
+def _unframed(prompt: str) -> str:
+    """A prompt without the sentences that `tasks.signature_prompt` puts around every signature."""
+    for example in ("fn", "struct A;\nfn"):
+        before, after = signature_prompt(example).split(f"{example} {{")
+        prompt = prompt.removeprefix(before).removesuffix(after)
+    return prompt
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def function_names(text: Mapping) -> list[str]:
+    """Names of the functions that another set's row asks for: its entry point, or what its Python solution defines."""
+    code = text.get("code") or text.get("canonical_solution") or ""
+    return [text["entry_point"]] if text.get("entry_point") else re.findall(r"^def\s+(\w+)", code if isinstance(code, str) else "", re.M)
+
+
+def nearest_texts(tasks: Sequence[Mapping], texts: Sequence[Mapping]) -> tuple[Likeness, ...]:
+    """Each task's nearest text by the cosine of its words, a word weighing log(texts / texts with it)."""
+    ours, theirs = ([Counter(words_of(_unframed(row["prompt"]))) for row in rows] for rows in (tasks, texts))
+    spread = Counter(word for words in (*ours, *theirs) for word in words)
+    weight = {word: math.log((len(ours) + len(theirs)) / count) for word, count in spread.items()}
+    holders: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for j, words in enumerate(theirs):
+        for word, value in _unit_vector(words, weight).items():
+            holders[word].append((j, value))
+    nearest = []
+    for task, words in zip(tasks, ours):
+        cosine: dict[int, float] = defaultdict(float)
+        for word, value in _unit_vector(words, weight).items():
+            for j, other in holders.get(word, ()):
+                cosine[j] += value * other
+        if cosine:
+            best = max(cosine, key=cosine.__getitem__)
+            nearest.append(Likeness(task["task_id"], texts[best]["task_id"], round(cosine[best], 3)))
+    return tuple(sorted(nearest, key=lambda pair: -pair.value))
+
+
+def _unit_vector(words: Counter[str], weight: Mapping[str, float]) -> dict[str, float]:
+    vector = {word: (1 + math.log(count)) * weight[word] for word, count in words.items()}
+    length = math.sqrt(sum(value * value for value in vector.values())) or 1.0
+    return {word: value / length for word, value in vector.items()}
+
+
+def overlap_row(overlap: Overlap) -> dict:
+    """One other file's part of the report."""
+    return {
+        "file": overlap.file,
+        "texts": overlap.n_texts,
+        "tasks_sharing_a_run": overlap.n_tasks_sharing,
+        "run_words": OVERLAP_NGRAM,
+        "largest_share": round(overlap.shares[0].value, 3) if overlap.shares else 0.0,
+        "shares": [asdict(pair) for pair in overlap.shares[:NEAREST_SHOWN]],
+        "equal_names": [list(pair) for pair in overlap.equal_names],
+        "nearest": [asdict(pair) for pair in overlap.nearest[:NEAREST_SHOWN]],
+    }

@@ -1,0 +1,106 @@
+"""The callback that prints, records metrics and stops a run. Imports transformers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from pathlib import Path
+
+from transformers import TrainerCallback
+
+import console
+from traces import cut_torn_line
+from training.iterations import Iterations
+from training.progress import SMELL_STEPS, any_process, smells, step_line
+
+MIN_TRACED_FOR_INFRA_STOP = 64  # graded completions before the infra share can stop a run
+
+
+class RunCallback(TrainerCallback):
+    """Args: script (train.py's ScriptArguments: limits), metrics_path, completions_per_step, iterations (evaluations take time too).
+
+    `stop_reason` says afterwards why a run ended early, `failed` if in error.
+    """
+
+    def __init__(self, script, metrics_path: Path, completions_per_step: int, iterations: Iterations | None = None):
+        self.script, self.metrics_path, self.completions_per_step = script, metrics_path, completions_per_step
+        self.iterations, self.is_out_of_time = iterations, False
+        self.stop_reason: str | None = None
+        self.failed = False
+        self._graded = self._infra = 0.0
+        self._history: list[dict] = []
+        self._warned: set[str] = set()
+        self._beat = contextlib.ExitStack()
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._started, self._first_step = time.monotonic(), state.global_step
+        self._last_logged_step = state.global_step
+        if state.is_world_process_zero:
+            cut_torn_line(self.metrics_path)  # of a run that was killed: the next line must not go on in it
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            done = state.global_step - self._first_step
+            usual_s = (time.monotonic() - self._started) / done if done else None
+            self._beat.enter_context(console.waiting(f"step {state.global_step + 1} of {state.max_steps}", usual_s))
+
+    def quieten(self) -> None:
+        """Say no more of the step under way, which will not end."""
+        self._beat.close()
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if not logs or not {"reward", "loss"} & logs.keys():  # the closing summary of a run is no step
+            return
+        has_sampled = "reward" in logs  # an update may use completions that an earlier one sampled
+        elapsed = time.monotonic() - self._started
+        eta_s = elapsed / max(1, state.global_step - self._first_step) * (state.max_steps - state.global_step)
+        if self.script.max_minutes:
+            eta_s = min(eta_s, max(0.0, self.script.max_minutes * 60 - elapsed))
+        if state.is_world_process_zero:
+            if has_sampled:
+                print(step_line(state.global_step, state.max_steps, logs, eta_s), flush=True)
+                self._history = [*self._history, dict(logs)][-2 * SMELL_STEPS :]
+            warnings = smells(self._history)
+            for kind in warnings.keys() - self._warned:  # said once, until it is over
+                print(f"warning: {warnings[kind]}", file=sys.stderr, flush=True)
+            self._warned = set(warnings)
+            line = {"step": state.global_step, "elapsed_s": round(elapsed, 1), **logs}
+            if warnings:
+                line["warnings"] = list(warnings.values())
+            with self.metrics_path.open("a", encoding="utf-8") as metrics:
+                metrics.write(json.dumps(line) + "\n")
+        self._check_limits(logs, state, control)
+
+    def _check_limits(self, logs: dict, state, control) -> None:
+        completions = self.completions_per_step * (state.global_step - self._last_logged_step)
+        self._last_logged_step = state.global_step
+        if "judge/infra_share" in logs:  # not of an update that uses what an earlier one sampled
+            self._graded += completions
+            self._infra += completions * (logs["judge/infra_share"] or 0.0)
+        share = self._infra / max(1.0, self._graded)
+        if self._graded >= MIN_TRACED_FOR_INFRA_STOP and share > self.script.max_infra_share:
+            self._stop(control, f"{share:.1%} of {self._graded:.0f} completions could not be graded (limit "
+                       f"--max_infra_share {self.script.max_infra_share:.1%}): see error_kind infra in the trace")  # fmt: skip
+        difference = logs.get("sampling/sampling_logp_difference/mean")
+        if difference is not None and difference > self.script.max_sampling_logp_difference:
+            self._stop(control, f"vLLM samples another policy than the one being trained: mean log-prob difference "
+                       f"{difference:.3f} per token, limit {self.script.max_sampling_logp_difference}")  # fmt: skip
+
+    def _stop(self, control, reason: str) -> None:
+        self.stop_reason, self.failed = reason, True
+        control.should_training_stop = control.should_save = True
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self._beat.close()
+        elapsed = time.monotonic() - self._started
+        per_step = elapsed / max(1, state.global_step - self._first_step)
+        closing_s = self.iterations.seconds if self.iterations else 0.0  # as long as the last evaluation took
+        is_late = bool(self.script.max_minutes) and elapsed + per_step + closing_s > self.script.max_minutes * 60
+        self.is_out_of_time = any_process(is_late, args.device)
+        if self.is_out_of_time:
+            self.stop_reason = f"another step would pass --max_minutes {self.script.max_minutes:g}"
+        if any_process(bool(self.stop_reason), args.device):  # one that stops alone leaves the others waiting
+            self.stop_reason = self.stop_reason or "another process was asked to stop"
+            control.should_training_stop = control.should_save = True
