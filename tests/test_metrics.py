@@ -59,3 +59,12 @@ def test_first_and_last_tries_are_two_rows_of_the_same_tasks(tmp_path):
     assert found["mine"]["differences"][0]["metrics"]["pass@1"]["value"] == 0.5
     counts = {"n": 1, "builds": 1, "solved": 1}
     assert found["mine"]["codes"] == {"all": counts, "E0308": counts} and found["other"]["codes"] == {}
+
+
+def test_an_empty_row_and_one_of_other_tasks_stop_nothing():
+    stats = [stats_of(record("a"), record("b", passed=False)), RowStats("empty"), stats_of(record("z"), row="others"), stats_of(record("a"), record("b"), row="last")]
+    rates, differences = metrics.estimates(stats, [1], 200)
+    assert [row.get("pass@1", {}).get("value") for row in rates] == [0.5, None, 1.0, 1.0] and rates[1] == {}
+    assert [(one["row"], one["metrics"]["pass@1"]["value"]) for one in differences] == [("last", 0.5)]
+    rates, differences = metrics.estimates([RowStats("empty"), stats[0]], [1], 200)
+    assert rates[0] == {} and rates[1]["pass@1"]["value"] == 0.5 and differences == []
