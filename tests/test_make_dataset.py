@@ -479,7 +479,7 @@ def test_splits_share_no_task_and_no_twin():
     assert {r.task["task_id"] for r in other["test"]} != ids["test"]
 
 
-def test_how_much_twins_share_is_asked():
+def test_how_much_twins_in_two_splits_share_is_asked():
     words = [f"w{n}" for n in range(20)]
     rows = [row(f"r{n}", " ".join([*words[:17], f"x{n}", f"y{n}", f"z{n}"]), "x") for n in range(4)]  # 12 of 15 runs of six words in common
     counts = Counter()
