@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COPIES = ROOT / ".mutants"
 STATISTICS = (
     "pass_at_k or interval or samples_of or paired or differs_from or order_of_completions or other_tasks or same_results or self_tests_are "
-    "or in_no_rate or compiler_error or tables_show or fewer_samples or difference_is or every_file_is_what or changed_completion"
+    "or in_no_rate or test_metrics or compiler_error or tables_show or fewer_samples or difference_is or every_file_is_what or changed_completion"
 )
 # Mutants run in forks of a process that has run the tests once: what a module remembers of that would hide them.
 FORGETFUL = """
@@ -32,7 +32,7 @@ MUTATED = {
     "traces": (["*"], ["test_traces"], "not memory_of"),
     "evaluation.metrics": (
         ["xǁRowStats*", "x_bootstrap*", "x_interval*", "x_estimates*", "x__one_row*", "x__honest*", "x__given*", "x_summarise*"],
-        ["test_eval", "test_results"], STATISTICS,
+        ["test_eval", "test_results", "test_metrics"], STATISTICS,
     ),
     "make_dataset": (["x_split_sizes*", "x_make_splits*"], ["test_make_dataset"], "split"),
     "judge.program": (

@@ -85,6 +85,17 @@ def test_a_path_is_no_name_and_becomes_the_candidate_in_each_body():
     assert "as candidate" not in made.source
 
 
+def test_another_let_is_no_candidate_of_the_tests_own():
+    assert "let candidate = Sums::next;" in suite("let two = 2; assert!(candidate(1) == two);", entry_point="Sums::next").source
+
+
+def test_without_a_crate_that_records_the_functions_that_run_statements_are_the_tests():
+    """As plain cargo runs them."""
+    made = suite("#[test]\nfn adds() {}", "fn main() {\n    assert!(true);\n}", "assert!(true);", crate=None)
+    assert made.functions == made.test_names == tuple(f"{made.module}::{name}" for name in ("text0::adds", "text1::all_statements", "statements::all_statements"))
+    assert made.asserts == () and "judge" not in made.source
+
+
 def test_what_stands_in_a_block_of_a_main_is_guarded_by_the_crate_of_this_judge():
     made = suite("fn main() {\n    for x in 0..2 {\n        assert!(x < 2);\n    }\n}", "assert!(true);", crate="judge_7f")
     assert [made.source.count(f"::judge_7f::begin({n}, 0)") for n in (1, 2, 3)] == [1, 1, 0] and "::judge::" not in made.source

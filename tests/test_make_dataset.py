@@ -468,15 +468,24 @@ def test_splits_share_no_task_and_no_twin():
     twins = [row(f"t{i}", f"Counts the green bottles that hang on the wall of the old house in street {i // 2}.", "x") for i in range(20)]
     singles = [row(f"s{i}", " ".join(f"w{i}_{j}" for j in range(12)), "x") for i in range(20)]
     counts = Counter()
-    splits = make_dataset.make_splits([*twins, *singles], (30, 5, 5), 0, 0.6, counts)
-    assert {name: len(rows) for name, rows in splits.items()} == {"train": 30, "val": 5, "test": 5}
+    splits = make_dataset.make_splits([*twins, *singles], (30, 7, 3), 0, 0.6, counts)
+    assert {name: len(rows) for name, rows in splits.items()} == {"train": 30, "val": 7, "test": 3}
     ids = {name: {r.task["task_id"] for r in rows} for name, rows in splits.items()}
     assert len(ids["train"] | ids["val"] | ids["test"]) == 40
     assert all(i.startswith("s") for i in ids["val"] | ids["test"])
-    again = make_dataset.make_splits([*reversed(singles), *twins], (30, 5, 5), 0, 0.6, Counter())
+    again = make_dataset.make_splits([*reversed(singles), *twins], (30, 7, 3), 0, 0.6, Counter())
     assert {name: {r.task["task_id"] for r in rows} for name, rows in again.items()} == ids, "order of the rows does not matter"
-    other = make_dataset.make_splits([*twins, *singles], (30, 5, 5), 1, 0.6, Counter())
+    other = make_dataset.make_splits([*twins, *singles], (30, 7, 3), 1, 0.6, Counter())
     assert {r.task["task_id"] for r in other["test"]} != ids["test"]
+
+
+def test_how_much_twins_in_two_splits_share_is_asked():
+    words = [f"w{n}" for n in range(20)]
+    rows = [row(f"r{n}", " ".join([*words[:17], f"x{n}", f"y{n}", f"z{n}"]), "x") for n in range(4)]  # 12 of 15 runs of six words in common
+    counts = Counter()
+    assert [len(part) for part in make_dataset.make_splits(rows, (2, 1, 1), 0, 0.9, counts).values()] == [2, 1, 1]
+    assert [len(part) for part in make_dataset.make_splits(rows, (9, 1, 1), 0, 0.6, counts).values()] == [4, 0, 0]
+    assert counts["held-out rows missing, because too many tasks resemble each other"] == 2
 
 
 def test_too_many_twins_make_smaller_held_out_splits_and_say_so():

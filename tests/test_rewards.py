@@ -716,3 +716,21 @@ def test_metrics_of_a_groups_tests():
     assert batch_metrics([cross_record(0, 0)])["judge/cross_share"] == 0 and "judge/cross_pass_share" not in batch_metrics([cross_record(0, 0)])
     nobody_asked = batch_metrics([rewards.graded_completion({}, "", None, Verdict())])
     assert not {"judge/cross_share", "judge/cross_pass_share"} & nobody_asked.keys()
+
+
+def test_the_rate_of_solved_tasks_is_of_those_with_hidden_tests():
+    verdicts = [verdict_with(hidden_passed=passed, hidden_total=total) for passed, total in ((2, 2), (1, 2), (3, 3), (None, None))]
+    metrics = batch_metrics([rewards.graded_completion({}, "", None, verdict) for verdict in verdicts])
+    assert (metrics["judge/solved_rate"], metrics["judge/hidden_test_share"]) == (pytest.approx(2 / 3), pytest.approx(2.5 / 3))
+
+
+def test_text_without_a_fence_is_a_program_where_that_was_asked_for():
+    bare, prompt = "fn double(x: i32) -> i32 {\n    x * 2\n}\n", "fn double(x: i32) -> i32 {\n"
+    fenced, plain = (rewards.ReadingJudge(FakeJudge(), plain_rust=is_plain) for is_plain in (False, True))
+    assert fenced.program_of(bare) is None and "fn double" in plain.program_of(bare).source
+    assert fenced.program_of(GOOD).source == plain.program_of(GOOD).source
+    assert plain.program_of("    x * 2\n}\n", prompt).functions == ("double",) and plain.program_of("    x * 2\n}\n") is None
+
+
+def test_the_weight_stands_behind_the_last_equals_sign():
+    assert rewards.parse_reward_spec("lr=1e-4/my_rewards.py:pay=0.5") == ("lr=1e-4/my_rewards.py:pay", 0.5)
