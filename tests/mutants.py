@@ -28,8 +28,9 @@ MUTATED = {
     ),
     "make_dataset": (["x_split_sizes*", "x_make_splits*"], ["test_make_dataset"], "split"),
     "judge.program": (["x_with_hidden_tests*", "x__hidden_*", "x__read_hidden_*"], ["test_program", "test_hidden_text"], "hidden"),
+    "judge.worth": (["*"], ["test_worth"], ""),
     "rust_tool": (
-        ["xǁJudgeǁ_run*", "xǁJudgeǁ_stub_guard*", "xǁJudgeǁ_any*", "xǁ_Outcomeǁ*", "x__read_*", "x__how_it_died*", "x__is_*", "x__with_limit*"],
+        ["xǁJudgeǁ_run*", "xǁJudgeǁ_any*", "xǁ_Outcomeǁ*", "x__read_*", "x__how_it_died*", "x__is_*", "x__with_limit*"],
         ["test_verdicts"], "",
     ),
 }  # fmt: skip
