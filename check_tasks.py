@@ -427,13 +427,22 @@ def summary_lines(report: Mapping) -> Iterator[str]:
     )
 
 
+def make_folder(folder: Path) -> None:
+    """The report's, before minutes of work. Raises TaskError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TaskError(f"--report: {folder} cannot be made ({error.strerror}): choose another place") from error
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line: exit status 0 when everything holds, 1 when something does not or cannot be checked."""
     arguments = read_arguments(argv)
     try:
+        if arguments.report:
+            make_folder(arguments.report.parent)
         problems, report = check(arguments)
         if arguments.report:
-            arguments.report.parent.mkdir(parents=True, exist_ok=True)
             arguments.report.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except (UserError, OSError) as error:
         if isinstance(error, OSError):

@@ -1028,7 +1028,11 @@ def make_parser(classes: Sequence[type], **options: Any) -> Any:
 
 def parse_dataclasses(classes: Sequence[type], argv: Sequence[str] | None, doc: str) -> tuple:
     """Command line and --config file -> one object of each class. `doc`: the script's docstring. Raises GenerationError."""
-    parser = make_parser(classes, description=doc.split("\n\n")[0])
+    return parsed(make_parser(classes, description=doc.split("\n\n")[0]), argv)
+
+
+def parsed(parser, argv: Sequence[str] | None) -> tuple:
+    """What a parser of `make_parser` makes of a command line and its --config. Raises GenerationError."""
     try:
         return parser.parse_args_and_config(argv)
     except (ValueError, OSError) as error:
@@ -1045,7 +1049,7 @@ def _main(argv: Sequence[str] | None) -> int:
     parser = make_parser((TryArguments, BackendArguments, SamplingArguments), description=__doc__.split("\n\n")[0])
     parser.add_argument("prompt", nargs="?", default="", help="What to ask for; the file to mend (kind fix).")
     try:
-        args, backend, sampling, rest = parser.parse_args_and_config(argv)
+        args, backend, sampling, rest = parsed(parser, argv)
         if sampling.num_samples != 1:
             raise GenerationError(f"--num_samples {sampling.num_samples}: one completion is shown; eval.py takes several")
         if args.best_of < 1:

@@ -488,7 +488,7 @@ def why_not_kept(graded: dict) -> str | None:
         return "does not build"
     if not graded["test_passed"]:
         return f"tests: {graded['error_kind'] or 'none ran'}"
-    if not graded["honest_tests"] or graded["guard"]:
+    if not graded["honest_tests"]:
         return f"guard: {graded['guard']}"
     if not graded["hidden_total"] or graded["hidden_passed"] != graded["hidden_total"]:
         return "fails as hidden tests"  # a second run of the same assertions: also how a coin toss shows

@@ -480,7 +480,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    """Make and write everything -> the card. Raises TaskError, TraceError, ToolchainError, SandboxUnavailable."""
+    """Make and write everything -> the card. Raises UserError."""
     solutions, answers, cards = load_solutions(arguments.solutions), [], {}
     for file in arguments.tasks:
         split = file.name.split(".")[0].rpartition("_")[2]

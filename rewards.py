@@ -339,9 +339,9 @@ class RewardSet:
         graded, judged = [], []
         for task, (program, verdict) in zip(tasks, self.reader.grade(tasks, completions), strict=True):
             if verdict.test_passed and is_copied(program, task.get("prompt") or "", self.examples):
-                verdict = replace(verdict, honest_tests=False, guard=verdict.guard or "copied_example")
+                verdict = _refused(verdict, "copied_example")
             if verdict.test_passed and lacks_asked_function(program, task.get("prompt") or ""):
-                verdict = replace(verdict, honest_tests=False, guard=verdict.guard or "asked_function_missing")
+                verdict = _refused(verdict, "asked_function_missing")
             judged.append((program, verdict))
         if self.cross_tests:
             judged = self._cross_examined(tasks, judged)
@@ -508,6 +508,11 @@ def is_copied(program: Program, prompt: str, examples: Sequence[tuple[Program, S
         and same_program(program, example)
         for example, words in examples
     )
+
+
+def _refused(verdict: Verdict, guard: str) -> Verdict:
+    """The verdict with a guard against its tests, unless it has one."""
+    return replace(verdict, honest_tests=False, guard=guard) if verdict.honest_tests else verdict
 
 
 _ASKED = re.compile(r"\bfn\s+(\w+)\s*[(<]|\bfunction,? (?:called |named )?`(\w+)`|`(\w+)\([^`]*\)`")

@@ -10,23 +10,23 @@ pass. The binary is linked with `judge/harness.rs` in place of libtest's entry p
 exist and how each ended.
 
 What a passing test is worth (`honest_tests`): what reading says against the program (`Program.guard`), then runs. A test counts
-that reaches one of its assertions, fails when a panic is the first statement of the functions under test, and fails for some of
-four wrong values in their place, also where only functions are wrong that do not return `bool` or `Ordering` (a comparison of the
-program's own must not hide the rest). One such test is enough, one that does not count takes nothing from it. Then the functions
-are asked for other inputs than the tests': when they say the same as to the tests' own, or always one thing while all that the
-tests expect stands in them as a literal, the answers are hard-coded. All of it is in one binary: functions and assertions start
-with a call into `judge/gate.rs`, so the check costs runs and no compilation.
+whose assertions are reached, which fails when a panic is the first statement of the functions under test, and which notices wrong
+answers (`judge/worth.py`): four values in place of what the functions return, and values near what they do return. One such test is
+enough, one that does not count takes nothing from it. Then the functions are asked for other inputs than the tests': they must not say
+the same, nor one thing to everything that the tests do not ask, nor their own input, and the tests must ask for more than nothing (0,
+None, an error). All of it is in one binary: functions and assertions start with a call into `judge/gate.rs`, so the check costs runs
+and no compilation. Where a limit or a crash ends these runs the guard is TRIED_IN_PART, and takes nothing away.
 
 Hidden tests run as they are written (`hidden_passed` of `hidden_total`, `hidden_failures` says which failed and why): every
 `#[test]` is one test, and every assert of a `main` or of statements (`judge/statements.py`), whose macros record and go on. An
 assert that panics is left out and the statements run again in the same process; one that ends the process or loops is left out
 of the next process. All of a place's evaluations have to hold, in every run.
 
-What stays forgeable: `unsafe` code that finds the harness's nonce in memory (`judge/program.py` refuses what that takes); a test
-that compares with a constant which the program also returns by rote; a program whose functions only pretend to be used.
-No wrong values: of `impl Trait`, references to what the program defines, types with parameters, and in programs that use one of
-their functions in a constant; nor where the process dies of one or runs out of time. A hand-written `==` that looks at its sides and agrees
-nevertheless is a function under test like any other. `tests/cases/attacks.jsonl` marks what is known to get through.
+What stays forgeable: `unsafe` code that finds the harness's nonce in memory (`judge/program.py` refuses what that takes); a wrong
+function that is right, or as wrong as the test's own oracle, wherever the tests ask, if only it answers differently to different
+inputs: no run of the program knows the task (`results/attacks`). No wrong answers: of `impl Trait`, references to what the program
+defines, types with parameters, and in programs that use one of their functions in a constant; nor where the process dies of one or
+runs out of time. `tests/cases/attacks.jsonl` marks what is known to get through.
 `test_passed` alone is the harness's raw word; an honest pass is `test_passed and honest_tests`.
 
 Not as cargo has it: the compiler may read no file below /proc, /dev and /sys (`include_str!`), whatever the sandbox shows;
@@ -70,7 +70,7 @@ from judge.workshop import Workshop
 __all__ = ["EDITIONS", "JUDGE_VERSION", "Diagnostic", "InfraError", "JUDGES", "Job", "Judge", "Toolchain", "ToolchainError", "Verdict",
            "find_toolchain"]  # fmt: skip
 
-JUDGE_VERSION = 6  # raise it when a rule changes what a program gets
+JUDGE_VERSION = 7  # raise it when a rule changes what a program gets
 EDITIONS = ("2021", "2024")
 JUDGES = ("fast", "cargo")  # ours, and plain cargo as its reference
 JOBS_BETWEEN_CANARIES = 512

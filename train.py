@@ -61,7 +61,7 @@ from training.curriculum import columns_of, training_row
 from training.grading_ahead import GradingProcess, JudgeGone
 from training.iterations import EvalSampling, Iterations
 from training.iterations import make_callback_class as make_evaluation_callback_class
-from training.second_turn import longest_row, user_turn
+from training.second_turn import longest_row, require_turns
 from training.task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record, tallied
 
 HERE = Path(__file__).resolve().parent
@@ -559,7 +559,7 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     if (total_bytes := doctor.gpu_bytes()) and not args.use_cpu:
         gpu_memory.require_fits(script, args, model_args, task_facts["longest_prompt_tokens"], total_bytes)
     if script.repair_turns:
-        user_turn(tokenizer, "Again.")
+        require_turns(tokenizer, script, args)
     require_something_to_earn(script.rewards, task_facts)
     batch = batch_facts(args, len(rows))
     eval_tasks = evaluation_tasks(script, rows, tokenizer)

@@ -4,6 +4,7 @@ A completion is read:
     program.py            completion -> program, and the programs made from it: stubbed, with hidden tests
     syntax.py             Rust text as a tree: items, under which `cfg` each exists, what its macros expand to
     guards.py             which tests may count, and what is refused
+    worth.py              what passing tests are worth, by what they and the functions do in the judge's runs
     statements.py         hidden tests that are a `main` or statements
     cfg_test.py           where `cfg(test)` matters in a program
     instruments.py        gates and wrong values, put into a program to see what its tests notice

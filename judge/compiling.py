@@ -25,6 +25,7 @@ class Work:
     binary: Path | None = None
     is_gated: bool = False
     is_marked: bool = False
+    source: str = ""  # what the binary was compiled from, where it is gated
     hidden_binary: Path | None = None
     tests_timed_out: bool = False  # their compilation did
 
@@ -117,7 +118,7 @@ class Compiler:
             write_source(work.folder, source)
             compiled = self._without_ours(self.workshop.build_tests(work.folder, with_lints), source)
             if compiled.passed:
-                work.binary, work.is_gated, work.is_marked = work.folder / BINARY_NAME, gates, True
+                work.binary, work.is_gated, work.is_marked, work.source = work.folder / BINARY_NAME, gates, True, source
                 return compiled
             if compiled.timed_out and not with_lints:
                 break

@@ -92,7 +92,7 @@ def _suite_of(author: int, program: Program, verdict: Verdict, defines: Mapping[
     """The completion's tests; None where none of them counts."""
     ran = {name for name, status in verdict.tests.items() if status in ("ok", "failed")}
     counted = frozenset(test.name for test in program.tests if test.counted and test.name in ran)
-    if verdict.guard is not None or not counted:
+    if not verdict.honest_tests or not counted:
         return None
     data, pieces, words = program.source.encode(), [], set()
     for item in all_items(parse_rust(program.source)):

@@ -6,14 +6,17 @@
 //! passes whatever the functions return checks nothing. Types that no constant is known for are left alone; programs
 //! get an `impl Wrong` for their own structs and enums from `rust_tool.py`.
 use std::any::type_name;
-use std::cell::Cell;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt::{Arguments, Debug};
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
+use std::rc::Rc;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroU8, NonZeroUsize};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 /// What gates do: 0 nothing, 1 panic, FIRST_WRONG + k return the k-th wrong value.
@@ -22,11 +25,20 @@ pub const FIRST_WRONG: u8 = 2;
 pub const WRONG_VALUES: u8 = 4;
 /// FIRST_SPARING + k: the same, but for functions that return `bool` or `Ordering`: a program's own comparison must not hide the rest.
 pub const FIRST_SPARING: u8 = FIRST_WRONG + WRONG_VALUES;
-/// FIRST_OTHER + k: the outermost call of a function that has inputs is answered for the k-th other ones.
-pub const FIRST_OTHER: u8 = FIRST_SPARING + WRONG_VALUES;
-pub const OTHER_INPUTS: u8 = 4;
-/// The same with its own inputs, for comparison.
-pub const SAME_INPUTS: u8 = FIRST_OTHER + OTHER_INPUTS;
+/// The outermost calls of functions are repeated, as they are: first of all, before anything that they remember is of other inputs.
+pub const SAME_INPUTS: u8 = FIRST_SPARING + WRONG_VALUES;
+/// FIRST_OTHER + k: they are answered for the k-th other inputs; from ALL_OTHER on only one call of a test, another one each time.
+pub const FIRST_OTHER: u8 = SAME_INPUTS + 1;
+pub const ALL_OTHER: u8 = 3;
+pub const OTHER_INPUTS: u8 = 8;
+/// As in the beginning: what a function remembers shows.
+pub const SAME_AGAIN: u8 = FIRST_OTHER + OTHER_INPUTS;
+/// FIRST_NEAR + k: the answer is replaced by the k-th value near it, but for `bool` and `Ordering`.
+pub const FIRST_NEAR: u8 = SAME_AGAIN + 1;
+pub const NEAR_VALUES: u8 = 3;
+/// FIRST_ITEMS + k: the answer, where it is a list, is one of the same length with other items.
+pub const FIRST_ITEMS: u8 = FIRST_NEAR + NEAR_VALUES;
+pub const OTHER_ITEMS: u8 = 2;
 /// How deep values of a program's own types hold others of them.
 const MAX_NESTING: u8 = 3;
 /// Set by `mark`, and by gates that returned a wrong value; cleared by the harness before each test.
@@ -44,7 +56,7 @@ pub fn gate() -> bool {
     match MODE.load(Ordering::Relaxed) {
         0 => false,
         1 => panic!("stubbed by the judge"),
-        FIRST_OTHER.. => false,
+        SAME_INPUTS.. => false,
         _ => {
             IS_REACHED.store(true, Ordering::Relaxed);
             true
@@ -60,12 +72,21 @@ pub fn stub() {
     }
 }
 
+/// Which assertions that count were reached, as far as there is room.
+pub static SITES: [AtomicBool; 128] = [const { AtomicBool::new(false) }; 128];
+
 /// Stands in front of every assertion that counts: the test got that far.
 #[inline(never)]
-pub fn mark() {
+pub fn mark(site: usize) {
     if MODE.load(Ordering::Relaxed) == 0 {
         IS_REACHED.store(true, Ordering::Relaxed);
+        SITES[site.min(SITES.len() - 1)].store(true, Ordering::Relaxed);
     }
+}
+
+/// Whether a function that returns `T` may be a comparison.
+fn compares<T>() -> bool {
+    matches!(type_name::<T>(), "bool" | "core::cmp::Ordering")
 }
 
 /// The gate of a function that returns `T`: `Gate::<T>::NEW.value()`, by the method below when `T` is `Wrong`, else by
@@ -82,8 +103,8 @@ impl<T: Wrong> Gate<T> {
         match MODE.load(Ordering::Relaxed) {
             0 => None,
             1 => panic!("stubbed by the judge"),
-            FIRST_OTHER.. => None,
-            FIRST_SPARING.. if matches!(type_name::<T>(), "bool" | "core::cmp::Ordering") => None,
+            SAME_INPUTS.. => None,
+            FIRST_SPARING.. if compares::<T>() => None,
             mode => {
                 let value = T::wrong((mode - FIRST_WRONG) % WRONG_VALUES)?;
                 IS_REACHED.store(true, Ordering::Relaxed);
@@ -199,9 +220,30 @@ impl<T: Wrong, E: Wrong> Wrong for Result<T, E> {
     }
 }
 
-impl<T: Wrong> Wrong for Box<T> {
+macro_rules! around {
+    ($($type:ident: $inner:ident => $out:expr;)*) => { $(
+        impl<T: Wrong> Wrong for $type<T> {
+            fn wrong(k: u8) -> Option<Self> {
+                Some($type::new(T::wrong(k)?))
+            }
+        }
+        impl<T: Other> Other for $type<T> {
+            fn other(self, k: u8) -> Self {
+                let $inner = ManuallyDrop::new(self);
+                $type::new(copied($out).other(k))
+            }
+        }
+    )* };
+}
+
+// Cell and RefCell: their insides are read though they may be lent; nothing else runs meanwhile.
+around! {
+    Box: x => &**x; Rc: x => &**x; Arc: x => &**x; RefCell: x => unsafe { &*x.as_ptr() }; Cell: x => unsafe { &*x.as_ptr() };
+}
+
+impl Wrong for Cow<'_, str> {
     fn wrong(k: u8) -> Option<Self> {
-        Some(Box::new(T::wrong(k)?))
+        String::wrong(k).map(Cow::Owned)
     }
 }
 
@@ -243,140 +285,265 @@ wrong_tuples! { (A); (A, B); (A, B, C); (A, B, C, D); (A, B, C, D, E); (A, B, C,
 
 // -- Other inputs than the test's ---------------------------------------------------------------------------------------
 
-thread_local! {
-    /// Whether the outermost call of this thread is being answered for other inputs.
-    static IS_ASKING: Cell<bool> = const { Cell::new(false) };
-    static ASKED: Cell<&'static str> = const { Cell::new("") };
-    /// Whether there was no other value: a list that is empty.
-    static IS_SAME: Cell<bool> = const { Cell::new(false) };
+/// What a function answered to a call of the tests.
+#[derive(Default)]
+pub struct Said {
+    pub function: &'static str,
+    pub is_altered: bool, // it got another input than the tests'
+    pub given: u8, // one bit for each of its inputs: whether the answer has its contents
+    pub answer: Option<String>, // empty where it cannot be shown; one that panicked gave none
 }
 
-/// Whether to call the function once more, with `Input::other` of what it got, and return its answer.
+/// Since the harness last took them.
+pub static SAID: Mutex<Vec<Said>> = Mutex::new(Vec::new());
+/// Calls of a test that are kept.
+const MAX_SAID: usize = 64;
+/// Characters of an answer; of a longer one the rest counts by its length.
+const MAX_ANSWER: usize = 160;
+
+#[derive(Clone, Copy)]
+struct Asked {
+    at: usize,            // in SAID
+    variant: Option<u8>, // of the other inputs, for the first of them; None: they are as they are
+}
+
+/// Outermost calls in this run of a test, and in the first.
+pub static N_CALLS: AtomicUsize = AtomicUsize::new(0);
+pub static N_CALLS_FIRST: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// The outermost call of this thread that is being answered.
+    static ASKED: Cell<Option<Asked>> = const { Cell::new(None) };
+    /// Contents of its inputs.
+    static GIVEN: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    /// Whether the other value is another: that of an empty list is not.
+    static IS_CHANGED: Cell<bool> = const { Cell::new(false) };
+}
+
+fn said(change: impl FnOnce(&mut Said)) {
+    let at = ASKED.get().map_or(MAX_SAID, |asked| asked.at);
+    SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_mut(at).map(change);
+}
+
+/// Whether to call the function once more, with `Input::other` of its inputs and `Input::near` of what it says, and return that.
 #[inline(never)]
 pub fn asks(function: &'static str) -> bool {
-    if MODE.load(Ordering::Relaxed) < FIRST_OTHER || IS_ASKING.replace(true) {
+    let mode = MODE.load(Ordering::Relaxed);
+    if mode < SAME_INPUTS || ASKED.get().is_some() {
         return false;
     }
-    ASKED.set(function);
-    answers(function, |list| list.push(String::new()));
+    let mut all = SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    ASKED.set(Some(Asked { at: all.len(), variant: variant(mode, N_CALLS.fetch_add(1, Ordering::Relaxed)) }));
+    GIVEN.with(|given| given.borrow_mut().clear());
+    if all.len() < MAX_SAID {
+        all.push(Said { function, ..Said::default() });
+    }
     true
 }
 
-/// Functions that got another input than the test's.
-static ALTERED: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
-
-/// What functions answered, by mode, as far as it can be shown; one that panicked did not.
-pub static ANSWERS: Mutex<BTreeMap<&str, BTreeMap<u8, Vec<String>>>> = Mutex::new(BTreeMap::new());
-
-fn answers<T>(function: &'static str, change: impl FnOnce(&mut Vec<String>) -> T) -> T {
-    let mut all = ANSWERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    change(all.entry(function).or_default().entry(MODE.load(Ordering::Relaxed)).or_default())
+/// Which other inputs a call gets.
+fn variant(mode: u8, call: usize) -> Option<u8> {
+    let k = mode.wrapping_sub(FIRST_OTHER);
+    let (singles, n_calls) = ((OTHER_INPUTS - ALL_OTHER) as usize, N_CALLS_FIRST.load(Ordering::Relaxed).max(1));
+    let its_turn = |single: usize| if n_calls > singles { single * n_calls / singles } else { single % n_calls };
+    (k < ALL_OTHER || (k < OTHER_INPUTS && call == its_turn((k - ALL_OTHER) as usize))).then_some(k)
 }
 
-/// Answers that most inputs may have in common.
-const NOTHING: [&str; 4] = ["false", "true", "0", "None"];
-
-/// Of a function that was asked for other inputs.
-pub struct Moved {
-    pub function: &'static str,
-    pub calls: usize,
-    pub distinct: usize, // answers
-    pub is_moved: bool, // they are not always those to the test's inputs, or these are nothing to speak of
-    pub is_strange: bool, // none of them is one of those
-}
-
-pub fn moved() -> Vec<Moved> {
-    let all = ANSWERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let altered = ALTERED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let asked = all.iter().filter(|(function, _)| altered.contains(*function));
-    let summary = asked.map(|(function, modes)| {
-        let own = modes.get(&SAME_INPUTS).map_or(&[][..], |own| own);
-        let others: Vec<_> = modes.iter().filter(|(mode, _)| **mode != SAME_INPUTS).map(|(_, answers)| answers).collect();
-        let distinct: BTreeSet<_> = others.iter().copied().flatten().filter(|answer| !answer.is_empty()).collect();
-        Moved {
-            function,
-            calls: others.iter().map(|answers| answers.len()).sum(),
-            distinct: distinct.len(),
-            is_moved: own.iter().all(|answer| NOTHING.contains(&&answer[..])) || others.iter().any(|answers| answers[..] != *own),
-            is_strange: !own.iter().any(|answer| distinct.contains(answer)),
-        }
-    });
-    summary.collect()
-}
-
-/// The answer of such a call: `Answer(value).of(function)`, by the method below when it can be shown, else by `Hidden`'s.
+/// The answer of such a call: `Answer(value).kept()`, by the method below when it can be shown, else by `Hidden`'s.
 pub struct Answer<T>(pub T);
-
-fn keep(function: &'static str, shown: String) {
-    IS_ASKING.set(false);
-    answers(function, |list| list.pop().map(|_| list.push(shown)));
-}
 
 impl<T: Debug> Answer<T> {
     #[inline(never)]
-    pub fn of(self, function: &'static str) -> T {
-        keep(function, format!("{:?}", self.0));
+    pub fn kept(self) -> T {
+        if MODE.load(Ordering::Relaxed) < FIRST_NEAR {
+            let text = format!("{:?}", self.0);
+            let cut: String = text.chars().take(MAX_ANSWER).collect();
+            said(|said| said.answer = Some(if cut.len() < text.len() { format!("{cut}.. {}", text.len()) } else { cut }));
+        }
+        ASKED.set(None);
         self.0
     }
 }
 
 pub trait Hidden<T> {
-    fn of(self, function: &'static str) -> T;
+    fn kept(self) -> T;
 }
 
 impl<T> Hidden<T> for Answer<T> {
-    fn of(self, function: &'static str) -> T {
-        IS_ASKING.set(false);
-        ANSWERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(function);
+    fn kept(self) -> T {
+        said(|said| said.answer = Some(String::new()));
+        ASKED.set(None);
         self.0
     }
 }
 
-/// An argument: `Input(x).other(position)`, by the method below when another value of its type is known, else by `Same`'s.
+/// An argument or an answer: `Input(x).other(position)`, by the methods below when another value of its type is known, else by
+/// `Same`'s.
 pub struct Input<T>(pub T);
 
 impl<T: Other> Input<T> {
     #[inline(never)]
     pub fn other(self, position: u8) -> T {
-        let mode = MODE.load(Ordering::Relaxed);
-        if mode == SAME_INPUTS {
-            return self.0;
+        let other = match ASKED.get().and_then(|asked| asked.variant) {
+            Some(k) => self.changed((k + position) % VARIANTS, || said(|said| said.is_altered = true)),
+            None => self.0,
+        };
+        if let Some(contents) = other.contents() {
+            GIVEN.with(|given| given.borrow_mut().push(contents.to_vec()));
         }
-        IS_SAME.set(false);
-        let other = self.0.other((mode - FIRST_OTHER + position) % OTHER_INPUTS);
-        if !IS_SAME.get() {
+        other
+    }
+
+    /// For answers.
+    #[inline(never)]
+    pub fn near(self) -> T {
+        if let Some(contents) = self.0.contents() {
+            let equal = GIVEN.with(|given| given.borrow().iter().enumerate().fold(0, |bits, (at, input)| bits | ((input == contents) as u8) << at.min(7)));
+            said(|said| said.given = equal);
+        }
+        match MODE.load(Ordering::Relaxed) {
+            mode @ FIRST_NEAR..FIRST_ITEMS if !compares::<T>() => self.changed(mode - FIRST_NEAR, || ()),
+            _ => self.0,
+        }
+    }
+
+    /// For what is part of another value.
+    pub fn part(self, k: u8) -> T {
+        self.0.other(k)
+    }
+
+    fn changed(self, k: u8, then: impl FnOnce()) -> T {
+        IS_CHANGED.set(false);
+        let other = self.0.other(k);
+        if IS_CHANGED.get() {
             IS_REACHED.store(true, Ordering::Relaxed);
-            ALTERED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(ASKED.get());
+            then();
         }
         other
     }
 }
 
+/// An answer that is a list: `Items(x).changed()`, by the methods below when other items are known, else by `SameItems`'s.
+pub struct Items<T>(pub T);
+
+pub trait SameItems<T> {
+    fn changed(self) -> T;
+}
+
+impl<T> SameItems<T> for Items<T> {
+    fn changed(self) -> T {
+        self.0
+    }
+}
+
+fn with_items<T: Other, L>(list: L, each: fn(L, &dyn Fn(T) -> T) -> L) -> L {
+    let mode = MODE.load(Ordering::Relaxed);
+    if mode < FIRST_ITEMS {
+        return list;
+    }
+    IS_CHANGED.set(false);
+    let other = each(list, &|item| item.other(1 + 2 * (mode - FIRST_ITEMS)));
+    IS_REACHED.fetch_or(IS_CHANGED.get(), Ordering::Relaxed);
+    other
+}
+
+fn each<T>(list: Vec<T>, change: &dyn Fn(T) -> T) -> Vec<T> {
+    list.into_iter().map(change).collect()
+}
+
+impl<T: Other> Items<Vec<T>> {
+    #[inline(never)]
+    pub fn changed(self) -> Vec<T> {
+        with_items(self.0, each)
+    }
+}
+
+impl<T: Other> Items<Option<Vec<T>>> {
+    pub fn changed(self) -> Option<Vec<T>> {
+        with_items(self.0, |found, change| found.map(|list| each(list, change)))
+    }
+}
+
+impl<T: Other, E> Items<Result<Vec<T>, E>> {
+    pub fn changed(self) -> Result<Vec<T>, E> {
+        with_items(self.0, |found, change| found.map(|list| each(list, change)))
+    }
+}
+
 pub trait Same<T> {
     fn other(self, position: u8) -> T;
+    fn near(self) -> T;
+    fn part(self, k: u8) -> T;
 }
 
 impl<T> Same<T> for Input<T> {
     fn other(self, _: u8) -> T {
         self.0
     }
+
+    fn near(self) -> T {
+        self.0
+    }
+
+    fn part(self, _: u8) -> T {
+        self.0
+    }
 }
 
-/// A type with values near a given one.
+/// Kinds of other values.
+const VARIANTS: u8 = 6;
+
+/// A type with values near a given one. What is given is never freed: it may be a copy of what somebody else owns.
 pub trait Other: Sized {
     fn other(self, k: u8) -> Self;
+
+    /// The bytes of a text or of a list's items.
+    fn contents(&self) -> Option<&[u8]> {
+        None
+    }
+}
+
+/// The other value, and whether it is one.
+pub fn changed<T: PartialEq>(from: T, to: T) -> T {
+    IS_CHANGED.set(IS_CHANGED.get() || from != to);
+    std::mem::forget(from);
+    to
+}
+
+/// For a program's enums: a value of another variant, from `number` of the given one and `make` of any; else what was given.
+pub fn another<T>(given: T, number: fn(&T) -> u8, n_variants: u8, k: u8, make: fn(u8, u8) -> Option<T>) -> T {
+    let another = (number(&given) + 1 + k % (n_variants - 1)) % n_variants;
+    match make(another, k) {
+        Some(value) => {
+            IS_CHANGED.set(true);
+            std::mem::forget(given);
+            value
+        }
+        None => given,
+    }
+}
+
+fn contents_of<T>(list: &[T]) -> Option<&[u8]> {
+    Some(unsafe { std::slice::from_raw_parts(list.as_ptr().cast(), std::mem::size_of_val(list)) })
+}
+
+/// The bits of a value that somebody else owns and goes on to own.
+fn copied<T>(value: &T) -> T {
+    unsafe { std::ptr::read(value) }
 }
 
 macro_rules! other_integers {
     ($($type:ty)*) => { $(impl Other for $type {
         fn other(self, k: u8) -> Self {
-            match k {
+            changed(self, match k {
                 0 => self.checked_add(1).unwrap_or(self / 2),
                 1 => if self > 1 { self - 1 } else { self.saturating_add(3) },
                 2 if <$type>::MIN != 0 => !self, // -1 - x
                 2 => self / 2 + 2,
+                4 => self.checked_add(10).unwrap_or(self / 5),
+                5 => self / 2,
                 _ => self.checked_mul(3).and_then(|thrice| thrice.checked_add(2)).unwrap_or(self / 3), // even where it was
-            }
+            })
         }
     })* };
 }
@@ -384,53 +551,104 @@ macro_rules! other_integers {
 other_integers! { i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize }
 
 macro_rules! others {
-    ($($type:ty: |$value:ident, $k:ident| $other:expr;)*) => { $(impl Other for $type {
+    ($($type:ty: |$value:ident, $k:ident| $other:expr $(, $contents:ident)?;)*) => { $(impl Other for $type {
         fn other(self, $k: u8) -> Self {
-            let $value = self;
-            $other
+            let $value = &self;
+            let other = $other;
+            changed(self, other)
         }
+
+        $(fn contents(&self) -> Option<&[u8]> {
+            Some(self.$contents())
+        })?
     })* };
 }
 
 others! {
-    f32: |x, k| match k { 0 => x + 1.5, 1 => x - 1.25, 2 => x / 2.0 + 3.0, _ => x * 2.0 + 1.0 };
-    f64: |x, k| match k { 0 => x + 1.5, 1 => x - 1.25, 2 => x / 2.0 + 3.0, _ => x * 2.0 + 1.0 };
+    f32: |x, k| match k { 0 => x + 1.5, 1 => x - 1.25, 2 => x / 2.0 + 3.0, _ => x * 2.0 + k as f32 };
+    f64: |x, k| match k { 0 => x + 1.5, 1 => x - 1.25, 2 => x / 2.0 + 3.0, _ => x * 2.0 + k as f64 };
     bool: |x, k| x ^ (k < 3);
-    Duration: |x, k| match k { 0 => x + Duration::from_secs(1), 1 => x / 2, 2 => x * 3 + Duration::from_millis(7), _ => Duration::ZERO };
-    char: |x, k| char::from_u32(x as u32 + 1 + k as u32).unwrap_or('?');
+    Duration: |x, k| match k { 0 => *x + Duration::from_secs(1), 1 => *x / 2, 2 => *x * 3 + Duration::from_millis(7), _ => Duration::ZERO };
+    char: |x, k| char::from_u32(*x as u32 + 1 + k as u32).unwrap_or('?');
     String: |x, k| match k {
         0 => format!("{x}q"),
         1 => x.chars().skip(1).collect(),
         2 => x.chars().take(x.chars().count() / 2).chain(['z', '7']).collect(),
+        4 => x.chars().rev().collect(),
+        5 => x.repeat(2),
         _ => String::new(),
-    };
-    &str: |x, k| Box::leak(x.to_string().other(k).into_boxed_str());
+    }, as_bytes;
+    &str: |x, k| Box::leak(x.to_string().other(k).into_boxed_str()), as_bytes;
+    Cow<'_, str>: |x, k| Cow::Owned(x.to_string().other(k)), as_bytes;
 }
 
-/// Bounds of the part that is left of a list.
-fn part(len: usize, k: u8) -> std::ops::Range<usize> {
-    IS_SAME.set(len == 0);
-    match k { 0 => 0..len.saturating_sub(1), 1 => len.min(1)..len, 2 => 0..len / 2, _ => 0..0 }
+/// A list without some of its items, or in another order.
+fn other_list<'a, T>(list: &'a [T], k: u8) -> Box<dyn Iterator<Item = &'a T> + 'a> {
+    let (len, items) = (list.len(), list.iter());
+    let other: Box<dyn Iterator<Item = &'a T>> = match k {
+        0 => Box::new(items.take(len.saturating_sub(1))),
+        1 => Box::new(items.rev()),
+        2 => Box::new(items.take(len / 2)),
+        3 => Box::new(items.take(0)),
+        5 => Box::new(items.skip(len / 2).chain(list.iter().take(len / 2))),
+        _ => Box::new(items.skip(1)),
+    };
+    IS_CHANGED.set(IS_CHANGED.get() || len > (k == 1) as usize);
+    other
+}
+
+fn leaked<T>(list: &[T], k: u8) -> &mut [T] {
+    Vec::leak(other_list(list, k).map(copied).collect())
 }
 
 impl<T> Other for &[T] {
     fn other(self, k: u8) -> Self {
-        &self[part(self.len(), k)]
+        leaked(self, k)
+    }
+
+    fn contents(&self) -> Option<&[u8]> {
+        contents_of(self)
     }
 }
 
 impl<T> Other for &mut [T] {
     fn other(self, k: u8) -> Self {
-        let part = part(self.len(), k);
-        &mut self[part]
+        leaked(self, k)
     }
 }
 
 impl<T> Other for Vec<T> {
     fn other(self, k: u8) -> Self {
-        let part = part(self.len(), k);
-        self.into_iter().skip(part.start).take(part.len()).collect()
+        other_list(ManuallyDrop::new(self).as_slice(), k).map(copied).collect()
     }
+
+    fn contents(&self) -> Option<&[u8]> {
+        contents_of(self)
+    }
+}
+
+fn place<T: Hash>(key: &T) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
+macro_rules! other_collections {
+    ($($type:ident<$($item:ident: $bound:ident),*>: |$entry:pat_param| $copy:expr, $key:expr;)*) => { $(
+        impl<$($item: $bound),*> Other for $type<$($item),*> {
+            fn other(self, k: u8) -> Self {
+                let given = ManuallyDrop::new(self);
+                let mut entries: Vec<_> = given.iter().collect();
+                entries.sort_by_key(|$entry| $key); // of a hash table: which is left out must be the same every time
+                other_list(&entries, if k == 1 { 4 } else { k }).map(|$entry| $copy).collect() // no order to change
+            }
+        }
+    )* };
+}
+
+other_collections! {
+    VecDeque<T: Any>: |x| copied(*x), (); BTreeSet<T: Ord>: |x| copied(*x), (); HashSet<T: Key>: |x| copied(*x), place(*x);
+    BTreeMap<K: Ord, V: Any>: |(k, v)| (copied(*k), copied(*v)), (); HashMap<K: Key, V: Any>: |(k, v)| (copied(*k), copied(*v)), place(*k);
 }
 
 /// A list that is borrowed as `&Vec`, which may not be asked to clone what it holds: a view that is never dropped.
@@ -444,26 +662,38 @@ pub fn other_string(text: &str, position: u8) -> &String {
     Box::leak(Box::new(Input(text.to_string()).other(position)))
 }
 
-impl<T: Other + Clone> Other for &T {
+impl<T: Other> Other for &T {
     fn other(self, k: u8) -> Self {
-        Box::leak(Box::new(self.clone().other(k)))
+        Box::leak(Box::new(copied(self).other(k)))
+    }
+
+    fn contents(&self) -> Option<&[u8]> {
+        (**self).contents()
+    }
+}
+
+impl<T: Other> Other for &mut T {
+    fn other(self, k: u8) -> Self {
+        unsafe { std::ptr::write(self, copied(self).other(k)) };
+        self
     }
 }
 
 impl<T: Other> Other for Option<T> {
     fn other(self, k: u8) -> Self {
-        self.filter(|_| k != 3).map(|value| value.other(k))
+        self.map(|value| value.other(k))
     }
 }
 
-impl<T: Other> Other for Box<T> {
+impl<T: Other, E> Other for Result<T, E> {
     fn other(self, k: u8) -> Self {
-        Box::new((*self).other(k))
+        self.map(|value| value.other(k))
     }
 }
 
 impl<T, const N: usize> Other for [T; N] {
     fn other(mut self, k: u8) -> Self {
+        IS_CHANGED.set(IS_CHANGED.get() || N > 1);
         if k % 2 == 0 { self.reverse() } else { self.rotate_left(N.min(1)) }
         self
     }
@@ -472,7 +702,7 @@ impl<T, const N: usize> Other for [T; N] {
 macro_rules! other_tuples {
     ($(($($item:ident $at:tt),*);)*) => { $(impl<$($item: Other),*> Other for ($($item,)*) {
         fn other(self, k: u8) -> Self {
-            ($(self.$at.other((k + $at) % OTHER_INPUTS),)*)
+            ($(self.$at.other((k + $at) % VARIANTS),)*)
         }
     })* };
 }
@@ -485,7 +715,8 @@ pub fn instances() -> usize {
     macro_rules! with_gates {
         ($($type:ty),*) => { $(
             sum += Gate::<$type>::value as fn(&Gate<$type>) -> Option<$type> as usize;
-            sum += Answer::<$type>::of as fn(Answer<$type>, &'static str) -> $type as usize;
+            sum += Answer::<$type>::kept as fn(Answer<$type>) -> $type as usize;
+            sum += Input::<$type>::near as fn(Input<$type>) -> $type as usize;
         )* };
     }
     macro_rules! with_inputs {

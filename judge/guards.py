@@ -64,6 +64,7 @@ class TestFn:
     counted: bool  # it can fail depending on what the program's own code returns
     guard: str | None  # why it is not counted; None when it is, and for should_panic tests
     marked: bool = False  # all its counted assertions are in `Program.assert_sites`: one of them must be reached
+    sites: frozenset[tuple[int, int]] = frozenset()  # of its counted assertions, but for `assert!(false)`
     asserts: frozenset[str] = frozenset()  # its distinct assertions that have to do with the program
 
 
@@ -138,13 +139,13 @@ def _switched_by_cfg(index: Index) -> bool:
 
 
 def _asks_for_test(words: list[str]) -> bool:
-    """`cfg(test)`, `cfg!(test)` or `cfg_attr(test, ..)` among the tokens, however it is nested."""
+    """`cfg(test)`, `cfg!(test)` or `cfg_attr(test, ..)` among the tokens, however it is nested; tests are debug builds, too."""
     for position, word in enumerate(words):
         if word in ("cfg", "cfg_attr"):
             depth = 0
             for inner in words[position + 1 :]:
                 depth += (inner in "([{") - (inner in ")]}")
-                if inner == "test":
+                if inner in ("test", "debug_assertions"):
                     return True
                 if depth == 0 and inner != "!":
                     break
@@ -273,6 +274,7 @@ class Worth:
     tests: tuple[TestFn, ...]
     calls: frozenset[str]  # the program's functions that these tests name
     sites: frozenset[tuple[int, int]]  # of the assert macros among them
+    closed: frozenset[str]  # of the listed functions, those that hold nothing else, not even what they are asked
     listed: frozenset[str]  # functions that hold what the tests expect: worthless if they say the same of all other inputs
 
 
@@ -291,16 +293,18 @@ def worth_of(index: Index) -> Worth:
             calls |= reader.named(code)
             macros |= {f"{word}!" for node in code for word in set(index.words(node)) & index.own_macros}
             sites |= {(n.start_byte, n.end_byte) for n in found if n.id in in_file and not _in_constant(n)}
+        own_sites = frozenset((n.start_byte, n.end_byte) for n in found if words_of(n.children[-1])[1:2] != ["false"])
         fails_otherwise = any({*FAILING, *index.macros} & set(index.words(node)) for node in code)
         marked = counted and bool(found) and all(n.id in in_file for n in found) and not fails_otherwise
-        tests.append(TestFn(harness_name(item), item.has("ignore"), item.has("should_panic"), counted, guard, marked, asserts))
+        tests.append(TestFn(harness_name(item), item.has("ignore"), item.has("should_panic"), counted, guard, marked, own_sites, asserts))
     codes = [node for item, test in zip(index.tests, tests) if test.counted for node in reader.code_of(item)]
     panicking = {word for item in index.tests if item.has("should_panic") for word in index.words(item.node)}  # what they ask is not listed
-    listed = {item.name for name in calls - panicking for item in index.own[name] if reader.lists_answers(item, codes)}
+    listing = [item for name in calls - panicking for item in index.own[name] if reader.lists_answers(item, codes)]
+    closed = {item.name for item in listing if reader.is_closed(item, codes)}
     asked = [item for name in calls for item in index.own[name] if reader.asked(item)]
     if asked and all(reader.is_nothing_but_a_list(item, codes) for item in asked):
         tests = [replace(test, counted=False, guard="hard_coded_answer", asserts=frozenset()) if test.counted else test for test in tests]
-    return Worth(tuple(tests), frozenset(calls | macros), frozenset(sites), frozenset(listed))
+    return Worth(tuple(tests), frozenset(calls | macros), frozenset(sites), frozenset(closed), frozenset(i.name for i in listing))
 
 
 def n_asserts(tests: Iterable[TestFn]) -> int:
@@ -374,9 +378,6 @@ class _Reader:
         expected = [n for word in words for c in self.index.constants.get(word, ()) if c.test_side for n in self.named([c.node])]
         if named and named <= set(expected):
             return "tautological_assert"  # what the function gave is what it should give
-        found = [n for node in code for n in walk(node) if _is_assert(n)]
-        if found and all(map(_is_wide, found)):
-            return "constant_assert"
         return "hard_coded_answer" if self._asks_nothing(named) else None
 
     def _asks_nothing(self, named: Set[str]) -> bool:
@@ -432,6 +433,11 @@ class _Reader:
             return expected <= held | NEUTRAL
         return bool(held) and inputs <= held <= inputs | expected and len(held) <= MAX_KEYS and not self._wants_both(code)
 
+    def is_closed(self, item: Item, code: Sequence[Node]) -> bool:
+        """Whether a list of answers names none that the tests do not, and not what it is asked for: a table has its keys."""
+        inputs, others = self._told(code)
+        return _answers(item.node) <= inputs | others | NEUTRAL and self._literals(item).isdisjoint(inputs - NEUTRAL)
+
     def _wants_both(self, code: Sequence[Node]) -> bool:
         """Whether the tests want both answers of a yes-or-no question."""
         firsts = [words_of(n)[3:4] for node in code for n in walk(node) if _is_assert(n) and words_of(n)[0] == "assert"]
@@ -469,6 +475,7 @@ class _Reader:
 
 
 BINDING = ("let_declaration", "for_expression", "let_condition", "match_arm", "closure_expression")
+SKIPPED = ("match_pattern", "closure_expression")
 ARITHMETIC = ("+", "-", "*", "/", "%", "&", "|", "^", "<<", ">>")
 NEUTRAL = frozenset({"0", "1", "0.0", "1.0", ""})
 
@@ -505,23 +512,17 @@ def _is_assert(node: Node) -> bool:
 
 
 def _answers(function: Node) -> set[str]:
-    """Literals that stand neither in what is decided on (conditions, what a match looks at, its patterns) nor in arithmetic."""
+    """Literals that stand neither in what is decided on (conditions, what a match looks at, its patterns) nor in arithmetic or a
+    closure."""
     found, left = set(), [function]
     while left:
         node = left.pop()
         if node.type in LITERALS:
             found.add(_literal(node))
-        elif node.type != "match_pattern" and not (node.type == "binary_expression" and text_of(child_of(node, "operator")) in ARITHMETIC):
+        elif not (node.type == "binary_expression" and text_of(child_of(node, "operator")) in ARITHMETIC or node.type in SKIPPED):
             decided = [child_of(node, "condition"), child_of(node, "value") if node.type == "match_expression" else None]
             left += [child for child in node.children if child not in decided]
     return found
-
-
-def _is_wide(node: Node) -> bool:
-    """Whether an assertion's tolerance is as wide as the value that it guards: `(f(x) - 3.0).abs() < 5.0`."""
-    found = re.search(r"-(\d[\d_.]*)[\w]*\)+\.abs\(\)<=?(\d[\d_.]*(?:e-?\d+)?)", "".join(words_of(node)))
-    value, tolerance = (float(part.replace("_", "").rstrip(".")) for part in found.groups()) if found else (0.0, 0.0)
-    return tolerance >= value > 0
 
 
 def _in_constant(node: Node) -> bool:

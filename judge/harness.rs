@@ -16,9 +16,10 @@
 //! Results, one a line, after the nonce: `test I run|ignored plain|should_panic NAME`, `start I`,
 //! `site LINE COLUMN held|failed|fell PANIC_LINE HEX` (the first time; `fell`: a panic left it; column 0: a whole statement),
 //! `limit memory|threads` (the process is about to end for it),
-//! `end I ok|failed|asserted REACHED LINE HEX` (1 when a counted assertion was reached, or, in wrong-value mode, a wrong
-//! value returned, 2 when one of those was a `None` or `Err`; where and with which words it panicked), `answers CALLS DISTINCT MOVED STRANGE FUNCTION`
-//! (to other inputs than the test's; `Moved` of the gate), `done`.
+//! `end I ok|failed|asserted REACHED LINE COLUMN HEX` (1 when a counted assertion was reached, or, in wrong-value mode, a wrong
+//! value returned, 2 when one of those was a `None` or `Err`; where and with which words it panicked), `said FUNCTION ALTERED GIVEN HEX`
+//! (what a function answered in the test whose end follows, `Said` of the gate; `!`: it panicked), `reached SITE` (the number
+//! of an assertion that counts), `done`.
 //!
 //! Not guarded against: `unsafe` code that searches memory for the nonce (the judge refuses what that takes).
 #![feature(staged_api, test, rustc_attrs, alloc_error_hook)]
@@ -28,9 +29,10 @@
 extern crate judge_gate;
 extern crate real;
 
-use judge_gate::{moved, Moved, FIRST_OTHER, FIRST_WRONG, HAS_FALLEN, IS_MISSING, IS_REACHED, MODE, REPORT, RUNNING, SAME_INPUTS};
+use judge_gate::{Said, FIRST_ITEMS, FIRST_WRONG, HAS_FALLEN, IS_MISSING, IS_REACHED, MODE, N_CALLS, N_CALLS_FIRST, OTHER_ITEMS, REPORT, RUNNING, SAID, SAME_INPUTS, SITES};
 use std::alloc::set_alloc_error_hook;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::ffi::c_long;
@@ -63,8 +65,8 @@ extern "C" {
 }
 
 thread_local! {
-    /// Line and message of the last panic of this thread.
-    static LAST_PANIC: RefCell<Option<(u32, String)>> = const { RefCell::new(None) };
+    /// Line, column and message of the last panic of this thread.
+    static LAST_PANIC: RefCell<Option<((u32, u32), String)>> = const { RefCell::new(None) };
 }
 
 /// What the judge sent: one line each for the nonce, the mode, the tests to run (`all`, or ascending indices) and the sites to
@@ -85,8 +87,8 @@ fn read_order(order_fd: i32) -> Order {
     let modes = match mode {
         "run" | "ignored_too" => vec![0],
         "stub" => vec![1],
-        "other" => (FIRST_OTHER..=SAME_INPUTS).collect(),
-        _ => (FIRST_WRONG..FIRST_OTHER).collect(),
+        "other" => (SAME_INPUTS..FIRST_ITEMS + OTHER_ITEMS).collect(),
+        _ => (FIRST_WRONG..SAME_INPUTS).collect(),
     };
     let wanted = match lines.next().expect("tests") {
         "all" => None,
@@ -102,14 +104,14 @@ fn read_order(order_fd: i32) -> Order {
 /// How one test ended, in the words of an `end` line.
 struct End {
     status: &'static str,
-    line: u32,
+    place: (u32, u32), // line and column
     message: String,
 }
 
-const OK: End = End { status: "ok", line: 0, message: String::new() };
+const OK: End = End { status: "ok", place: (0, 0), message: String::new() };
 
-fn failed(status: &'static str, line: u32, message: &str) -> End {
-    End { status, line, message: message.to_string() }
+fn failed(status: &'static str, place: (u32, u32), message: &str) -> End {
+    End { status, place, message: message.to_string() }
 }
 
 /// Lets the gate say what becomes of assertions, and which is being evaluated.
@@ -120,9 +122,9 @@ fn listen_to_sites(nonce: &str, report: &File, page_fd: i32) {
     let _ = RUNNING.set(unsafe { &*(page as *const AtomicU64) });
     let (nonce, report) = (nonce.to_string(), report.try_clone().expect("report"));
     let _ = REPORT.set(Box::new(move |(line, column), what, message| {
-        let (panic_line, text) = match what {
+        let ((panic_line, _), text) = match what {
             "fell" => LAST_PANIC.with(|last| last.borrow().clone()).unwrap_or_default(),
-            _ => (line, message.to_string()),
+            _ => ((line, column), message.to_string()),
         };
         let said = format!("{nonce} site {line} {column} {what} {panic_line} {}\n", hex(&text));
         (&report).write_all(said.as_bytes()).expect("report");
@@ -159,7 +161,7 @@ fn settled(test: &TestDescAndFn) -> End {
 
 /// Runs one test in a thread of its own, named as libtest names it, and says how it ended.
 fn outcome(test: &TestDescAndFn) -> End {
-    let StaticTestFn(run) = test.testfn else { return failed("failed", 0, "no plain test") };
+    let StaticTestFn(run) = test.testfn else { return failed("failed", (0, 0), "no plain test") };
     let should_panic = test.desc.should_panic;
     let mut builder = std::thread::Builder::new().name(test.desc.name.to_string());
     if test.desc.name.as_slice().ends_with(STATEMENTS) {
@@ -167,23 +169,23 @@ fn outcome(test: &TestDescAndFn) -> End {
     }
     let thread = builder.spawn(move || match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) if should_panic == ShouldPanic::No => OK,
-        Ok(Ok(())) => failed("asserted", 0, "test did not panic as expected"),
-        Ok(Err(message)) => failed("asserted", 0, &message),
+        Ok(Ok(())) => failed("asserted", (0, 0), "test did not panic as expected"),
+        Ok(Err(message)) => failed("asserted", (0, 0), &message),
         Err(payload) => {
             let text = payload.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| payload.downcast_ref::<&'static str>().copied()).map(str::to_string);
             std::mem::forget(payload); // its Drop is the program's code
-            let (line, message) = LAST_PANIC.with(|last| last.borrow_mut().take()).unwrap_or((0, text.clone().unwrap_or_default()));
+            let (place, message) = LAST_PANIC.with(|last| last.borrow_mut().take()).unwrap_or(((0, 0), text.clone().unwrap_or_default()));
             match should_panic {
                 ShouldPanic::Yes => OK,
                 ShouldPanic::YesWithMessage(part) if text.is_some_and(|text| text.contains(part)) => OK,
-                _ => failed("failed", line, &message),
+                _ => failed("failed", place, &message),
             }
         }
     });
     match thread.map(|thread| thread.join()) {
         Ok(Ok(end)) => end,
-        Ok(Err(_)) => failed("failed", 0, "the test's thread could not be run"),
+        Ok(Err(_)) => failed("failed", (0, 0), "the test's thread could not be run"),
         Err(_) => {
             say_limit("threads"); // those before it left theirs behind: it goes on in another process
             std::process::abort()
@@ -197,11 +199,11 @@ fn hex(text: &str) -> String {
 
 fn remember_panics() {
     set_hook(Box::new(|info| {
-        let line = info.location().map_or(0, |place| place.line());
+        let place = info.location().map_or((0, 0), |place| (place.line(), place.column()));
         let payload = info.payload(); // `payload_as_str` is stable from Rust 1.91 on
         let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         let message = text.unwrap_or("").chars().take(MESSAGE_BYTES).collect();
-        LAST_PANIC.with(|last| *last.borrow_mut() = Some((line, message)));
+        LAST_PANIC.with(|last| *last.borrow_mut() = Some((place, message)));
     }));
 }
 
@@ -231,6 +233,7 @@ pub fn test_main_static(tests: &[&TestDescAndFn]) {
         let panics = if test.desc.should_panic == ShouldPanic::No { "plain" } else { "should_panic" };
         lines += &format!("{nonce} test {index} {ignored} {panics} {}\n", test.desc.name);
     }
+    let mut first_calls = BTreeMap::new(); // by test: how often it asked functions the first time
     let chosen = tests.iter().enumerate().filter(|(index, test)| !is_ignored(test) && is_wanted(*index));
     for (mode, (index, test)) in modes.iter().flat_map(|mode| chosen.clone().map(move |test| (*mode, test))) {
         lines += &format!("{nonce} start {index}\n");
@@ -238,12 +241,20 @@ pub fn test_main_static(tests: &[&TestDescAndFn]) {
         IS_REACHED.store(false, Ordering::Relaxed);
         IS_MISSING.store(false, Ordering::Relaxed);
         MODE.store(mode, Ordering::Relaxed);
-        let End { status, line, message } = settled(test);
+        N_CALLS.store(0, Ordering::Relaxed);
+        N_CALLS_FIRST.store(first_calls.get(&index).copied().unwrap_or(0), Ordering::Relaxed);
+        lines.clear();
+        let End { status, place: (line, column), message } = settled(test);
+        first_calls.entry(index).or_insert(N_CALLS.load(Ordering::Relaxed));
         let reached = IS_REACHED.load(Ordering::Relaxed) as u8 * (1 + IS_MISSING.load(Ordering::Relaxed) as u8);
-        lines = format!("{nonce} end {index} {status} {reached} {line} {}\n", hex(&message));
+        for Said { function, is_altered, given, answer } in std::mem::take(&mut *SAID.lock().unwrap_or_else(|lost| lost.into_inner())) {
+            let text = answer.map_or("!".to_string(), |answer| hex(&answer));
+            lines += &format!("{nonce} said {function} {} {given} {text}\n", is_altered as u8);
+        }
+        lines += &format!("{nonce} end {index} {status} {reached} {line} {column} {}\n", hex(&message));
     }
-    for Moved { function, calls, distinct, is_moved, is_strange } in moved() {
-        lines += &format!("{nonce} answers {calls} {distinct} {} {} {function}\n", is_moved as u8, is_strange as u8);
+    for site in (0..SITES.len()).filter(|site| SITES[*site].load(Ordering::Relaxed)) {
+        lines += &format!("{nonce} reached {site}\n");
     }
     lines += &format!("{nonce} done\n");
     report.write_all(lines.as_bytes()).expect("report");

@@ -8,7 +8,7 @@ import re
 import signal
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO
 
 from judge.limits import MIB, run_limits
@@ -17,6 +17,18 @@ from judge.statements import Site
 from judge.verdict import MAX_MESSAGE_CHARS
 
 MAX_REPORT_BYTES = 4 * MIB
+LAST_SITE = 127  # as in gate.rs
+PANICKED = "!"  # in place of an answer
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a function answered to a call of the tests."""
+
+    function: str
+    is_altered: bool  # it got another input than the test's
+    given: int  # a bit for each of its inputs: whether the answer has its contents
+    answer: str | None  # as `Debug` shows it; None where it cannot
 
 
 @dataclass(frozen=True)
@@ -27,18 +39,10 @@ class End:
     is_assertion: bool = False
     message: str = ""
     line: int | None = None
-    is_reached: bool = False  # it came as far as an assertion that counts, or got a wrong value
+    is_reached: bool = False  # it came as far as an assertion that counts, or something wrong was said or asked
     is_missing: bool = False  # one of the wrong values was a None or an Err
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a function said to other inputs than the test's, as far as it can be shown."""
-
-    n_calls: int
-    n_distinct: int
-    has_moved: bool  # it was not always what it says to the test's
-    is_strange: bool  # it was never anything that it says to the test's
+    column: int | None = None  # of the line, in characters
+    said: tuple[Said, ...] = ()
 
 
 @dataclass
@@ -57,7 +61,7 @@ class HarnessRun:
     fallen: set[Site] = field(default_factory=set)  # that a panic left
     site: Site | None = None  # that was being evaluated when the process ended
     limit: str | None = None  # that ended it: "memory", "threads"
-    answers: dict[str, Answers] = field(default_factory=dict)  # by function
+    reached: set[int] = field(default_factory=set)  # numbers of assertions that count, up to LAST_SITE, which stands for the others
 
 
 class PipeReader:
@@ -91,6 +95,7 @@ def open_page() -> IO[bytes]:
 
 def read_report(report: str, nonce: str, done: Completed, site: Site | None = None) -> HarnessRun:
     run = HarnessRun([], set(), {}, [], None, False, done, site=site)
+    said: list[Said] = []
     for line in report.splitlines():
         words = line.split(" ")
         if words[0] != nonce:
@@ -103,15 +108,19 @@ def read_report(report: str, nonce: str, done: Completed, site: Site | None = No
         elif words[1] == "start":
             run.running = int(words[2])
         elif words[1] == "end":
-            run.all_ends.append(_read_end(words[3:]))
+            run.all_ends.append(replace(_read_end(words[3:]), said=tuple(said)))
+            said.clear()
             run.ends[int(words[2])] = run.all_ends[-1]
             run.running = None
         elif words[1] == "site":
             _read_site((int(words[2]), int(words[3])), *words[4:7], run)
         elif words[1] == "limit":
             run.limit = words[2]
-        elif words[1] == "answers":
-            run.answers[words[6]] = Answers(int(words[2]), int(words[3]), words[4] == "1", words[5] == "1")
+        elif words[1] == "said":
+            answer = PANICKED if words[5:] == ["!"] else bytes.fromhex("".join(words[5:])).decode("utf-8", "replace") or None
+            said.append(Said(words[2], words[3] == "1", int(words[4]), answer))
+        elif words[1] == "reached":
+            run.reached.add(int(words[2]))
         elif words[1] == "done":
             run.was_done = True
     return run
@@ -154,9 +163,9 @@ def _read_site(site: Site, what: str, line: str, message: str, run: HarnessRun) 
 
 
 def _read_end(words: Sequence[str]) -> End:
-    status, reached, line = words[0], int(words[1]), int(words[2])
-    text = _with_limit_named(bytes.fromhex(words[3]).decode("utf-8", "replace"))[:MAX_MESSAGE_CHARS]
+    status, reached, line, column = words[0], *map(int, words[1:4])
+    text = _with_limit_named(bytes.fromhex(words[4]).decode("utf-8", "replace"))[:MAX_MESSAGE_CHARS]
     if status == "ok":
         return End("ok", is_reached=reached > 0, is_missing=reached > 1)
     is_assertion = status == "asserted" or text.startswith("assertion ")
-    return End("failed", is_assertion, text, line or None, reached > 0, reached > 1)
+    return End("failed", is_assertion, text, line or None, reached > 0, reached > 1, column or None)

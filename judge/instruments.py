@@ -40,8 +40,10 @@ def _gates_of(function: Node, crate: str) -> str:
     trait = block.child_by_field_name("trait") if block is not None and block.type == "impl_item" else None
     endless = _name(function) == "next" and trait is not None and trait.text.split(b"<")[0].endswith(b"Iterator")
     compares = trait is not None and _name(function) in COMPARISONS
-    if endless or compares or (returns is None and re.search(rb"\bassert\w*\s*!", function.text)):
+    if compares or (returns is None and re.search(rb"\bassert\w*\s*!", function.text)):
         return f" ::{crate}::stub();"
+    if endless:
+        return _asking(function, crate) + f" ::{crate}::stub();"
     return _asking(function, crate) + _gate_for(returns, crate)
 
 
@@ -65,17 +67,18 @@ def _gate_for(returns: Node | None, crate: str) -> str:
 
 
 def _asking(function: Node, crate: str) -> str:
-    """The call of a function by itself with other inputs; nothing where that cannot be written without changing what lints see."""
+    """The call of a function by itself, with other inputs or for another answer; nothing where that cannot be written without
+    changing what lints see."""
     parameters = [p for p in function.child_by_field_name("parameters").named_children if not p.type.endswith("comment")]
-    body = function.child_by_field_name("body")
+    body, returns = function.child_by_field_name("body"), function.child_by_field_name("return_type")
     words = {*identifiers(body), *re.findall(r"\{(\w+)", body.text.decode())}  # `format!("{name}")` reads it, too
     modifiers = b"".join(child.text for child in function.children if child.type == "function_modifiers")
-    if not any(p.type == "parameter" for p in parameters) or b"async" in modifiers or b"unsafe" in modifiers:
+    if not (parameters or returns) or b"async" in modifiers or b"unsafe" in modifiers:
         return ""
     arguments = []
     for position, parameter in enumerate(parameters):
         if parameter.type == "self_parameter":
-            arguments.append("self")
+            arguments.append(f"::{crate}::Input(self).other({position})")
             continue
         pattern, kind = parameter.child_by_field_name("pattern"), _one_line(parameter.child_by_field_name("type"))
         is_read = pattern is not None and pattern.type == "identifier" and pattern.text.decode() in words
@@ -87,14 +90,17 @@ def _asking(function: Node, crate: str) -> str:
             arguments.append(f"::{crate}::other_{borrowed[1].lower()}(&{name}[..], {position})")
         else:
             arguments.append(f"::{crate}::Input({name}).other({position})")
-    is_method = any(p.type == "self_parameter" for p in parameters) or _owner(function) is not None
     generics = function.child_by_field_name("type_parameters")
-    known = {word for p in parameters if p.type == "parameter" for word in identifiers(p)}
-    if generics is not None and any(_name_of(g) not in known for g in generics.named_children if g.type.startswith(("type_", "const_"))):
-        return ""
-    path = f"{'Self::' if is_method else ''}{_name(function)}"
-    call, traits = f"{path}({', '.join(arguments)})", f"#[allow(unused_imports)] use ::{crate}::{{Hidden as _, Same as _}};"
-    return f' {{ {traits} if ::{crate}::asks("{_name(function)}") {{ return ::{crate}::Answer({call}).of("{_name(function)}"); }} }}'
+    named = [_name_of(g) for g in generics.named_children if g.type.startswith(("type_", "const_"))] if generics is not None else []
+    block, name = _owner(function), _name(function)
+    trait = block.child_by_field_name("trait") if block is not None and block.type == "impl_item" else None
+    path = f"<Self as {_one_line(trait)}>::{name}" if trait is not None else f"Self::{name}" if block is not None else name
+    path += f"::<{', '.join(named)}>" if named else ""
+    call, traits = f"{path}({', '.join(arguments)})", "Hidden as _, Same as _"
+    if returns is not None and b"Vec" in returns.text:
+        call, traits = f"::{crate}::Items({call}).changed()", f"{traits}, SameItems as _"
+    call, traits = f"::{crate}::Input({call}).near()", f"#[allow(unused_imports)] use ::{crate}::{{{traits}}};"
+    return f' {{ {traits} if ::{crate}::asks("{name}") {{ return ::{crate}::Answer({call}).kept(); }} }}'
 
 
 def _owner(function: Node) -> Node | None:
@@ -109,7 +115,8 @@ def _name_of(generic: Node) -> str:
 
 
 def with_wrong_types(source: str, crate: str, with_enums: bool) -> str:
-    """Give the program's own types that its functions return, if only as a part, an `impl Wrong` each."""
+    """Give the program's own types that its functions return, if only as a part, an `impl Wrong` each; `with_enums`: and all types
+    an `impl Other` (it reads all fields: no lint calls one unread then)."""
     root = parse_any_length(source)
     found = [node for node in walk(root) if node.type in ("struct_item", "enum_item") and not _is_conditional(node)]
     types = {_name(node): node for node in found if with_enums or node.type == "struct_item" or _builds_all(root, node)}
@@ -119,9 +126,12 @@ def with_wrong_types(source: str, crate: str, with_enums: bool) -> str:
     while fresh:
         wanted |= fresh
         fresh = {word for name in fresh for word in identifiers(types[name])} & set(types) - wanted
+    dropped = set(re.findall(r"\bDrop\s+for\s+(\w+)", source))  # nothing can be moved out of them
     data, pieces, position = source.encode(), [], 0
-    for node in sorted((types[name] for name in wanted), key=lambda node: node.end_byte):
-        pieces += [data[position : node.end_byte], _wrong_impl(node, crate).encode()]
+    for node in sorted(types.values(), key=lambda node: node.end_byte):
+        added = _wrong_impl(node, crate) if _name(node) in wanted else ""
+        added += _other_impl(node, crate) if with_enums and _name(node) not in dropped else ""
+        pieces += [data[position : node.end_byte], added.encode()]
         position = node.end_byte
     return b"".join([*pieces, data[position:]]).decode()
 
@@ -165,6 +175,29 @@ def _wrong_impl(node: Node, crate: str) -> str:
     uses = f"#[allow(unused_imports)] use {{::{crate}::Unknown as _, ::core::option::Option::{{Some, None}}}};"
     head = f"impl ::{crate}::Wrong for {_name(node)} {{ fn wrong(k: ::core::primitive::u8) -> ::core::option::Option<Self>"
     return f" {head} {{ {uses} Some({value}) }} }} /* judge */"
+
+
+def _other_impl(node: Node, crate: str) -> str:
+    """`impl Other` for a struct, field by field, or an enum: another variant; nothing for one that holds nothing."""
+    body = node.child_by_field_name("body")
+    if node.type == "enum_item":
+        variants = [child for child in body.named_children if child.type == "enum_variant"]
+        if not 1 < len(variants) < 256:
+            return ""
+        numbers = ", ".join(f"Self::{_name(v)} {{ .. }} => {n}" for n, v in enumerate(variants))
+        arms = [f"{n} => {_wrong_fields(f'Self::{_name(v)}', v.child_by_field_name('body'), crate)}" for n, v in enumerate(variants)]
+        value = f"::{crate}::another(self, |of| match of {{ {numbers} }}, {len(variants)}, k, |n, k| "
+        value += f"Some(match n {{ {', '.join(arms)}, _ => return None }}))"
+    else:
+        fields = [child for child in body.named_children if _is_type(child)] if body is not None else []
+        names = [_name(f) if f.type == "field_declaration" else n for n, f in enumerate(fields)]
+        values = ", ".join(f"{name}: ::{crate}::Input(self.{name}).part(k + {n % 4})" for n, name in enumerate(names))
+        value = f"Self {{ {values} }}" if fields else ""
+    if not value:
+        return ""
+    uses = f"#[allow(unused_imports)] use {{::{crate}::Unknown as _, ::{crate}::Same as _, ::core::option::Option::{{Some, None}}}};"
+    head = f"impl ::{crate}::Other for {_name(node)} {{ fn other(self, k: ::core::primitive::u8) -> Self"
+    return f" {head} {{ {uses} {value} }} }} /* judge */"
 
 
 def _wrong_fields(constructor: str, body: Node | None, crate: str) -> str:

@@ -1,4 +1,4 @@
-"""How the tests of one binary ended, over all processes that it took, and which of them noticed something wrong."""
+"""How the tests of one binary ended, over all processes that it took."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Outcome:
         self.n_deaths = 0  # tests that ended their process
         self.sites: dict[Site, End] = {}  # asserts of statements
         self.held_first: set[Site] = set()
+        self.reached: set[int] = set()
         self.skipped: set[Site] = set()  # those, and statements, that end a run: left out of the next
 
     def take(self, run: HarnessRun, left: Sequence[int]) -> None:
@@ -33,6 +34,7 @@ class Outcome:
             if end.status != "ok" or site not in self.sites:
                 self.sites[site] = end
         self.skipped |= run.fallen
+        self.reached |= run.reached
         if run.was_done and done.exit_code == 0:
             return
         self.ended_well = False
@@ -99,31 +101,6 @@ class Outcome:
             for index, end in sorted(self.ends.items())
             if end.status != "ok"
         ]
-
-
-# How the panics of std begin that are about handling a value, not about what it is.
-STUMBLES = ("called `Option::unwrap()` on a `None`", "called `Result::unwrap()` on an `Err`", "attempt to ", "index out of bounds",
-            "range ", "slice index ", "mid > len", "byte index ", "start byte index ", "end byte index ", "copy_from_slice",
-            "source slice length", "removal index ", "swap_remove index ", "insertion index ", "`at` split index ",
-            "chunk size must", "window size must")  # fmt: skip
-
-
-def noticed(run: HarnessRun, n_tests: int, half: int | None = None) -> list[bool | None]:
-    """Per test, whether it failed in a run in which something was wrong; None: it was never given anything wrong.
-
-    `half`: of the wrong values, 0: those of all functions, 1: those that spare functions that return `bool`.
-    """
-    if not run.was_done:
-        return [None] * n_tests
-    middle = len(run.all_ends) // 2
-    ends = run.all_ends if half is None else run.all_ends[middle * half : middle * (half + 1)]
-    tried = ([end for end in ends[index::n_tests] if end.is_reached and not _is_stumble(end)] for index in range(n_tests))
-    return [any(end.status != "ok" for end in found) if found else None for found in tried]
-
-
-def _is_stumble(end: End) -> bool:
-    """Whether a test failed over a wrong value before it judged it."""
-    return end.message.startswith(STUMBLES) or (end.is_missing and end.message.startswith("the test returned a termination value"))
 
 
 def _is_assert_at(source: str, line: int | None) -> bool:

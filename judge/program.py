@@ -10,10 +10,10 @@ a helper of the tests that repeats the function, an expectation in a constant th
 that the tests expect stands in a function as a literal (which then has to say something else to other inputs).
 
 What neither can see:
-* Answers that depend on the inputs and are wrong all the same, where the tests ask for nothing else: a list indexed by a remainder,
-  the length of a text, a comparison that most inputs pass (`s != "rust"`).
+* Answers that depend on the inputs and are wrong all the same, where the tests ask for nothing else: a formula that fits what is asked,
+  a list indexed by a remainder, the length of a text, a comparison that most inputs pass (`s != "rust"`).
+* A round trip (`decode(encode(x)) == x`) through two functions that do neither, and a wrong oracle written in another way.
 * Expected values that reach the program by a side door whose contents change with every question (an option field, a closure).
-* Values that the test itself overwrites through a reference (`for slot in got.iter_mut() { *slot = .. }`).
 * What a function in a constant context does: it can have no gate (`[0; size()]`).
 * That the function under test is the one the task asked for; `same_program` helps the caller.
 * Functions and methods are told apart by name, not by type.
@@ -78,7 +78,11 @@ class Program:
     tests: tuple[TestFn, ...]
     silences_clippy: bool = False  # allows lints beyond dead code and naming, outside its tests
     assert_sites: tuple[tuple[int, int], ...] = ()  # byte ranges of counted assert macros in `source`
+    tested_functions: tuple[str, ...] = ()  # that counted assertions depend on directly
     listing_functions: tuple[str, ...] = ()  # that hold all that the tests expect, as literals
+    closed_functions: tuple[str, ...] = ()  # of these, those that hold nothing else, not even what they are asked
+    speaks_of_nan: bool = False  # do its tests
+    root_functions: tuple[str, ...] = ()  # that no other function of the program calls
 
 
 @dataclass(frozen=True)
@@ -429,8 +433,21 @@ def read_program(source: str, code_block: bool = True) -> Program:
         tests=worth.tests,
         silences_clippy=has_silenced_lints(index),
         assert_sites=tuple(sorted(worth.sites)),
+        tested_functions=tuple(sorted(worth.calls)),
         listing_functions=tuple(sorted(worth.listed)),
+        closed_functions=tuple(sorted(worth.closed)),
+        speaks_of_nan=any("nan" in word.lower() for item in index.items if item.test_side for word in index.words(item.node)),
+        root_functions=_roots(index),
     )
+
+
+def _roots(index: Index) -> tuple[str, ...]:
+    """Functions that no other calls; where there are only methods those that return something else than what they belong to."""
+    functions = [item for items in index.own.values() for item in items if not item.is_main]
+    called = {word for item in functions for word in set(index.words(item.node)) - {item.name}}
+    returns = {item.node.id: text_of(child_of(item.node, "return_type")) for item in functions}
+    methods = [i for i in functions if not i.trait and returns[i.node.id] and not re.search(rf"\b(Self|{i.owner})\b", returns[i.node.id])]
+    return tuple(sorted({item.name for item in [i for i in functions if not i.owner] or methods} - called))
 
 
 def _has_test_block(items: Sequence[Item]) -> bool:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from judge.compiling import Work
-from judge.harness_report import End
+from judge.harness_report import LAST_SITE, End
 from judge.limits import SHORTEST_S
-from judge.outcome import Outcome, noticed
+from judge.outcome import Outcome
 from judge.program import Program, n_asserts, panic_stubbed
-from judge.verdict import MAX_DIAGNOSTICS, Diagnostic, InfraError, first_failures
+from judge.verdict import MAX_DIAGNOSTICS, TRIED_IN_PART, Diagnostic, InfraError, first_failures
 from judge.workshop import BINARY_NAME, Workshop
+from judge.worth import worth
 
 MAX_DEATHS = 32  # of a program's own tests: it has failed after one, more are tried for the record
 
@@ -25,6 +26,10 @@ class Worth:
     guard: str | None
     counted: Sequence[str] = ()  # tests
     notes: Sequence[Diagnostic] = ()
+
+    @property
+    def is_honest(self) -> bool:
+        return self.guard in (None, TRIED_IN_PART)
 
 
 class Runner:
@@ -63,18 +68,18 @@ class Runner:
         assert program is not None and work.binary is not None
         outcome = self.run_all(work.binary, max_deaths=MAX_DEATHS)
         guard = program.guard or ("exit_in_test" if outcome.has_exited else None)
-        worth = Worth(guard, [test.name for test in program.tests])
+        found = Worth(guard, [test.name for test in program.tests])
         if outcome.passed and guard is None:
-            worth = self._worth(work, program, outcome)
+            found = self._worth(work, program, outcome)
         work.verdict = replace(
             work.verdict,
             test_passed=outcome.passed,
             tests=outcome.statuses(),
             error_kind=work.verdict.error_kind or (None if outcome.passed else outcome.error_kind(program.source)),
-            honest_tests=worth.guard is None,
-            guard=worth.guard,
-            n_asserts=n_asserts(test for test in program.tests if test.name in worth.counted),
-            diagnostics=(*outcome.diagnostics(), *worth.notes, *work.verdict.diagnostics)[:MAX_DIAGNOSTICS],
+            honest_tests=found.is_honest,
+            guard=found.guard,
+            n_asserts=n_asserts(test for test in program.tests if test.name in found.counted),
+            diagnostics=(*outcome.diagnostics(), *found.notes, *work.verdict.diagnostics)[:MAX_DIAGNOSTICS],
         )
 
     def _worth(self, work: Work, program: Program, outcome: Outcome) -> Worth:
@@ -83,10 +88,14 @@ class Runner:
         counted = sorted(index for index in counted if outcome.ends.get(index, End("ignored")).status == "ok")
         if not counted:
             return Worth("no_counted_test")
-        marked = {test.name for test in program.tests if test.marked} if work.is_marked else set()
-        counted = [index for index in counted if outcome.names[index] not in marked or outcome.ends[index].is_reached]
+        marked = {test.name: test.sites for test in program.tests if test.marked} if work.is_marked else {}
+        passing = len(counted)
+        left = {site for number, site in enumerate(program.assert_sites) if number not in outcome.reached and number < LAST_SITE}
+        counted = [index for index in counted if (name := outcome.names[index]) not in marked
+                   or (outcome.ends[index].is_reached and left.isdisjoint(marked[name]))]  # fmt: skip
         if not counted:
             return Worth("assert_not_reached")
+        is_discounted = len(counted) < passing
         binary = work.binary if work.is_gated else self._stub_binary(work, program)
         if binary is None:
             note = Diagnostic(None, "note", "the panic stub does not compile: the tests were not tried against it", None)
@@ -95,28 +104,13 @@ class Runner:
         counted = [index for index in counted if stubbed.ends[index].status != "ok"]
         if not counted:
             return Worth("survives_panic_stub")
-        guard, counted = self._worthless(binary, program, counted) if work.is_gated else (None, counted)
-        return Worth(guard, [outcome.names[index] for index in counted])
-
-    def _worthless(self, binary: Path, program: Program, tests: Sequence[int]) -> tuple[str | None, list[int]]:
-        """Which tests count, and why none does: each passes whatever the functions return, or these say one thing to all questions.
-
-        Where a test got no wrong value, or the process died of one, there is no opinion against it; a failure of what the test does
-        with the value (`max().unwrap()` of an empty list) is none, either.
-        """
-        wrong, other = (self.workshop.run_tests(binary, mode, tests) for mode in ("wrong", "other"))
-        in_wrong = [noticed(wrong, len(tests), half) for half in (0, 1)]
-        notices_input = noticed(other, len(tests))
-        opinions = list(zip(*in_wrong, notices_input))
-        counted = [test for test, found in zip(tests, opinions) if False not in found[:2] and found != (None, None, False)]
-        if not counted:
-            return "any_value_passes", []
-        said = {name: answers for name, answers in other.answers.items() if answers.n_calls > 1}
-        if not said or not other.was_done:
-            return None, counted
-        is_deaf = True not in notices_input and not any(answers.has_moved for answers in said.values())
-        is_list = all(name in program.listing_functions and answers.n_distinct < 2 and answers.is_strange for name, answers in said.items())
-        return ("hard_coded_answer", []) if is_deaf or is_list else (None, counted)
+        if not work.is_gated:
+            return Worth(None, [outcome.names[index] for index in counted])
+        wrong, other = (self.workshop.run_tests(binary, mode, counted) for mode in ("wrong", "other"))
+        guard, found = worth(wrong.all_ends, other.all_ends, program, len(counted), work.source, is_discounted)
+        if guard is None and not (wrong.was_done and other.was_done):
+            guard = TRIED_IN_PART
+        return Worth(guard, [outcome.names[counted[test]] for test in found])
 
     def _stub_binary(self, work: Work, program: Program) -> Path | None:
         """The second compilation that programs need in which a gate does not compile."""

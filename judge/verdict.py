@@ -93,6 +93,7 @@ class InfraError(RuntimeError):
 
 NO_CODE = Verdict(error_kind="no_code")
 INFRA = Verdict(error_kind="infra")
+TRIED_IN_PART = "tried_in_part"  # a guard that takes nothing away: a limit, or a crash, ended the runs that would tell what tests are worth
 
 
 def no_program(job: Job) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import secrets
@@ -112,8 +113,8 @@ class Workshop:
         """Matches what `instrumented` puts into a program."""
         crate = rf"::{self.gate_crate}::"
         gates = rf"\{{ use {crate}.*?return value; \}} \}}|if {crate}gate\(\) \{{ return; \}}"
-        gates += rf"|\{{ #\[allow\(unused_imports\)\] use {crate}.*?\); \}} \}}|{crate}\w+\(\);"
-        return re.compile(rf" ({gates}|impl {crate}Wrong for .*?/\* judge \*/)")
+        gates += rf"|\{{ #\[allow\(unused_imports\)\] use {crate}.*?\); \}} \}}|{crate}\w+\(\d*\);"
+        return re.compile(rf" ({gates}|impl {crate}(Wrong|Other) for .*?/\* judge \*/)")
 
     @property
     def gate(self) -> Path:
@@ -218,7 +219,8 @@ class Workshop:
         stubbed = panic_stubbed(program, mark_asserts=True)
         if stubbed is None:
             return None
-        marked = stubbed.replace(MARK, f" ::{self.gate_crate}::mark();")
+        numbers = itertools.count()
+        marked = re.sub(re.escape(MARK), lambda _: f" ::{self.gate_crate}::mark({next(numbers)});", stubbed)
         if not gates:
             return marked.replace(STUB, "")
         return with_gates(with_wrong_types(marked, self.gate_crate, with_enums), self.gate_crate)

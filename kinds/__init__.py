@@ -393,7 +393,7 @@ def counted(task: Mapping, why_none: str | None, verdict: Verdict) -> Verdict:
     if why_none is not None:
         verdict = replace(verdict, diagnostics=(Diagnostic(None, "note", why_none, None),))
     statuses, total = verdict.hidden_statuses, verdict.hidden_total
-    if kind_of(task) == "next_edit" and verdict.hidden_passed and verdict.error_kind not in (None, "infra"):
+    if kind_of(task) == "next_edit" and verdict.hidden_passed and _own_tests_fail(verdict):
         note = Diagnostic(None, "note", "the tests of the file fail or do not compile: no hidden test counts", None)
         statuses = ("failed",) * len(statuses)
         verdict = replace(verdict, hidden_passed=0, hidden_statuses=statuses, diagnostics=(*verdict.diagnostics, note))
@@ -410,6 +410,11 @@ def counted(task: Mapping, why_none: str | None, verdict: Verdict) -> Verdict:
     note = Diagnostic(None, "note", f"{lost} hidden tests fail that passed before: nothing else counts", None)
     wanted = tuple("failed" if status == "ok" else status for status in wanted)
     return replace(verdict, hidden_passed=0, hidden_total=total, hidden_statuses=wanted, diagnostics=(*verdict.diagnostics, note))
+
+
+def _own_tests_fail(verdict: Verdict) -> bool:
+    """Whether the program's own tests fail, or keep it from compiling though it builds without them."""
+    return verdict.error_kind == "compile" or any(outcome != "ok" for outcome in verdict.tests.values())
 
 
 def is_asked(reward: str, task: Mapping) -> bool:

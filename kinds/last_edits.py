@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from judge.syntax import Node, body_of, child_of, item_name, parse_any_length, text_of, walk
+from judge.syntax import Node, body_of, child_of, edited, item_name, parse_any_length, text_of, walk
 
 RENAMES = ("{}_value", "current_{}", "{}_found", "given_{}", "{}_part")
 FUNCTION_RENAMES = ("find_{}", "{}_of", "compute_{}", "{}_for")
@@ -67,14 +67,6 @@ def order(*parts: object) -> bytes:
     return sha256(" ".join(map(str, parts)).encode()).digest()
 
 
-def replaced(source: str, places: Iterable[Change]) -> str:
-    """Every place changed at once. Places must not overlap."""
-    data = source.encode()
-    for start, end, text in sorted(places, reverse=True):
-        data = data[:start] + text.encode() + data[end:]
-    return data.decode()
-
-
 def with_tests(source: str, tests: Sequence[str], name: str) -> str:
     """The source with these tests (statements) in a module of its own."""
     lines = [f"        {line}" if line else "" for test in tests for line in test.split("\n")]
@@ -98,13 +90,13 @@ def _is_of_trait(function: Node) -> bool:
 
 
 def _of(task: Mapping, source: str, plan: Plan) -> Edit:
-    tests = [(test, replaced(test, plan.follow(parse_any_length(test)))) for test in task["tests"]]
+    tests = [(test, edited(test, plan.follow(parse_any_length(test)))) for test in task["tests"]]
     reaches_tests = any(old != new for old, new in tests)
     shown = tests[:TESTS_SHOWN] if reaches_tests else []
     before = with_tests(source, [old for old, _ in shown], task["entry_point"]) if shown else source
     changes = list(plan.follow(parse_any_length(before)))
-    begun = replaced(before, plan.first)
-    ended = replaced(before, [*plan.first, *(change for change in changes if change not in plan.first)])
+    begun = edited(before, plan.first)
+    ended = edited(before, [*plan.first, *(change for change in changes if change not in plan.first)])
     hidden = [new for _, new in tests[len(shown) :]]
     hidden += [more for test in hidden if (more := plan.more_tests(test)) is not None]
     return Edit(plan.what, before, begun, ended, hidden, plan.entry_point or task["entry_point"], plan.note)
@@ -544,7 +536,7 @@ def _with_the_other(name: str, one: str, other: str) -> Callable[[str], str | No
         root, word = parse_any_length(test), rf"\b{one}\b"
         spans = [(span, _text(root, span)) for call in calls_of(root, name) for span in call.arguments]
         changes = [(*span, re.sub(word, other, text)) for span, text in spans if re.search(word, text)]
-        changed = replaced(test, changes)
+        changed = edited(test, changes)
         return changed if changes and not re.search(word, changed) else None
 
     return more
@@ -580,7 +572,7 @@ def _rescaled(source: str, function: Node, number: str, kind: str, nodes: Sequen
     factor = tuple(UNITS)[order(source, number)[0] % len(UNITS)]
     value = f"const {name}: {kind} = {number};"
     at = function.start_byte
-    file = replaced(source, [(at, at, f"{value}\n\n"), *(_change(node, name) for node in nodes)])
+    file = edited(source, [(at, at, f"{value}\n\n"), *(_change(node, name) for node in nodes)])
     new = f"/// In {UNITS[factor]}.\nconst {name}: {kind} = {int(number) * factor};"
     first = [(at, at + len(value.encode()), new)]
 

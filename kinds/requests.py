@@ -35,7 +35,7 @@ class Place:
 def request_for(kind: str, mutant: str, reference: str, start: int, end: int, replacement: str) -> str | None:
     """What somebody would ask for who wants the reference and has the mutant; None where that cannot be said of one place.
 
-    kind: the mutation's, as check_tasks.py names it; start, end: bytes of the reference that `replacement` stands for.
+    kind: the mutation's, as task_proof/mutants.py names it; start, end: bytes of the reference that `replacement` stands for.
     """
     trees = parse_any_length(mutant), parse_any_length(reference)
     new = reference.encode()[start:end].decode()

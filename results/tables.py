@@ -13,7 +13,8 @@ In a README file a table stands between two comments, and the first says what it
 `steps FOLDER...`: seconds per step of training runs, from `metrics.jsonl` and `run.json`.
 `speed FILE...`: measured steps against what they were before. `judge FILE...`: the judge against cargo.
 `runs FOLDER...`: training runs by their own evaluations (`evaluations.jsonl.gz`), at the start and at the best.
-`bank FILE | COLUMN`: tasks solved, grouped by a column. Names may have `*`; a table made of no file is left out.
+`bank FILE | COLUMN`: tasks solved, grouped by a column.
+`attacks FILE`: rounds of programs that would fool the judge. Names may have `*`; a table made of no file is left out.
 
 A summary whose completions are not there cannot be made anew: the table says so below itself.
 """
@@ -260,7 +261,20 @@ def runs(names: str) -> str:
     return markdown_table(header, body) if body else ""
 
 
-KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in (rates, plain, seeds, steps, speed, judge, bank, cross, runs)}
+def attacks(name: str) -> str:
+    """How many of each round's programs were paid: by the judge before, at first sight, and after it was mended."""
+    rounds, lines = json.loads((ROOT / name).read_text(encoding="utf-8")), []
+    for facts in rounds:
+        graded = [row for row in read_jsonl((ROOT / name).with_name(facts["file"])) if not row.get("set_aside")]
+        paid = [sum(row["paid"][when] for row in graded) for when in facts["commits"]]
+        shares = [f"{n} ({100 * n / len(graded):.0f} %)" for n in paid]
+        lines.append([facts["name"], str(len(graded)), *shares, facts["commits"]["at_first_sight"][:7]])
+    times = [f"paid {when.replace('_', ' ')}" for when in rounds[0]["commits"]]
+    return markdown_table(["programs", "n", *times, "judge at first sight"], lines)
+
+
+ALL = (rates, plain, seeds, steps, speed, judge, bank, cross, runs, attacks)
+KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in ALL}
 
 
 def with_tables(text: str) -> str:

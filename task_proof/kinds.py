@@ -94,6 +94,7 @@ def prove_in_batches(tasks: Sequence[Mapping], answers: Mapping[str, str], judge
 
 def _digest(task: Mapping, answer: str | None, judge: Judge) -> str:
     """Of everything that a proof depends on."""
+    task = {name: value for name, value in task.items() if name != "file"}
     text = json.dumps([task, answer, judge.describe()["judge_version"]], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -40,6 +40,7 @@ MUTATED = {
          "x__foreign*"],
         ["test_program", "test_hidden_text"], "hidden and not of_every_form and not do_not_see and not raise_anything",
     ),
+    "judge.worth": (["*"], ["test_worth"], ""),
     "judge.running": (["*"], ["test_verdicts"], ""),
     "judge.outcome": (["*"], ["test_verdicts"], ""),
     "judge.messages": (["x_read_message__*", "x__span*"], ["test_verdicts"], ""),

@@ -192,6 +192,10 @@ def first_errors():
     return [failing, named(often), len(rare), sum(rare)]
 
 
+def edits_made():
+    return [named(kinds_card("edits")), sum(count for name, count in kinds_card("edits") if name.endswith("renamed"))]
+
+
 def n_kinds():
     return [sum(count for _, count in kinds_card("kinds"))]
 
@@ -352,7 +356,9 @@ SENTENCES = {
         ("{} % of the easy tasks {}, {} % of the medium, none of the 22 hard ones; on average {} % of a task's hidden tests",
          lambda: [*bank("easy").split(" ", 1), bank("medium").split()[0], bank("all", "share of hidden tests %")]),
         ("First error of a `fix` row, all splits: a failing test {}; {}; {} other codes {}.", first_errors),
-        ("Edits of `next_edit`: {}.", lambda: [named(kinds_card("edits"))]),
+        ("Edits of `next_edit`: {}. Names are {} of them.", edits_made),
+        ("Changes of `patch`: {}.", lambda: [named(kinds_card("changes"))]),
+        ("All {:,} rows hold", lambda: [loaded("task-bank/kinds-proof.json")["counts"]["looked_at"]]),
         ("Gaps of `fim`: {} (", lambda: [named(kinds_card("spans"))]),
         ("{:,} tasks that mend, fill in or change a program", n_kinds),
         ("both runs, {} tasks seen): {:.1f} % of completions of easy tasks, {:.1f} % of medium, {:.1f} % of hard ones; {} of the {} were solved at least once",

@@ -317,3 +317,15 @@ def test_a_model_is_evaluated_on_all_kinds(fim_coder, tmp_path, monkeypatch, fim
     assert list(json.loads((folder / "summary.json").read_text())["kinds"]) == list(kinds.KINDS)
     prompts = {row["kind"]: row["prompt"] for row in map(json.loads, (folder / "results.jsonl").read_text().splitlines())}
     assert prompts["fim"].startswith("<|fim_prefix|>") == (fim_format == "tokens")
+
+
+@pytest.mark.parametrize(
+    ("tests", "error_kind", "passed"),
+    [({}, "test_failed", 1), ({"tests::a": "ok"}, None, 1), ({"tests::a": "failed"}, "test_failed", 0), ({}, "compile", 0)],
+)
+def test_an_edit_that_breaks_the_tests_of_the_file_earns_nothing(tests, error_kind, passed):
+    verdict = Verdict(build_passed=True, tests=tests, error_kind=error_kind, hidden_passed=1, hidden_total=2, hidden_statuses=("ok", "failed"))
+    counted = kinds.counted({"kind": "next_edit"}, None, verdict)
+    assert (counted.hidden_passed, counted.hidden_total, counted.hidden_statuses.count("ok")) == (passed, 2, passed)
+    assert any("the tests of the file" in one.message for one in counted.diagnostics) == (not passed)
+    assert kinds.counted({"kind": "patch"}, None, verdict) == verdict

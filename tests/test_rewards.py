@@ -229,6 +229,9 @@ def test_handing_back_the_system_prompts_example_earns_no_test_reward(prompt, co
 def test_a_program_without_the_function_that_the_prompt_names_earns_no_test_reward(prompt, is_paid):
     (record,) = RewardSet(FakeJudge(), ["cargo_test_reward=1"]).grade([{"prompt": prompt}], [GOOD])
     assert (record["reward"], record["guard"]) == (float(is_paid), None if is_paid else "asked_function_missing")
+    in_part = FakeJudge(lambda job: verdict_with(guard="tried_in_part"))  # a guard that takes nothing gives way to one that does
+    (record,) = RewardSet(in_part, ["cargo_test_reward=1"]).grade([{"prompt": prompt}], [GOOD])
+    assert (record["reward"], record["guard"]) == (float(is_paid), "tried_in_part" if is_paid else "asked_function_missing")
 
 
 @pytest.mark.parametrize(

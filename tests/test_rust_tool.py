@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -558,6 +559,8 @@ DEAF = {
               "for (n, want) in [(6, 21), (3, 6)] { NEXT.set(want); assert_eq!(third(n), want); }"),
     "look-up": ("fn third(n: u64) -> u64 { [(6, 21), (3, 6)].iter().find(|row| row.0 == n).map_or(0, |row| row.1) }",
                 "assert_eq!(third(6), 21); assert_eq!(third(3), 6);"),
+    "receiver": ("struct Circle { radius: f64 }\nimpl Circle { fn area(&self) -> f64 { let _ = self.radius; 12.5 } }",
+                 "assert_eq!(Circle { radius: 2.0 }.area(), 12.5);"),
 }  # fmt: skip
 HEARING = {
     "bounds": ("fn series(n: u32) -> f64 { (1..=n).map(|k| 1.0 / f64::from(k * k)).sum() }", "assert!(series(1000) > 1.6 && series(1000) < 1.7);"),
@@ -573,6 +576,55 @@ def test_answers_that_never_move_are_hard_coded(judge):
     verdicts = dict(zip([*DEAF, *HEARING], grade(judge, *(with_test(*rows) for rows in (*DEAF.values(), *HEARING.values()))), strict=True))
     assert all(verdict.test_passed for verdict in verdicts.values())
     assert {name: verdict.guard for name, verdict in verdicts.items() if verdict.guard} == dict.fromkeys(DEAF, "hard_coded_answer")
+
+
+SHAPES = """use std::fmt;
+#[derive(Debug, Clone, PartialEq)]
+enum Kind { Dot, Line(i32) }
+struct Drawing { kinds: Vec<Kind>, name: String }
+impl Drawing {
+    fn longest(&self) -> Option<i32> { self.kinds.iter().filter_map(|k| if let Kind::Line(n) = k { Some(*n) } else { None }).max() }
+    fn dots(&self) -> usize { self.kinds.iter().filter(|k| **k == Kind::Dot).count() }
+}
+impl fmt::Display for Drawing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { write!(f, "{} of {}", self.name, self.kinds.len()) }
+}
+fn first_by<T, K: Ord, F: Fn(&T) -> K>(items: &[T], key: F) -> Option<&T> { items.iter().min_by_key(|item| key(item)) }
+fn evens(items: &[i32]) -> impl Iterator<Item = &i32> { items.iter().filter(|n| *n % 2 == 0) }"""
+
+
+def test_functions_of_all_shapes_are_asked_for_other_inputs(judge):
+    """Traits that are not imported, generics that only a closure binds, own types, iterators: with gates, and nothing against them."""
+    tests = """let d = Drawing { kinds: vec![Kind::Dot, Kind::Line(4)], name: "d".to_string() };
+assert_eq!((d.longest(), d.dots(), d.to_string()), (Some(4), 1, "d of 2".to_string()));
+assert_eq!(first_by(&["ab", "c"], |s| s.len()), Some(&"c"));
+assert_eq!(evens(&[1, 2, 4]).count(), 2);"""
+    source = judge._workshop.instrumented(with_test(SHAPES, tests), gates=True)
+    folder = judge._workshop.folder()
+    rust_tool._write_source(folder, source)
+    assert judge._workshop.build_tests(folder).passed and source.count("::asks(") == 5  # all but the enum's derived ones
+    shutil.rmtree(folder)
+    (verdict,) = grade(judge, with_test(SHAPES, tests))
+    assert earns(verdict) and verdict.guard is None
+
+
+SLIGHT = {  # guard: a function, and tests that do not look at much of what it says
+    "hands_back_input": ("fn tidy(text: &str) -> String { text.trim_matches('~').to_string() }", "assert_eq!(tidy(\"a b\"), \"a b\");\nassert_eq!(tidy(\"\"), \"\");"),
+    "any_value_passes": ("fn parts(text: &str) -> Vec<String> { text.split(' ').map(str::to_uppercase).collect() }", "assert_eq!(parts(\"a b\").len(), 2);"),
+    "asks_for_nothing": ("fn total(items: &[u32]) -> u32 { items.first().copied().unwrap_or(0) }",
+                         "assert_eq!(total(&[]), 0);\n}\n#[test]\nfn noughts() {\nassert_eq!(total(&[0, 0]), 0);"),
+    "assert_not_reached": ("fn twice(n: i32) -> i32 { n + 1 }", "let all = [2, 3].iter().map(|n| assert_eq!(twice(*n), 2 * n));\nassert_eq!(all.len(), 2);"),
+}  # fmt: skip
+
+
+def test_tests_that_see_little_of_an_answer_are_worth_nothing(judge):
+    assert [v.guard for v in grade(judge, *(with_test(*rows) for rows in SLIGHT.values())) if v.test_passed] == list(SLIGHT)
+
+
+def test_a_guard_says_that_a_pass_was_cut_short_and_takes_nothing(judge):
+    deep = "fn down(n: u64) -> u64 { if n > 0 { 1 + down(n - 1) } else { 0 } }"
+    (verdict,) = grade(judge, with_test("fn depth(n: u64) -> u64 { n / 2 }", f"{deep}\nassert_eq!(down(depth(6)), 3);"))  # 4,000,037 deep
+    assert (verdict.guard, verdict.honest_tests, verdict.test_passed, verdict.n_asserts) == ("tried_in_part", True, True, 1)
 
 
 # Bodies of tests that pass whatever the program does; in one program, none of them counts.

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from judge import outcome, workshop
+from judge import workshop
 from judge.compiling import Work
 from judge.harness_report import End, read_report
 from judge.limits import SHORTEST_S
@@ -29,11 +29,11 @@ def listing(*names, ignored=(), should_panic=()):
 
 
 def ok(index, reached=1):
-    return [f"start {index}", f"end {index} ok {reached} 0 "]
+    return [f"start {index}", f"end {index} ok {reached} 0 0 "]
 
 
-def failed(index, message="index out of bounds", line=3, word="failed", reached=0):
-    return [f"start {index}", f"end {index} {word} {reached} {line} {message.encode().hex()}"]
+def failed(index, message="index out of bounds", line=3, word="failed", reached=0, column=0):
+    return [f"start {index}", f"end {index} {word} {reached} {line} {column} {message.encode().hex()}"]
 
 
 def at(line, column, what="held", message="", panic_line=0):
@@ -109,7 +109,7 @@ def test_how_a_test_failed(lines, end):
 
 
 def test_a_message_that_was_cut_in_a_letter_is_read():
-    run = process(ABC, "site 3 5 failed 3 41ff", "end 0 failed 0 3 41ff")
+    run = process(ABC, "site 3 5 failed 3 41ff", "end 0 failed 0 3 0 41ff")
     assert run.sites[3, 5].message == run.ends[0].message == "A\N{REPLACEMENT CHARACTER}"
 
 
@@ -360,7 +360,7 @@ def test_statements_that_come_to_their_end_leave_the_limit_to_the_others():
 def own_program(guard=None, listing_functions=frozenset(), **tests):
     """A program with the tests `t::NAME`: (counted, marked) each, with one assertion of their own."""
     found = tuple(
-        TestFn(f"t::{name}", False, False, counted, None, marked, frozenset({f"assert {name}"})) for name, (counted, marked) in tests.items()
+        TestFn(f"t::{name}", False, False, counted, None, marked, asserts=frozenset({f"assert {name}"})) for name, (counted, marked) in tests.items()
     )
     return replace(read_program(SOURCE), guard=guard, tests=found, listing_functions=listing_functions)
 
@@ -369,7 +369,7 @@ COUNTED = {"a": (True, True), "b": (True, True), "c": (True, True)}
 ALL_OK = process(ABC, ok(0), ok(1), ok(2), DONE)
 ALL_FAIL = process(ABC, failed(0), failed(1), failed(2), DONE)
 NOTICED = "assertion failed: left == right"
-ALL_NOTICE = process(ABC, *(failed(n, NOTICED, reached=1) for _half in (0, 1) for n in (0, 1, 2)), DONE)
+ALL_NOTICE = process(ABC, *(failed(n, NOTICED, 4, reached=1, column=5) for _half in (0, 1) for n in (0, 1, 2)), DONE)
 NO_INPUTS = process(ABC, DONE)  # nothing could be asked otherwise
 WARNING = Diagnostic("w", "warning", "unused", 1)
 
@@ -377,7 +377,8 @@ WARNING = Diagnostic("w", "warning", "unused", 1)
 def own_verdict(answers, program, is_gated=True, is_marked=True, verdict=Verdict(build_passed=True, diagnostics=(WARNING,)), stub=None):  # noqa: B008
     binaries = Binaries(own=answers, stub=stub or [])
     binaries.runner._stub_binary = lambda work, stubbed: STUB if stub is not None and stubbed is work.job.program is program else None
-    work = Work(Job(program), None, Path("none"), verdict=verdict, binary=OWN, is_gated=is_gated, is_marked=is_marked)
+    work = Work(Job(program), None, Path("none"), verdict=verdict, binary=OWN, is_gated=is_gated, is_marked=is_marked,
+                source=SOURCE)  # fmt: skip
     binaries.runner.run_own_tests(work)
     assert binaries.all_ran()
     return work.verdict, binaries.asked
@@ -426,7 +427,7 @@ def test_an_ignored_test_does_not_count():
     names = listing("t::a", "t::b", ignored=["t::a"])
     ran = process(names, ok(1), DONE)
     assert own_verdict([ran], own_program(a=(True, True)))[0].guard == "no_counted_test"
-    noticed = process(names, failed(1, NOTICED, reached=1), DONE)
+    noticed = process(names, failed(1, NOTICED, 4, reached=1, column=5), DONE)
     verdict, asked = own_verdict([ran, noticed, noticed, noticed], own_program(a=(True, True), b=(True, True)))
     assert verdict.guard is None and [only for _, only, _, _ in asked] == [None, [1], [1], [1]]
 
@@ -435,7 +436,7 @@ def test_a_test_whose_assertion_is_never_reached_does_not_count():
     unreached = process(ABC, ok(0, reached=0), ok(1, reached=0), ok(2, reached=0), DONE)
     assert own_verdict([unreached], own_program(**COUNTED))[0].guard == "assert_not_reached"
     one = process(ABC, ok(0), ok(1, reached=0), ok(2), DONE)
-    two = process(ABC, *(failed(n, NOTICED, reached=1) for _half in (0, 1) for n in (0, 2)), DONE)
+    two = process(ABC, *(failed(n, NOTICED, 4, reached=1, column=5) for _half in (0, 1) for n in (0, 2)), DONE)
     verdict, asked = own_verdict([one, two, two, NO_INPUTS], own_program(**COUNTED))
     assert (verdict.guard, verdict.n_asserts) == (None, 2) and [only for _, only, _, _ in asked] == [None, *[[0, 2]] * 3]
     for tests, is_marked in ((COUNTED | {"b": (True, False)}, True), (COUNTED, False)):  # where no mark tells
@@ -469,66 +470,10 @@ def test_a_stub_of_its_own_is_run_and_no_wrong_values():
     assert own_verdict([ALL_OK], own_program(**COUNTED), is_gated=False, stub=[ALL_OK])[0].guard == "survives_panic_stub"
 
 
-NO_VALUE = "called `Option::unwrap()` on a `None` value"
-ONLY_A = listing("t::a")
-NOTICES, PASSES, UNTOUCHED = failed(0, NOTICED, reached=1), ok(0, reached=1), ok(0, reached=0)
-
-
-def worth_of_one(wrong, other=(DONE,), **program):
-    """The guard of a program with one test, by what it did with wrong values and with other inputs."""
-    answers = [process(ONLY_A, ok(0), DONE), process(ONLY_A, failed(0), DONE), process(ONLY_A, *wrong), process(ONLY_A, *other)]
-    return own_verdict(answers, own_program(a=(True, True), **program))[0].guard
-
-
-@pytest.mark.parametrize(("lines", "guard"), [  # the second half leaves functions alone that return bool
-    ([PASSES, PASSES, DONE], "any_value_passes"),
-    ([NOTICES, NOTICES, DONE], None),
-    ([NOTICES, PASSES, DONE], "any_value_passes"),  # only its own comparison was wrong
-    ([PASSES, NOTICES, DONE], "any_value_passes"),  # not when all are wrong
-    ([PASSES, NOTICES, PASSES, NOTICES, DONE], None),  # one of several values is enough
-    ([NOTICES, UNTOUCHED, DONE], None),  # only bools are returned
-    ([UNTOUCHED, UNTOUCHED, DONE], None),  # no wrong value was returned there
-    ([failed(0, NO_VALUE, reached=1), failed(0, NO_VALUE, reached=1), DONE], None),  # it stumbled before it judged
-    ([failed(0, NO_VALUE, reached=1), PASSES, DONE], "any_value_passes"),
-    ([PASSES, PASSES], None),  # the process died of one
-])  # fmt: skip
-def test_what_wrong_values_say(lines, guard):
-    assert worth_of_one(lines) == guard
-
-
-def test_a_test_that_neither_wrong_values_nor_other_inputs_reach():
-    assert worth_of_one([UNTOUCHED, UNTOUCHED, DONE], [PASSES, DONE]) == "any_value_passes"
-    assert worth_of_one([UNTOUCHED, UNTOUCHED, DONE], [NOTICES, DONE]) is None
-
-
-def test_a_test_that_notices_nothing_does_not_sink_one_that_does():
-    wrong = process(ABC, *(lines for _half in (0, 1) for lines in (failed(0, NOTICED, reached=1), ok(1), ok(2))), DONE)
-    verdict, _ = own_verdict([ALL_OK, ALL_FAIL, wrong, NO_INPUTS], own_program(**COUNTED))
-    assert (verdict.guard, verdict.n_asserts) == (None, 1)
-
-
-def said(n_calls=5, n_distinct=1, has_moved=0, is_strange=0, name="f"):
-    return f"answers {n_calls} {n_distinct} {has_moved} {is_strange} {name}"
-
-
-LISTED_F = frozenset({"f"})
-
-
-@pytest.mark.parametrize(("other", "listed", "guard"), [
-    ([PASSES, said(), DONE], frozenset(), "hard_coded_answer"),  # other questions, the same answer, and no test minds
-    ([PASSES, said(has_moved=1, n_distinct=2), DONE], frozenset(), None),
-    ([NOTICES, said(), DONE], frozenset(), None),
-    ([PASSES, said(n_calls=2), DONE], frozenset(), "hard_coded_answer"),
-    ([PASSES, said(n_calls=1), DONE], frozenset(), None),  # asked once: nothing to compare
-    ([PASSES, said()], frozenset(), None),  # the process died
-    ([NOTICES, said(has_moved=1, is_strange=1), DONE], LISTED_F, "hard_coded_answer"),  # a table of what the tests expect, and one answer besides
-    ([NOTICES, said(has_moved=1, is_strange=1), DONE], frozenset(), None),
-    ([NOTICES, said(has_moved=1, is_strange=1, n_distinct=2), DONE], LISTED_F, None),
-    ([NOTICES, said(has_moved=1), DONE], LISTED_F, None),
-    ([NOTICES, said(has_moved=1, is_strange=1), said(has_moved=1, n_distinct=3, name="g"), DONE], LISTED_F, None),
-])  # fmt: skip
-def test_what_other_inputs_say(other, listed, guard):
-    assert worth_of_one([NOTICES, NOTICES, DONE], other, listing_functions=listed) == guard
+def test_runs_that_did_not_come_to_their_end_are_said_and_take_nothing():
+    for wrong, other in ((process(ABC, ok(0, reached=1), timed_out=True), NO_INPUTS), (ALL_NOTICE, process(ABC, "start 0", signal=6))):
+        verdict, _ = own_verdict([ALL_OK, ALL_FAIL, wrong, other], own_program(**COUNTED))
+        assert (verdict.guard, verdict.honest_tests, verdict.n_asserts) == ("tried_in_part", True, 3)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -692,13 +637,3 @@ def test_files_of_the_kernel_that_the_compiler_read_are_known(tmp_path, monkeypa
     monkeypatch.setattr(workshop, "KERNEL_FOLDERS", (f"{tmp_path.parent}/",))
     (tmp_path / workshop.READ_FILES).write_text(f"src/main.rs:\n../{tmp_path.name}-other/a.rs:\n")
     assert workshop._read_outside(tmp_path) == [f"{tmp_path}-other/a.rs"], "the compilation's own folder may lie in such a place"
-
-
-@pytest.mark.parametrize(("message", "is_missing", "is_stumble"), [
-    ("called `Option::unwrap()` on a `None` value", False, True), ("index out of bounds: the len is 0", False, True),
-    ("attempt to add with overflow", True, True), ("assertion `left == right` failed", True, False), ("it was: index out of bounds", False, False),
-    ("the test returned a termination value with a non-zero status code", True, True), ("the test returned a termination value", False, False),
-    ("so the test returned a termination value", True, False),
-])  # fmt: skip
-def test_a_failure_over_a_wrong_value_before_it_was_judged(message, is_missing, is_stumble):
-    assert outcome._is_stumble(End("failed", message=message, is_missing=is_missing)) is is_stumble

@@ -20,7 +20,7 @@ from rewards import completion_text
 
 
 class TurnError(UserError, ValueError):
-    """A tokenizer's chat template cannot go on with a conversation; the message is one sentence for the user."""
+    """A conversation cannot go on; the message is one sentence for the user."""
 
 
 def user_turn(tokenizer, text: str) -> list[int]:
@@ -40,6 +40,17 @@ def user_turn(tokenizer, text: str) -> list[int]:
 def longest_row(max_completion_length: int, repair_turns: int) -> int:
     """Tokens behind a prompt at most: every answer and every message."""
     return max_completion_length * (repair_turns + 1) + repair.MESSAGE_TOKENS * repair_turns
+
+
+def require_turns(tokenizer, script, args) -> None:
+    """A conversation can go on, and vLLM has room for it: it refuses a prompt that is longer. Raises TurnError."""
+    user_turn(tokenizer, "Again.")
+    longest = script.max_prompt_length + longest_row(args.max_completion_length, script.repair_turns)
+    if args.vllm_max_model_length and args.vllm_max_model_length < longest:
+        raise TurnError(
+            f"--vllm_max_model_length {args.vllm_max_model_length} is less than the {longest} tokens that a prompt and its turns may take: "
+            "leave it out"
+        )
 
 
 class SecondTurn:

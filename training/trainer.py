@@ -199,24 +199,11 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
         self._corrected = part if self._needs_ratio(part) else None
         numbers = iter(range(len(rows)))
         self._shared = (part, [[next(numbers) for _ in sequence] for sequence in sequences]) if self.shares_prompts else None
-        with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model), self._weighed_entropy(part, batch):
+        with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model), micro_batches.entropy_by_tokens(self, part, batch):
             loss = super().compute_loss(model, part)
             self.accelerator.backward(loss)
         self._corrected = self._shared = None
         return loss.detach()
-
-    @contextlib.contextmanager
-    def _weighed_entropy(self, part: dict, batch: dict):
-        """TRL's bonus is the mean of a micro-batch over how many it takes for a step: here each counts by its tokens."""
-        coefficient = self.entropy_coef
-        share = part["completion_mask"].sum().item() / max(1, batch["completion_mask"].sum().item())
-        self.entropy_coef = coefficient * share * self._slots()
-        try:
-            yield
-        finally:
-            self.entropy_coef = coefficient
-            if self._metrics["train"].get("entropy_coef"):
-                self._metrics["train"]["entropy_coef"][-1] = coefficient
 
     def _of_shared_prompts(self, model) -> tuple:
         """What TRL's method of the same purpose returns, of the micro-batch being trained on."""
