@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+
 from evaluation import metrics
 from evaluation.metrics import RowStats
 
@@ -68,3 +70,11 @@ def test_an_empty_row_and_one_of_other_tasks_stop_nothing():
     assert [(one["row"], one["metrics"]["pass@1"]["value"]) for one in differences] == [("last", 0.5)]
     rates, differences = metrics.estimates([RowStats("empty"), stats[0]], [1], 200)
     assert rates[0] == {} and rates[1]["pass@1"]["value"] == 0.5 and differences == []
+
+
+def test_many_tasks_are_drawn_less_often(monkeypatch):
+    monkeypatch.setattr(metrics, "MAX_DRAWS", 1000)
+    monkeypatch.setattr(metrics, "MIN_RESAMPLES", 20)
+    sums, counts = np.ones((30, 2)), np.ones((30, 2))
+    assert [len(metrics.bootstrap(sums, counts, asked)) for asked in (10, 500)] == [10, 33]
+    assert len(metrics.bootstrap(np.ones((300, 2)), np.ones((300, 2)), 500)) == 20
