@@ -24,7 +24,7 @@ from judge.running import MAX_DEATHS
 from judge.sandbox import Completed, SandboxUnavailable
 from judge.scratch import SCRATCH_PREFIX
 from judge.verdict import MAX_DIAGNOSTICS
-from judge.workshop import Workshop
+from judge.workshop import Workshop, write_source
 from rust_tool import Diagnostic, InfraError, Job, Judge, ToolchainError, Verdict, find_toolchain
 
 RUN_TIMEOUT_S = 1.0  # CPU seconds; nothing here needs more than milliseconds, except what loops
@@ -601,7 +601,7 @@ assert_eq!(first_by(&["ab", "c"], |s| s.len()), Some(&"c"));
 assert_eq!(evens(&[1, 2, 4]).count(), 2);"""
     source = judge._workshop.instrumented(with_test(SHAPES, tests), gates=True)
     folder = judge._workshop.folder()
-    rust_tool._write_source(folder, source)
+    write_source(folder, source)
     assert judge._workshop.build_tests(folder).passed and source.count("::asks(") == 5  # all but the enum's derived ones
     shutil.rmtree(folder)
     (verdict,) = grade(judge, with_test(SHAPES, tests))
