@@ -24,7 +24,7 @@ SAME_REWARD = 1e-6  # rewards closer than this are the same
 
 
 class GroupSampling:
-    """Mixin before GRPOTrainer. Needs what train.py's trainer has: `reward_set`, `_graded`, `_tasks`, `_seconds`, `_over_processes`.
+    """Mixin before GRPOTrainer. Needs what train.py's trainer has: `reward_set`, `_graded`, `_tasks`, `_seconds`.
 
     Args: `frontier`, `min_generations`, `groups_per_update` as in train.py's ScriptArguments.
     """
@@ -35,6 +35,16 @@ class GroupSampling:
     def __init__(self, *args, frontier: bool = False, min_generations: int | None = None, groups_per_update: int | None = None, **kwargs):
         self.frontier, self.min_generations, self.groups_per_update = frontier, min_generations, groups_per_update
         super().__init__(*args, **kwargs)
+
+    def _over_processes(self, value: int, how: str) -> int:
+        """The sum, least or most ("SUM", "MIN", "MAX") of the values of all processes."""
+        if self.accelerator.num_processes == 1:
+            return value
+        import torch
+
+        tensor = torch.tensor(value, device=self.accelerator.device)
+        torch.distributed.all_reduce(tensor, op=getattr(torch.distributed.ReduceOp, how))
+        return int(tensor)
 
     # -- what is sampled ------------------------------------------------------------------------------------------------
 

@@ -112,21 +112,9 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
         return self.token_budget
 
     def _fitting_tokens(self, checkpointing: bool) -> int:
-        free, total = torch.cuda.mem_get_info()
-        unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-        limit = torch.cuda.get_per_process_memory_fraction() * total - torch.cuda.memory_allocated()
         model = self.accelerator.unwrap_model(self.model)
-        later = 3 * sum(weights.nbytes for weights in model.parameters() if weights.requires_grad)  # gradients and Adam's two moments
-        free = min(free + unused, limit) - later
-        fitting = micro_batches.fitting_tokens(model.config, free, checkpointing, fused=self.args.use_liger_kernel)
+        fitting = micro_batches.fitting_tokens(model.config, unclaimed_bytes(model), checkpointing, fused=self.args.use_liger_kernel)
         return self._over_processes(fitting, "MIN")
-
-    def _over_processes(self, value: int, how: str) -> int:
-        if self.accelerator.num_processes == 1:
-            return value
-        tensor = torch.tensor(value, device=self.accelerator.device)
-        torch.distributed.all_reduce(tensor, op=getattr(torch.distributed.ReduceOp, how))
-        return int(tensor)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         n_slots = self._slots() if self.model.training else 0
@@ -322,3 +310,12 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
                 logs["gpu/peak_reserved_gib"] = torch.cuda.max_memory_reserved() / 2**30
                 logs["gpu/device_used_gib"] = (total - free) / 2**30
         super().log(logs, start_time)
+
+
+def unclaimed_bytes(model) -> float:
+    """What the card has for activations: free or kept unused, less the gradients and Adam's two moments that come later."""
+    free, total = torch.cuda.mem_get_info()
+    unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    limit = torch.cuda.get_per_process_memory_fraction() * total - torch.cuda.memory_allocated()
+    later = 3 * sum(weights.nbytes for weights in model.parameters() if weights.requires_grad)
+    return min(free + unused, limit) - later
