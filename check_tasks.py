@@ -33,7 +33,7 @@ import kinds
 from judge.errors import UserError, require_machine_s
 from judge.program import check_hidden_tests, code_blocks, extract_program, panic_stubbed, read_program
 from judge.syntax import Node, parse_any_length, text_of, walk
-from rust_tool import EDITIONS, Job, Judge, Verdict
+from rust_tool import EDITIONS, Job, RustTool, Verdict
 from task_proof.faults import readable_fault, try_references
 from task_proof.kinds import prove_in_batches
 from task_proof.likeness import OVERLAP_NGRAM, duplicate_problems, overlap_row, overlap_with
@@ -108,7 +108,7 @@ def job_for(task: Mapping, source: str) -> Job:
 def prove(
     tasks: Sequence[Mapping],
     solutions: Mapping[str, str],
-    judge: Judge,
+    judge: RustTool,
     *,
     max_mutants: int = MAX_MUTANTS,
     show_progress: bool = False,
@@ -163,7 +163,7 @@ def has_run(verdict: Verdict) -> bool:
     return verdict.build_passed and bool(verdict.hidden_passed or verdict.error_kind not in (None, "infra", "compile"))
 
 
-def _prove_stubs(answers: Sequence[tuple[Mapping, str]], proofs: Mapping[str, Proof], judge: Judge, show: bool) -> None:
+def _prove_stubs(answers: Sequence[tuple[Mapping, str]], proofs: Mapping[str, Proof], judge: RustTool, show: bool) -> None:
     """Every hidden test must call something that the task asks for, and not too many may expect the same answer."""
     panics = [(task, panic_stubbed(read_program(source)) or source) for task, source in answers]
     constants = [(task, stub) for task, source in answers for stub in constant_answers(source, task["entry_point"])]
@@ -183,7 +183,7 @@ def _prove_stubs(answers: Sequence[tuple[Mapping, str]], proofs: Mapping[str, Pr
 
 
 def _prove_mutants(
-    answers: Sequence[tuple[Mapping, str]], proofs: Mapping[str, Proof], judge: Judge, places: range, show: bool
+    answers: Sequence[tuple[Mapping, str]], proofs: Mapping[str, Proof], judge: RustTool, places: range, show: bool
 ) -> None:
     tried = [(task, mutant) for task, source in answers for mutant in mutants(source, places.stop)[places.start :]]
     verdicts = grade_sources(judge, [(task, mutant.source) for task, mutant in tried], "mutants", show)
@@ -198,7 +198,7 @@ def _prove_mutants(
             proof.survivors.append(mutant.what)
 
 
-def grade_sources(judge: Judge, answers: Sequence[tuple[Mapping, str]], what: str, show: bool = True) -> list[Verdict]:
+def grade_sources(judge: RustTool, answers: Sequence[tuple[Mapping, str]], what: str, show: bool = True) -> list[Verdict]:
     """A verdict per (task, source), batch by batch under a progress bar."""
     from tqdm import tqdm
 
@@ -365,9 +365,9 @@ def check(arguments: argparse.Namespace) -> tuple[list[str], dict]:
     return problems, report
 
 
-def open_judge(arguments: argparse.Namespace, **limits: float) -> Judge:
+def open_judge(arguments: argparse.Namespace, **limits: float) -> RustTool:
     """The judge as the command line asks for it. Raises ToolchainError or SandboxUnavailable."""
-    return Judge(workers=arguments.workers, sandbox=arguments.sandbox, edition=arguments.edition, **limits)
+    return RustTool(workers=arguments.workers, sandbox=arguments.sandbox, edition=arguments.edition, **limits)
 
 
 def check_kinds(arguments: argparse.Namespace, tasks: Sequence[dict]) -> tuple[list[str], dict]:

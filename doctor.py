@@ -349,7 +349,7 @@ def check_toolchain(cargo_path: str) -> Check:
 
 
 def sandbox_in_short(sandbox: dict) -> str:
-    """`landlock: files, network, ... sealed` of Judge.describe()'s sandbox; what is open is named first."""
+    """`landlock: files, network, ... sealed` of RustTool.describe()'s sandbox; what is open is named first."""
     open_axes = [axis for axis, mechanism in sandbox["report"].items() if mechanism == "none"]
     sealed = [axis for axis in sandbox["report"] if axis not in open_axes]
     parts = [f"NOT sealed: {', '.join(open_axes)}"] if open_axes else []
@@ -361,11 +361,11 @@ def check_judge(cargo_path: str) -> Check:
     """Sandbox axes really in force, and a known good program graded."""
     try:
         from judge.sandbox import SandboxUnavailable
-        from rust_tool import Judge, ToolchainError
+        from rust_tool import RustTool, ToolchainError
     except ImportError as error:
         return unknown_without("sandbox", error)
     try:
-        with Judge(workers=1, cargo_path=cargo_path) as judge:
+        with RustTool(workers=1, cargo_path=cargo_path) as judge:
             sandbox = judge.describe()["sandbox"]
     except (ToolchainError, SandboxUnavailable) as error:
         return Check("sandbox", "none", False, True, str(error))

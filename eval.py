@@ -83,7 +83,7 @@ from generate import (
 from judge.errors import UserError, require_machine_s
 from kinds import repair
 from rewards import RewardSet, weighted_sum
-from rust_tool import Judge
+from rust_tool import RustTool
 from task_proof.faults import references_line
 from traces import SCHEMA_VERSION, TraceWriter
 
@@ -328,9 +328,9 @@ def build_conversations(tasks: list[dict], args: EvalArguments) -> list[list[dic
     return [kinds.conversation(task, system_prompt) for task in tasks]
 
 
-def open_judge(args: EvalArguments) -> Judge:
+def open_judge(args: EvalArguments) -> RustTool:
     """The judge as configured. Raises ToolchainError or SandboxUnavailable."""
-    return Judge(**args.judge_options())
+    return RustTool(**args.judge_options())
 
 
 def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments, logs: console.LibraryLogs) -> dict:
@@ -406,7 +406,7 @@ def cross_examine(results: Path, args: EvalArguments, rewards: RewardSet) -> Non
     temporary.replace(results)
 
 
-def _tell_of_references(tasks: Sequence[dict], judge: Judge) -> None:
+def _tell_of_references(tasks: Sequence[dict], judge: RustTool) -> None:
     """Say on stderr what share of the tasks no program may be able to pass, where references tell."""
     line = references_line(tasks, judge)
     if line is not None:

@@ -943,11 +943,11 @@ def try_prompt(prompt: str, args: TryArguments, backend: BackendArguments, sampl
     from judge.cross_tests import picked
     from kinds.from_files import task_to_try
     from rewards import RewardSet
-    from rust_tool import Judge
+    from rust_tool import RustTool
 
     args.require_tests_of_others(*(["--best_of"] if args.best_of > 1 else []))
     system_prompt = tasks.read_system_prompt(args.system_prompt)
-    with Judge(**args.judge_options()) as judge:  # first: no cargo, no waiting for a model
+    with RustTool(**args.judge_options()) as judge:  # first: no cargo, no waiting for a model
         if backend.backend == "vllm":
             raise GenerationError("--backend vllm: one prompt is streamed by transformers; leave --backend out")
         task = task_to_try(args.kind, prompt, vars(args), judge)

@@ -55,7 +55,7 @@ from judge.program import check_hidden_tests, code_blocks, extract_program, solu
 from judge.settings import JudgeSettings
 from judge.syntax import ASSERT_MACROS, Node, parse_any_length, text_of, walk
 from rewards import RewardSet
-from rust_tool import Judge
+from rust_tool import RustTool
 from tasks import NgramIndex, TaskError
 from traces import cut_torn_line
 
@@ -561,7 +561,7 @@ class Stage:
         self._file.close()
 
 
-def make_settings(args: DatasetArguments, sampling: SamplingArguments, backend: BackendArguments, judge: Judge) -> dict:
+def make_settings(args: DatasetArguments, sampling: SamplingArguments, backend: BackendArguments, judge: RustTool) -> dict:
     """What the lines of each stage depend on; a folder goes on only under equal ones."""
     drawn = {name: value for name, value in sampling_protocol(sampling).items() if name != "num_samples"}
     model = {
@@ -635,7 +635,7 @@ class Pipeline:
         sampling: SamplingArguments,
         backend: BackendArguments,
         stages: dict[str, Stage],
-        judge: Judge,
+        judge: RustTool,
     ):
         self.args, self.sampling, self.backend, self.stages = args, sampling, backend, stages
         self.rewards = RewardSet(judge)
@@ -1048,7 +1048,7 @@ def make_dataset(args: DatasetArguments, sampling: SamplingArguments, backend: B
     evaluation = evaluation_index(args.decontaminate)
     wanted = survey(args, evaluation, counts)
     print(f"{counts['source prompts']} prompts of {args.tasks}, {len(wanted)} to be written", flush=True)
-    with Judge(**args.judge_options()) as judge:
+    with RustTool(**args.judge_options()) as judge:
         settings = make_settings(args, sampling, backend, judge)
         with open_folder(folder, settings, asdict(args) | asdict(sampling) | asdict(backend)) as stages:
             pipeline = Pipeline(args, sampling, backend, stages, judge)

@@ -33,7 +33,7 @@ from judge.syntax import Node, edited, parse_any_length, text_of, walk
 from kinds import last_edits
 from kinds.last_edits import Edit
 from kinds.requests import request_for
-from rust_tool import Judge, Verdict
+from rust_tool import RustTool, Verdict
 from task_proof.mutants import Mutant, mutants
 from tasks import TaskError, load_tasks, read_rows
 from traces import iter_trace
@@ -247,7 +247,7 @@ def _all_passed(verdict: Verdict) -> bool:
     return bool(verdict.hidden_total) and verdict.hidden_passed == verdict.hidden_total
 
 
-def broken_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
+def broken_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: RustTool) -> Iterator[tuple[dict, str]]:
     """(fix row, answer) for tasks one of whose mistakes does not compile: of each, the one whose rustc code is rarest so far."""
     tried = [(task, what, code) for task in tasks for what, code in mistakes(solutions[task["task_id"]], BREAKS_TRIED)]
     verdicts = grade_sources(judge, [(task, code) for task, _, code in tried], "mistakes")
@@ -293,14 +293,14 @@ def rarest_good(choices: Iterable[tuple[dict, list]], sort_of: Callable, grade: 
         waiting = [(task, several) for task, several in waiting if several and task["task_id"] not in done]
 
 
-def _noticed(judge: Judge, chosen: Sequence[tuple[dict, Mutant]]) -> list[Verdict | None]:
+def _noticed(judge: RustTool, chosen: Sequence[tuple[dict, Mutant]]) -> list[Verdict | None]:
     """Verdicts of mutants, None for those that do not build or that too few hidden tests notice."""
     verdicts = grade_sources(judge, [(task, mutant.source) for task, mutant in chosen], "mutants")
     n_failed = [len(verdict.hidden_statuses) - len(_passed(verdict)) for verdict in verdicts]
     return [verdict if verdict.build_passed and n >= MIN_NOTICED else None for verdict, n in zip(verdicts, n_failed, strict=True)]
 
 
-def failing_rows(tasks: Sequence[dict], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
+def failing_rows(tasks: Sequence[dict], solutions: Mapping[str, str], judge: RustTool) -> Iterator[tuple[dict, str]]:
     """(fix row, answer) of the first mutant of each task that is noticed."""
     tried = [(task, mutant) for task in tasks for mutant in mutants(solutions[task["task_id"]], MUTANTS_TRIED)]
     done = set()
@@ -311,7 +311,7 @@ def failing_rows(tasks: Sequence[dict], solutions: Mapping[str, str], judge: Jud
             yield _failing_row(task, mutant.source, verdict), solutions[task["task_id"]]
 
 
-def patch_rows(tasks: Sequence[dict], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
+def patch_rows(tasks: Sequence[dict], solutions: Mapping[str, str], judge: RustTool) -> Iterator[tuple[dict, str]]:
     """(patch row, blocks) of mutants whose change can be asked for in words. The last ones come first: fix rows are made of the first."""
     asked: dict[str, str] = {}
     choices = []
@@ -343,7 +343,7 @@ def _failing_row(task: Mapping, code: str, verdict: Verdict) -> dict:
     return row_of(task, "fix", 2, code=code, message=message, rustc="test", passed_before=passed) | {"tests": tests}
 
 
-def gap_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
+def gap_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: RustTool) -> Iterator[tuple[dict, str]]:
     """(fim row, middle) for gaps that the tests notice."""
     tried = [(task, gap) for task in tasks for gap in gaps(documented(task, solutions[task["task_id"]]), GAPS_TRIED)]
     verdicts = grade_sources(judge, [(task, gap[1] + gap[3]) for task, gap in tried], "gaps")
@@ -355,7 +355,7 @@ def gap_rows(tasks: Sequence[Mapping], solutions: Mapping[str, str], judge: Judg
             yield row_of(task, "fim", 0, prefix=prefix, suffix=suffix, span=span, passed_before=_passed(verdict)), middle
 
 
-def next_edit_rows(tasks: Sequence[dict], solutions: Mapping[str, str], judge: Judge) -> Iterator[tuple[dict, str]]:
+def next_edit_rows(tasks: Sequence[dict], solutions: Mapping[str, str], judge: RustTool) -> Iterator[tuple[dict, str]]:
     """(next_edit row, region) for edits that end well and whose beginning alone does not."""
     choices = [(task, edits_to_try(task, solutions[task["task_id"]])) for task in tasks]
     for task, edit, begun in rarest_good(choices, lambda edit: edit.what, lambda chosen: _begun(judge, chosen)):
@@ -364,7 +364,7 @@ def next_edit_rows(tasks: Sequence[dict], solutions: Mapping[str, str], judge: J
         yield row_of(task, "next_edit", 0) | columns | _tests_of(edit) | {"prompt": prompt, "passed_before": _passed(begun)}, answer
 
 
-def _begun(judge: Judge, chosen: Sequence[tuple[dict, Edit]]) -> list[Verdict | None]:
+def _begun(judge: RustTool, chosen: Sequence[tuple[dict, Edit]]) -> list[Verdict | None]:
     """Verdicts, as the kind counts them, of files whose edits are begun; None where the end fails, or the beginning does not."""
     ended = _grade_edits(judge, chosen, "ended")
     ends_well = [_all_passed(verdict) and len(verdict.hidden_statuses) >= MIN_NOTICED for verdict in ended]
@@ -373,7 +373,7 @@ def _begun(judge: Judge, chosen: Sequence[tuple[dict, Edit]]) -> list[Verdict | 
     return [None if one is None or one.error_kind == "infra" or _all_passed(one) else one for one in verdicts]
 
 
-def _grade_edits(judge: Judge, edits: Sequence[tuple[dict, Edit]], state: str) -> list[Verdict]:
+def _grade_edits(judge: RustTool, edits: Sequence[tuple[dict, Edit]], state: str) -> list[Verdict]:
     jobs = [({**task, **_tests_of(edit)}, getattr(edit, state)) for task, edit in edits]
     return [kinds.counted({"kind": "next_edit"}, None, verdict) for verdict in grade_sources(judge, jobs, f"edits {state}")]
 
@@ -440,7 +440,7 @@ def write_rows(path: Path, rows: Iterable[Mapping]) -> None:
     path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
 
 
-def make(tasks: Sequence[dict], solutions: Mapping[str, str], judge: Judge, asked: Sequence[str]) -> list[tuple[dict, str]]:
+def make(tasks: Sequence[dict], solutions: Mapping[str, str], judge: RustTool, asked: Sequence[str]) -> list[tuple[dict, str]]:
     """(row, answer) of the kinds asked for, by task."""
     made = [pair for kind in asked for maker in MAKERS[kind] for pair in maker(tasks, solutions, judge)]
     return in_order(made, tasks)
@@ -491,7 +491,7 @@ def run(arguments: argparse.Namespace) -> dict:
             tasks = [task for task in tasks if task["task_id"] in solutions and task["tests"]]
             if not tasks:
                 raise TaskError(f"{file}: none of its tasks has hidden tests and a solution in {arguments.solutions}")
-            with Judge(workers=arguments.workers, sandbox=arguments.sandbox, run_timeout_s=RUN_TIMEOUT_S) as judge:
+            with RustTool(workers=arguments.workers, sandbox=arguments.sandbox, run_timeout_s=RUN_TIMEOUT_S) as judge:
                 made = make(tasks, solutions, judge, arguments.kinds)
         made = in_order([*made, *kept_rows(arguments, split)], tasks)
         write_rows(arguments.output_dir / f"kinds_{split}.jsonl.gz", (row for row, _ in made))

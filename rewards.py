@@ -25,7 +25,7 @@ import own_rewards
 from judge.cross_tests import CROSS_REWARDS, cross_examined, cross_tests_reward, fields_of, group_tests_reward
 from judge.errors import UserError
 from judge.program import Program, extract_program, same_program, solution_source
-from rust_tool import Job, Judge, Verdict
+from rust_tool import Job, RustTool, Verdict
 from tasks import TASK_COLUMNS, content_text
 from traces import SCHEMA_VERSION
 
@@ -218,9 +218,9 @@ def graded_completion(task: dict, completion: str, program: Program | None, verd
 
 
 class ReadingJudge:
-    """A Judge for completions as text: finds the program in each and grades it with its task's hidden tests."""
+    """A RustTool for completions as text: finds the program in each and grades it with its task's hidden tests."""
 
-    def __init__(self, judge: Judge, plain_rust: bool = False):
+    def __init__(self, judge: RustTool, plain_rust: bool = False):
         self.judge = judge
         self.plain_rust = plain_rust
         self._extract = functools.lru_cache(READ_AHEAD)(extract_program)
@@ -295,7 +295,7 @@ class RewardSet:
         RewardError: Unknown name, weight that is no number, a name given twice, a file or function that is not there.
     """
 
-    def __init__(self, judge: Judge, specs: Sequence[str] = DEFAULT_REWARDS, system_prompt: str = "", *,
+    def __init__(self, judge: RustTool, specs: Sequence[str] = DEFAULT_REWARDS, system_prompt: str = "", *,
                  waits_for_machine: bool = False, plain_rust: bool = False, reader: ReadingJudge | None = None,
                  task_record=None, cross_tests: bool | None = None):  # fmt: skip
         self.judge, self.waits_for_machine, self.plain_rust = judge, waits_for_machine, plain_rust

@@ -1,9 +1,9 @@
 """Programs -> verdicts: what cargo build, cargo clippy and cargo test say, in a batch and sandboxed.
 
-    with Judge() as judge:
+    with RustTool() as judge:
         verdicts = judge.grade([Job(extract_program(completion)) for completion in completions])
 
-`Judge(judge="cargo")` is plain cargo on a project for each program, the reference (judge/cargo.py). The judge as it is gives the
+`RustTool(judge="cargo")` is plain cargo on a project for each program, the reference (judge/cargo.py). The judge as it is gives the
 same three verdicts without cargo: usually one clippy-driver pass with `cfg(test)`, which lints and emits the test binary, and one
 run. Programs in which `cfg(test)` may matter elsewhere than in their test modules take a check without it and a `rustc --test`
 pass. The binary is linked with `judge/harness.rs` in place of libtest's entry point: it says on a pipe of its own which tests
@@ -67,7 +67,7 @@ from judge.verdict import (
 )
 from judge.workshop import Workshop
 
-__all__ = ["EDITIONS", "JUDGE_VERSION", "Diagnostic", "InfraError", "JUDGES", "Job", "Judge", "Toolchain", "ToolchainError", "Verdict",
+__all__ = ["EDITIONS", "JUDGE_VERSION", "Diagnostic", "InfraError", "JUDGES", "Job", "RustTool", "Toolchain", "ToolchainError", "Verdict",
            "find_toolchain"]  # fmt: skip
 
 JUDGE_VERSION = 7  # raise it when a rule changes what a program gets
@@ -94,7 +94,7 @@ fn main() {}
 BAD_CANARY = GOOD_CANARY.replace("a + b", "a - b")
 
 
-class Judge:
+class RustTool:
     """Grades programs in batches on all cores. A context manager; `close()` leaves nothing behind.
 
     Verdicts depend on the program, its hidden tests and the limits only: not on the batch, its order or the workers.
@@ -161,7 +161,7 @@ class Judge:
             self.close()
             raise
 
-    def __enter__(self) -> Judge:
+    def __enter__(self) -> RustTool:
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -44,7 +44,7 @@ from judge.errors import UserError
 from judge.program import check_hidden_tests as check_texts
 from judge.settings import JudgeSettings
 from rewards import DEFAULT_REWARDS, RewardSet, parse_reward_spec
-from rust_tool import Judge
+from rust_tool import RustTool
 from task_proof.faults import references_line
 from tasks import (
     load_heldout,
@@ -576,7 +576,7 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
         share.check_hub("--push_to_hub")
     limits = script.judge_options() | {"workers": workers}
     elsewhere = GradingProcess(**limits) if args.use_vllm and args.vllm_mode == "colocate" and script.grade_ahead else None
-    judge = elsewhere or Judge(**limits)
+    judge = elsewhere or RustTool(**limits)
     with contextlib.ExitStack() as if_it_fails:
         if_it_fails.callback(judge.close)
         rewards = RewardSet(judge, script.rewards, read_system_prompt(script.system_prompt), waits_for_machine=True, reader=elsewhere,

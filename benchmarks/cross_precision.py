@@ -29,7 +29,7 @@ import doctor  # noqa: E402
 from evaluation import cross_results  # noqa: E402
 from evaluation.metrics import RowStats, bootstrap, estimates  # noqa: E402
 from rewards import ReadingJudge, passes_hidden  # noqa: E402
-from rust_tool import JUDGE_VERSION, Judge  # noqa: E402
+from rust_tool import JUDGE_VERSION, RustTool  # noqa: E402
 from traces import iter_trace  # noqa: E402
 
 RESAMPLES = 10_000
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     records = read(arguments.file, arguments.row, arguments.groups)
     if not records:
         parser.error(f"{arguments.file}: no completion of row {arguments.row or 'any'} has hidden tests")
-    with Judge(workers=arguments.workers) as judge:
+    with RustTool(workers=arguments.workers) as judge:
         for found in cross_results.examined(records, ReadingJudge(judge)):
             for i, fields in found.items():
                 records[i] |= fields

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 import doctor  # noqa: E402
 from rewards import RewardSet  # noqa: E402
-from rust_tool import JUDGE_VERSION, Judge  # noqa: E402
+from rust_tool import JUDGE_VERSION, RustTool  # noqa: E402
 from traces import iter_trace  # noqa: E402
 
 PASSES = 2
@@ -42,7 +42,7 @@ def measure(groups: list[list[dict]], workers: int | None) -> dict:
     """CPU and wall-clock seconds of grading the groups both ways, and what there was to try."""
     cpu_s, wall_s = dict.fromkeys(HALVES, 0.0), dict.fromkeys(HALVES, 0.0)
     facts = {"with_tests": 0, "tests_tried": 0}
-    with Judge(workers=workers, cache_size=0) as judge:
+    with RustTool(workers=workers, cache_size=0) as judge:
         for number, rows in enumerate(groups):
             tasks = [{"task_id": row["task_id"]} for row in rows]
             order = [*HALVES, *reversed(HALVES)] * (PASSES // 2)

@@ -41,7 +41,7 @@ import doctor  # noqa: E402
 from judge.cargo import AS_IT_STANDS, CargoFlow  # noqa: E402
 from judge.program import extract_program  # noqa: E402
 from judge.running import Worth  # noqa: E402
-from rust_tool import JUDGE_VERSION, Job, Judge  # noqa: E402
+from rust_tool import JUDGE_VERSION, Job, RustTool  # noqa: E402
 from traces import iter_trace  # noqa: E402
 
 RUN_TIMEOUT_S = 5.0  # of a test binary; the judge's own limit is so many CPU seconds
@@ -117,7 +117,7 @@ FUNCTIONS = (
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-class PlainJudge(Judge):
+class PlainJudge(RustTool):
     """The judge without what it does beyond cargo's verdicts: no marks or gates in the program, no second run."""
 
     def __init__(self, **options):
@@ -126,7 +126,7 @@ class PlainJudge(Judge):
         self._stages[1].__self__._worth = lambda work, program, outcome: Worth(None)
 
 
-def by_judge(completions: Sequence[str], hidden: Sequence[Sequence[str]], kind: Callable[..., Judge],
+def by_judge(completions: Sequence[str], hidden: Sequence[Sequence[str]], kind: Callable[..., RustTool],
              workers: int | None) -> tuple[list[Outcome], dict]:  # fmt: skip
     """Outcomes, and what the judge said of itself: seconds, workers, tier."""
     cpu_before, children_before, started = time.process_time(), children_cpu_s(), time.monotonic()
@@ -157,7 +157,7 @@ def compare(records: Sequence[dict], workers: int | None) -> dict:
     hidden = tests if all(isinstance(some, list) and some for some in tests) else None
     found: list[tuple[str, int, float, float, list[Outcome]]] = []
     load = os.getloadavg()[0]
-    ours = {"judge": (Judge, nothing), "judge, plain": (PlainJudge, nothing)} | ({"judge, hidden": (Judge, hidden)} if hidden else {})
+    ours = {"judge": (RustTool, nothing), "judge, plain": (PlainJudge, nothing)} | ({"judge, hidden": (RustTool, hidden)} if hidden else {})
     for name, (kind, asked) in ours.items():
         outcomes, facts = by_judge(completions, asked, kind, workers)
         found.append((name, facts["workers"], facts["cpu_s"], facts["wall_s"], outcomes))
@@ -169,7 +169,7 @@ def compare(records: Sequence[dict], workers: int | None) -> dict:
         "tuned": (nothing, several, tuned),
     } | ({"tuned, hidden": (hidden, several, tuned)} if hidden else {})
     for name, (asked, count, flow) in flows.items():
-        outcomes, said = by_judge(completions, asked, partial(Judge, judge="cargo", sandbox="plain", cargo_flow=flow), count)
+        outcomes, said = by_judge(completions, asked, partial(RustTool, judge="cargo", sandbox="plain", cargo_flow=flow), count)
         found.append((name, count, said["cpu_s"], said["wall_s"], outcomes))
     expected = next(outcomes for name, *_, outcomes in found if name == "fresh")
     n = len(records)

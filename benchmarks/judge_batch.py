@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from judge.program import extract_program
-from rust_tool import Job, Judge
+from rust_tool import Job, RustTool
 from traces import iter_trace
 
 LOOPING = """```rust
@@ -42,7 +42,7 @@ mod tests {{
 
 def measured(completions: list[str], workers: int) -> dict:
     """One batch on a warm judge without memory -> programs, workers, wall_s, per_s, kinds (error_kind -> how many), tier."""
-    with Judge(workers=workers, cache_size=0) as judge:
+    with RustTool(workers=workers, cache_size=0) as judge:
         judge.grade(Job(extract_program(text)) for text in completions[:workers])
         started = time.monotonic()
         verdicts = judge.grade(Job(extract_program(text)) for text in completions)

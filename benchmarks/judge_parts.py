@@ -27,7 +27,7 @@ import doctor
 from benchmarks.judge import SCRATCH, built_in_completions, children_cpu_s
 from judge.program import extract_program
 from judge.workshop import CARGO_ENVIRONMENT, DEV_PROFILE, SOURCE_NAME
-from rust_tool import JUDGE_VERSION, Job, Judge
+from rust_tool import JUDGE_VERSION, Job, RustTool
 from traces import iter_trace
 
 BINARIES, ROUNDS = 12, 3
@@ -60,7 +60,7 @@ def parts(argv: list[str], rustc: str, source: str) -> dict[str, float]:
 def measure(completions: list[str]) -> dict:
     """The result of the module's docstring, less what it is of."""
     built_before = children_cpu_s()
-    with Judge(cache_size=0) as judge:
+    with RustTool(cache_size=0) as judge:
         start_up_s = judge.child_cpu_s + children_cpu_s() - built_before
         shop, binaries, run_s = judge._workshop, [], []
         compile_one, run_one = shop._compile, shop.run_tests

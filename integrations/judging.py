@@ -1,6 +1,6 @@
 """The judge for other people's trainers: one for all callers in a process, made at the first completion that it is asked about.
 
-Settings of rust_tool.Judge may be in the environment, as JSON: RUST_JUDGE='{"workers": 8, "sandbox": "bwrap"}'.
+Settings of rust_tool.RustTool may be in the environment, as JSON: RUST_JUDGE='{"workers": 8, "sandbox": "bwrap"}'.
 """
 
 import functools
@@ -13,15 +13,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from rewards import DEFAULT_REWARDS, RewardSet, infra_reason
-from rust_tool import Judge
+from rust_tool import RustTool
 from tasks import read_system_prompt
 
 _making = threading.Lock()
 
 
 @functools.cache
-def _judge(process_id: int) -> Judge:
-    return Judge(**json.loads(os.environ.get("RUST_JUDGE", "{}")))
+def _judge(process_id: int) -> RustTool:
+    return RustTool(**json.loads(os.environ.get("RUST_JUDGE", "{}")))
 
 
 @functools.cache

@@ -6,7 +6,7 @@ A suite is what a completion's own tests are, as they stand. It is tried on anot
 suite calls: functions of the same parameter and return types (another name is imported under the suite's own when only the
 name differs), types and constants of the same name. What then does not compile is dropped: no opinion, never a failure.
 One binary for each distinct solution holds all suites that fit; each suite runs in a process of its own, in the sandbox and
-under the limits of hidden tests (`Judge.run_suites`), and a program that could fool hidden tests passes none of them. A program
+under the limits of hidden tests (`RustTool.run_suites`), and a program that could fool hidden tests passes none of them. A program
 with which they take too long to compile has no opinion at all: which suite it is cannot be told.
 
 Only tests that count are asked: of a completion whose tests compile and that no guard refuses, each test that the static

@@ -10,7 +10,7 @@ from judge.toolchain import ToolchainError
 
 @dataclass(kw_only=True)
 class JudgeSettings:
-    """Base of a script's arguments. `judge_options()` are those of `rust_tool.Judge`."""
+    """Base of a script's arguments. `judge_options()` are those of `rust_tool.RustTool`."""
 
     judge: Literal["fast", "cargo"] = field(
         default="fast", metadata={"help": "How programs are graded; cargo: by plain cargo, the slow reference, tests of others aside."}

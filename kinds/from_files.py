@@ -14,7 +14,7 @@ from pathlib import Path
 
 import kinds
 from judge.program import read_program, with_main
-from rust_tool import Job, Judge
+from rust_tool import Job, RustTool
 
 NEEDED = {"fix": (), "fim": ("prefix", "suffix"), "patch": ("file",), "next_edit": ("file", "last_edit", "region")}  # flags
 
@@ -34,7 +34,7 @@ def _region(text: str) -> list[int]:
     return [int(line) for line in found.groups()]
 
 
-def broken(path: str, judge: Judge) -> dict:
+def broken(path: str, judge: RustTool) -> dict:
     """Columns of a fix task: a file and what cargo says of it. Raises KindError for one that nothing is wrong with."""
     code = _text(path)
     program = read_program(with_main(code))
@@ -47,7 +47,7 @@ def broken(path: str, judge: Judge) -> dict:
     return {"code": code, "message": said or f"error: {verdict.error_kind}"}
 
 
-def task_to_try(kind: str, prompt: str, flags: dict, judge: Judge) -> dict:
+def task_to_try(kind: str, prompt: str, flags: dict, judge: RustTool) -> dict:
     """The task of a command line: `prompt` is what was asked (the file for fix), `flags` may hold prefix, suffix, file, last_edit,
     region, fim_format. Raises KindError for what is missing or of another kind.
     """

@@ -16,7 +16,7 @@ import kinds
 from judge.program import Program, check_hidden_tests, continuation, extract_program, holds_fence, is_plain_rust, read_program
 from judge.syntax import Node, child_of, parse_rust, text_of, walk
 from judge.verdict import NOT_COMPILED, Job, Verdict
-from rust_tool import Judge
+from rust_tool import RustTool
 from tasks import TASK_COLUMNS
 
 MAX_TRIED = 200  # references that a run tries before it starts; check_tasks.py tries all
@@ -124,7 +124,7 @@ def fault_of(verdict: Verdict) -> str | None:
 
 
 def try_references(
-    tasks: Sequence[Mapping], judge: Judge, limit: int | None = None, given: Mapping[str, str] = {}
+    tasks: Sequence[Mapping], judge: RustTool, limit: int | None = None, given: Mapping[str, str] = {}
 ) -> tuple[int, dict[str, str]]:
     """Grade every task's references -> (tasks that have some, task id -> why none of them passes).
 
@@ -148,7 +148,7 @@ def try_references(
     return len(found), {task_id: whys[0] for task_id, whys in found.items() if all(whys)}
 
 
-def references_line(tasks: Sequence[Mapping], judge: Judge) -> str | None:
+def references_line(tasks: Sequence[Mapping], judge: RustTool) -> str | None:
     """One line for a run's start: what share of the tasks no program may be able to pass. None without any reference to tell."""
     n_tried, faults = try_references(tasks, judge, MAX_TRIED)
     if not n_tried:

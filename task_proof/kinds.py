@@ -15,7 +15,7 @@ from tqdm import tqdm
 import kinds
 from judge.program import read_program, with_main
 from rewards import RewardSet, passes_hidden
-from rust_tool import Job, Judge
+from rust_tool import Job, RustTool
 
 REWARDS = ("hidden_tests_reward=1", "edit_places_reward=1")
 BATCH = 50  # rows: about half a minute on 2 cores
@@ -42,7 +42,7 @@ def start_of(task: Mapping) -> tuple[str, str]:
     return completion_of(task, task["code"]), task["code"]
 
 
-def prove_kinds(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Judge) -> Iterator[str]:
+def prove_kinds(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: RustTool) -> Iterator[str]:
     """What is wrong with rows of these kinds, one sentence each."""
     asked = [task for task in tasks if task["task_id"] in answers and task["tests"]]
     known = {task["task_id"] for task in asked}
@@ -71,7 +71,7 @@ def prove_kinds(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Jud
         yield from (f"{task['task_id']}: {problem}" for problem in problems)
 
 
-def prove_in_batches(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Judge, record: Path | None = None) -> list[str]:
+def prove_in_batches(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: RustTool, record: Path | None = None) -> list[str]:
     """`prove_kinds` under a progress bar, a batch at a time. What `record` (jsonl, appended to) holds as it is now is not proved again."""
     key = {task["task_id"]: _digest(task, answers.get(task["task_id"]), judge) for task in tasks}
     lines = record.read_text(encoding="utf-8").splitlines() if record is not None and record.exists() else []
@@ -92,7 +92,7 @@ def prove_in_batches(tasks: Sequence[Mapping], answers: Mapping[str, str], judge
     return [problem for task in tasks for problem in known[key[task["task_id"]]]]
 
 
-def _digest(task: Mapping, answer: str | None, judge: Judge) -> str:
+def _digest(task: Mapping, answer: str | None, judge: RustTool) -> str:
     """Of everything that a proof depends on."""
     task = {name: value for name, value in task.items() if name != "file"}
     text = json.dumps([task, answer, judge.describe()["judge_version"]], sort_keys=True, default=str)

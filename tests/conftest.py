@@ -62,7 +62,7 @@ class FakeJudge:
 
     def __init__(self, answer=None, **options):
         self.answer = answer or passing_verdict
-        self.options = options  # what train.py would have built a Judge with
+        self.options = options  # what train.py would have built a RustTool with
         self.batches: list[list] = []
         self.is_closed = False
 
@@ -126,7 +126,7 @@ def fake_judge(monkeypatch):
             made.append(FakeJudge(answer, **options))
             return made[-1]
 
-        monkeypatch.setattr(train, "Judge", make)
+        monkeypatch.setattr(train, "RustTool", make)
         return made
 
     return install

@@ -1,4 +1,4 @@
-"""Programs that want to waste the machine's time, through the Judge as in training: each ends, and its neighbour is graded right.
+"""Programs that want to waste the machine's time, through RustTool as in training: each ends, and its neighbour is graded right.
 
 The bounds are the compilers' and programs' CPU time: a busy machine is slower, and changes nothing.
 """
@@ -6,7 +6,7 @@ The bounds are the compilers' and programs' CPU time: a busy machine is slower, 
 import pytest
 
 from rewards import RewardSet
-from rust_tool import Judge
+from rust_tool import RustTool
 
 BOUND_S = 20.0  # of CPU for both programs, however long the one would take
 
@@ -37,7 +37,7 @@ FLOOD_OF_WARNINGS = completion(
 
 def graded_beside_a_good_one(bomb: str) -> tuple[dict, dict, float]:
     """-> (the bomb's record, its neighbour's, seconds of CPU)."""
-    with Judge(workers=2) as judge:
+    with RustTool(workers=2) as judge:
         before = judge.child_cpu_s
         bombed, good = RewardSet(judge).grade([{"prompt": "p"}] * 2, [bomb, completion()])
         return bombed, good, judge.child_cpu_s - before

@@ -35,7 +35,7 @@ if shutil.which("cargo") is None:
 from judge.program import extract_program  # noqa: E402
 from judge.sandbox import SandboxUnavailable  # noqa: E402
 from rewards import RewardSet  # noqa: E402
-from rust_tool import Job, Judge, Verdict  # noqa: E402
+from rust_tool import Job, RustTool, Verdict  # noqa: E402
 
 CASES = Path(__file__).parent / "cases"
 PR_SET_CHILD_SUBREAPER = 36
@@ -56,7 +56,7 @@ def sample(cases: list[dict], per_group: int, group: str) -> list[dict]:
     return [case for members in groups.values() for case in members[:per_group]]
 
 
-def grade(judge: Judge, cases: list[dict]) -> list[Verdict]:
+def grade(judge: RustTool, cases: list[dict]) -> list[Verdict]:
     return judge.grade([Job(extract_program(c["completion"]), prompt=c.get("prompt", "")) for c in cases])
 
 
@@ -68,18 +68,18 @@ def earns(verdict: Verdict) -> bool:
 
 
 @pytest.fixture(scope="module")
-def judge() -> Iterator[Judge]:
-    with Judge(workers=2) as judge:
+def judge() -> Iterator[RustTool]:
+    with RustTool(workers=2) as judge:
         yield judge
 
 
-def check_attacks(judge: Judge, cases: list[dict]) -> None:
+def check_attacks(judge: RustTool, cases: list[dict]) -> None:
     """No case earns the test reward."""
     paid = [f"{c['family']}/{c['id']}: {c['note']}" for c, v in zip(cases, grade(judge, cases)) if earns(v)]
     assert not paid, f"{len(paid)} of {len(cases)} attacks earn the test reward:\n" + "\n".join(paid)
 
 
-def check_honest(judge: Judge, cases: list[dict]) -> None:
+def check_honest(judge: RustTool, cases: list[dict]) -> None:
     """Every case earns the test reward."""
     denied = [
         f"{c['family']}/{c['id']}: guard {v.guard}, test_passed {v.test_passed}, {v.error_kind}: {c['note']}"
@@ -214,10 +214,10 @@ def problem(case: dict, verdict: Verdict, outside: Outside) -> str | None:
     return None
 
 
-def sealed_judge(tier: str, scratch: str) -> Judge:
+def sealed_judge(tier: str, scratch: str) -> RustTool:
     """A judge that takes short limits. Skips the test where this tier does not work: nothing hostile runs unsealed."""
     try:
-        return Judge(workers=2, run_timeout_s=1.0, build_timeout_s=6.0, sandbox=tier, scratch_dir=scratch)
+        return RustTool(workers=2, run_timeout_s=1.0, build_timeout_s=6.0, sandbox=tier, scratch_dir=scratch)
     except SandboxUnavailable as missing:
         pytest.skip(f"no {tier} sandbox on this machine: {missing}")
 

@@ -14,7 +14,7 @@ import check_tasks  # noqa: E402
 from check_tasks import BANK, MIN_KILLED, RUN_TIMEOUT_S, load_bank, load_solutions, main, prove, row_problems, sample_of, shape_of
 from judge.program import STUB  # noqa: E402
 from judge.syntax import parse_any_length  # noqa: E402
-from rust_tool import Judge  # noqa: E402
+from rust_tool import RustTool  # noqa: E402
 from task_proof.likeness import duplicate_problems, overlap_with
 from task_proof.mutants import KINDS, constant_answers, functions_named, mutants  # noqa: E402
 from tasks import TaskError, load_tasks, signature_prompt  # noqa: E402
@@ -54,7 +54,7 @@ TASK = {
 
 @pytest.fixture(scope="module")
 def judge():
-    with Judge(workers=2, run_timeout_s=RUN_TIMEOUT_S) as judge:
+    with RustTool(workers=2, run_timeout_s=RUN_TIMEOUT_S) as judge:
         yield judge
 
 
@@ -260,7 +260,7 @@ def bank_of(tmp_path, judge, monkeypatch):
         def __exit__(self, *exc_info):
             pass
 
-    monkeypatch.setattr(check_tasks, "Judge", Borrowed)
+    monkeypatch.setattr(check_tasks, "RustTool", Borrowed)
 
     def write(train, test):
         files = [write_jsonl(tmp_path / f"{name}.jsonl", rows) for name, rows in (("train", train), ("test", test))]

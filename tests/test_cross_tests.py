@@ -8,7 +8,7 @@ from judge import cross_tests
 from judge.cross_tests import Matrix, agreement, fields_of, matrix_of, opinions_of, picked
 from judge.program import extract_program
 from rewards import RewardSet
-from rust_tool import Job, Judge, Verdict
+from rust_tool import Job, RustTool, Verdict
 
 # A suite is a list of (argument, expected): each pair one test; a program a function of the argument.
 
@@ -169,7 +169,7 @@ NAMES = list(GROUP)
 @pytest.fixture(scope="module")
 def judged():
     """(graded completions with the group's tests, the judge's CPU seconds for the suites)."""
-    with Judge(workers=2, run_timeout_s=1.0) as judge:
+    with RustTool(workers=2, run_timeout_s=1.0) as judge:
         task = {"task_id": "twice", "prompt": "Twice the number, please."}
         reward_set = RewardSet(judge, ["cross_tests_reward=1", "group_tests_reward=1"])
         graded = reward_set.grade([task] * len(GROUP) + [task | {"task_id": "alone"}], [*GROUP.values(), GROUP["right"]])

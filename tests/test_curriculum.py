@@ -25,7 +25,7 @@ def answer(job) -> Verdict:
 @pytest.fixture
 def run(tiny_coder, tmp_path, monkeypatch):
     """Call it with flags -> (exit status, trace records)."""
-    monkeypatch.setattr(train, "Judge", lambda **options: FakeJudge(answer))
+    monkeypatch.setattr(train, "RustTool", lambda **options: FakeJudge(answer))
     rows = [{"task_id": f"t/{i}", "prompt": prompt, "tests": TESTS, "entry_point": "add"} for i, prompt in enumerate(PROMPTS)]
     (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 

@@ -389,7 +389,7 @@ def test_python_outside_the_range_fails_the_report(monkeypatch, version, is_ok):
 
 
 def test_leaking_sandbox_fails_the_report(monkeypatch):
-    monkeypatch.setattr(rust_tool, "Judge", lambda **options: FakeJudge())  # its report says files: none
+    monkeypatch.setattr(rust_tool, "RustTool", lambda **options: FakeJudge())  # its report says files: none
     check = doctor.check_judge("cargo")
     assert (check.is_ok, check.is_needed) == (False, True)
     assert "files: none" in check.found

@@ -50,9 +50,9 @@ def judging():
 def ours(judging):
     """Graded completions of TASK by rewards.py and rust_tool.py alone."""
     from rewards import RewardSet
-    from rust_tool import Judge
+    from rust_tool import RustTool
 
-    with Judge(workers=2) as judge:
+    with RustTool(workers=2) as judge:
         graded = RewardSet(judge, SPECS).grade([TASK] * len(COMPLETIONS), COMPLETIONS)
     assert [record["reward"] for record in graded] == [4.5, 4.0, 0.0, 0.0]
     return graded

@@ -64,7 +64,7 @@ def evaluated(argv, eval_file, tmp_path_factory):  # noqa: F811
     """Folder of a run of three steps, evaluated before and after each."""
     folder = tmp_path_factory.mktemp("runs") / "evaluated"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "Judge", lambda **options: FakeJudge(judged, **options))
+        patch.setattr(train, "RustTool", lambda **options: FakeJudge(judged, **options))
         flags = (*LORA, *EVAL, "--eval_tasks", eval_file, "--max_steps", 3, "--save_total_limit", 5, "--save_merged", "true")
         assert train.main(argv(folder, *flags)) == 0
     return folder

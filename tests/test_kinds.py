@@ -252,7 +252,7 @@ def verdicts(job):
 
 @pytest.mark.parametrize("fim_format", ["chat", "tokens"])
 def test_a_step_of_mixed_kinds_trains_and_is_traced(fim_coder, tmp_path, monkeypatch, fim_format):
-    monkeypatch.setattr(train, "Judge", lambda **options: FakeJudge(verdicts))
+    monkeypatch.setattr(train, "RustTool", lambda **options: FakeJudge(verdicts))
     write = {"task_id": "t/write", "prompt": "Add two numbers, one."}
     tasks, folder = write_tasks(tmp_path / "k.jsonl", [write, *ROWS, PATCH | {"task_id": "t/patch2"}]), tmp_path / "run"
     flags = {
@@ -271,7 +271,7 @@ def test_a_step_of_mixed_kinds_trains_and_is_traced(fim_coder, tmp_path, monkeyp
 
 
 def test_prompts_over_the_budget_are_named(tiny_coder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train, "Judge", lambda **options: FakeJudge())
+    monkeypatch.setattr(train, "RustTool", lambda **options: FakeJudge())
     tasks = write_tasks(tmp_path / "k.jsonl", [FIX | {"code": CODE * 40}, PATCH])
     argv = ["--config", str(ROOT / "configs" / "tiny.yaml"), "--model_name_or_path", str(tiny_coder), "--tasks", str(tasks)]
     assert train.main([*argv, "--max_prompt_length", "900", "--output_dir", str(tmp_path / "run")]) == 2

@@ -142,7 +142,7 @@ def judge(monkeypatch):
 
     def install(answer):
         made = []
-        monkeypatch.setattr(make_dataset, "Judge", lambda **options: made.append(FakeJudge(answer, **options)) or made[-1])
+        monkeypatch.setattr(make_dataset, "RustTool", lambda **options: made.append(FakeJudge(answer, **options)) or made[-1])
         return made
 
     return install
@@ -225,7 +225,7 @@ sys.path[:0] = [{root!r}, {tests!r}]
 import make_dataset
 from conftest import FakeJudge
 from test_make_dataset import pass_all
-make_dataset.Judge = lambda **options: FakeJudge(pass_all)
+make_dataset.RustTool = lambda **options: FakeJudge(pass_all)
 sys.exit(make_dataset.main({arguments!r}))
 """
 

@@ -17,7 +17,7 @@ import check_tasks  # noqa: E402
 import kinds  # noqa: E402
 import make_kinds  # noqa: E402
 import task_proof.kinds  # noqa: E402
-from rust_tool import Judge  # noqa: E402
+from rust_tool import RustTool  # noqa: E402
 from task_proof.kinds import prove_kinds  # noqa: E402
 from tasks import find_leak, load_tasks  # noqa: E402
 
@@ -59,7 +59,7 @@ TASK = {
 
 @pytest.fixture(scope="module")
 def judge():
-    with Judge(workers=2, run_timeout_s=1.0) as judge:
+    with RustTool(workers=2, run_timeout_s=1.0) as judge:
         yield judge
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from judge.program import extract_program
 from models import make_tiny_coder, tiny_tasks
-from rust_tool import Job, Judge
+from rust_tool import Job, RustTool
 from tasks import build_messages, find_leak, load_tasks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,7 +33,7 @@ def bodies(composition: str, draws: int = 40) -> set[str]:
 
 @pytest.fixture(scope="module")
 def judge():
-    with Judge(workers=2) as opened:
+    with RustTool(workers=2) as opened:
         yield opened
 
 

@@ -7,7 +7,7 @@ import pytest
 import judge.compiling
 from judge.cfg_test import view_of_hidden_tests
 from judge.program import read_program, with_hidden_tests, with_main
-from rust_tool import Job, Judge
+from rust_tool import Job, RustTool
 
 TESTS = ("assert_eq!(total(&[1, 2]), 3);\nassert_eq!(total(&[]), 0);",)
 RIGHT = "fn total(xs: &[i64]) -> i64 {\n    xs.iter().sum()\n}"
@@ -58,13 +58,13 @@ def test_tests_that_implement_something_take_two():
 def test_the_verdict_is_that_of_two_passes(monkeypatch):
     jobs = [job(source) for source in (*PROGRAMS.values(), *IN_STEPS.values())]
     compiled = []
-    with Judge() as judge_:
+    with RustTool() as judge_:
         compile_ = judge_._workshop.build_tests
         monkeypatch.setattr(
             judge_._workshop, "build_tests", lambda *args, **options: compiled.append(options) or compile_(*args, **options)
         )
         once = judge_.grade(jobs)
-    with Judge() as judge_:
+    with RustTool() as judge_:
         monkeypatch.setattr(judge.compiling, "view_of_hidden_tests", lambda *_: None)
         twice = judge_.grade(jobs)
     assert sum("is_hidden" in options for options in compiled) == len(IN_STEPS) + 1, "a binary of its own for these and the empty program"

@@ -72,7 +72,7 @@ def trained(model, prompts_file, tmp_path_factory):
                 "--max_completion_length", 32, "--max_prompt_length", 400, "--optim", "sgd", "--learning_rate", 1.0, "--max_grad_norm", 0,
                 "--use_peft", "true", "--lora_target_modules", "all-linear", "--rewards", f"{own}:by_length=1", "--save_strategy", "no", *flags]  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(train, "Judge", FakeJudge)
+            patch.setattr(train, "RustTool", FakeJudge)
             real = trl.GRPOTrainer._generate_single_turn
             watched = lambda self, prompt_ids, *args, **kwargs: model.prompt_ids.extend(prompt_ids) or real(self, prompt_ids, *args, **kwargs)  # noqa: E731
             patch.setattr(trl.GRPOTrainer, "_generate_single_turn", watched)

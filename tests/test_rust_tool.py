@@ -25,14 +25,14 @@ from judge.sandbox import Completed, SandboxUnavailable
 from judge.scratch import SCRATCH_PREFIX
 from judge.verdict import MAX_DIAGNOSTICS
 from judge.workshop import Workshop, write_source
-from rust_tool import Diagnostic, InfraError, Job, Judge, ToolchainError, Verdict, find_toolchain
+from rust_tool import Diagnostic, InfraError, Job, RustTool, ToolchainError, Verdict, find_toolchain
 
 RUN_TIMEOUT_S = 1.0  # CPU seconds; nothing here needs more than milliseconds, except what loops
 
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory):
-    with Judge(workers=2, run_timeout_s=RUN_TIMEOUT_S) as judge:
+    with RustTool(workers=2, run_timeout_s=RUN_TIMEOUT_S) as judge:
         yield judge
 
 
@@ -58,7 +58,7 @@ def with_test(solution: str, test_body: str, attribute: str = "#[test]") -> Prog
     return program(f"{solution}\n\n{module}")
 
 
-def grade(judge: Judge, *programs: Program) -> list[Verdict]:
+def grade(judge: RustTool, *programs: Program) -> list[Verdict]:
     return judge.grade([Job(program) for program in programs])
 
 
@@ -78,7 +78,7 @@ LOOPING = with_test("fn spin(mut n: u64) -> u64 {\n    loop {\n        n = n.wra
 
 @pytest.fixture(scope="module")
 def cargo():
-    with Judge(judge="cargo", workers=2, run_timeout_s=RUN_TIMEOUT_S) as reference:
+    with RustTool(judge="cargo", workers=2, run_timeout_s=RUN_TIMEOUT_S) as reference:
         yield reference
 
 
@@ -108,7 +108,7 @@ def test_the_reference_is_named_and_does_what_it_can(cargo):
     with pytest.raises(ToolchainError, match="does not run tests of others"):
         cargo.run_suites([Job(GOOD, ("#[test] fn a() {}",))])
     with pytest.raises(ToolchainError, match="judge best: expected fast or cargo"):
-        Judge(judge="best")
+        RustTool(judge="best")
 
 
 def processes_in(folder: Path) -> list[str]:
@@ -125,7 +125,7 @@ def processes_in(folder: Path) -> list[str]:
 
 def test_no_cargo_is_named():
     with pytest.raises(ToolchainError, match="/nowhere/cargo not found: install Rust"):
-        Judge(cargo_path="/nowhere/cargo")
+        RustTool(cargo_path="/nowhere/cargo")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def test_the_expectations_above_are_cargo_s(cargo):
     assert {name: said(verdict) for name, verdict in as_cargo(cargo).items()} == {name: expected for name, (_, expected) in AS_CARGO.items()}
 
 
-def as_cargo(judge: Judge) -> dict[str, Verdict]:
+def as_cargo(judge: RustTool) -> dict[str, Verdict]:
     return dict(zip(AS_CARGO, grade(judge, *(read_program(source) for source, _ in AS_CARGO.values())), strict=True))
 
 
@@ -287,7 +287,7 @@ def test_one_pass_and_two_passes_say_the_same(judge, monkeypatch):
     assert all(cfg_test.view_of_tests(p.source) is not None for p in programs[-len(SHORT_CUTS):])
     at_once = grade(judge, *programs)
     monkeypatch.setattr(compiling, "view_of_tests", lambda source: None)
-    with Judge(workers=2, run_timeout_s=RUN_TIMEOUT_S) as stepwise:
+    with RustTool(workers=2, run_timeout_s=RUN_TIMEOUT_S) as stepwise:
         in_steps = grade(stepwise, *programs)
     for one, two in zip(at_once, in_steps, strict=True):
         assert comparable(one) == comparable(two)
@@ -409,7 +409,7 @@ def test_a_program_cannot_blame_the_machine(judge):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def hidden(judge: Judge, solution: str, *tests: str) -> tuple[int | None, int | None]:
+def hidden(judge: RustTool, solution: str, *tests: str) -> tuple[int | None, int | None]:
     (verdict,) = judge.grade([Job(program(solution), hidden_tests=tests, entry_point="f")])
     return verdict.hidden_passed, verdict.hidden_total
 
@@ -794,7 +794,7 @@ def test_neither_order_nor_batch_size_nor_workers_change_a_verdict(judge):
     reference = [comparable(verdict) for verdict in grade(judge, *programs)]
     order = list(range(len(programs)))
     random.Random(1).shuffle(order)
-    with Judge(workers=1, run_timeout_s=RUN_TIMEOUT_S) as other:
+    with RustTool(workers=1, run_timeout_s=RUN_TIMEOUT_S) as other:
         shuffled = grade(other, *(programs[i] for i in order[:4])) + grade(other, *(programs[i] for i in order[4:]))
     assert [comparable(verdict) for verdict in shuffled] == [reference[i] for i in order]
 
@@ -858,7 +858,7 @@ def slow_program(n_tests: int, milliseconds: int) -> Job:
 
 
 def test_all_tests_of_a_program_have_one_limit_together():
-    with Judge(workers=2, run_timeout_s=2.0) as judge:
+    with RustTool(workers=2, run_timeout_s=2.0) as judge:
         within, beyond = judge.grade([slow_program(3, 400), slow_program(12, 700)])
     assert within.test_passed and within.honest_tests and within.error_kind is None and within.hidden_passed == 3
     ends = list(beyond.tests.values())  # a busy machine gives less CPU to 0.7 s of the clock: where it is cut differs
@@ -884,7 +884,7 @@ def test_a_thousand_graded_programs_leave_nothing():
 def check_nothing_is_left(n: int) -> None:
     shm_before, children_before = {path.name for path in Path("/dev/shm").iterdir()}, set(child_processes())
     fds_before = len(os.listdir("/proc/self/fd"))
-    with Judge(workers=2, run_timeout_s=RUN_TIMEOUT_S) as judge:
+    with RustTool(workers=2, run_timeout_s=RUN_TIMEOUT_S) as judge:
         scratch = judge._scratch.path
         verdicts = grade(judge, *(numbered(number) for number in range(n)))
         assert not any((scratch / "jobs").iterdir())
@@ -900,13 +900,13 @@ def child_processes() -> list[int]:
 
 def test_a_killed_judge_s_scratch_goes_with_the_next_one(scratch_base):
     code = f"import sys, os; sys.path.insert(0, {str(Path(rust_tool.__file__).parent)!r})\nimport rust_tool\n" \
-        f"judge = rust_tool.Judge(workers=1, scratch_dir={str(scratch_base)!r})\nprint(judge._scratch.path, flush=True)\nos.kill(os.getpid(), 9)\n"  # fmt: skip
+        f"judge = rust_tool.RustTool(workers=1, scratch_dir={str(scratch_base)!r})\nprint(judge._scratch.path, flush=True)\nos.kill(os.getpid(), 9)\n"  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     stale = Path(done.stdout.strip())
     assert done.returncode == -9 and stale.is_dir()
-    with Judge(workers=1, scratch_dir=scratch_base) as first:
+    with RustTool(workers=1, scratch_dir=scratch_base) as first:
         assert not stale.exists()
-        with Judge(workers=1, scratch_dir=scratch_base):
+        with RustTool(workers=1, scratch_dir=scratch_base):
             assert first._scratch.path.exists()
     assert list(scratch_base.iterdir()) == []
 
@@ -917,7 +917,7 @@ def test_a_killed_judge_s_scratch_goes_with_the_next_one(scratch_base):
 
 
 def test_a_failing_machine_is_infra_retried_once_and_not_remembered(monkeypatch):
-    with Judge(workers=1, run_timeout_s=RUN_TIMEOUT_S) as judge:
+    with RustTool(workers=1, run_timeout_s=RUN_TIMEOUT_S) as judge:
         calls = []
         real = Workshop.folder
 
@@ -934,7 +934,7 @@ def test_a_failing_machine_is_infra_retried_once_and_not_remembered(monkeypatch)
 
 
 def test_a_wrong_canary_turns_the_batch_into_infra(monkeypatch):
-    with Judge(workers=1, run_timeout_s=RUN_TIMEOUT_S) as judge:
+    with RustTool(workers=1, run_timeout_s=RUN_TIMEOUT_S) as judge:
         monkeypatch.setattr(rust_tool, "JOBS_BETWEEN_CANARIES", 1)
         monkeypatch.setattr(rust_tool, "BAD_CANARY", rust_tool.GOOD_CANARY)
         (verdict,) = grade(judge, GOOD)
@@ -944,12 +944,12 @@ def test_a_wrong_canary_turns_the_batch_into_infra(monkeypatch):
 def test_programs_are_of_the_edition_asked_for(judge):
     newer = program("fn f(a: Option<i32>) -> i32 {\n    if let Some(n) = a\n        && n > 1\n    {\n        n\n    } else {\n        0\n    }\n}")
     older = program("fn f(gen: i32) -> i32 {\n    gen\n}")
-    with Judge(workers=1, edition="2024") as modern:
+    with RustTool(workers=1, edition="2024") as modern:
         assert [v.build_passed for v in modern.grade([Job(newer), Job(older)])] == [True, False]
         assert modern.describe()["edition"] == "2024"
     assert [v.build_passed for v in judge.grade([Job(newer), Job(older)])] == [False, True]
     with pytest.raises(rust_tool.ToolchainError, match="edition 2019: expected 2021 or 2024"):
-        Judge(edition="2019")
+        RustTool(edition="2019")
 
 
 def test_describe_holds_what_verdicts_depend_on(judge):
@@ -960,18 +960,18 @@ def test_describe_holds_what_verdicts_depend_on(judge):
 
 
 def test_close_twice_and_an_unusable_machine(scratch_base):
-    judge = Judge(workers=1, scratch_dir=scratch_base)
+    judge = RustTool(workers=1, scratch_dir=scratch_base)
     judge.close()
     judge.close()
     assert list(scratch_base.iterdir()) == []
     with pytest.raises(ToolchainError, match="not found"):
-        Judge(cargo_path="/nowhere/cargo", scratch_dir=scratch_base)
+        RustTool(cargo_path="/nowhere/cargo", scratch_dir=scratch_base)
     assert list(scratch_base.iterdir()) == []
 
 
 def test_scratch_below_tmp_is_refused_because_programs_have_a_tmp_of_their_own():
     with pytest.raises(ToolchainError, match="below /tmp"):
-        Judge(workers=1, scratch_dir="/tmp/scratch-of-a-judge")
+        RustTool(workers=1, scratch_dir="/tmp/scratch-of-a-judge")
     assert not Path("/tmp/scratch-of-a-judge").exists()
 
 
@@ -980,7 +980,7 @@ def test_scratch_on_disk_when_dev_shm_is_too_small(tier, monkeypatch):
     real = os.statvfs
     monkeypatch.setattr(os, "statvfs", lambda path: real(path) if str(path) != "/dev/shm" else _full(real(path)))
     try:
-        judge = Judge(workers=1, sandbox=tier, run_timeout_s=RUN_TIMEOUT_S)
+        judge = RustTool(workers=1, sandbox=tier, run_timeout_s=RUN_TIMEOUT_S)
     except SandboxUnavailable as error:
         pytest.skip(str(error))
     with judge:

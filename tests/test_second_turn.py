@@ -32,7 +32,7 @@ def finished(run):
 
 
 def runner(tiny_coder, prompts_file, tmp_path_factory, monkeypatch):
-    monkeypatch.setattr(train, "Judge", lambda **options: FakeJudge(passing_verdict))
+    monkeypatch.setattr(train, "RustTool", lambda **options: FakeJudge(passing_verdict))
     monkeypatch.setattr(repair, "MESSAGE_TOKENS", 200)
     batches = []
 

@@ -6,7 +6,7 @@ import pytest
 
 from judge.program import extract_program, with_hidden_tests
 from judge.statements import ELSEWHERE, STRAIGHT
-from rust_tool import Job, Judge
+from rust_tool import Job, RustTool
 
 DOUBLE = "pub fn double(x: i32) -> i32 { x * 2 }"
 # Panics, loops and ends the process for some numbers, gives others back.
@@ -24,7 +24,7 @@ MOODY = """pub fn double(x: i32) -> i32 {
 
 @pytest.fixture(scope="module")
 def judge():
-    with Judge(workers=2, run_timeout_s=1.0) as judge:
+    with RustTool(workers=2, run_timeout_s=1.0) as judge:
         yield judge
 
 
@@ -32,7 +32,7 @@ def program(source: str):
     return extract_program(f"```rust\n{source}\n```")
 
 
-def results(judge: Judge, solution: str, tests, entry_point: str | None = "double") -> str:
+def results(judge: RustTool, solution: str, tests, entry_point: str | None = "double") -> str:
     """A letter for each hidden test in order: "." passed, "F" failed."""
     suite = with_hidden_tests(program(solution), tests, entry_point)
     (verdict,) = judge.grade([Job(program(solution), tuple(tests), entry_point)])

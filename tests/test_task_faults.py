@@ -5,7 +5,7 @@ import json
 import pytest
 
 import check_tasks
-from rust_tool import Judge
+from rust_tool import RustTool
 from task_proof.faults import readable_fault, references, references_line, try_references
 from tasks import load_tasks
 
@@ -19,7 +19,7 @@ def task(name="t", prompt="Write clamp.", tests=ASSERTS, **columns):
 
 @pytest.fixture(scope="module")
 def judge():
-    with Judge(workers=2) as judge:
+    with RustTool(workers=2) as judge:
         yield judge
 
 

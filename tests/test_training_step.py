@@ -36,7 +36,7 @@ def step(tiny_coder, tmp_path, monkeypatch):
 
     own = tmp_path / "own.py"  # rewards that differ within a group
     own.write_text("def by_length(completions, **kwargs):\n    return [len(completion[-1]['content']) / 100 for completion in completions]\n")
-    monkeypatch.setattr(train, "Judge", lambda **options: FakeJudge(**options))
+    monkeypatch.setattr(train, "RustTool", lambda **options: FakeJudge(**options))
     runs = iter(range(99))
 
     def run(*flags):
@@ -425,12 +425,12 @@ TASK = {"task_id": "a", "prompt": "Write `twice`.", "tests": ["assert_eq!(twice(
 
 def test_a_judge_in_another_process_answers_as_one_in_this():
     from judge.program import extract_program
-    from rust_tool import Job, Judge
+    from rust_tool import Job, RustTool
     from training.grading_ahead import GradingProcess
 
     texts = [GOOD, GOOD.replace("* 2", "+ 2"), "no code"]
     others = [Job(extract_program(GOOD), tuple(f"#[test]\nfn adds() {{ assert_eq!({name}(3), 6); }}" for name in ("twice", "thrice")))]
-    with Judge(workers=1) as judge:
+    with RustTool(workers=1) as judge:
         here = ReadingJudge(judge).grade([TASK] * 3, texts)
         description = judge.describe()
     elsewhere = GradingProcess(workers=1)
@@ -549,7 +549,7 @@ def test_a_judge_that_dies_between_two_steps_leaves_what_was_learned(step, other
 
 
 def test_a_job_that_is_started_while_a_batch_ends_is_the_next_ones(monkeypatch):
-    from rust_tool import Job, Judge
+    from rust_tool import Job, RustTool
 
     class Unasked(Future):
         def cancel(self):
@@ -558,7 +558,7 @@ def test_a_job_that_is_started_while_a_batch_ends_is_the_next_ones(monkeypatch):
             starting.join()
             return super().cancel()
 
-    with Judge(workers=1) as judge:
+    with RustTool(workers=1) as judge:
         program = ReadingJudge(judge)._job(TASK, GOOD).program
         late, begin, begun = Job(program), judge._start, []
         monkeypatch.setattr(judge, "_start", lambda job, suite: begun.append(job) or (begin(job, suite) if job == late else Unasked()))

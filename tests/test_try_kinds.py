@@ -61,7 +61,7 @@ def ask(tmp_path, monkeypatch, capsys):
 def no_cargo(monkeypatch):
     """A judge for which nothing builds."""
     broken = Verdict(error_kind="compile", diagnostics=(Diagnostic("E0384", "error", "cannot assign twice to immutable variable", 3),))
-    monkeypatch.setattr(rust_tool, "Judge", lambda **options: FakeJudge(lambda job: broken))
+    monkeypatch.setattr(rust_tool, "RustTool", lambda **options: FakeJudge(lambda job: broken))
 
 
 @pytest.fixture

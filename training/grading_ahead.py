@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 from judge.errors import UserError
 from rewards import ReadingJudge
-from rust_tool import Judge
+from rust_tool import RustTool
 
 NICENESS = 5  # the engine gets three quarters of a core that it shares with a compiler
 FOR_THE_TRAINER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a terminal sends them to both; the trainer saves and closes the pipe
@@ -59,7 +59,7 @@ class GradingProcess:
     """
 
     def __init__(self, **judge_options):
-        """`judge_options`: a Judge's. Raises what Judge raises, and JudgeGone."""
+        """`judge_options`: a RustTool's. Raises what it raises, and JudgeGone."""
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._turn = threading.Lock()  # one message at a time, from whatever thread
@@ -123,7 +123,7 @@ def _serve(pipe, judge_options: dict) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_TRAINER)
     os.nice(NICENESS)
     try:
-        judge = Judge(**judge_options)
+        judge = RustTool(**judge_options)
     except Exception as error:  # whoever asked for a judge gets the reason
         with contextlib.suppress(ConnectionError):
             pipe.send((None, error))
@@ -143,7 +143,7 @@ def _serve(pipe, judge_options: dict) -> None:
                 pipe.send(answer)
 
 
-def _listen(pipe, asked: queue.SimpleQueue, judge: Judge) -> None:
+def _listen(pipe, asked: queue.SimpleQueue, judge: RustTool) -> None:
     """Hand on what is asked. At the end the rest of a batch is for nobody: it is not graded."""
     with contextlib.suppress(EOFError, ConnectionError):
         while (message := pipe.recv())[0] != "close":
