@@ -150,12 +150,11 @@ class Sandbox:
         tier: str,
         toolchain: HasSysroot | Path | None = None,
         scratch_dir: Path | None = None,
-        extras: Sequence[str] = ("namespaces", "chroot", "native"),
+        extras: Sequence[str] = ("namespaces", "chroot"),
     ):
         """Starts the launcher, without canaries: use `open_sandbox`.
 
-        `extras`: what may be added to the tier's own means where the kernel lets it; fewer to try how it is elsewhere
-        ("native": vfork by machine code of ours, else by os.fork).
+        `extras`: what may be added to the tier's own means where the kernel lets it; fewer to try how it is elsewhere.
 
         Raises:
             SandboxUnavailable: the launcher does not start here.

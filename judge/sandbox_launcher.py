@@ -5,9 +5,9 @@ UNIX socket; for each it starts a process that applies the limits, enters the sa
 the whole tree when the command ends, overruns its deadline or is no longer wanted, and reports how it ended.
 
 Why a process of its own: forking a trainer that holds many gigabytes costs 100 ms and is unsafe from a thread; starting
-an interpreter for every command costs 11 ms. From here a command costs half a millisecond more than its own execution
-(see `native_spawn`), or 3 ms where that does not work. For the latter it imports next to nothing: every module that is
-imported here is page tables to copy on every fork.
+an interpreter for every command costs 11 ms. From here a command costs 3 ms more than its own execution, because this process
+imports next to nothing: every module that is imported here is page tables to copy on every fork. (A vfork in machine code
+took half a millisecond, which was 3.5 % of grading's CPU: `results/judge-benchmark/spawn.json`.)
 
 When the process that started it goes away, for whatever reason, it kills what is running, removes its folder and exits.
 Not meant to be imported by anything but the tests.
@@ -364,8 +364,7 @@ class Slot:
 class Plan:
     """How a new process becomes the job: a list of system calls, all of which must succeed, the last is execve(at).
 
-    Made before there is a process, for a child that works copies the pages of its parent; as data, for then they can
-    be made by `native_spawn`, in a child that copies nothing at all.
+    Made before there is a process, for a child that works copies the pages of its parent.
     """
 
     def __init__(self, numbers):
@@ -604,7 +603,6 @@ class Launcher:
         machine = os.uname().machine
         self.numbers = call_numbers(machine)
         self.ways_in = WaysIn(config, powers, machine)
-        self.native = native_spawn(machine) if "native" in config["extras"] else None
         for inside, source in config["runtime"].items():
             os.makedirs(os.path.dirname(self.folder + "/runtime" + inside), exist_ok=True)
             copy_file(source, self.folder + "/runtime" + inside, 0o555)
@@ -754,7 +752,7 @@ class Launcher:
                 self._furnish(slot, request, plan)
                 plan.uid = self._next_uid()
             self.ways_in.prepare(job, plan, [self.null, *descriptors])
-            job.pid = self.native(plan) if self.native else fork_spawn(plan, reply.fileno())
+            job.pid = fork_spawn(plan, reply.fileno())
         except OSError:
             job.close()
             if slot:
@@ -845,59 +843,6 @@ class Launcher:
 # ------------------------------------------------------------------------------------------------------------------
 # From a plan to a process
 # ------------------------------------------------------------------------------------------------------------------
-
-CLONE_VM, CLONE_VFORK, CLONE_CHILD_SETTID = 0x100, 0x4000, 0x1000000
-PROT_READ, PROT_WRITE, PROT_EXEC, MAP_PRIVATE_ANONYMOUS = 1, 2, 4, 0x22
-STEP_BYTES = 56
-
-# long spawn(long steps[][7], long flags, int *child_tid): clone(2) whose child shares our memory until it executes
-# (vfork), makes the system calls in `steps` one after the other, and leaves when one fails. It touches neither its
-# stack nor any memory but the failed step, where it puts the error.
-NATIVE_CODE = {
-    "x86_64": bytes.fromhex(
-        "53 4889fb"  # push rbx; mov rbx, rdi
-        "4889f7 31f6 4989d2 31d2 4531c0"  # clone(flags = rsi, stack = 0: keep ours, 0, child_tid = rdx, 0)
-        "b838000000 0f05 85c0 7402 5bc3"  # the parent: pop rbx; ret
-        "488b03 488b7b08 488b7310 488b5318 4c8b5320 4c8b4328 4c8b4b30 0f05"  # the child: the call that rbx points to
-        "4885c0 7806 4883c338 ebd8"  # when it went well: rbx += 56, and again
-        "488903 bf7f000000 b8e7000000 0f05"  # else its number becomes the error; exit_group(127)
-    )
-}
-
-
-def native_spawn(machine):
-    """A function from a plan to a process id, four times cheaper than `fork_spawn`; None where there can be none.
-
-    Forking this interpreter copies its page tables and then every page that the child or we touch: 2 ms of CPU a spawn,
-    where vfork costs half a millisecond, program included. But nothing of Python may run in the child of a vfork.
-    """
-    code = NATIVE_CODE.get(machine)
-    if code is None:
-        return None
-    LIBC.mmap.restype = ctypes.c_void_p
-    page = LIBC.mmap(None, ctypes.c_size_t(4096), PROT_READ | PROT_WRITE, MAP_PRIVATE_ANONYMOUS, -1, ctypes.c_long(0))
-    if page is None or page == ctypes.c_void_p(-1).value:
-        return None
-    ctypes.memmove(page, code, len(code))
-    if LIBC.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(4096), PROT_READ | PROT_EXEC) != 0:
-        return None  # where memory once written may not be executed (SELinux)
-    entry = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p, ctypes.c_long, ctypes.c_void_p)(page)
-
-    def spawn(plan):
-        steps = ctypes.create_string_buffer(b"".join(struct.pack("=7q", *step) for step in plan.steps))
-        flags = CLONE_VM | CLONE_VFORK | CLONE_CHILD_SETTID * (plan.own_pid is not None) | _signal.SIGCHLD
-        pid = entry(ctypes.addressof(steps), flags, plan.own_pid)
-        if pid < 0:
-            raise OSError(-pid, f"clone: {os.strerror(-pid)}")
-        for index, name in enumerate(plan.names):
-            result = struct.unpack_from("=q", steps, index * STEP_BYTES)[0]
-            if result < 0:
-                os.waitpid(pid, 0)
-                raise OSError(-result, f"{name}: {os.strerror(-result)}")
-        return pid
-
-    return spawn
-
 
 def fork_spawn(plan, reply):
     """Process id of a fork that follows `plan`; what goes wrong in it is told on the descriptor `reply`."""

@@ -29,7 +29,7 @@ def completions(tmp_path):
 
 def test_every_script_is_tried_here():
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {
-        "cross_precision", "cross_tests", "judge", "judge_batch", "judge_parts", "layers", "report", "spawn", "step", "traces"}  # fmt: skip
+        "cross_precision", "cross_tests", "judge", "judge_batch", "judge_parts", "layers", "report", "step", "traces"}  # fmt: skip
 
 
 def test_the_judge_against_cargo(tmp_path, monkeypatch):
@@ -158,9 +158,3 @@ def test_opening_a_report():
         pytest.skip("no Chromium")
     result = json.loads(run("report", "--lines", 20).splitlines()[-1])
     assert result["lines"] == 20 and result["open_s"] > 0
-
-
-def test_two_ways_to_start_a_process(completions, tmp_path):
-    printed = run("spawn", completions, "--programs", 2, "--rounds", 1, "--output", tmp_path / "spawn.json")
-    found = json.loads((tmp_path / "spawn.json").read_text())
-    assert found == json.loads(printed.splitlines()[-1]) and found["programs"] == 2 and min(found["fork_cpu_s"], found["vfork_cpu_s"]) > 0

@@ -23,12 +23,11 @@ import pytest
 from judge import sandbox, sandbox_launcher
 from judge.sandbox import BUILD_LIMITS, MIB, RUN_LIMITS, Limits, Sandbox, SandboxUnavailable, open_sandbox
 
-# Tier, and what may be added to it: "container" is root without namespaces, "bare" what an ordinary user may have left,
-# on a machine for which there is no native way to spawn.
+# Tier, and what may be added to it: "container" is root without namespaces, "bare" what an ordinary user may have left.
 VARIANTS = {
-    "bwrap": ("bwrap", ("namespaces", "native")),
-    "landlock": ("landlock", ("namespaces", "chroot", "native")),
-    "container": ("landlock", ("chroot", "native")),
+    "bwrap": ("bwrap", ("namespaces",)),
+    "landlock": ("landlock", ("namespaces", "chroot")),
+    "container": ("landlock", ("chroot",)),
     "bare": ("landlock", ()),
 }
 QUICK = Limits(
