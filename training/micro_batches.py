@@ -110,6 +110,9 @@ def trimmed(batch: dict, rows: Sequence[int]) -> dict:
 def entropy_by_tokens(trainer, part: Mapping, batch: Mapping) -> Iterator[None]:
     """TRL's entropy bonus is the mean of a micro-batch over how many it takes for a step: while open, each counts by its tokens."""
     coefficient = trainer.entropy_coef
+    if coefficient == 0:
+        yield  # no bonus: nothing to wait for the card for
+        return
     share = part["completion_mask"].sum().item() / max(1, batch["completion_mask"].sum().item())
     trainer.entropy_coef = coefficient * share * trainer._slots()
     try:

@@ -44,7 +44,7 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
         self._shared = None  # with shared prompts: the micro-batch being trained on, and which of its rows share a sequence
         super().__init__(*args, **kwargs)
         if self.use_vllm and self.vllm_mode == "colocate" and "stop" not in self.vllm_generation.generation_kwargs:
-            self.vllm_generation.generation_kwargs.setdefault("detokenize", False)  # vLLM would write out every token: 40 % of sampling
+            self.vllm_generation.generation_kwargs.setdefault("detokenize", False)  # vLLM would write out every token: a third of sampling
         self.shares_prompts = script.share_prompts and shared_prompts.can_share(self.accelerator.unwrap_model(self.model).config)
         if script.chooses_checkpointing and self.accelerator.device.type == "cuda":
             self._choose_checkpointing(script.max_prompt_length + longest_row(self.max_completion_length, script.repair_turns))
