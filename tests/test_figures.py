@@ -114,6 +114,49 @@ def learning():
     return [gains[0], first["elapsed_s"] / 60, gains[1], (second["elapsed_s"] - first["elapsed_s"]) / 60]
 
 
+RECIPE = [f"results/recipe/seed-{seed}" for seed in range(3)]
+
+
+SPANS = range(1, 11), range(11, 16), range(16, 99)
+
+
+def best_on_val(folder):
+    return 100 * max(line["pass@1"] for line in lines(f"results/recipe/{folder}/iterations.jsonl"))
+
+
+def val_of_seeds():
+    """Val pass@1 untrained, lowest and highest of the seeds after 10 steps, and at their last steps; the lowest and highest own pass rates."""
+    runs = [lines(f"{folder}/iterations.jsonl") for folder in RECIPE]
+    spans = [min, max]
+    at = lambda i, name: [100 * pick(run[i][name] for run in runs) for pick in spans]  # noqa: E731
+    return [100 * runs[0][0]["pass@1"], *at(1, "pass@1"), *at(-1, "pass@1"), *at(1, "train_pass_rate"), *at(-1, "train_pass_rate")]
+
+
+def built_and_right():
+    """Val: builds untrained, lowest and highest after 10 steps; of these, right."""
+    runs = [lines(f"{folder}/iterations.jsonl") for folder in RECIPE]
+    builds = [100 * run[1]["build_rate"] for run in runs]
+    right = [100 * run[1]["pass@1"] / run[1]["build_rate"] for run in runs]
+    first = runs[0][0]
+    return [100 * first["build_rate"], min(builds), max(builds), 100 * first["pass@1"] / first["build_rate"], min(right), max(right)]
+
+
+def solved_by_sight(*steps, seen, folders=RECIPE):
+    """% of completions that solve their task in these steps: `first` time that the run samples the prompt, `again`, or, of prompts that
+    it samples for the first time, those of a `new` task and those whose task it knows in its `other` wording."""
+    counts = Counter()
+    for folder in folders:
+        prompts, tasks = set(), set()
+        for line in lines(f"{folder}/task_record.jsonl.gz"):
+            for prompt, (solved, n) in line["outcomes"].items():
+                kinds = {"again"} if prompt in prompts else {"first", "other" if prompt.split("#")[0] in tasks else "new"}
+                if seen in kinds and line["step"] in steps:
+                    counts.update(solved=solved, n=n)
+            prompts |= set(line["outcomes"])
+            tasks |= {prompt.split("#")[0] for prompt in line["outcomes"]}
+    return 100 * counts["solved"] / counts["n"]
+
+
 def own_precision():
     return interval(loaded("cross/precision-mbpp-rs-lora.json")["metrics"]["honest_tests_precision"])
 
@@ -341,7 +384,22 @@ SENTENCES = {
         ("PEFT's casts {:.3f} s, without {:.3f}, fused {:.3f}", lambda: layers("PEFT's casts", "no casts", "fused layers")),
         ("{:.3f} s plain, {:.3f} fused", lambda: layers("no casts, checkpointing", "fused layers, checkpointing")),
     ],
-    "results/recipe/tried.md": [("pass@1 +{:.1f} points in {:.1f} minutes, then +{:.1f} in the next {:.1f}", learning)],
+    "results/recipe/tried.md": [
+        ("pass@1 +{:.1f} points in {:.1f} minutes, then +{:.1f} in the next {:.1f}", learning),
+        ("(seed 0, side by side): {:.1f} against {:.1f} %", lambda: [best_on_val("seed-0"), best_on_val("tried/lr-5e-5-hidden-build")]),
+        ("had not turned by step 21 (val {:.1f}, {:.1f}, {:.1f} %)",
+         lambda: [100 * line["pass@1"] for line in lines("results/recipe/tried/lr-5e-5-hidden-build/iterations.jsonl")[1:]]),
+        ("On val pass@1 goes {:.1f} to {:.1f} to {:.1f} % at step 10 and falls to {:.1f} to {:.1f} % at the last step, while the share of training completions that pass everything goes on"
+         " rising ({:.0f} to {:.0f} % of the first 10 steps, {:.0f} to {:.0f} % of the last one to three)", val_of_seeds),
+        ("they are solved by {:.1f} % of completions up to step 10, by {:.1f} % in steps 11 to 15 and by {:.1f} % after that",
+         lambda: [solved_by_sight(*steps, seen="first") for steps in SPANS]),
+        ("(the frontier brings back what is solved sometimes): {:.1f}, {:.1f} and {:.1f} %", lambda: [solved_by_sight(*steps, seen="again") for steps in SPANS]),
+        ("With 5e-5 first-time prompts stand at {:.1f} % in steps 16 to 20",
+         lambda: [solved_by_sight(*range(16, 21), seen="first", folders=["results/recipe/tried/lr-5e-5-hidden-build"])]),
+        ("in its other wording are solved by {:.1f} %, prompts of tasks never seen by {:.1f} %",
+         lambda: [solved_by_sight(*range(11, 99), seen=seen) for seen in ("other", "new")]),
+        ("build goes from {:.1f} to {:.1f} to {:.1f} % at step 10; of the programs that build, {:.0f} % were right before and {:.0f} to {:.0f} % are now", built_and_right),
+    ],
     "results/tiny/README.md": [
         ("{:,} compositions are trained on, {} are held out", lambda: [loaded("tiny/data.json")[name] for name in ("training_compositions", "held_out_compositions")]),
         ("{:.1f} million parameters, 1,024-token vocabulary of its own, {:.1f} MB", lambda: [parameters()[0] / 1e6, parameters()[1] / 1e6]),
