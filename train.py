@@ -180,6 +180,10 @@ class ScriptArguments(JudgeSettings):
         default=None,
         metadata={"help": "Groups without signal cost no update, of the others at most so many are trained on. Default: all groups."},
     )
+    groups_by: Literal["chance", "spread"] = field(
+        default="chance",
+        metadata={"help": "Which groups --groups_per_update trains on: drawn by chance, or those whose rewards differ most."},
+    )
     eval_tasks: str | None = field(
         default=None,
         metadata={"help": "Evaluate on this set (FILE or FILE@IDS.json:KEY, with hidden tests) while training, and keep the best adapter."},
@@ -416,6 +420,8 @@ def require_recipe(script: ScriptArguments, args) -> None:
         raise UserError("--repair_turns goes without --min_generations, and of vLLM with --vllm_mode colocate on single cards only")
     if script.groups_per_update is not None and not 1 <= script.groups_per_update <= groups:
         raise UserError(f"--groups_per_update {script.groups_per_update}: expected 1 to {groups}, the groups that are sampled at once")
+    if script.groups_by != "chance" and script.groups_per_update is None:
+        raise UserError(f"--groups_by {script.groups_by} says which groups --groups_per_update trains on: pass both, or none")
     if script.task_record is not None and not script.frontier:
         raise UserError("--task_record is the first record for --frontier true: pass both, or none")
     for name in ("eval_every", "eval_samples"):
@@ -981,9 +987,6 @@ def build_trainer(script: ScriptArguments, args, model_args, rows: list[dict], t
             attempt=doctor.attempts_so_far(output_dir),
             script=script,
             iterations=iterations,
-            frontier=script.frontier,
-            min_generations=script.min_generations,
-            groups_per_update=script.groups_per_update,
             repair_turns=script.repair_turns,
             fix_share=script.fix_share,
             prompt_budget=script.max_prompt_length,

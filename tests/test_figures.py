@@ -6,6 +6,7 @@ A sentence stands here as a template and what fills it. A measured figure that n
 import gzip
 import json
 import re
+import statistics
 from collections import Counter, defaultdict
 from functools import cache
 
@@ -155,6 +156,30 @@ def solved_by_sight(*steps, seen, folders=RECIPE):
             prompts |= set(line["outcomes"])
             tasks |= {prompt.split("#")[0] for prompt in line["outcomes"]}
     return 100 * counts["solved"] / counts["n"]
+
+
+@cache
+def of_unsolved_groups():
+    """% of the trained |advantage| in groups without a solution, over the recipe's seeds: as it was, scaled by the batch, chosen by
+    spread, both; then groups a step with a solution and a failure, and how many of these were trained on."""
+    weights, mixed, trained_mixed, n_steps = defaultdict(Counter), 0, 0, 0
+    for folder in RECIPE:
+        steps = defaultdict(list)
+        for group in lines(f"{folder}/groups.jsonl.gz"):
+            steps[group["step"]].append(group)
+        for groups in steps.values():
+            ways = {"as it was": [group for group in groups if group["is_trained"]]}
+            ways["spread"] = sorted(groups, key=lambda group: -statistics.pstdev(group["rewards"]))[: len(ways["as it was"])]
+            for way, chosen in ways.items():
+                for group in chosen:
+                    mean, spread = statistics.mean(group["rewards"]), statistics.stdev(group["rewards"])
+                    differences = sum(abs(reward - mean) for reward in group["rewards"])
+                    weights[way, "batch"][any(group["solved"])] += differences
+                    weights[way, "group"][any(group["solved"])] += differences / (spread + 1e-4)
+            both = [group for group in groups if 0 < sum(group["solved"]) < len(group["solved"])]
+            mixed, trained_mixed, n_steps = mixed + len(both), trained_mixed + sum(group["is_trained"] for group in both), n_steps + 1
+    order = [("as it was", "group"), ("as it was", "batch"), ("spread", "group"), ("spread", "batch")]
+    return [*(100 * weights[way][False] / sum(weights[way].values()) for way in order), mixed / n_steps, trained_mixed / n_steps]
 
 
 def own_precision():
@@ -396,6 +421,9 @@ SENTENCES = {
         ("(the frontier brings back what is solved sometimes): {:.1f}, {:.1f} and {:.1f} %", lambda: [solved_by_sight(*steps, seen="again") for steps in SPANS]),
         ("With 5e-5 first-time prompts stand at {:.1f} % in steps 16 to 20",
          lambda: [solved_by_sight(*range(16, 21), seen="first", folders=["results/recipe/tried/lr-5e-5-hidden-build"])]),
+        ("{:.0f} % of the trained |advantage| stood in groups without any solution", lambda: of_unsolved_groups()[:1]),
+        ("scaled by the batch: {:.0f} %; the 32 groups of the largest spread: {:.0f} %; both: {:.0f} %", lambda: of_unsolved_groups()[1:4]),
+        ("Of 64 groups a step {:.0f} held a solution and a failure, and {:.0f} of these were trained on", lambda: of_unsolved_groups()[4:]),
         ("in its other wording are solved by {:.1f} %, prompts of tasks never seen by {:.1f} %",
          lambda: [solved_by_sight(*range(11, 99), seen=seen) for seen in ("other", "new")]),
         ("build goes from {:.1f} to {:.1f} to {:.1f} % at step 10; of the programs that build, {:.0f} % were right before and {:.0f} to {:.0f} % are now", built_and_right),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import statistics
 import sys
 from collections import Counter
 
@@ -103,6 +104,43 @@ def test_at_most_so_many_groups_are_trained_on_and_the_trace_says_which(run):
         trained = {name for name, group in mine.items() if any(record["is_trained"] for record in group)}
         assert trained <= with_signal and len(trained) == min(1, len(with_signal))
         assert (line["groups/sampled"], line["groups/with_signal"], line["groups/trained"]) == (4, len(with_signal), len(trained))
+
+
+def half_solved(job):
+    """Any program builds; on prompts with "one." or "two." it passes, too."""
+    if job.program is None:
+        return Verdict(error_kind="no_code")
+    return always(job) if "one." in job.prompt or "two." in job.prompt else Verdict(build_passed=True, error_kind="no_tests")
+
+
+def test_by_spread_the_groups_that_hold_a_solution_come_first(run):
+    """A solution earns 4, a program that builds 1: groups whose members differ in building alone are trained on last."""
+    flags = ("--groups_per_update", 2, "--max_steps", 4, "--rewards", "cargo_build_reward=1", "cargo_test_reward=3", "--learning_rate", 0)
+    chosen = {}
+    for by in ("chance", "spread"):
+        folder = run(by, half_solved, *flags, "--groups_by", by)
+        spreads = {name: statistics.pstdev(record["reward"] for record in group) for name, group in groups_of(read_trace(folder)).items()}
+        assert_unsolved_weight(folder)
+        trained = {record["group_id"] for record in read_trace(folder) if record["is_trained"]}
+        chosen[by] = [sorted((spreads[name] for name in trained if name.startswith(f"{step}-")), reverse=True) for step in range(1, 5)]
+        largest = [sorted((spread for name, spread in spreads.items() if name.startswith(f"{step}-")), reverse=True) for step in range(1, 5)]
+    assert chosen["spread"] == [of_step[:2] for of_step in largest]
+    assert sum(map(sum, chosen["chance"])) < sum(map(sum, chosen["spread"])), "the same completions: here chance leaves solutions out"
+
+
+@pytest.mark.parametrize("flags", [(), ("--min_generations", FIRST)], ids=["all", "growing"])
+def test_the_weight_of_groups_without_a_solution_is_logged(run, flags):
+    assert_unsolved_weight(run("weight", half_solved, *flags, "--rewards", "cargo_build_reward=1", "cargo_test_reward=3"))
+
+
+def assert_unsolved_weight(folder):
+    for number, line in enumerate(traces.read_metrics(folder), start=1):
+        groups = groups_of(record for record in read_trace(folder) if record["step"] == number and record.get("is_trained", True))
+        weights = {name: sum(abs(record["advantage"]) for record in group) for name, group in groups.items()}
+        unsolved = [name for name, group in groups.items() if not any(record["test_passed"] for record in group)]
+        expected = sum(weights[name] for name in unsolved) / sum(weights.values())
+        assert line["groups/unsolved_weight"] == pytest.approx(expected, abs=1e-5)
+        assert 0 < sum(weights.values())
 
 
 def test_frontier_leaves_solved_tasks_for_those_with_signal(run):
@@ -221,6 +259,7 @@ def test_two_processes_sample_train_record_and_evaluate_as_one(argv, tmp_path, p
         (("--min_generations", 1), "--min_generations 1: expected 2 to 3"),
         (("--groups_per_update", 3), "--groups_per_update 3: expected 1 to 2, the groups that are sampled at once"),
         (("--groups_per_update", 0), "--groups_per_update 0: expected 1 to 2"),
+        (("--groups_by", "spread"), "--groups_by spread says which groups --groups_per_update trains on"),
         (("--task_record", "results.jsonl"), "--task_record is the first record for --frontier true"),
         (("--frontier", "true", "--task_record", "nowhere.jsonl"), "nowhere.jsonl: no such file"),
         (("--rewards", "cross_tests_reward=1", "--min_generations", 2), "cross_tests_reward needs whole ones"),

@@ -4,21 +4,27 @@
 
 * frontier: the prompts of a batch are drawn by what the task record says (training/task_record.py) instead of in TRL's shuffled order;
 * min_generations: a group gets so many completions first, and the rest of `num_generations` only where those all earned the same;
-* groups_per_update: groups without signal (all earned the same) cost no update, of the others at most so many are trained on.
+* groups_per_update: groups without signal (all earned the same) cost no update, of the others at most so many are trained on: drawn by
+  chance or, with groups_by "spread", those whose rewards differ most.
 
 What they do to the estimate. The gradient of a group is GRPO's over the completions that were sampled: mean and deviation are
 theirs. Stopping at `min_generations` once they differ keeps the groups of 4 that plain GRPO with 4 would learn from and adds
 those of 8 that differ late: a rare success is found more often than with 4 and weighs more in its group than it would in a group
 stopped early, so tasks near a pass rate of 0 or 1 count for more than under a fixed size. A dropped group has advantages of 0, so
 dropping it changes the loss only by its divisor (tokens trained on, not tokens sampled) and, with `beta`, by its KL term.
+Groups chosen by chance leave the expected gradient of a group with signal as it is. Choosing by spread does not: where a solution earns
+more than all else together, groups that hold one and failures come first, those that differ in what little they earn come last (chosen
+among groups what 2504.13818 chooses among completions). TRL's `scale_rewards` "group" then makes every group of them as loud as any other
+again; "batch" leaves the difference. `groups/unsolved_weight` is the share of the trained |advantage| that stands in groups without a solution.
 Drawing by signal changes the objective to tasks weighted as they are drawn: the loss does not undo it.
 """
 
 import random
+import statistics
 import time
 from collections.abc import Sequence
 
-from training.task_record import outcomes_of
+from training.task_record import is_solved, outcomes_of
 
 SAME_REWARD = 1e-6  # rewards closer than this are the same
 
@@ -26,14 +32,15 @@ SAME_REWARD = 1e-6  # rewards closer than this are the same
 class GroupSampling:
     """Mixin before GRPOTrainer. Needs what train.py's trainer has: `reward_set`, `_graded`, `_tasks`, `_seconds`.
 
-    Args: `frontier`, `min_generations`, `groups_per_update` as in train.py's ScriptArguments.
+    Args: `script`, train.py's ScriptArguments, for `frontier`, `min_generations`, `groups_per_update`, `groups_by`.
     """
 
-    frontier, min_generations, groups_per_update = False, None, None
+    frontier, min_generations, groups_per_update, groups_by = False, None, None, "chance"
     _is_sampled: list[bool] | None = None  # of the rows of the batch under way; None: all
 
-    def __init__(self, *args, frontier: bool = False, min_generations: int | None = None, groups_per_update: int | None = None, **kwargs):
-        self.frontier, self.min_generations, self.groups_per_update = frontier, min_generations, groups_per_update
+    def __init__(self, *args, script, **kwargs):
+        self.frontier, self.min_generations = script.frontier, script.min_generations
+        self.groups_per_update, self.groups_by = script.groups_per_update, script.groups_by
         super().__init__(*args, **kwargs)
 
     def _over_processes(self, value: int, how: str) -> int:
@@ -158,34 +165,52 @@ class GroupSampling:
             rewards[self.accelerator.gather(is_sampled) == 0] = float("nan")
         totals = _totals(rewards, self.reward_weights)
         groups = [totals[start : start + self.num_generations] for start in range(0, len(totals), self.num_generations)]
-        self._has_signal = [not _are_alike(group) for group in groups]  # of the groups of all processes
+        self._spreads = [_spread(group) for group in groups]  # of the groups of all processes
         return rewards
 
     # -- what is trained on ---------------------------------------------------------------------------------------------
+
+    def _chosen_groups(self) -> list[int]:
+        """Numbers of the groups that are trained on, of those of all processes; the same on every process."""
+        if self.groups_per_update is None:
+            return list(range(len(self._spreads)))
+        held = [group for group, spread in enumerate(self._spreads) if spread]
+        order = random.Random(f"{self.args.seed}-{self.state.global_step}-{self._batch_of_step()}")
+        if self.groups_by == "chance":
+            return order.sample(held, min(len(held), self.groups_per_update))
+        order.shuffle(held)  # equal ones by chance
+        return sorted(held, key=lambda group: -self._spreads[group])[: self.groups_per_update]
 
     def _with_trained_rows(self, output: dict) -> dict:
         """Add `is_trained`, shape (B,), and make num_items_in_batch the tokens of those rows, where not every row is."""
         import torch
 
         if self._is_sampled is None and self.groups_per_update is None:
+            self._count_unsolved(output["advantages"])
             return output
         n, rank = len(output["advantages"]) // self.num_generations, self.accelerator.process_index
-        chosen = list(range(len(self._has_signal)))
-        if self.groups_per_update is not None:
-            held = [group for group in chosen if self._has_signal[group]]
-            order = random.Random(f"{self.args.seed}-{self.state.global_step}-{self._batch_of_step()}")
-            chosen = order.sample(held, min(len(held), self.groups_per_update))
+        chosen = self._chosen_groups()
         is_sampled = self._is_sampled or [True] * len(output["advantages"])
         is_trained = [one and rank * n + row // self.num_generations in chosen for row, one in enumerate(is_sampled)]
         for record, one in zip(self._graded, is_trained, strict=True):
             if record is not None:
                 record["is_trained"] = one
         output["is_trained"] = torch.tensor(is_trained, device=output["advantages"].device)
+        self._count_unsolved(output["advantages"] * output["is_trained"])
         n_tokens = (output["completion_mask"] * output.get("tool_mask", 1) * output["is_trained"][:, None]).sum()
         output["num_items_in_batch"] = self.accelerator.gather(n_tokens).sum()
-        for name, value in (("sampled", len(self._has_signal)), ("with_signal", sum(self._has_signal)), ("trained", len(chosen))):
+        for name, value in (("sampled", len(self._spreads)), ("with_signal", sum(map(bool, self._spreads))), ("trained", len(chosen))):
             self._metrics["train"][f"groups/{name}"].append(float(value))
         return output
+
+    def _count_unsolved(self, advantages) -> None:
+        """Log the share of |advantage| (`advantages`, shape (B,): 0 for rows that are not trained on) in groups without a solution."""
+        size = self.num_generations
+        of_groups = advantages.abs().reshape(-1, size).sum(dim=1)
+        solved = [any(map(is_solved, filter(None, self._graded[start : start + size]))) for start in range(0, len(advantages), size)]
+        unsolved = of_groups * of_groups.new_tensor([not one for one in solved])
+        weight, of_all = (float(self.accelerator.gather(part.sum()).sum()) for part in (unsolved, of_groups))
+        self._metrics["train"]["groups/unsolved_weight"].append(weight / of_all if of_all else 0.0)
 
     def only_trained(self, batch: dict, may_shrink: bool) -> dict:
         """A batch for the loss: rows that are not trained on are taken out, or (where TRL divides by rows) masked.
@@ -213,3 +238,8 @@ def _totals(rewards, weights) -> list[float | None]:
 def _are_alike(totals: Sequence[float | None]) -> bool:
     paid = [total for total in totals if total is not None]
     return not paid or max(paid) - min(paid) < SAME_REWARD
+
+
+def _spread(totals: Sequence[float | None]) -> float:
+    """Standard deviation of what a group's completions earned (None: not sampled, or the machine failed), 0 where all are alike."""
+    return 0.0 if _are_alike(totals) else statistics.pstdev(total for total in totals if total is not None)

@@ -30,7 +30,7 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
     """GRPOTrainer that writes graded completions with their advantages and logs seconds per phase.
 
     Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume),
-    `script` (train.py's ScriptArguments), `iterations` for evaluations while it trains, and GroupSampling's.
+    `script` (train.py's ScriptArguments), `iterations` for evaluations while it trains, SecondTurn's and Curriculum's.
     """
 
     def __init__(self, *args, reward_set: RewardSet, trace: TraceWriter, attempt: int, script,
@@ -42,7 +42,7 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
         self._seconds = {"generate": 0.0, "grade": 0.0, "wait": 0.0}  # since the last log
         self._tasks, self._first_finished = [], None  # of the batch being sampled; when its first completion was
         self._shared = None  # with shared prompts: the micro-batch being trained on, and which of its rows share a sequence
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, script=script, **kwargs)
         if self.use_vllm and self.vllm_mode == "colocate" and "stop" not in self.vllm_generation.generation_kwargs:
             self.vllm_generation.generation_kwargs.setdefault("detokenize", False)  # vLLM would write out every token: a third of sampling
         self.shares_prompts = script.share_prompts and shared_prompts.can_share(self.accelerator.unwrap_model(self.model).config)
