@@ -12,10 +12,11 @@ theirs. Stopping at `min_generations` once they differ keeps the groups of 4 tha
 those of 8 that differ late: a rare success is found more often than with 4 and weighs more in its group than it would in a group
 stopped early, so tasks near a pass rate of 0 or 1 count for more than under a fixed size. A dropped group has advantages of 0, so
 dropping it changes the loss only by its divisor (tokens trained on, not tokens sampled) and, with `beta`, by its KL term.
-Groups chosen by chance leave the expected gradient of a group with signal as it is. Choosing by spread does not: where a solution earns
-more than all else together, groups that hold one and failures come first, those that differ in what little they earn come last (chosen
-among groups what 2504.13818 chooses among completions). TRL's `scale_rewards` "group" then makes every group of them as loud as any other
-again; "batch" leaves the difference. `groups/unsolved_weight` is the share of the trained |advantage| that stands in groups without a solution.
+Groups chosen by chance leave the expected gradient of a group with signal as it is. Choosing by spread does not: where a solution
+earns more than all else together, groups that hold one and failures come first, those that differ in what little they earn come last
+(chosen among groups what 2504.13818 chooses among completions). TRL's `scale_rewards` "group" then makes each of them as loud as any
+other again; "batch" leaves the difference. `groups/unsolved_weight` is the share of the trained |advantage| that stands in groups
+without a solution.
 Drawing by signal changes the objective to tasks weighted as they are drawn: the loss does not undo it.
 """
 
