@@ -9,6 +9,7 @@ In a README file a table stands between two comments, and the first says what it
     <!-- end of table -->
 
 `rates FOLDER... | COLUMN...`: rows and paired differences of evaluations (a folder with `table.md`, or a printed table).
+`plain FOLDER... | COLUMN=NAME...`: the rows alone, of several folders their mean, without intervals.
 `seeds FOLDER... | COLUMN...`: means over evaluations that differ in the seed, with the range over the seeds.
 `steps FOLDER...`: seconds per step of training runs, from `metrics.jsonl` and `run.json`.
 `speed FILE...`: measured steps against what they were before. `judge FILE...`: the judge against cargo.
@@ -131,12 +132,13 @@ def rates(names: str, *columns: str) -> str:
     return markdown_table(header, body) + _not_kept(sources) if body else ""
 
 
-def plain(name: str, *columns: str) -> str:
-    """An evaluation's rows without intervals and differences; a column is `heading in table.md=heading here`."""
-    headings = dict(column.split("=") for column in columns)
-    (source,) = found(name)
-    body = [[title.strip("*"), *(cells[column].split()[0] for column in headings)] for title, cells in _lines(source) if title[0] == "*"]
-    return markdown_table(["", *headings.values()], body) + _not_kept([source])
+def plain(names: str, *columns: str) -> str:
+    """Rows of evaluations (the mean, of several) without intervals and differences; a column is `heading in table.md=heading here`."""
+    headings, values, sources = dict(column.split("=") for column in columns), {}, found(names)
+    for title, cells in (line for source in sources for line in _lines(source) if line[0][0] == "*"):
+        values.setdefault(title.strip("*"), []).append([float(cells[column].split()[0]) for column in headings])
+    body = [[title, *(f"{sum(column) / len(column):.1f}" for column in zip(*rows, strict=True))] for title, rows in values.items()]
+    return markdown_table(["", *headings.values()], body) + _not_kept(sources)
 
 
 def seeds(names: str, *columns: str) -> str:
