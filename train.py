@@ -236,7 +236,8 @@ def parse_arguments(argv: list[str]) -> tuple:
     script.chooses_checkpointing = args.gradient_checkpointing is None
     args.gradient_checkpointing = args.gradient_checkpointing is not False  # TRL's default, until there is a model to choose for
     if args.use_liger_kernel is None:
-        args.use_liger_kernel = has_fused_layers(args.device.type)
+        wants_checkpointing = args.gradient_checkpointing and not script.chooses_checkpointing  # with it they take longer, not shorter
+        args.use_liger_kernel = has_fused_layers(args.device.type) and not wants_checkpointing
     unknown = [name for name in (*unknown_keys, *unknown_flags) if name.startswith("--")]
     if unknown or unknown_flags:
         known = [option for action in parser._actions for option in action.option_strings]

@@ -99,6 +99,8 @@ def test_a_flag_overrules_whether_layers_are_fused(monkeypatch):
     monkeypatch.setattr(train, "has_fused_layers", lambda device: True)
     parse = lambda *flags: train.parse_arguments(["--config", "configs/tiny.yaml", *flags])[1].use_liger_kernel  # noqa: E731
     assert parse() is True and parse("--use_liger_kernel", "false") is False
+    with_checkpointing = ("--gradient_checkpointing", "true")
+    assert parse(*with_checkpointing) is False and parse(*with_checkpointing, "--use_liger_kernel", "true") is True
 
 
 def test_flag_beats_yaml_beats_default(tmp_path):
