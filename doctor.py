@@ -204,6 +204,27 @@ def weight_names(checkpoint: Path) -> set[str]:
     return names
 
 
+def require_whole_weights(model: str) -> None:
+    """A local model folder holds weights, every file of them whole (headers and lengths are looked at); of a hub id nothing is known.
+
+    Raises MachineError.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return
+    path, found = folder, []
+    try:
+        for path in folder.glob("*.index.json"):
+            found += [folder / name for name in json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()]
+        for path in sorted({*found, *folder.glob("*.safetensors")}):
+            if path.suffix == ".safetensors":
+                _require_whole_safetensors(path)
+    except (ValueError, OSError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise MachineError(f"the weights of {model} cannot be read: {path.name}: {error or type(error).__name__}: copy or download it again") from error
+    if not found and not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise MachineError(f"{model} holds no weights: expected a model folder with .safetensors files, or a hub id")
+
+
 def _require_whole_safetensors(path: Path) -> None:
     """Raises ValueError, KeyError, TypeError or struct.error. Source: https://huggingface.co/docs/safetensors (format)."""
     with path.open("rb") as file:
