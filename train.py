@@ -31,6 +31,7 @@ import doctor
 import kinds
 import share
 from generate import (
+    SamplingArguments,
     end_process_group,
     has_login,
     load_config,
@@ -492,20 +493,20 @@ def require_same_run(output_dir: Path, facts: dict, script: ScriptArguments, mod
 
 
 def require_possible(script: ScriptArguments, args) -> None:
-    """Values that no run can have. Raises UserError."""
+    """Values that no run can have. Raises UserError or GenerationError."""
     if script.max_minutes is not None and script.max_minutes < 0:
         raise UserError(f"--max_minutes {script.max_minutes:g}: expected a number above 0, or 0 for no limit")
     if script.tokens_per_micro_batch is not None and script.tokens_per_micro_batch < 0:
         raise UserError(f"--tokens_per_micro_batch {script.tokens_per_micro_batch}: expected a number above 0, or 0 for TRL's own batches")
     if args.temperature <= 0:
         raise UserError(f"--temperature {args.temperature:g}: the completions of a group must differ: expected a number above 0")
-    for name, lowest in (("num_train_epochs", 0), ("learning_rate", 0), ("beta", 0), ("max_completion_length", 1)):
+    sizes = dict.fromkeys(("max_completion_length", "per_device_train_batch_size", "gradient_accumulation_steps"), 1)
+    for name, lowest in {**sizes, "num_train_epochs": 0, "learning_rate": 0, "beta": 0}.items():
         if not lowest <= (getattr(args, name) or 0) < float("inf"):
             raise UserError(f"--{name} {getattr(args, name)}: expected a number of at least {lowest}")
     if args.max_steps < 1 and args.max_steps != -1:
         raise UserError(f"--max_steps {args.max_steps}: expected at least 1, or -1 for as many as --num_train_epochs has")
-    if not 0 < args.top_p <= 1:
-        raise UserError(f"--top_p {args.top_p:g}: expected a number above 0 and at most 1")
+    SamplingArguments(args.temperature, args.top_p, args.top_k or 0, args.min_p or 0.0, args.repetition_penalty)  # raises
 
 
 def require_context(model_args, prompt_tokens: int, completion_tokens: int) -> None:
@@ -911,7 +912,10 @@ def train(
     evaluation = [make_evaluation_callback_class()(iterations, script.eval_every, callback)] if iterations else []
     sharer = share.Sharer(output_dir, script.share_to, script.share_every) if script.share_to and is_main else None
     callbacks = [callback, *evaluation, *([share.make_callback(sharer)] if sharer else [])]
-    trainer = build_trainer(script, args, model_args, rows, tokenizer, rewards, iterations, callbacks)
+    try:
+        trainer = build_trainer(script, args, model_args, rows, tokenizer, rewards, iterations, callbacks)
+    except ValueError as error:  # what only TRL, transformers and PEFT know of their settings
+        raise UserError(f"the settings do not work: {' '.join(str(error).split())}") from error
     if resume and not model_args.use_peft:
         require_all_weights(trainer.model, Path(resume))
     try:
