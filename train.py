@@ -86,7 +86,7 @@ class ScriptArguments(JudgeSettings):
     tasks: list[str] = field(
         default_factory=lambda: ["ljt019/rust-17000"],
         metadata={
-            "help": "Prompt sets (REFERENCE.md lists the layouts), each a hub dataset id or a .parquet/.jsonl/.json file; FILE:COLUMN takes the "
+            "help": "Prompt sets (layouts: REFERENCE.md), each a hub dataset id or a .parquet/.jsonl/.json file; FILE:COLUMN takes the "
             "prompt from that column, SET=WEIGHT sets its share of the prompts of a step."
         },
     )
