@@ -333,6 +333,7 @@ def test_sets_are_filtered_mixed_and_written_down(fake_judge, tmp_path, argv, by
 
 def test_unknown_task_file_is_refused(refused):
     assert "no such file" in refused("--tasks", "nowhere.jsonl")
+    assert f"{Path(TINY).parent}: a folder (expected a .jsonl" in refused("--tasks", Path(TINY).parent)
 
 
 def test_four_bit_without_cuda_is_refused(refused):
