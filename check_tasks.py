@@ -29,6 +29,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import console
 import kinds
 from judge.errors import UserError, require_machine_s
 from judge.program import check_hidden_tests, code_blocks, extract_program, panic_stubbed, read_program
@@ -311,7 +312,7 @@ def mutant_counts(proofs: Sequence[Proof]) -> dict:
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = console.Parser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="*", type=Path, default=list(BANK), help="task files (default: the bank's three)")
     parser.add_argument("--solutions", type=Path, help="jsonl of task_id and solution (default: the bank's; of other files, their rows')")
     for name in ("prompt", "tests", "task_id", "entry_point"):

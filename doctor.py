@@ -5,7 +5,6 @@
 The `require_*` functions raise MachineError with one sentence: what was found, what was expected, what to do next.
 """
 
-import argparse
 import importlib.metadata
 import json
 import os
@@ -423,7 +422,7 @@ def all_checks(cargo_path: str) -> list[Callable[[], Check]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Say what this machine can do.")
+    parser = console.Parser(description="Say what this machine can do.")
     parser.add_argument("--cargo_path", default="cargo", help="the cargo to look at")
     arguments = parser.parse_args()
     works = True

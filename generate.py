@@ -1014,14 +1014,13 @@ def make_parser(classes: Sequence[type], **options: Any) -> Any:
     lists = {name for one in classes for name, hint in get_type_hints(one).items() if _is_list(hint)}
 
     class ListParser(TrlParser):
+        error = console.Parser.error
+
         def set_defaults_with_config(self, **config):  # before the dataclasses are made, which may look at their lists
             for name in lists & config.keys():
                 if config[name] is not None and not isinstance(config[name], list):
                     config[name] = [config[name]]
             return super().set_defaults_with_config(**config)
-
-        def error(self, message):  # argparse's own prints hundreds of lines of usage before it
-            self.exit(2, f"{self.prog}: {message} (--help says what there is)\n")
 
         def format_help(self):
             settings = [action for action in self._actions if action.dest != "help"]

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import console
 import kinds
 from check_tasks import BANK, SOLUTIONS, grade_sources, load_solutions
 from doctor import require_free_disk
@@ -465,7 +466,7 @@ def kept_rows(arguments: argparse.Namespace, split: str) -> list[tuple[dict, str
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = console.Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--output_dir", type=Path, required=True, help="folder of the files")
     parser.add_argument("--tasks", nargs="+", type=Path, default=list(BANK), help="task files, NAME_SPLIT.jsonl (default: the bank's)")
     parser.add_argument("--solutions", type=Path, default=SOLUTIONS, help="jsonl of task_id and solution")
