@@ -80,6 +80,7 @@ check:
 
 rust:
 	@command -v cargo >/dev/null || { echo "cargo not found on PATH. Install Rust with:  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"; exit 1; }
+	@said="$$(cargo --version 2>&1)" || { echo "cargo does not run: $$(echo "$$said" | head -n 1)"; exit 1; }
 	@cargo clippy --version >/dev/null 2>&1 || { echo "clippy not found. Install it with:  rustup component add clippy"; exit 1; }
 
 # The stamp is written last. An install that was cut short leaves .installing behind, and files that pip cannot tell from whole

@@ -29,9 +29,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import console
 import kinds
 from judge.errors import UserError, require_machine_s
 from judge.program import check_hidden_tests, code_blocks, extract_program, panic_stubbed, read_program
+from judge.sandbox import TIERS
 from judge.syntax import Node, parse_any_length, text_of, walk
 from rust_tool import EDITIONS, Job, RustTool, Verdict
 from task_proof.faults import readable_fault, try_references
@@ -310,7 +312,7 @@ def mutant_counts(proofs: Sequence[Proof]) -> dict:
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = console.Parser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="*", type=Path, default=list(BANK), help="task files (default: the bank's three)")
     parser.add_argument("--solutions", type=Path, help="jsonl of task_id and solution (default: the bank's; of other files, their rows')")
     for name in ("prompt", "tests", "task_id", "entry_point"):
@@ -323,12 +325,16 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--record", type=Path, metavar="FILE.jsonl", help="of other kinds than write: go on with a proof that was stopped")
     parser.add_argument("--mutants", type=int, default=MAX_MUTANTS, help="tried per task")
     parser.add_argument("--workers", type=int, help="default: all cores")
-    parser.add_argument("--sandbox", default="auto")
+    parser.add_argument("--sandbox", default="auto", choices=["auto", *TIERS])
     arguments = parser.parse_args(argv)
     for name in ("sample", "mutants", "workers"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             parser.error(f"--{name} {value}: expected at least 1")
+    for name in ("report", "record"):
+        value = getattr(arguments, name)
+        if value is not None and value.is_dir():
+            parser.error(f"--{name} {value}: a folder, expected a file's name")
     return arguments
 
 
@@ -336,9 +342,13 @@ def check(arguments: argparse.Namespace) -> tuple[list[str], dict]:
     """Run every check -> (problems, one line each; the report). Raises TaskError, ToolchainError, SandboxUnavailable."""
     columns = {name: getattr(arguments, f"{name}_column") for name in ("prompt", "tests", "task_id", "entry_point")}
     tasks = load_bank(arguments.files, columns)
-    if any(kinds.kind_of(task) != kinds.WRITE for task in tasks):
+    are_kinds = any(kinds.kind_of(task) != kinds.WRITE for task in tasks)
+    are_ours = any("category" in task and "difficulty" in task for task in tasks)
+    if arguments.against and (are_kinds or not are_ours):
+        raise TaskError("--against compares tasks with category and difficulty, as the bank's, only; train.py --heldout compares any")
+    if are_kinds:
         return check_kinds(arguments, tasks)
-    if not any("category" in task and "difficulty" in task for task in tasks):
+    if not are_ours:
         return check_others(arguments, tasks)
     solutions = load_solutions(arguments.solutions or SOLUTIONS)
     by_row = {id(task): row_problems(task, solutions.get(task["task_id"])) for task in tasks}

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 BEAT_S = 10.0  # so long a terminal may be silent
 LOG_NAME = "debug.log"  # in a run folder: what libraries say
@@ -237,8 +238,15 @@ def run_quietly(command: Sequence[str], log: Path, what: str, lines: int) -> int
     return status
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse's, whose error is one line: its own prints the usage first, which pushes the error off the screen."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (--help says what there is)\n")
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--log", type=Path, required=True, help="file that the command's output is appended to")
     parser.add_argument("--what", required=True, help="what it does, in words")
     parser.add_argument("--lines", type=int, default=15, help="lines of its output that are shown when it fails")

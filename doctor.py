@@ -5,14 +5,12 @@
 The `require_*` functions raise MachineError with one sentence: what was found, what was expected, what to do next.
 """
 
-import argparse
 import importlib.metadata
 import json
 import os
 import platform
 import re
 import shutil
-import struct
 import subprocess
 import sys
 import zipfile
@@ -189,7 +187,7 @@ def damaged_file(checkpoint: Path) -> str | None:
                     member = packed.testzip()
                 if member is not None:
                     raise ValueError(f"its part {member} has another checksum")
-        except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile, struct.error) as error:
+        except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
             return f"{path.name}: {error or type(error).__name__}"
     return None
 
@@ -199,17 +197,39 @@ def weight_names(checkpoint: Path) -> set[str]:
     names: set[str] = set()
     for path in checkpoint.glob("model*.safetensors"):
         with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
+            length = int.from_bytes(file.read(8), "little")
             names |= json.loads(file.read(length)).keys() - {"__metadata__"}
     return names
 
 
+def require_whole_weights(model: str) -> None:
+    """A local model folder holds weights, every file of them whole (headers and lengths are looked at); of a hub id nothing is known.
+
+    Raises MachineError.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return
+    path, found = folder, []
+    try:
+        for path in folder.glob("*.index.json"):
+            found += [folder / name for name in json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()]
+        for path in sorted({*found, *folder.glob("*.safetensors")}):
+            if path.suffix == ".safetensors":
+                _require_whole_safetensors(path)
+    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error or type(error).__name__
+        raise MachineError(f"the weights of {model} cannot be read ({path.name}: {why}): copy or download them again") from error
+    if not found and not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise MachineError(f"{model} holds no weights: expected a model folder with .safetensors files, or a hub id")
+
+
 def _require_whole_safetensors(path: Path) -> None:
-    """Raises ValueError, KeyError, TypeError or struct.error. Source: https://huggingface.co/docs/safetensors (format)."""
+    """Raises ValueError, KeyError or TypeError. Source: https://huggingface.co/docs/safetensors (format)."""
     with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
         found = os.fstat(file.fileno()).st_size
-        if length > found:
+        length = int.from_bytes(file.read(8), "little") if found >= 8 else found
+        if length + 8 > found:
             raise ValueError(f"{found} bytes, shorter than its header")
         header = json.loads(file.read(length))
     end = max((tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"), default=0)
@@ -402,7 +422,7 @@ def all_checks(cargo_path: str) -> list[Callable[[], Check]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Say what this machine can do.")
+    parser = console.Parser(description="Say what this machine can do.")
     parser.add_argument("--cargo_path", default="cargo", help="the cargo to look at")
     arguments = parser.parse_args()
     works = True

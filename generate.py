@@ -31,6 +31,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import console
+import doctor
 import kinds
 import tasks
 from judge.errors import UserError, require_machine_s
@@ -423,6 +424,7 @@ class TransformersGenerator:
         import torch
 
         self.tokenizer = load_tokenizer(model)
+        doctor.require_whole_weights(model)
         self.batch_size = args.batch_size
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         use_one_thread_for_a_tiny_model(model, self.device)
@@ -575,6 +577,7 @@ class VllmGenerator:
         for adapter in adapters:
             check_adapter_fits(adapter, model)
         self.tokenizer = load_tokenizer(model)
+        doctor.require_whole_weights(model)
         self.stop_ids = stop_token_ids(self.tokenizer, _model_generation_config(model))
         # set before the import that reads them: the engine stays in this process, because a forked one cannot use CUDA once
         # the preflight has looked at the GPU
@@ -1005,12 +1008,14 @@ def _is_list(hint: Any) -> bool:
 
 
 def make_parser(classes: Sequence[type], **options: Any) -> Any:
-    """TrlParser of these dataclasses that takes one value of a config file, where a list is due, for a list of it."""
+    """TrlParser of these dataclasses that takes one value of a config file, where a list is due, for a list of it; an error is one line."""
     from trl import TrlParser
 
     lists = {name for one in classes for name, hint in get_type_hints(one).items() if _is_list(hint)}
 
     class ListParser(TrlParser):
+        error = console.Parser.error
+
         def set_defaults_with_config(self, **config):  # before the dataclasses are made, which may look at their lists
             for name in lists & config.keys():
                 if config[name] is not None and not isinstance(config[name], list):
@@ -1062,7 +1067,7 @@ def _main(argv: Sequence[str] | None) -> int:
     except (UserError, OSError) as error:
         if isinstance(error, OSError):
             require_machine_s(error)
-        print(f"error: {error}", file=sys.stderr)
+        print(f"generate.py: {error}", file=sys.stderr)
         return 2
     from kinds.from_files import is_done
 

@@ -26,9 +26,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import console
 import kinds
 from check_tasks import BANK, SOLUTIONS, grade_sources, load_solutions
+from doctor import require_free_disk
 from judge.errors import UserError, require_machine_s
+from judge.sandbox import TIERS
 from judge.syntax import Node, edited, parse_any_length, text_of, walk
 from kinds import last_edits
 from kinds.last_edits import Edit
@@ -463,7 +466,7 @@ def kept_rows(arguments: argparse.Namespace, split: str) -> list[tuple[dict, str
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = console.Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--output_dir", type=Path, required=True, help="folder of the files")
     parser.add_argument("--tasks", nargs="+", type=Path, default=list(BANK), help="task files, NAME_SPLIT.jsonl (default: the bank's)")
     parser.add_argument("--solutions", type=Path, default=SOLUTIONS, help="jsonl of task_id and solution")
@@ -472,15 +475,18 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
                         help="others stay as they are in files that are there already")
     parser.add_argument("--limit", type=int, help="only so many tasks of each file")
     parser.add_argument("--workers", type=int, help="programs graded at once (default: all cores)")
-    parser.add_argument("--sandbox", default="auto")
+    parser.add_argument("--sandbox", default="auto", choices=["auto", *TIERS])
     arguments = parser.parse_args(argv)
-    if arguments.limit is not None and arguments.limit < 1:
-        parser.error(f"--limit {arguments.limit}: expected at least 1")
+    for name in ("limit", "workers"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name} {value}: expected at least 1")
     return arguments
 
 
 def run(arguments: argparse.Namespace) -> dict:
     """Make and write everything -> the card. Raises UserError."""
+    require_free_disk(arguments.output_dir, needed_gib=0.1)
     solutions, answers, cards = load_solutions(arguments.solutions), [], {}
     for file in arguments.tasks:
         split = file.name.split(".")[0].rpartition("_")[2]

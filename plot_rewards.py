@@ -251,7 +251,7 @@ def follow(run_dir: Path, stop_after_s: float | None = None) -> None:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = console.Parser(description=__doc__.splitlines()[0])
     parser.add_argument("run_dirs", nargs="+", type=Path, help="run folders (or trace files)")
     parser.add_argument("--output", type=Path, help="picture to write, .png or .svg (default: rewards.png in the first run folder)")
     parser.add_argument("--window", type=int, default=256, help="completions in the rolling average")

@@ -13,7 +13,6 @@ one that hangs can be killed. A push that fails is one warning and is tried agai
 Not guaranteed: that the last steps arrive when the network is down at the end of a run (`python share.py` does it later).
 """
 
-import argparse
 import contextlib
 import importlib.util
 import json
@@ -30,6 +29,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import console
 from judge.errors import UserError
 from traces import cut_torn_line
 
@@ -329,7 +329,7 @@ def make_callback(sharer: Sharer):
 
 def main(argv: list[str] | None = None) -> int:
     """-> exit status: 0 shared, 2 not; the last line of stderr says why."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = console.Parser(description=__doc__.split("\n\n")[0])
     parser.add_argument("run_dir", type=Path, help="Run folder of train.py.")
     parser.add_argument("target", help="hf://datasets/ORG/NAME or oxen://NAMESPACE/NAME.")
     parser.add_argument("--message", default="share", help="Message of the commit.")

@@ -308,7 +308,9 @@ def _iter_source(source: str, split: str) -> Iterator[tuple[Place, dict | TaskEr
     if path.is_file():
         yield from _iter_file(path)
         return
-    if path.is_dir() or source.startswith((".", "/", "~")) or path.suffix in {".jsonl", ".json", ".parquet", ".gz"}:
+    if path.is_dir():
+        raise TaskError(f"{source}: a folder (expected a .jsonl, .jsonl.gz, .json or .parquet file, or a hub dataset id)")
+    if source.startswith((".", "/", "~")) or path.suffix in {".jsonl", ".json", ".parquet", ".gz"}:
         raise TaskError(f"{source}: no such file (expected a .jsonl, .jsonl.gz, .json or .parquet file, or a hub dataset id)")
     import datasets
 

@@ -31,6 +31,7 @@ import doctor
 import kinds
 import share
 from generate import (
+    SamplingArguments,
     end_process_group,
     has_login,
     load_config,
@@ -85,7 +86,7 @@ class ScriptArguments(JudgeSettings):
     tasks: list[str] = field(
         default_factory=lambda: ["ljt019/rust-17000"],
         metadata={
-            "help": "Prompt sets (README lists the layouts), each a hub dataset id or a .parquet/.jsonl/.json file; FILE:COLUMN takes the "
+            "help": "Prompt sets (layouts: REFERENCE.md), each a hub dataset id or a .parquet/.jsonl/.json file; FILE:COLUMN takes the "
             "prompt from that column, SET=WEIGHT sets its share of the prompts of a step."
         },
     )
@@ -222,9 +223,9 @@ def parse_arguments(argv: list[str]) -> tuple:
         *parsed, unknown_keys, unknown_flags = parser.parse_args_and_config(
             argv, return_remaining_strings=True, separate_remaining_strings=True
         )
-    except FileNotFoundError as error:
+    except OSError as error:
         shipped = ", ".join(sorted(f"configs/{path.name}" for path in (HERE / "configs").glob("*.yaml")))
-        raise UserError(f"no config file {error.filename}; shipped configs: {shipped}") from error
+        raise UserError(f"no config file {error.filename} ({error.strerror}); shipped configs: {shipped}") from error
     except ValueError as error:
         if "bf16/gpu" in str(error):
             message = "this config trains in bf16 on a CUDA GPU and torch sees none: on a CPU run --config configs/tiny.yaml"
@@ -499,13 +500,20 @@ def require_same_run(output_dir: Path, facts: dict, script: ScriptArguments, mod
 
 
 def require_possible(script: ScriptArguments, args) -> None:
-    """Values that no run can have. Raises UserError."""
+    """Values that no run can have. Raises UserError or GenerationError."""
     if script.max_minutes is not None and script.max_minutes < 0:
         raise UserError(f"--max_minutes {script.max_minutes:g}: expected a number above 0, or 0 for no limit")
     if script.tokens_per_micro_batch is not None and script.tokens_per_micro_batch < 0:
         raise UserError(f"--tokens_per_micro_batch {script.tokens_per_micro_batch}: expected a number above 0, or 0 for TRL's own batches")
     if args.temperature <= 0:
         raise UserError(f"--temperature {args.temperature:g}: the completions of a group must differ: expected a number above 0")
+    sizes = dict.fromkeys(("max_completion_length", "per_device_train_batch_size", "gradient_accumulation_steps"), 1)
+    for name, lowest in {**sizes, "num_train_epochs": 0, "learning_rate": 0, "beta": 0}.items():
+        if not lowest <= (getattr(args, name) or 0) < float("inf"):
+            raise UserError(f"--{name} {getattr(args, name)}: expected a number of at least {lowest}")
+    if args.max_steps < 1 and args.max_steps != -1:
+        raise UserError(f"--max_steps {args.max_steps}: expected at least 1, or -1 for as many as --num_train_epochs has")
+    SamplingArguments(args.temperature, args.top_p, args.top_k or 0, args.min_p or 0.0, args.repetition_penalty)  # raises
 
 
 def require_context(model_args, prompt_tokens: int, completion_tokens: int) -> None:
@@ -561,6 +569,7 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     if not model_args.model_name_or_path:
         raise UserError("no model: pass --model_name_or_path (a hub id or a local folder)")
     tokenizer = load_tokenizer(model_args.model_name_or_path, model_args.model_revision)
+    doctor.require_whole_weights(model_args.model_name_or_path)
     rows, task_facts = training_rows(script, tokenizer, args.seed)
     require_context(model_args, task_facts["longest_prompt_tokens"], longest_row(args.max_completion_length, script.repair_turns))
     if (total_bytes := doctor.gpu_bytes()) and not args.use_cpu:
@@ -910,7 +919,10 @@ def train(
     evaluation = [make_evaluation_callback_class()(iterations, script.eval_every, callback)] if iterations else []
     sharer = share.Sharer(output_dir, script.share_to, script.share_every) if script.share_to and is_main else None
     callbacks = [callback, *evaluation, *([share.make_callback(sharer)] if sharer else [])]
-    trainer = build_trainer(script, args, model_args, rows, tokenizer, rewards, iterations, callbacks)
+    try:
+        trainer = build_trainer(script, args, model_args, rows, tokenizer, rewards, iterations, callbacks)
+    except ValueError as error:  # what only TRL, transformers and PEFT know of their settings
+        raise UserError(f"the settings do not work: {' '.join(str(error).split())}") from error
     if resume and not model_args.use_peft:
         require_all_weights(trainer.model, Path(resume))
     try:

@@ -80,9 +80,11 @@ def _asking(function: Node, crate: str) -> str:
         if parameter.type == "self_parameter":
             arguments.append(f"::{crate}::Input(self).other({position})")
             continue
-        pattern, kind = parameter.child_by_field_name("pattern"), _one_line(parameter.child_by_field_name("type"))
-        is_read = pattern is not None and pattern.type == "identifier" and pattern.text.decode() in words
-        if not is_read or re.match(r"&\s*('\w+ )?mut (Vec|String)\b", kind):
+        pattern, kind = parameter.child_by_field_name("pattern"), parameter.child_by_field_name("type")
+        if pattern is None or kind is None or pattern.type != "identifier" or pattern.text.decode() not in words:
+            return ""
+        kind = _one_line(kind)
+        if re.match(r"&\s*('\w+ )?mut (Vec|String)\b", kind):
             return ""
         name = pattern.text.decode()
         borrowed = re.match(r"&\s*(?:'\w+ )?(Vec|String)\b", kind)

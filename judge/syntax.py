@@ -559,7 +559,7 @@ def _imports(nodes: Iterable[Node]) -> list[_Import]:
         stack: list[tuple[Node | None, tuple[str, ...]]] = [(child_of(declaration, "argument"), ())]
         while stack:
             node, prefix = stack.pop()
-            found += _import_leaf(node, prefix, tuple(modules), stack)
+            found += [one for one in _import_leaf(node, prefix, tuple(modules), stack) if one.path]  # `use ::*;` has none
     return found
 
 

@@ -123,10 +123,10 @@ def test_honest_answers_earn_the_reward(judge):
     check_honest(judge, load("honest"))
 
 
-def test_the_readme_counts_the_corpora():
-    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+def test_the_reference_counts_the_corpora():
+    text = (Path(__file__).parent.parent / "REFERENCE.md").read_text(encoding="utf-8")
     attacks, n_open = load("attacks"), sum(bool(c.get("open")) for c in load("attacks"))
-    assert f"{len(attacks)} attacks ({len(attacks) - n_open} earn nothing, the {n_open} others are marked" in text
+    assert f"{len(attacks)} attacks ({len(attacks) - n_open} earn nothing, the {n_open} others are marked" in " ".join(text.split())
     assert f"{len(load('honest'))} honest but odd completions (all are paid" in text
 
 

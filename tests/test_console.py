@@ -1,6 +1,7 @@
 """What a terminal is told: lines, tables and help that fit, heartbeats, and libraries whose words go into a file."""
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -146,3 +147,11 @@ def test_help_says_nothing_else(script):
     done = subprocess.run([sys.executable, f"{script}.py", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "usage:" in done.stdout
     assert [line for line in done.stderr.splitlines() if not line.startswith("... ")] == []  # a slow machine is told what takes long
+
+
+@pytest.mark.parametrize("script", ["check_tasks.py", "doctor.py", "make_kinds.py", "plot_rewards.py", "share.py"])
+def test_a_wrong_call_of_a_script_is_one_line(script):
+    done = subprocess.run([sys.executable, ROOT / script, "--no_such_setting", "x", "y"], capture_output=True, text=True, env=os.environ | {"COLUMNS": "40"})
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{script}: ")

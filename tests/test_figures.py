@@ -5,6 +5,7 @@ A sentence stands here as a template and what fills it. A measured figure that n
 
 import gzip
 import json
+import math
 import re
 import statistics
 from collections import Counter, defaultdict
@@ -192,6 +193,18 @@ def cases():
     return len(attacks), len(attacks) - n_open, n_open, len(honest)
 
 
+def attacks_paid():
+    """By the judge that was mended after each round: how many of the wrong functions."""
+    rounds = [one for one in loaded("attacks/rounds.json") if one["name"].startswith("round")]
+    return sum(one["n"] for one in rounds), sum(one["paid"]["after"] for one in rounds)
+
+
+def prompts_only():
+    """Minutes of the run on MBPP prompts with own tests, and rates on 200 held-out prompts, before and after."""
+    minutes = loaded("train-lora-1.5b/run.json")["config"]["script"]["max_minutes"]
+    return [minutes, *(rate("mbpp-eval-1.5b", row, name) for name in ("build", "tests") for row in ("base", "lora"))]
+
+
 def parameters():
     data = (ROOT / "models" / "tiny-coder" / "model.safetensors").read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -323,17 +336,17 @@ SENTENCES = {
     "README.md": [
         ("build goes from {:.0f} to {:.0f} %, hidden tests from {:.0f} to {:.0f} %, honest own tests from {:.0f} to {:.0f} % (seed 0",
          lambda: [value for pair in zip(tiny("before"), tiny("after"), strict=True) for value in pair]),
-        ("a step of 256 completions takes {:.1f} s with LoRA and {:.1f} s with QLoRA, {:.1f} and {:.1f} times as fast", step_seconds),
+        ("a step of 256 completions takes {:.1f} s with LoRA and {:.1f} s with QLoRA, below", lambda: step_seconds()[:2]),
         ("{} minutes of training on one H200", max_minutes),
-        ("with longer completions on another machine {:.1f} s, and two cards sampled {:.2f} times the tokens of one",
-         lambda: [two_cards("step_s")[0], two_cards("tokens_per_s")[2]]),
+        ("QLoRA, below {:.0f} GiB: {:.1f} and {:.1f} times", lambda: [max(math.ceil(one["peak_gib"]) for one in sampled("today")), *step_seconds()[2:]]),
+        ("Two cards sampled {:.2f} times the tokens of one.", lambda: two_cards("tokens_per_s")[2:]),
+        ("{:.0f} minutes of H200: build {:.1f} to {:.1f} %, own tests {:.1f} to {:.1f} %; held-out", prompts_only),
+        ("of {} attacks by outsiders the judge now pays {} (", attacks_paid),
         ("of programs whose own honest tests passed, {} were right in one run", lambda: [own_precision()]),
-        ("`tests/cases/` holds {} attacks ({} earn nothing, the {} others are marked `open`) and {} honest but odd completions", cases),
-        ("among them {} attacks on the rewards and {} honest oddities", lambda: [cases()[0], cases()[3]]),
         ("{} tasks of ours with hidden tests", lambda: [sum(splits())]),
-        ("{:.1f} million parameters, pretrained here", lambda: [parameters()[0] / 1e6]),
     ],
     "REFERENCE.md": [
+        ("`tests/cases/` holds {} attacks ({} earn nothing, the {} others are marked `open`) and {} honest but odd completions", cases),
         ("{} tasks ({} / {} / {}) in 14 categories", lambda: [sum(splits()), *splits()]),
         ("all {} hold, their tests notice {:.1f} % of {:,} mutants", lambda: [proof()[0], 100 * proof()[1] / proof()[2], proof()[2]]),
         ("solves {} % of the easy tasks {}, {} % of the medium, 0 of 22 hard ones",

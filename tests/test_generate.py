@@ -778,7 +778,7 @@ def test_a_wrong_call_is_one_sentence(tmp_path, capsys):
     assert generate.main(["--model", str(tmp_path), "Add."]) == 2
     assert generate.main(["--model", str(tmp_path), "--no_such_flag", "1", "Add."]) == 2
     errors = capsys.readouterr().err
-    assert "cannot load" in errors
+    assert "generate.py: cannot load" in errors
     assert "no_such_flag" in errors
     assert "Traceback" not in errors
 

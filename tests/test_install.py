@@ -1,4 +1,4 @@
-"""`pip install .` gives another project the judge: what README shows runs there."""
+"""`pip install .` gives another project the judge: what REFERENCE shows runs there."""
 
 import os
 import re
@@ -32,8 +32,8 @@ def installed(tmp_path_factory) -> Path:
     return target
 
 
-def test_another_project_grades_completions_as_the_readme_shows(installed, tmp_path):
-    (shown,) = re.findall(r"```python\n(from judge\.program.*?)\n```\n\n## ", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+def test_another_project_grades_completions_as_the_reference_shows(installed, tmp_path):
+    (shown,) = re.findall(r"```python\n(from judge\.program.*?)\n```\n\n## ", (ROOT / "REFERENCE.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len([line for line in shown.splitlines() if line.strip()]) == 6
     script = f"{shown}\nimport rewards, rust_tool\nprint(rewards.RewardSet(None).weights)\nprint(rust_tool.__file__)"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(installed)},

@@ -176,6 +176,20 @@ def test_a_trace_of_other_prompts_is_refused(trace_of, capsys):
     assert "none of its 1 completions is of a task of --tasks: pass the file that the run trained on" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("flags", "message"), [
+    (["--output_dir", __file__], "is not a folder: choose another --output_dir"),
+    (["--output_dir", "out", "--workers", "0"], "--workers 0: expected at least 1"),
+    (["--output_dir", "out", "--sandbox", "plin"], "argument --sandbox: invalid choice: 'plin'"),
+])  # fmt: skip
+def test_what_cannot_be_written_or_run_is_refused_at_once(flags, message, capsys, monkeypatch):
+    monkeypatch.setattr(make_kinds, "make", lambda *given: pytest.fail("work was begun"))
+    try:
+        assert make_kinds.main(flags) == 1
+    except SystemExit as end:
+        assert end.code == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_proof_without_reference_answers_is_refused(trace_of, tmp_path, capsys):
     assert make_kinds.main(trace_of([traced(TASK["task_id"], SOURCE.replace("let mut", "let"))])) == 0
     assert check_tasks.main([str(tmp_path / "out" / "kinds_train.jsonl.gz")]) == 1

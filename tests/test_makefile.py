@@ -105,11 +105,15 @@ def test_a_missing_python_and_a_missing_cargo_are_said_before_anything_is_instal
     assert said.returncode != 0 and "no Python 3.11, 3.12 or 3.13" in said.stdout
     tools = checkout.folder / "tools"
     tools.mkdir()
-    for name in ("sh", "sed", "date", "uname"):
+    for name in ("sh", "sed", "date", "uname", "head"):
         (tools / name).symlink_to(shutil.which(name))
     (tools / "make").symlink_to(shutil.which("make"))
     said = checkout.make("train", PATH=str(tools))
     assert said.returncode != 0 and "cargo not found on PATH" in said.stdout
+    (tools / "cargo").write_text("#!/bin/sh\necho no toolchain is chosen >&2\necho more >&2\nexit 1\n")
+    (tools / "cargo").chmod(0o755)
+    said = checkout.make("train", PATH=str(tools))
+    assert said.returncode != 0 and "cargo does not run: no toolchain is chosen\n" in said.stdout
     assert not any("pip install" in call for call in checkout.calls)
 
 

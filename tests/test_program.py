@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from judge.instruments import with_gates, with_wrong_types
 from judge.program import (
     MARK,
     STUB,
@@ -808,7 +809,9 @@ relaxed = settings(max_examples=80, deadline=None, suppress_health_check=[Health
 
 
 def use_everything(program) -> None:
-    panic_stubbed(program, mark_asserts=True)
+    stubbed = panic_stubbed(program, mark_asserts=True)
+    if stubbed is not None:
+        with_gates(with_wrong_types(stubbed, "gates", True), "gates")
     solution_source(program)
     same_program(program, program)
     with_hidden_tests(program, ["assert_eq!(f(1), 1);"], "f")
@@ -822,6 +825,12 @@ def test_no_text_makes_reading_raise(text):
         program = extract_program(completion)
         if program is not None:
             use_everything(program)
+
+
+@pytest.mark.parametrize("source", ["fn f(#[allow(unused)] x: i32) -> i32 { x }", "fn f(x) -> i32 { x }", "fn f(x.pow(2): i32) -> i32 { x }",
+                                    "use ::*; fn f() -> i32 { 1 }", "use ::{*, a as b}; fn f() -> i32 { 1 }"])  # fmt: skip
+def test_parameters_without_a_type_and_imports_of_nothing_are_read(source):
+    use_everything(read_program(f"{source}\n#[cfg(test)] mod tests {{ use super::*; #[test] fn t() {{ assert_eq!(f(1), 1); }} }}"))
 
 
 @relaxed

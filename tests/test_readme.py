@@ -51,6 +51,18 @@ def test_files_of_this_repository_that_are_named_are_there():
     assert [path for path in sorted(named) if not (ROOT / Path(path)).exists()] == []
 
 
+def test_links_to_sections_have_their_headings():
+    links = re.findall(r"\]\(([\w/]+\.md)#([\w-]+)\)", TEXT)
+    headings = {name: re.findall(r"^#+ (.*)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE) for name, _ in links}
+    slugs = {name: {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in found} for name, found in headings.items()}
+    assert len(links) >= 4 and [(name, slug) for name, slug in links if slug not in slugs[name]] == []
+
+
+def test_the_tour_is_short():
+    """What is longer is reference."""
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 1300
+
+
 def test_what_the_design_names_is_there():
     """Every file, and every name of a function, setting, column or metric, somewhere in the sources."""
     design = (ROOT / "DESIGN.md").read_text(encoding="utf-8")

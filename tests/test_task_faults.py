@@ -23,6 +23,23 @@ def judge():
         yield judge
 
 
+@pytest.mark.parametrize(("flags", "message"), [
+    (["--report", "."], "--report .: a folder"),
+    (["--record", "."], "--record .: a folder"),
+    (["--sandbox", "plin"], "argument --sandbox: invalid choice: 'plin'"),
+    (["--against", "nowhere.jsonl"], "--against compares tasks with category and difficulty"),
+])  # fmt: skip
+def test_what_would_be_lost_or_left_out_is_refused_at_once(flags, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(check_tasks, "open_judge", lambda *given: pytest.fail("work was begun"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.jsonl").write_text(json.dumps({"prompt": "Write clamp."}) + "\n")
+    try:
+        assert check_tasks.main(["mine.jsonl", *flags]) == 1
+    except SystemExit as end:
+        assert end.code == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("prompt", "columns", "found"), [
     ("Write clamp.", {"gold": CLAMP, "note": "See fn clamp(x); {this} is prose."}, ["gold"]),
     ("Write clamp.", {"answer": f"Here it is:\n```rust\n{CLAMP}\n```\n"}, ["answer"]),

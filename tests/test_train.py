@@ -176,9 +176,17 @@ def test_one_value_in_a_config_is_a_list_of_one(tmp_path):
     assert found == (["one.jsonl"], ["cargo_build_reward=1"], ["eval.jsonl"], ["level=low"])
 
 
-@pytest.mark.parametrize("flags", [["--config", "nowhere.yaml"], ["--config"]])
+@pytest.mark.parametrize("flags", [["--learning_rate", "fast"], ["--judge", "fastest"], ["--max_steps"]])
+def test_a_value_of_the_wrong_type_is_one_line(flags, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        train.parse_arguments(["--config", TINY, *flags])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"argument {flags[0]}" in line
+
+
+@pytest.mark.parametrize("flags", [["--config", "nowhere.yaml"], ["--config", str(Path(TINY).parent)], ["--config"]])
 def test_missing_config_is_a_user_error(flags):
-    with pytest.raises(train.UserError, match=r"nowhere\.yaml; shipped configs: .*configs/tiny\.yaml|needs a file"):
+    with pytest.raises(train.UserError, match=r"(nowhere\.yaml|configs) \(.*\); shipped configs: .*configs/tiny\.yaml|needs a file"):
         train.parse_arguments(flags)
 
 
@@ -215,6 +223,11 @@ def refused(tmp_path, argv, monkeypatch, capsys):
         (["--max_infra_share", "2"], "expected a share from 0 to 1"),
         (["--rewards", "cargo_build_reward=0"], "every reward has weight 0"),
         (["--rewards", "hidden_tests_reward=1", "cargo_build_reward=0"], "no task has hidden tests: nothing would be learned"),
+        (["--max_completion_length", "0"], "--max_completion_length 0: expected a number of at least 1"),
+        (["--learning_rate", "nan"], "--learning_rate nan: expected a number of at least 0"),
+        (["--gradient_accumulation_steps", "0"], "--gradient_accumulation_steps 0: expected a number of at least 1"),
+        (["--max_steps", "-5"], "--max_steps -5: expected at least 1, or -1"),
+        (["--top_k", "-7"], "--top_k -7: expected a value at least 0"),
         (["--max_completion_length", "50000"], "--max_completion_length 50000 and the longest prompt"),
     ],
 )
@@ -322,6 +335,7 @@ def test_sets_are_filtered_mixed_and_written_down(fake_judge, tmp_path, argv, by
 
 def test_unknown_task_file_is_refused(refused):
     assert "no such file" in refused("--tasks", "nowhere.jsonl")
+    assert f"{Path(TINY).parent}: a folder (expected a .jsonl" in refused("--tasks", Path(TINY).parent)
 
 
 def test_four_bit_without_cuda_is_refused(refused):
@@ -405,6 +419,26 @@ def test_unknown_reward_is_refused(refused, fake_judge, reward):
 def test_missing_model_folder_is_refused(refused, tmp_path):
     said = refused("--model_name_or_path", tmp_path / "no-model")
     assert "cannot load the tokenizer of" in said and "no-model" in said
+
+
+@pytest.mark.parametrize(("name", "text", "message"), [
+    ("model.safetensors", None, "holds no weights"),
+    ("model.safetensors", "version https://git-lfs.github.com/spec/v1", "(model.safetensors: 42 bytes, shorter than its header)"),
+    ("model.safetensors.index.json", '{"weight_map": {"a": "model-2.safetensors"}}', "(model-2.safetensors: No such file or directory)"),
+    ("model.safetensors.index.json", "[]", "(model.safetensors.index.json: "),
+])  # fmt: skip
+def test_a_model_folder_without_whole_weights_is_refused(refused, tiny_coder, tmp_path, name, text, message):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_coder, folder)
+    (folder / name).write_text(text) if text else (folder / name).unlink()
+    assert message in refused("--model_name_or_path", folder)
+
+
+def test_a_setting_that_only_the_libraries_refuse_is_one_sentence(argv, fake_judge, tmp_path, capsys):
+    fake_judge()
+    assert train.main(argv(tmp_path / "run", "--use_peft", "true", "--lora_target_modules", "nowhere")) == 1
+    said = capsys.readouterr().err
+    assert "train.py: the settings do not work: Target modules nowhere not found" in said and "Traceback" not in said
 
 
 def test_model_without_chat_template_is_refused(refused, tiny_coder, tmp_path):
