@@ -112,15 +112,7 @@ class Limits:
             raise ValueError(f"Limits.open_files is {self.open_files}, expected at most {MAX_OPEN_FILES}")
 
 
-BUILD_LIMITS = Limits(
-    cpu_s=30,
-    wall_s=120,
-    memory_bytes=4 * GIB,
-    file_bytes=256 * MIB,
-    open_files=256,
-    processes=128,
-    output_bytes=4 * MIB,
-)
+BUILD_LIMITS = Limits(cpu_s=30, wall_s=120, memory_bytes=4 * GIB, file_bytes=256 * MIB, open_files=256, processes=128, output_bytes=4 * MIB)
 RUN_LIMITS = Limits()
 
 
@@ -262,9 +254,7 @@ class Sandbox:
             "binary": os.path.abspath(binary),
             "read_only": files,
             "env": {**FIXED_ENVIRONMENT, **(env or {})},
-            "library_path": list(
-                dict.fromkeys([os.path.dirname(LOADERS[self._machine]), *map(os.path.dirname, files)])
-            ),
+            "library_path": list(dict.fromkeys([os.path.dirname(LOADERS[self._machine]), *map(os.path.dirname, files)])),
             "fds": list(pass_fds),
         }
         request["env"].pop("LD_LIBRARY_PATH", None)  # the launcher's: where libraries are depends on the tier
@@ -274,8 +264,7 @@ class Sandbox:
         """What protects this machine, in plain words, one line for the tier and one for each axis."""
         words = {
             "bwrap": "Programs are sealed by bubblewrap: each runs in namespaces of its own.",
-            "landlock": "Programs are sealed by Landlock and seccomp"
-            + (", inside namespaces that they share." if self.powers else "."),
+            "landlock": "Programs are sealed by Landlock and seccomp" + (", inside namespaces that they share." if self.powers else "."),
             "plain": "Programs are NOT sealed: they can read, write and send whatever this user can.",
         }
         return "\n".join([words[self.tier], *(f"  {axis}: {mechanism}" for axis, mechanism in self.report.items())])
@@ -299,9 +288,7 @@ class Sandbox:
         started = time.monotonic()
         message = marshal.dumps({**request, **asdict(limits)})
         if len(message) > MAX_REQUEST_BYTES:
-            return _not_started(
-                f"the command line has {len(message)} bytes, expected at most {MAX_REQUEST_BYTES}", started
-            )
+            return _not_started(f"the command line has {len(message)} bytes, expected at most {MAX_REQUEST_BYTES}", started)
         try:
             call = _Call(self._working_launcher(), message, pass_fds, limits)
         except (OSError, SandboxUnavailable) as problem:
@@ -356,9 +343,7 @@ class _Launcher:
         self.changes_user: bool = facts["changes_user"]
         if config["tier"] == "landlock" and self.abi < 1:
             self.close()
-            raise SandboxUnavailable(
-                "the kernel has no Landlock, or it is not switched on (boot with lsm=landlock,...)"
-            )
+            raise SandboxUnavailable("the kernel has no Landlock, or it is not switched on (boot with lsm=landlock,...)")
 
     def close(self) -> None:
         self.is_dead = True
@@ -417,9 +402,7 @@ def _configuration(tier: str, machine: str, sysroot: str | None) -> dict:
                 runtime[f"{os.path.dirname(loader)}/{name}"] = os.path.realpath(path)
                 break
     if tier != "plain" and not os.path.exists(loader):
-        raise SandboxUnavailable(
-            f"{loader} not found: the sandbox runs programs linked with glibc, build for a gnu target"
-        )
+        raise SandboxUnavailable(f"{loader} not found: the sandbox runs programs linked with glibc, build for a gnu target")
     return {
         "tier": tier,
         "bwrap": bwrap,
@@ -551,9 +534,7 @@ def _decode(status: int) -> tuple[int | None, int | None]:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def open_sandbox(
-    requested: str = "auto", toolchain: HasSysroot | Path | None = None, scratch_dir: Path | None = None
-) -> Sandbox:
+def open_sandbox(requested: str = "auto", toolchain: HasSysroot | Path | None = None, scratch_dir: Path | None = None) -> Sandbox:
     """The best sandbox that this machine really has, proven by canaries (less than a second).
 
     Args:
@@ -591,9 +572,7 @@ def _proven(tier: str, toolchain: HasSysroot | Path | None, scratch_dir: Path | 
         if breaches:
             why = "; ".join(f"{axis} not sealed ({', '.join(how)})" for axis, how in breaches.items())
             if os.geteuid() == 0 and not box.changes_user:
-                why += (
-                    "; the kernel does not count what root runs, and without CAP_SETUID we stay root: be another user"
-                )
+                why += "; the kernel does not count what root runs, and without CAP_SETUID we stay root: be another user"
             raise SandboxUnavailable(why)
         box.report = _mechanisms(box)
     except BaseException:
@@ -623,9 +602,7 @@ def _mechanisms(box: Sandbox) -> dict[str, str]:
     }
 
 
-CANARY_LIMITS = Limits(
-    cpu_s=5, wall_s=20, memory_bytes=512 * MIB, file_bytes=MIB, processes=16, output_bytes=64 * KIB, tmp_bytes=4 * MIB
-)
+CANARY_LIMITS = Limits(cpu_s=5, wall_s=20, memory_bytes=512 * MIB, file_bytes=MIB, processes=16, output_bytes=64 * KIB, tmp_bytes=4 * MIB)
 CANARY_THREADS = CANARY_LIMITS.processes + 8  # so many at once are a breach
 
 # Arguments: a secret, the folder it is in, our process id. Prints a line "axis what" for each success.
@@ -740,11 +717,7 @@ def probe(box: Sandbox) -> dict[str, list[str]]:
         # of an ordinary user all tasks count, so only that there is a limit can be seen; root's are not counted at all
         facts.append(str(CANARY_THREADS if box.changes_user or os.geteuid() == 0 else 0))
         said += _canary_says(box.run(job / "canary", facts, CANARY_LIMITS), "program")
-        if (
-            secret.read_text() != "secret\n"
-            or secret.stat().st_mode & 0o777 != 0o666
-            or len(list(outside.iterdir())) != 1
-        ):
+        if secret.read_text() != "secret\n" or secret.stat().st_mode & 0o777 != 0o666 or len(list(outside.iterdir())) != 1:
             said.append("files the folder outside has changed")
     finally:
         shutil.rmtree(outside, ignore_errors=True)

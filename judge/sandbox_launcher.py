@@ -77,48 +77,14 @@ futimesat 261 -
 """
 
 # For the linker and cargo alone: changing a mode or a time is not governed by Landlock, so it "succeeds" and does nothing.
-PRETENDED_IN_BUILD = (
-    "chmod",
-    "fchmod",
-    "fchmodat",
-    "fchmodat2",
-    "chown",
-    "fchown",
-    "lchown",
-    "fchownat",
-    "utime",
-    "utimes",
-    "utimensat",
-    "futimesat",
-)
+PRETENDED_IN_BUILD = "chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes utimensat futimesat".split()
 
 CLONE_THREAD = 0x10000
 CLONE_NEW_ANYTHING = 0x7E020080  # mount, cgroup, uts, ipc, user, pid, net and time namespaces
 AT_EMPTY_PATH = 0x1000
 O_ACCMODE_AND_TRUNC = os.O_ACCMODE | os.O_TRUNC
-TERMINAL_AND_PIPE_IOCTLS = (
-    0x5401,
-    0x5413,
-    0x5421,
-    0x5450,
-    0x5451,
-    0x541B,
-)  # TCGETS TIOCGWINSZ FIONBIO FIO(N)CLEX FIONREAD
-FCNTL_COMMANDS = (
-    0,
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    36,
-    37,
-    38,
-    1030,
-    1032,
-)  # dup, flags, locks, pipe size; no F_SETOWN, no leases
+TERMINAL_AND_PIPE_IOCTLS = (0x5401, 0x5413, 0x5421, 0x5450, 0x5451, 0x541B)  # TCGETS TIOCGWINSZ FIONBIO FIO(N)CLEX FIONREAD
+FCNTL_COMMANDS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)  # dup, flags, locks, pipe size; no F_SETOWN, no leases
 PRCTL_OPTIONS = (15, 16, 3, 0x53564D41, 41, 42)  # PR_SET_NAME PR_GET_NAME PR_GET_DUMPABLE PR_SET_VMA THP on/off
 AF_UNIX = 1
 OWN_PID = 0xFFFFFFF1  # placeholder in an assembled filter, see for_process
@@ -147,11 +113,7 @@ def seccomp_filter(machine, phase, exec_fd=None):
     (the bwrap tier, where the mounts decide what there is to execute). `OWN_PID` stands where the process id goes.
     """
     numbers = call_numbers(machine)
-    blocks = {
-        numbers[name]: _check_block(checks)
-        for name, checks in _checked_calls(phase, exec_fd).items()
-        if name in numbers
-    }
+    blocks = {numbers[name]: _check_block(checks) for name, checks in _checked_calls(phase, exec_fd).items() if name in numbers}
     for entry in ALLOWED_CALLS.replace("\n", ";").split(";"):
         name = entry.split()[0] if entry.strip() else None
         if name in numbers:
@@ -179,9 +141,7 @@ def _search_tree(blocks):
 
 def _checked_calls(phase, exec_fd):
     """Calls that depend on an argument: name -> list of (argument, test, values, result when the test holds), or a result."""
-    truncates = [
-        (2, "masked", (O_ACCMODE_AND_TRUNC, os.O_TRUNC), REFUSE)
-    ]  # before ABI 3 Landlock lets a read-only open truncate
+    truncates = [(2, "masked", (O_ACCMODE_AND_TRUNC, os.O_TRUNC), REFUSE)]  # before ABI 3 Landlock lets a read-only open truncate
     calls = {
         "open": [(1, *truncates[0][1:])],
         "openat": truncates,
@@ -215,9 +175,7 @@ def _check_block(checks):
         if isinstance(check, int):
             return block + [(_RETURN, 0, 0, check)]
         argument, test, values, result = check
-        block.append(
-            (_LOAD, 0, 0, 16 + 8 * argument)
-        )  # the low half: descriptors, flags, commands and pids are 32 bits wide
+        block.append((_LOAD, 0, 0, 16 + 8 * argument))  # the low half: descriptors, flags, commands and pids are 32 bits wide
         if test == "masked":
             block += [(_AND, 0, 0, values[0]), (_EQUAL, 0, 1, values[1])]
         elif test == "any bit":
@@ -241,14 +199,8 @@ PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_SET_CHILD_SUBREAPER, PR
 NO_ROOT_LOCKED = 0b11  # SECBIT_NOROOT and its lock: executing a program as uid 0 grants no capabilities
 CAPABILITY_VERSION_3 = 0x20080522
 SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 4
-CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
-    0x20000,
-    0x4000000,
-    0x8000000,
-    0x10000000,
-    0x20000000,
-    0x40000000,
-)
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE, MNT_DETACH = 2, 4, 8, 0x4000, 0x40000, 2
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -328,15 +280,7 @@ LOOK_EVERY_S = 1.0  # how often a compilation that takes longer than this is loo
 MAX_IDLE_LOOKS = 5  # asleep so many times in a row, nothing computed between: it waits for what will never come
 TMP_INODES = 16384
 BWRAP_ALWAYS = (
-    "--unshare-user",
-    "--unshare-pid",
-    "--unshare-net",
-    "--unshare-ipc",
-    "--unshare-uts",
-    "--unshare-cgroup-try",
-    "--die-with-parent",
-    "--cap-drop",
-    "ALL",
+    "--unshare-user --unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup-try --die-with-parent --cap-drop ALL".split()
 )
 
 
@@ -568,9 +512,7 @@ class WaysIn:
         if slot.ruleset is None or slot.ruleset_for != outside:
             slot.forget_ruleset()
             in_tmp = EVERYTHING & ~FS_EXECUTE
-            slot.ruleset = self._ruleset(
-                [(slot.path, READ), (slot.tmp, in_tmp), *((path, READ) for path in outside)], []
-            )
+            slot.ruleset = self._ruleset([(slot.path, READ), (slot.tmp, in_tmp), *((path, READ) for path in outside)], [])
             slot.ruleset_for = outside
         return slot.ruleset
 
@@ -805,12 +747,7 @@ class Launcher:
             checked(LIBC.umount2(slot.tmp.encode(), MNT_DETACH), "umount")
         slot.forget()
         options = f"size={tmp_bytes},nr_inodes={TMP_INODES},mode=0700".encode()
-        checked(
-            LIBC.mount(
-                b"tmpfs", slot.tmp.encode(), b"tmpfs", ctypes.c_ulong(MS_NOSUID | MS_NODEV | MS_NOEXEC), options
-            ),
-            "mount",
-        )
+        checked(LIBC.mount(b"tmpfs", slot.tmp.encode(), b"tmpfs", ctypes.c_ulong(MS_NOSUID | MS_NODEV | MS_NOEXEC), options), "mount")
         slot.tmp_bytes = tmp_bytes
 
     def _clear(self, job):
@@ -843,6 +780,7 @@ class Launcher:
 # ------------------------------------------------------------------------------------------------------------------
 # From a plan to a process
 # ------------------------------------------------------------------------------------------------------------------
+
 
 def fork_spawn(plan, reply):
     """Process id of a fork that follows `plan`; what goes wrong in it is told on the descriptor `reply`."""
@@ -1053,10 +991,7 @@ def unprivileged_uids():
     with open("/proc/self/uid_map") as lines:
         maps = [[int(word) for word in line.split()] for line in lines]
     needed = 1 << 0 | 1 << 6 | 1 << 7  # CAP_CHOWN, CAP_SETGID, CAP_SETUID
-    for candidates in (
-        range(0x70000000, 0x70004000),
-        range(61000, 65000),
-    ):  # unassigned; else what a 16 bit map has left
+    for candidates in (range(0x70000000, 0x70004000), range(61000, 65000)):  # unassigned; else what a 16 bit map has left
         mapped = any(first <= candidates[0] and candidates[-1] < first + count for first, _, count in maps)
         if effective & needed == needed and mapped:
             return candidates
