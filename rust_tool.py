@@ -145,7 +145,7 @@ class RustTool:
         self._hidden_pool = ThreadPoolExecutor(2 * self.workers, "judge-hidden")
         self._solo_pool = ThreadPoolExecutor(2 * self.workers, "judge-solo")
         try:
-            self._box = sandboxes.open_sandbox(sandbox, self.toolchain, self._scratch.path)
+            self._box = sandboxes.open_sandbox(sandbox, self.toolchain.sysroot, self._scratch.path)
             place = self.toolchain, self._box, self._scratch.path, build_timeout_s, run_timeout_s, self.edition
             if judge == "cargo":
                 self._workshop = CargoShop(*place, cargo_flow)

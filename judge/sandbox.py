@@ -1,6 +1,6 @@
 """Run one command with limits, no network, no secrets, and kill the whole tree.
 
-    box = open_sandbox("auto", toolchain, scratch_dir)
+    box = open_sandbox("auto", toolchain.sysroot, scratch_dir)
     done = box.build([rustc, "main.rs", "-o", "program"], job_dir, BUILD_LIMITS)   # compilers: one writable folder
     done = box.run(job_dir / "program", [], RUN_LIMITS)                            # strangers' code: next to nothing
 
@@ -54,7 +54,6 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
 from judge.errors import UserError
 
@@ -76,12 +75,6 @@ RUNTIME_LIBRARIES = ("libc.so.6", "libm.so.6", "libgcc_s.so.1", "libpthread.so.0
 LIBRARY_FOLDERS = ("/lib/{0}-linux-gnu", "/usr/lib/{0}-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib")
 BUILD_PATH = "/usr/local/bin:/usr/bin:/bin"
 FIXED_ENVIRONMENT = {"LANG": "C.UTF-8", "TZ": "UTC"}
-
-
-class HasSysroot(Protocol):
-    """What is needed of `rust_tool.Toolchain`."""
-
-    sysroot: Path
 
 
 class SandboxUnavailable(UserError, RuntimeError):
@@ -140,7 +133,7 @@ class Sandbox:
     def __init__(
         self,
         tier: str,
-        toolchain: HasSysroot | Path | None = None,
+        sysroot: Path,
         scratch_dir: Path | None = None,
         extras: Sequence[str] = ("namespaces", "chroot"),
     ):
@@ -153,20 +146,13 @@ class Sandbox:
         """
         self.tier = tier
         self.report = dict.fromkeys(AXES, "none") | {"memory": "RLIMIT_AS"}
-        self._sysroot = _sysroot_of(toolchain)
+        self.sysroot = os.path.realpath(sysroot)
         self._scratch_dir = scratch_dir
         self._extras = tuple(extras)
         self._lock = threading.Lock()
         self._is_closed = False
         self._machine = platform.machine()
         self._launcher = self._start_launcher()
-
-    @property
-    def sysroot(self) -> str:
-        """The toolchain's folder. Raises SandboxUnavailable when none is known."""
-        if self._sysroot is None:
-            raise SandboxUnavailable("no Rust toolchain found: install one from https://rustup.rs or name it")
-        return self._sysroot
 
     @property
     def folder(self) -> Path:
@@ -216,13 +202,12 @@ class Sandbox:
             env: variables on top of the fixed few; nothing is taken from this process's environment.
         """
         folder = os.path.realpath(job_dir)
-        path = BUILD_PATH if self._sysroot is None else f"{self._sysroot}/bin:{BUILD_PATH}"
         request = {
             "phase": "build",
             "argv": [os.fspath(argument) for argument in argv],
             "cwd": folder,
             "read_only": [os.path.realpath(p) for p in read_only],
-            "env": {**FIXED_ENVIRONMENT, "PATH": path, **(env or {})},
+            "env": {**FIXED_ENVIRONMENT, "PATH": f"{self.sysroot}/bin:{BUILD_PATH}", **(env or {})},
             "library_path": [],
             "fds": [],
         }
@@ -272,7 +257,7 @@ class Sandbox:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _start_launcher(self) -> _Launcher:
-        config = _configuration(self.tier, self._machine, self._sysroot)
+        config = _configuration(self.tier, self._machine, self.sysroot)
         return _Launcher({**config, "extras": self._extras}, self._scratch_dir)
 
     def _working_launcher(self) -> _Launcher:
@@ -298,16 +283,6 @@ class Sandbox:
 
 def _not_started(why: str, started: float) -> Completed:
     return Completed(None, None, False, b"", b"", False, time.monotonic() - started, 0.0, why)
-
-
-def _sysroot_of(toolchain: HasSysroot | Path | None) -> str | None:
-    if toolchain is None:
-        rustc = shutil.which("rustc")
-        if rustc is None:
-            return None
-        told = subprocess.run([rustc, "--print", "sysroot"], capture_output=True, text=True, check=True)
-        toolchain = Path(told.stdout.strip())
-    return os.path.realpath(getattr(toolchain, "sysroot", toolchain))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -385,7 +360,7 @@ def _is_passable(folder: Path) -> bool:
         return False
 
 
-def _configuration(tier: str, machine: str, sysroot: str | None) -> dict:
+def _configuration(tier: str, machine: str, sysroot: str) -> dict:
     """What the launcher has to know of this machine. Raises SandboxUnavailable."""
     loader = LOADERS.get(machine)
     bwrap = shutil.which("bwrap", path=f"{os.environ.get('PATH', os.defpath)}:{sys.prefix}/bin")
@@ -393,7 +368,7 @@ def _configuration(tier: str, machine: str, sysroot: str | None) -> dict:
         raise SandboxUnavailable("bwrap is not on PATH")
     if loader is None:
         raise SandboxUnavailable(f"this machine is {machine}: the sandbox knows {' and '.join(LOADERS)} only")
-    readable = [path for path in (*SYSTEM_FOLDERS, *BUILD_FILES, sysroot) if path and os.path.exists(path)]
+    readable = [path for path in (*SYSTEM_FOLDERS, *BUILD_FILES, sysroot) if os.path.exists(path)]
     runtime = {loader: os.path.realpath(loader)}
     for name in RUNTIME_LIBRARIES:
         for place in LIBRARY_FOLDERS:
@@ -534,12 +509,12 @@ def _decode(status: int) -> tuple[int | None, int | None]:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def open_sandbox(requested: str = "auto", toolchain: HasSysroot | Path | None = None, scratch_dir: Path | None = None) -> Sandbox:
+def open_sandbox(requested: str, sysroot: Path, scratch_dir: Path | None = None) -> Sandbox:
     """The best sandbox that this machine really has, proven by canaries (less than a second).
 
     Args:
         requested: "auto" (bwrap, else landlock), "bwrap", "landlock", or "plain" for no sealing at all.
-        toolchain: what builds; default: the one of the `rustc` on PATH.
+        sysroot: the Rust toolchain's folder.
         scratch_dir: where temporary folders are made; default: /dev/shm where programs may be executed from it, else
             the temporary folder.
 
@@ -550,11 +525,11 @@ def open_sandbox(requested: str = "auto", toolchain: HasSysroot | Path | None = 
     if requested not in ("auto", *TIERS):
         raise ValueError(f'sandbox is "{requested}", expected one of auto, {", ".join(TIERS)}')
     if requested == "plain":
-        return Sandbox("plain", toolchain, scratch_dir)
+        return Sandbox("plain", sysroot, scratch_dir)
     found = []
     for tier in ("bwrap", "landlock") if requested == "auto" else (requested,):
         try:
-            return _proven(tier, toolchain, scratch_dir)
+            return _proven(tier, sysroot, scratch_dir)
         except SandboxUnavailable as problem:
             found.append(f"{tier}: {problem}")
     raise SandboxUnavailable(
@@ -565,8 +540,8 @@ def open_sandbox(requested: str = "auto", toolchain: HasSysroot | Path | None = 
     )
 
 
-def _proven(tier: str, toolchain: HasSysroot | Path | None, scratch_dir: Path | None) -> Sandbox:
-    box = Sandbox(tier, toolchain, scratch_dir)
+def _proven(tier: str, sysroot: Path, scratch_dir: Path | None) -> Sandbox:
+    box = Sandbox(tier, sysroot, scratch_dir)
     try:
         breaches = probe(box)
         if breaches:

@@ -94,16 +94,11 @@ _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 PRETEND, REFUSE, MISSING = _ERRNO, _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
 
 
-def call_numbers(machine):
-    """System call name -> number on `machine` ("x86_64" or "aarch64"), for every call in the tables above."""
-    numbers = {}
-    for entry in (ALLOWED_CALLS + OTHER_CALLS).replace("\n", ";").split(";"):
-        if entry.strip():
-            fields = entry.split()
-            number = fields[1 + COLUMN[machine]]
-            if number != "-":
-                numbers[fields[0]] = int(number)
-    return numbers
+def call_numbers(machine, table=ALLOWED_CALLS + OTHER_CALLS):
+    """System call name -> number on `machine` ("x86_64" or "aarch64"), for every call in a table like those above."""
+    entries = [entry.split() for entry in table.replace("\n", ";").split(";") if entry.strip()]
+    numbers = {name: columns[COLUMN[machine]] for name, *columns in entries}
+    return {name: int(number) for name, number in numbers.items() if number != "-"}
 
 
 def seccomp_filter(machine, phase, exec_fd=None):
@@ -113,14 +108,10 @@ def seccomp_filter(machine, phase, exec_fd=None):
     (the bwrap tier, where the mounts decide what there is to execute). `OWN_PID` stands where the process id goes.
     """
     numbers = call_numbers(machine)
-    blocks = {numbers[name]: _check_block(checks) for name, checks in _checked_calls(phase, exec_fd).items() if name in numbers}
-    for entry in ALLOWED_CALLS.replace("\n", ";").split(";"):
-        name = entry.split()[0] if entry.strip() else None
-        if name in numbers:
-            blocks[numbers[name]] = [(_RETURN, 0, 0, _ALLOW)]
-    for name in PRETENDED_IN_BUILD if phase == "build" else ():
-        if name in numbers:
-            blocks[numbers[name]] = [(_RETURN, 0, 0, PRETEND)]
+    calls = _checked_calls(phase, exec_fd) | dict.fromkeys(call_numbers(machine, ALLOWED_CALLS), _ALLOW)
+    if phase == "build":
+        calls |= dict.fromkeys(PRETENDED_IN_BUILD, PRETEND)
+    blocks = {numbers[name]: _check_block(checks) for name, checks in calls.items() if name in numbers}
     code = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, AUDIT_ARCH[machine]), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, 0)]
     to_itself = _check_block([(0, "in", (OWN_PID,), _ALLOW), REFUSE])  # once: the number is filled in when it is known
     code += [(_EQUAL, 1, 0, numbers["kill"]), (_EQUAL, 0, len(to_itself), numbers["tgkill"]), *to_itself]
