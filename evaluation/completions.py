@@ -64,7 +64,7 @@ class Input:
         """Yield (place, row) of every completion in file order; of a trace, what no later attempt superseded."""
         if self.began is not None:
             return iter_traced(self.path, self.began)
-        return (single for where, row in iter_input(self.path) for single in completion_rows.single_rows(where, row, self.column))
+        return (single for where, row in task_sets.iter_rows(self.path) for single in completion_rows.single_rows(where, row, self.column))
 
     def sha256(self) -> str:
         """Hash (hex) of the file, or of every file of the trace."""
@@ -91,7 +91,7 @@ def open_input(args: EvalArguments) -> Input:
     if not is_trace and args.reuse_verdicts:
         raise EvalError(f"--completions {path}: --reuse_verdicts needs the trace of a training run, and its first line is none")
     if not is_trace and not args.completion_column:
-        _, first = next(iter_input(path), ("", {"completion": ""}))
+        _, first = next(task_sets.iter_rows(path), ("", {"completion": ""}))
         args.completion_column = None if "completion" in first else completion_rows.found_column(first)
         if args.completion_column:
             print(f"note: completions are read from the column {args.completion_column!r}, several from each row", file=sys.stderr)
@@ -116,11 +116,6 @@ def iter_traced(path: Path, began: dict[int, int]) -> Iterator[tuple[str, dict]]
         columns = record["columns"] if isinstance(record.get("columns"), dict) else {}
         before = {name: record.get(name) for name in ("reward", "rewards", *VERDICT_FIELDS)}
         yield f"{path}, graded completion {number}", {"prompt": None} | columns | record | {"before": before}
-
-
-def iter_input(path: Path) -> Iterator[tuple[str, dict]]:
-    """Yield (place in the file, row) without holding the file. Raises TaskError naming the line that is no JSON object."""
-    yield from task_sets.iter_rows(path)
 
 
 def _is_missing(value: Any) -> bool:

@@ -133,13 +133,8 @@ class Matrix:
     solutions: Sequence[int | None]  # equal for members whose programs are the same but for names and layout; None: does not build
 
 
-def matrix_of(members: Sequence[Member], run_suites: RunSuites) -> Matrix:
-    """Try every program of a group on the suites of the others, identical solutions and suites once."""
-    return matrices_of([members], run_suites)[0]
-
-
 def matrices_of(groups: Sequence[Sequence[Member]], run_suites: RunSuites) -> list[Matrix]:
-    """`matrix_of` for several groups, in one call of the judge."""
+    """Try every program of each group on the suites of the others, identical solutions and suites once, in one call of the judge."""
     plans = [_Plan(members) for members in groups]
     jobs = [job for plan in plans for job in plan.jobs]
     answers = iter(run_suites(jobs) if jobs else [])

@@ -115,7 +115,6 @@ class Item:
     test_side: bool  # part of the tests rather than of the program
     owner: str = ""  # the type of the surrounding impl or the name of the surrounding trait
     trait: str = ""  # the trait that the surrounding impl implements
-    expanded: bool = False  # from a macro: its node belongs to another text
 
     def has(self, *paths: str) -> bool:
         return any(attribute.path in paths for attribute in self.attributes)
@@ -143,11 +142,11 @@ TRUE_CFGS = ("debug_assertions", "unix", "true", "overflow_checks", 'target_os="
 TRUE_CFGS += ('panic="unwind"', 'target_pointer_width="64"', 'target_endian="little"')
 
 
-def split_tokens(tokens: Sequence[Node], separator: str = ",") -> list[list[Node]]:
-    """Cut a token list at its top-level separators; empty pieces are dropped."""
+def split_tokens(tokens: Sequence[Node]) -> list[list[Node]]:
+    """Cut a token list at its top-level commas; empty pieces are dropped."""
     pieces: list[list[Node]] = [[]]
     for token in tokens:
-        if not token.is_named and token.type == separator:
+        if token.type == ",":
             pieces.append([])
         else:
             pieces[-1].append(token)
@@ -242,15 +241,13 @@ def all_items(root: Node, scope: Scope = Scope()) -> list[Item]:
 
 
 def _scope_inside(item: Item, scope: Scope) -> Scope:
-    kind = item.node.type
     inner = Scope(scope.modules, item.in_test, item.in_plain, item.test_side)
-    if kind == "mod_item":
-        return Scope((*scope.modules, item.name), item.in_test, item.in_plain, item.test_side)
-    if kind == "trait_item":
-        return Scope(inner.modules, inner.in_test, inner.in_plain, inner.test_side, item.name)
-    owner = base_name(text_of(child_of(item.node, "type")))
-    trait = base_name(text_of(child_of(item.node, "trait")))
-    return Scope(inner.modules, inner.in_test, inner.in_plain, inner.test_side, owner or "?", trait)
+    if item.node.type == "mod_item":
+        return replace(inner, modules=(*scope.modules, item.name))
+    if item.node.type == "trait_item":
+        return replace(inner, owner=item.name)
+    owner, trait = (base_name(text_of(child_of(item.node, part))) for part in ("type", "trait"))
+    return replace(inner, owner=owner or "?", trait=trait)
 
 
 def items_of(container: Node, scope: Scope) -> Iterator[Item]:
@@ -594,5 +591,5 @@ def _with_expansions(items: list[Item], macros: dict[str, Node]) -> list[Item]:
         text = expansion_of(macros[item.name], item.node)
         if text is not None and not is_too_long(text):
             scope = Scope(item.modules, item.in_test, item.in_plain, item.test_side, item.owner, item.trait)
-            found += [replace(new, expanded=True) for new in all_items(parse_rust(text), scope)]
+            found += all_items(parse_rust(text), scope)
     return found

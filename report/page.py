@@ -268,12 +268,8 @@ def _loaded(source: Path, survey: Survey):
         return None
 
 
-def write_report(run: str | Path, output: str | Path | None = None) -> Path:
-    """Write the report of a run folder (or trace, or results.jsonl of an evaluation) and return its path.
-
-    Args:
-        run: Folder or file.
-        output: File to write; default: report.html in the folder, or beside the file.
+def write_report(run: str | Path) -> Path:
+    """Write report.html in a run folder (or beside a trace, or results.jsonl of an evaluation) and return its path.
 
     Raises:
         TraceError: Nothing there that could be shown.
@@ -297,7 +293,7 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
     config, config_notes = config_sections(folder)
     if survey.steps and frame is None:
         survey.notes.append("These are completions of an evaluation: they have no step and no advantage, so there are no curves.")
-    output = Path(output) if output else folder / "report.html"
+    output = folder / "report.html"
     temporary = output.with_name(f"{output.name}.tmp")
     head, tail = _page(f"{folder.resolve().name}: report")
     try:
