@@ -20,9 +20,7 @@ ASSERT_MACROS = ("assert", "assert_eq", "assert_ne", "debug_assert", "debug_asse
 FAILING = ("panic", "unreachable", "todo", "unimplemented")
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Syntax trees
-# ---------------------------------------------------------------------------------------------------------------
+# -- Syntax trees ------------------------------------------------------------------------------------------------------
 
 Node = tree_sitter.Node
 RUST = tree_sitter.Language(tree_sitter_rust.language())
@@ -89,9 +87,7 @@ def child_of(node: Node, name: str) -> Node | None:
     return node.child_by_field_name(name)
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Items: what the file defines, under which configuration
-# ---------------------------------------------------------------------------------------------------------------
+# -- Items: what the file defines, under which configuration -----------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -306,9 +302,7 @@ def merge_key(item: Item) -> tuple[str, str]:
     return kind, item.name
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# The program's own macros
-# ---------------------------------------------------------------------------------------------------------------
+# -- The program's own macros ------------------------------------------------------------------------------------------
 
 MAX_EXPANSION_BYTES = 32 * 1024
 Bindings = dict[str, object]  # a metavariable's text, or one Bindings for each repetition under "*"
@@ -453,9 +447,7 @@ def _transcribed_repetition(token: Node, bindings: Bindings, depth: int) -> str:
     return ""
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# What the program defines, by name
-# ---------------------------------------------------------------------------------------------------------------
+# -- What the program defines, by name ---------------------------------------------------------------------------------
 
 MAX_EXPANDED_ITEMS = 500
 

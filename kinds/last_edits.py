@@ -103,9 +103,7 @@ def _of(task: Mapping, source: str, plan: Plan) -> Edit:
     return Edit(plan.what, before, begun, ended, hidden, plan.entry_point or task["entry_point"], plan.note)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Calls, in code and in the arguments of macros, which the grammar leaves as tokens
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Calls, in code and in the arguments of macros, which the grammar leaves as tokens ---------------------------------
 
 
 @dataclass(frozen=True)
@@ -180,9 +178,7 @@ def _functions_in(root: Node, name: str) -> list[Node]:
     return [node for node in walk(root) if node.type == "function_item" and item_name(node) == name and body_of(node) is not None][:1]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Parameters and types of parameters
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Parameters and types of parameters --------------------------------------------------------------------------------
 
 
 def _parameters(function: Node) -> list[Node]:
@@ -345,9 +341,7 @@ def _everywhere(old: str, new: str, root: Node) -> Iterator[Change]:
             yield _change(node, text_of(node).removesuffix(old) + new)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What a function returns
-# ---------------------------------------------------------------------------------------------------------------------
+# -- What a function returns -------------------------------------------------------------------------------------------
 
 
 def _ends(function: Node) -> list[Node]:
@@ -434,9 +428,7 @@ def _ends_as_results(name: str, root: Node) -> Iterator[Change]:
             yield node.end_byte - 1, node.end_byte - 1, f".ok_or({NOTHING})"
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Types of the file
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Types of the file -------------------------------------------------------------------------------------------------
 
 
 def added_fields(task: Mapping, root: Node, functions: Sequence[Node]) -> Iterator[Plan]:
@@ -502,9 +494,7 @@ def _with_the_other(name: str, one: str, other: str, test: str) -> str | None:
     return changed if changes and not re.search(word, changed) else None
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Constants and helpers
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Constants and helpers ---------------------------------------------------------------------------------------------
 
 
 def rescaled_constants(task: Mapping, root: Node, functions: Sequence[Node]) -> Iterator[Plan]:
@@ -591,9 +581,7 @@ def _binds(node: Node) -> bool:
     return above is not node or _is(node.parent, "pattern", node)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Names
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Names -------------------------------------------------------------------------------------------------------------
 
 
 def _is(parent: Node, field_name: str, node: Node) -> bool:

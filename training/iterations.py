@@ -230,9 +230,7 @@ def _mean_since(log_history: Sequence[dict], step: int) -> float | None:
     return sum(rates) / len(rates) if rates else None
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Sampling with the trainer's engine
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Sampling with the trainer's engine --------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -320,9 +318,7 @@ def _padded(prompt_ids: Sequence[list[int]], completion_ids: Sequence[list[int]]
     return torch.cat(ids, dim=1).to(device), torch.cat(mask, dim=1).to(device), ids[1].shape[1]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The best weights on disk, whole at every moment
-# ---------------------------------------------------------------------------------------------------------------------
+# -- The best weights on disk, whole at every moment -------------------------------------------------------------------
 
 
 @contextlib.contextmanager
