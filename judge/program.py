@@ -3,9 +3,8 @@
 One job: completion text in, `Program` out. Nothing is compiled or run here; everything about Rust goes through
 tree-sitter. `rust_tool.py` compiles what `extract_program`, `panic_stubbed` and `with_hidden_tests` return.
 
-What a test is worth is found out by running it (`rust_tool.py`): with a panic in front of the program's functions, with wrong
-values in place of what they return, with other inputs than the test's. Reading only says which tests may count, and what no run
-shows: constructs that reach the harness or end the process, functions that look at nothing they are given (`fn f(_: u32)`),
+What a test is worth is found out by running it (`rust_tool.py`). Reading only says which tests may count, and what no run shows:
+constructs that reach the harness or end the process, functions that look at nothing they are given (`fn f(_: u32)`),
 a helper of the tests that repeats the function, an expectation in a constant that the function itself computes, and whether all
 that the tests expect stands in a function as a literal (which then has to say something else to other inputs).
 
@@ -48,6 +47,7 @@ from judge.syntax import (
     merge_key,
     parse_rust,
     text_of,
+    tokens_of,
     tree_depth,
     walk,
 )
@@ -639,18 +639,9 @@ def same_program(one: Program, other: Program) -> bool:
 def _fingerprint(program: Program) -> list[str]:
     """The solution's tokens, identifiers numbered in the order of their first use."""
     numbers: dict[str, int] = {}
-    tokens = []
-    stack = [parse_rust(solution_source(program))]
-    while stack:
-        node = stack.pop()
-        if node.type.endswith("comment"):
-            continue
-        if node.type in ("identifier", "type_identifier", "field_identifier", "shorthand_field_identifier"):
-            tokens.append(f"#{numbers.setdefault(text_of(node), len(numbers))}")
-        elif not node.children:
-            tokens.append(text_of(node))
-        stack.extend(reversed(node.children))
-    return tokens
+    names = ("identifier", "type_identifier", "field_identifier", "shorthand_field_identifier")
+    tokens = tokens_of(parse_rust(solution_source(program)))
+    return [f"#{numbers.setdefault(text_of(t), len(numbers))}" if t.type in names else text_of(t) for t in tokens]
 
 
 # -- Hidden tests ------------------------------------------------------------------------------------------------------

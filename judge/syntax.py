@@ -52,14 +52,19 @@ def edited(source: str, edits: Iterable[tuple[int, int, str]]) -> str:
     return b"".join([*pieces, data[position:]]).decode("utf-8", "replace")
 
 
-def walk(node: Node, skipped: Sequence[str] = ()) -> Iterator[Node]:
-    """The node and everything below it, in source order, without recursion; `skipped`: types that are left out whole."""
+def walk(node: Node) -> Iterator[Node]:
+    """The node and everything below it, in source order, without recursion."""
     stack = [node]
     while stack:
         current = stack.pop()
-        if current.type not in skipped:
-            yield current
-            stack.extend(reversed(current.children))
+        yield current
+        stack.extend(reversed(current.children))
+
+
+def tokens_of(node: Node) -> list[Node]:
+    """The leaves below a node, those of comments left out."""
+    leaves = (leaf for leaf in walk(node) if not leaf.children)
+    return [leaf for leaf in leaves if not any("comment" in one.type for one in (leaf, leaf.parent) if one is not None)]
 
 
 def tree_depth(node: Node) -> int:

@@ -34,7 +34,7 @@ from types import SimpleNamespace
 
 from judge.errors import UserError
 from judge.program import Program, code_blocks, extract_program, read_program, with_main
-from judge.syntax import parse_any_length, text_of, walk
+from judge.syntax import parse_any_length, text_of, tokens_of, walk
 from judge.verdict import Diagnostic, Verdict
 
 WRITE = "write"
@@ -137,8 +137,7 @@ def _squeezed(text: str) -> str:
 
 def _tokens(source: str) -> list[str]:
     """The program without layout and comments."""
-    leaves = [node for node in walk(parse_any_length(source)) if not node.children]
-    return [text_of(leaf) for leaf in leaves if not any("comment" in node.type for node in (leaf, leaf.parent) if node)]
+    return [text_of(token) for token in tokens_of(parse_any_length(source))]
 
 
 def signature_of(source: str, name: str | None) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from judge.syntax import parse_any_length, text_of, walk
+from judge.syntax import parse_any_length, text_of, tokens_of
 from tasks import load_tasks, ngrams, signature_prompt
 
 # Near duplicates. Prompts of different tasks share few runs of three words besides "write a rust function": at most 15 % of
@@ -31,8 +31,8 @@ def words_of(text: str) -> list[str]:
 
 def solution_tokens(source: str) -> list[str]:
     """Tokens of a program without comments, plain names (variables, functions) all alike; methods, types and literals stay."""
-    leaves = (node for node in walk(parse_any_length(source)) if not node.children and "comment" not in node.type)
-    return ["name" if leaf.type in ("identifier", "shorthand_field_identifier") else text_of(leaf) for leaf in leaves]
+    names = ("identifier", "shorthand_field_identifier")
+    return ["name" if token.type in names else text_of(token) for token in tokens_of(parse_any_length(source))]
 
 
 def shared_counts(left: Sequence[Set], right: Sequence[Set]) -> Iterator[tuple[int, int, int]]:
