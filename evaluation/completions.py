@@ -21,16 +21,7 @@ from rewards import completion_text
 from traces import iter_counted, iter_trace, load_trace, trace_files, why_left_out
 
 # What a trace says of a verdict, and what is compared when it is graded again.
-VERDICT_FIELDS = (
-    "build_passed",
-    "clippy_passed",
-    "test_passed",
-    "honest_tests",
-    "guard",
-    "hidden_passed",
-    "hidden_total",
-    "error_kind",
-)
+VERDICT_FIELDS = ("build_passed", "clippy_passed", "test_passed", "honest_tests", "guard", "hidden_passed", "hidden_total", "error_kind")
 
 
 def check_hidden_tests(task: dict, where: str) -> None:
@@ -101,10 +92,7 @@ def open_input(args: EvalArguments) -> Input:
 def attempts_began(path: Path) -> dict[int, int]:
     """First step of every attempt of a trace. Says on stderr how many lines are no graded completions. Raises TraceError."""
     skipped = load_trace(path, columns=("step",)).attrs
-    for count, what in (
-        (skipped["unreadable_lines"], "cannot be read"),
-        (skipped["other_versions"], "are of another schema version"),
-    ):
+    for count, what in ((skipped["unreadable_lines"], "cannot be read"), (skipped["other_versions"], "are of another schema version")):
         if count:
             print(f"note: {count} lines of {path} {what} and are left out", file=sys.stderr)
     return skipped["attempts_began"]
@@ -154,9 +142,7 @@ def read_completion(where: str, row: dict, args: EvalArguments, known: dict[str,
         row = {"prompt": None} | row
     for name in ("prompt", "completion", *(name for name in names if getattr(args, f"{name}_column") and not known)):
         if names[name] not in row:
-            raise EvalError(
-                f"{where}: no column {names[name]!r}; found {', '.join(map(str, row)) or 'none'} (see --{name}_column)"
-            )
+            raise EvalError(f"{where}: no column {names[name]!r}; found {', '.join(map(str, row)) or 'none'} (see --{name}_column)")
     prompt = row[names["prompt"]]
     try:
         if not known and not args.tests_column and "tests" not in row and "hidden_tests" not in row:
@@ -165,9 +151,7 @@ def read_completion(where: str, row: dict, args: EvalArguments, known: dict[str,
     except task_sets.TaskError as error:
         raise EvalError(f"{where}: {error}") from error
     # in a graded completion `tests` are the outcomes of its own tests, and `hidden_tests` what the task asked
-    tests = (
-        row.get("hidden_tests") if "hidden_tests" in row or isinstance(row.get(names["tests"]), dict) else row.get(names["tests"])
-    )
+    tests = row.get("hidden_tests") if "hidden_tests" in row or isinstance(row.get(names["tests"]), dict) else row.get(names["tests"])
     try:
         tests = None if args.hidden_tests == "off" else task_sets.as_test_list(tests)
     except task_sets.TaskError as error:
@@ -205,9 +189,7 @@ def _joined(where: str, task: dict, known: dict[str, dict], args: EvalArguments)
     lacks = "prompt" if not task["prompt"] else "hidden tests" if needs_tests and _asks_hidden(args) else None
     if found is None and lacks:
         first = next(iter(known))
-        raise EvalError(
-            f"{where}: task {task['task_id']!r} has no {lacks} here and is not in {args.tasks} (its first id is {first!r})"
-        )
+        raise EvalError(f"{where}: task {task['task_id']!r} has no {lacks} here and is not in {args.tasks} (its first id is {first!r})")
     if found is None:
         return task
     tests = {"tests": found["tests"], "entry_point": task["entry_point"] or found["entry_point"]} if needs_tests else {}

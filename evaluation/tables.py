@@ -5,11 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import console
-from evaluation.metrics import (
-    MIN_ASSERTS,
-    NOT_PERCENT,
-    TOP_CODES,
-)
+from evaluation.metrics import MIN_ASSERTS, NOT_PERCENT, TOP_CODES
 from kinds import repair
 
 
