@@ -220,7 +220,6 @@ class Sandbox:
         limits: Limits = RUN_LIMITS,
         read_only: Sequence[Path] = (),
         pass_fds: Sequence[int] = (),
-        env: Mapping[str, str] | None = None,
     ) -> Completed:
         """Runs a stranger's program.
 
@@ -229,7 +228,6 @@ class Sandbox:
             args: its arguments, without the program's name.
             read_only: files it may read, under their own absolute paths; the folders of these are searched for libraries.
             pass_fds: open descriptors it inherits under the same numbers (3 or more, below `open_files`).
-            env: variables on top of the fixed few.
         """
         files = [os.path.abspath(path) for path in read_only]
         request = {
@@ -238,11 +236,10 @@ class Sandbox:
             "cwd": None,
             "binary": os.path.abspath(binary),
             "read_only": files,
-            "env": {**FIXED_ENVIRONMENT, **(env or {})},
+            "env": FIXED_ENVIRONMENT,
             "library_path": list(dict.fromkeys([os.path.dirname(LOADERS[self._machine]), *map(os.path.dirname, files)])),
             "fds": list(pass_fds),
         }
-        request["env"].pop("LD_LIBRARY_PATH", None)  # the launcher's: where libraries are depends on the tier
         return self._perform(request, limits, pass_fds)
 
     def describe(self) -> str:

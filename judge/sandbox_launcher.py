@@ -894,6 +894,11 @@ def group_is_alive(group):
     return True
 
 
+def processes():
+    """Folders of all processes that /proc shows."""
+    return [f"/proc/{name}" for name in os.listdir("/proc") if name.isdigit()]
+
+
 def stat_of(path):
     """State, process group and CPU ticks of a process or thread; None when it is gone."""
     try:
@@ -906,7 +911,7 @@ def stat_of(path):
 
 def cpu_of_group(group):
     """CPU seconds so far of the living members of a process group but its leader."""
-    stats = [stat_of(f"/proc/{name}") for name in os.listdir("/proc") if name.isdigit() and int(name) != group]
+    stats = [stat_of(folder) for folder in processes() if folder != f"/proc/{group}"]
     return sum(stat[2] for stat in stats if stat is not None and stat[1] == group) / os.sysconf("SC_CLK_TCK")
 
 
@@ -925,8 +930,7 @@ def state_of_group(group):
     `group` is a number of our PID namespace, which need not be the one that /proc shows.
     """
     level = len(numbers_in_status("/proc/self", "NSpid")) - 1
-    folders = [f"/proc/{name}" for name in os.listdir("/proc") if name.isdigit()]
-    members = [folder for folder in folders if numbers_in_status(folder, "NSpgid")[level : level + 1] == [group]]
+    members = [folder for folder in processes() if numbers_in_status(folder, "NSpgid")[level : level + 1] == [group]]
     try:
         threads = [f"{folder}/task/{name}" for folder in members for name in os.listdir(f"{folder}/task")]
     except OSError:
@@ -953,13 +957,12 @@ def kill_strays(jobs):
 def tasks_of(uid):
     """How many threads the user runs on this machine, as far as /proc tells."""
     n_tasks = 0
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                if os.stat("/proc/" + name).st_uid == uid:
-                    n_tasks += os.stat(f"/proc/{name}/task").st_nlink - 2
-            except OSError:
-                pass  # gone meanwhile
+    for folder in processes():
+        try:
+            if os.stat(folder).st_uid == uid:
+                n_tasks += os.stat(folder + "/task").st_nlink - 2
+        except OSError:
+            pass  # gone meanwhile
     return n_tasks
 
 

@@ -62,9 +62,14 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def tokens_of(node: Node) -> list[Node]:
-    """The leaves below a node, those of comments left out."""
-    leaves = (leaf for leaf in walk(node) if not leaf.children)
-    return [leaf for leaf in leaves if not any("comment" in one.type for one in (leaf, leaf.parent) if one is not None)]
+    """The leaves of a tree, those of comments left out."""
+    found, stack = [], [node]
+    while stack:
+        current = stack.pop()
+        if not current.type.endswith("comment"):
+            found += [] if current.children else [current]
+            stack.extend(reversed(current.children))
+    return found
 
 
 def tree_depth(node: Node) -> int:
