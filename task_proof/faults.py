@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import kinds
 from judge.guards import LITERALS as PLAIN_LITERALS
-from judge.program import Program, check_hidden_tests, continuation, extract_program, holds_fence, is_plain_rust, read_program
+from judge.program import Program, check_hidden_tests, continuation, extract_program, holds_fence, is_plain_rust, read_program, with_main
 from judge.syntax import Node, child_of, parse_rust, text_of, tokens_of, walk
 from judge.verdict import NOT_COMPILED, Job, Verdict
 from rust_tool import RustTool
@@ -45,7 +45,7 @@ def _program(text: str, prompt: str) -> Program | None:
     if holds_fence(text):
         return extract_program(text)
     source = text if is_plain_rust(text) else continuation(prompt, text)
-    return read_program(source if re.search(r"\bfn\s+main\b", source) else f"{source}\n\nfn main() {{}}\n") if source else None
+    return read_program(with_main(source)) if source else None
 
 
 def _types(program: Program) -> set[str]:
