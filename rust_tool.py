@@ -53,16 +53,7 @@ from judge.running import Runner
 from judge.scratch import Scratch
 from judge.suites import compile_suites, run_suites
 from judge.toolchain import Toolchain, ToolchainError, find_toolchain
-from judge.verdict import (
-    INFRA,
-    MAX_MESSAGE_CHARS,
-    Diagnostic,
-    InfraError,
-    Job,
-    Verdict,
-    no_program,
-    nothing_passed,
-)
+from judge.verdict import INFRA, MAX_MESSAGE_CHARS, Diagnostic, InfraError, Job, Verdict, no_program, nothing_passed
 from judge.workshop import Workshop
 
 __all__ = ["EDITIONS", "JUDGE_VERSION", "Diagnostic", "InfraError", "JUDGES", "Job", "RustTool", "Toolchain", "ToolchainError", "Verdict",

@@ -148,11 +148,9 @@ def read_completion(where: str, row: dict, args: EvalArguments, known: dict[str,
         if not known and not args.tests_column and "tests" not in row and "hidden_tests" not in row:
             names["tests"] = task_sets.found_tests_column(row) or "tests"
         prompt = _text(task_sets.prompt_text(prompt) if prompt else prompt, names["prompt"], where)
-    except task_sets.TaskError as error:
-        raise EvalError(f"{where}: {error}") from error
-    # in a graded completion `tests` are the outcomes of its own tests, and `hidden_tests` what the task asked
-    tests = row.get("hidden_tests") if "hidden_tests" in row or isinstance(row.get(names["tests"]), dict) else row.get(names["tests"])
-    try:
+        # in a graded completion `tests` are the outcomes of its own tests, and `hidden_tests` what the task asked
+        is_graded = "hidden_tests" in row or isinstance(row.get(names["tests"]), dict)
+        tests = row.get("hidden_tests" if is_graded else names["tests"])
         tests = None if args.hidden_tests == "off" else task_sets.as_test_list(tests)
     except task_sets.TaskError as error:
         raise EvalError(f"{where}: {error}") from error
