@@ -130,13 +130,7 @@ class Sandbox:
     `tier` is "bwrap", "landlock" or "plain"; `report` maps each of AXES to the mechanism in force, or "none".
     """
 
-    def __init__(
-        self,
-        tier: str,
-        sysroot: Path,
-        scratch_dir: Path | None = None,
-        extras: Sequence[str] = ("namespaces", "chroot"),
-    ):
+    def __init__(self, tier: str, sysroot: Path, scratch_dir: Path | None = None, extras: Sequence[str] = ("namespaces", "chroot")):
         """Starts the launcher, without canaries: use `open_sandbox`.
 
         `extras`: what may be added to the tier's own means where the kernel lets it; fewer to try how it is elsewhere.
@@ -214,12 +208,7 @@ class Sandbox:
         return self._perform(request, limits, ())
 
     def run(
-        self,
-        binary: Path,
-        args: Sequence[str],
-        limits: Limits = RUN_LIMITS,
-        read_only: Sequence[Path] = (),
-        pass_fds: Sequence[int] = (),
+        self, binary: Path, args: Sequence[str], limits: Limits = RUN_LIMITS, read_only: Sequence[Path] = (), pass_fds: Sequence[int] = ()
     ) -> Completed:
         """Runs a stranger's program.
 
