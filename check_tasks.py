@@ -38,7 +38,7 @@ from judge.syntax import Node, parse_any_length, text_of, walk
 from rust_tool import EDITIONS, Job, RustTool, Verdict
 from task_proof.faults import readable_fault, try_references
 from task_proof.kinds import prove_in_batches
-from task_proof.likeness import OVERLAP_NGRAM, duplicate_problems, overlap_row, overlap_with
+from task_proof.likeness import OVERLAP_NGRAM, duplicate_problems, overlap_with
 from task_proof.mutants import KINDS, MAX_MUTANTS, constant_answers, functions_named, mutants
 from tasks import TaskError, load_tasks, read_rows
 
@@ -355,7 +355,7 @@ def check(arguments: argparse.Namespace) -> tuple[list[str], dict]:
     problems = [f"{task['task_id']}: {problem}" for task in tasks for problem in by_row[id(task)]]
     problems += duplicate_problems(tasks, solutions)
     overlaps = [overlap_with(tasks, path) for path in arguments.against]
-    problems += [line for overlap in overlaps for line in overlap.problems()]
+    problems += [line for _, found in overlaps for line in found]
 
     provable = {task["task_id"]: task for task in tasks if not by_row[id(task)]}
     chosen = sample_of(list(provable.values()), arguments.sample, arguments.seed)
@@ -367,7 +367,7 @@ def check(arguments: argparse.Namespace) -> tuple[list[str], dict]:
         "counts": counts_of(tasks),
         "proved": len(proofs),
         "mutants": mutant_counts(proofs),
-        "overlap": [overlap_row(overlap) for overlap in overlaps],
+        "overlap": [row for row, _ in overlaps],
         "problems": problems,
         "judge": {key: described[key] for key in ("judge_version", "rustc", "clippy")},
         "tasks": [proof.as_row() for proof in proofs],

@@ -53,7 +53,7 @@ from generate import (
 from judge.errors import UserError, require_machine_s
 from judge.program import check_hidden_tests, code_blocks, extract_program, solution_source
 from judge.settings import JudgeSettings
-from judge.syntax import ASSERT_MACROS, Node, parse_any_length, text_of, walk
+from judge.syntax import ASSERT_MACROS, Node, parse_any_length, text_of, tokens_of, walk
 from rewards import RewardSet
 from rust_tool import RustTool
 from tasks import NgramIndex, TaskError
@@ -863,8 +863,8 @@ def code_tokens(code: str) -> list[str]:
     """Tokens of a program without comments and layout; the name of its first function is one token, whatever it is."""
     function = find_function(code)
     name = text_of(function.child_by_field_name("name")) if function else None
-    leaves = (text_of(node) for node in walk(parse_any_length(code), skipped=("line_comment", "block_comment")) if not node.children)
-    return ["#" if leaf == name else leaf for leaf in leaves if leaf.strip()]
+    tokens = map(text_of, tokens_of(parse_any_length(code)))
+    return ["#" if token == name else token for token in tokens if token.strip()]
 
 
 def without_duplicates(rows: Sequence[Row], counts: Counter) -> list[Row]:

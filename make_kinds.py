@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import gzip
-import hashlib
 import json
 import re
 import sys
@@ -34,7 +33,7 @@ from judge.errors import UserError, require_machine_s
 from judge.sandbox import TIERS
 from judge.syntax import Node, edited, parse_any_length, text_of, walk
 from kinds import last_edits
-from kinds.last_edits import Edit
+from kinds.last_edits import Edit, order
 from kinds.requests import request_for
 from rust_tool import RustTool, Verdict
 from task_proof.mutants import Mutant, mutants
@@ -48,10 +47,6 @@ RUN_TIMEOUT_S = 1.0  # CPU seconds: mutants often loop for ever
 MAX_REGION_LINES, REGION_MARGIN = 30, 2  # between the first and last place of an edit; around them
 MANY_PLACES = 3  # to change; an edit with more is not preferred
 ANSWERS_FILE, CARD_FILE = "kinds_answers.jsonl.gz", "kinds_card.json"
-
-
-def _order(*parts: object) -> bytes:
-    return hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -135,8 +130,8 @@ def mistakes(source: str, limit: int) -> list[tuple[str, str]]:
     for node in walk(parse_any_length(source)):
         for change in (*_tokens(node), *_nodes(node)):
             by_sort[change[0]].append(change)
-    sorts = sorted(by_sort, key=lambda sort: _order(sort, source))
-    firsts = (min(by_sort[sort], key=lambda change: _order(*change, source)) for sort in sorts[:limit])
+    sorts = sorted(by_sort, key=lambda sort: order(sort, source))
+    firsts = (min(by_sort[sort], key=lambda change: order(*change, source)) for sort in sorts[:limit])
     return [(what, edited(source, [(start, end, text)])) for what, start, end, text in firsts]
 
 
@@ -180,8 +175,8 @@ def gaps(source: str, limit: int) -> list[tuple[str, str, str, str]]:
     for kind, start, end in _spans(source):
         by_kind[kind].append((start, end))
     data, found = source.encode(), []
-    for kind in sorted(by_kind, key=lambda kind: _order(kind, source))[:limit]:
-        start, end = min(by_kind[kind], key=lambda span: _order(*span, source))
+    for kind in sorted(by_kind, key=lambda kind: order(kind, source))[:limit]:
+        start, end = min(by_kind[kind], key=lambda span: order(*span, source))
         found.append((kind, data[:start].decode(), data[start:end].decode(), data[end:].decode()))
     return found
 
@@ -211,7 +206,7 @@ def edits_to_try(task: Mapping, source: str) -> list[Edit]:
         if edit_columns(edit) is not None:
             by_sort[edit.what].append(edit)
     n_places = lambda edit: min(len(kinds.changed_lines(edit.begun, edit.ended)), MANY_PLACES)  # noqa: E731
-    return [min(edits, key=lambda edit: (-n_places(edit), _order(edit.begun))) for edits in by_sort.values()]
+    return [min(edits, key=lambda edit: (-n_places(edit), order(edit.begun))) for edits in by_sort.values()]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

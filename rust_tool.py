@@ -9,18 +9,16 @@ run. Programs in which `cfg(test)` may matter elsewhere than in their test modul
 pass. The binary is linked with `judge/harness.rs` in place of libtest's entry point: it says on a pipe of its own which tests
 exist and how each ended.
 
-What a passing test is worth (`honest_tests`): what reading says against the program (`Program.guard`), then runs. A test counts
-whose assertions are reached, which fails when a panic is the first statement of the functions under test, and which notices wrong
-answers (`judge/worth.py`): four values in place of what the functions return, and values near what they do return. One such test is
-enough, one that does not count takes nothing from it. Then the functions are asked for other inputs than the tests': they must not say
-the same, nor one thing to everything that the tests do not ask, nor their own input, and the tests must ask for more than nothing (0,
-None, an error). All of it is in one binary: functions and assertions start with a call into `judge/gate.rs`, so the check costs runs
-and no compilation. Where a limit or a crash ends these runs the guard is TRIED_IN_PART, and takes nothing away.
+What a passing test is worth (`honest_tests`): what reading says against the program (`Program.guard`), then runs (`judge/worth.py`).
+A test counts whose assertions are reached, which fails when a panic is the first statement of the functions under test, and which
+notices wrong answers. One such test is enough. Then the functions are asked for other inputs than the tests': they must not say the
+same, nor one thing to everything else, nor their own input, and the tests must ask for more than nothing. All of it is in one
+binary: functions and assertions start with a call into `judge/gate.rs`, so the check costs runs and no compilation. Where a limit or
+a crash ends these runs the guard is TRIED_IN_PART, and takes nothing away.
 
 Hidden tests run as they are written (`hidden_passed` of `hidden_total`, `hidden_failures` says which failed and why): every
-`#[test]` is one test, and every assert of a `main` or of statements (`judge/statements.py`), whose macros record and go on. An
-assert that panics is left out and the statements run again in the same process; one that ends the process or loops is left out
-of the next process. All of a place's evaluations have to hold, in every run.
+`#[test]` is one test, and every assert of a `main` or of statements (`judge/statements.py`). One that panics, loops or ends the
+process is left out of another run. All of a place's evaluations have to hold, in every run.
 
 What stays forgeable: `unsafe` code that finds the harness's nonce in memory (`judge/program.py` refuses what that takes); a wrong
 function that is right, or as wrong as the test's own oracle, wherever the tests ask, if only it answers differently to different
@@ -55,16 +53,7 @@ from judge.running import Runner
 from judge.scratch import Scratch
 from judge.suites import compile_suites, run_suites
 from judge.toolchain import Toolchain, ToolchainError, find_toolchain
-from judge.verdict import (
-    INFRA,
-    MAX_MESSAGE_CHARS,
-    Diagnostic,
-    InfraError,
-    Job,
-    Verdict,
-    no_program,
-    nothing_passed,
-)
+from judge.verdict import INFRA, MAX_MESSAGE_CHARS, Diagnostic, InfraError, Job, Verdict, no_program, nothing_passed
 from judge.workshop import Workshop
 
 __all__ = ["EDITIONS", "JUDGE_VERSION", "Diagnostic", "InfraError", "JUDGES", "Job", "RustTool", "Toolchain", "ToolchainError", "Verdict",
@@ -145,7 +134,7 @@ class RustTool:
         self._hidden_pool = ThreadPoolExecutor(2 * self.workers, "judge-hidden")
         self._solo_pool = ThreadPoolExecutor(2 * self.workers, "judge-solo")
         try:
-            self._box = sandboxes.open_sandbox(sandbox, self.toolchain, self._scratch.path)
+            self._box = sandboxes.open_sandbox(sandbox, self.toolchain.sysroot, self._scratch.path)
             place = self.toolchain, self._box, self._scratch.path, build_timeout_s, run_timeout_s, self.edition
             if judge == "cargo":
                 self._workshop = CargoShop(*place, cargo_flow)

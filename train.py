@@ -61,7 +61,6 @@ from training import gpu_memory, run_lock
 from training.curriculum import columns_of, training_row
 from training.grading_ahead import GradingProcess, JudgeGone
 from training.iterations import EvalSampling, Iterations
-from training.iterations import make_callback_class as make_evaluation_callback_class
 from training.second_turn import longest_row, require_turns
 from training.task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record, tallied
 
@@ -908,7 +907,7 @@ def train(
     """Build the trainer, train, save what was reached -> RunCallback. Raises UserError, RewardError, KeyboardInterrupt."""
     import torch
 
-    from training.callback import RunCallback
+    from training.callback import EvaluationCallback, RunCallback
 
     output_dir, is_main = Path(args.output_dir), args.process_index == 0
     settle(script, args, model_args, rewards)
@@ -916,7 +915,7 @@ def train(
     if rewards.task_record is not None and is_main:
         rewards.task_record.write_to(output_dir / RECORD_FILE)
     callback = RunCallback(script, output_dir / "metrics.jsonl", completions_per_step(args), iterations)
-    evaluation = [make_evaluation_callback_class()(iterations, script.eval_every, callback)] if iterations else []
+    evaluation = [EvaluationCallback(iterations, script.eval_every, callback)] if iterations else []
     sharer = share.Sharer(output_dir, script.share_to, script.share_every) if script.share_to and is_main else None
     callbacks = [callback, *evaluation, *([share.make_callback(sharer)] if sharer else [])]
     try:

@@ -6,11 +6,7 @@ from typing import Literal
 
 import doctor
 from evaluation.folders import EvalError
-from generate import (
-    BackendArguments,
-    SamplingArguments,
-    parse_dataclasses,
-)
+from generate import BackendArguments, SamplingArguments, parse_dataclasses
 from judge.cross_tests import CROSS_REWARDS
 from judge.settings import JudgeSettings
 from rewards import DEFAULT_REWARDS
@@ -28,18 +24,14 @@ class EvalArguments(JudgeSettings):
         default_factory=list, metadata={"help": "LoRA adapters on the model, a row each (may be repeated).", "action": "extend"}
     )
     baseline: bool = field(default=True, metadata={"help": "Also a row for the model without any adapter."})
-    row_names: list[str] = field(
-        default_factory=list, metadata={"help": "Names of the rows, baseline first, instead of the folders'."}
-    )
+    row_names: list[str] = field(default_factory=list, metadata={"help": "Names of the rows, baseline first, instead of the folders'."})
     tasks: str | None = field(
         default=None,
         metadata={"help": "Prompts: .jsonl, .json or .parquet file (FILE:COLUMN: prompts of that column), or hub dataset id. "
                   "With --completions: gives by task id the prompts and hidden tests that the file lacks."},
     )  # fmt: skip
     tasks_split: str = field(default="train", metadata={"help": "Split of a hub dataset."})
-    task_ids: str | None = field(
-        default=None, metadata={"help": "Only these tasks: FILE.json:KEY, or a file with one id per line."}
-    )
+    task_ids: str | None = field(default=None, metadata={"help": "Only these tasks: FILE.json:KEY, or a file with one id per line."})
     limit: int | None = field(default=None, metadata={"help": "Only the first so many tasks (or input rows of --completions)."})
     hidden_tests: str = field(
         default="auto",
@@ -68,9 +60,7 @@ class EvalArguments(JudgeSettings):
     completion_column: str | None = field(default=None, metadata={"help": "Column that holds the completion (--completions)."})
     tests_column: str | None = field(default=None, metadata={"help": "Column that holds hidden tests."})
     task_id_column: str | None = field(default=None, metadata={"help": "Column that holds the task id."})
-    entry_point_column: str | None = field(
-        default=None, metadata={"help": "Column that holds the name of the function asked for."}
-    )
+    entry_point_column: str | None = field(default=None, metadata={"help": "Column that holds the name of the function asked for."})
     system_prompt: str | None = field(
         default=None, metadata={"help": "File with the system prompt (default: system_prompt.txt); none for none."}
     )
@@ -78,19 +68,12 @@ class EvalArguments(JudgeSettings):
         default="chat",
         metadata={"help": "How tasks of kind fim are asked: in words, or by Qwen2.5-Coder's FIM tokens without a chat template."},
     )
-    rewards: list[str] = field(
-        default_factory=lambda: list(EVAL_REWARDS),
-        metadata={"help": "Reward functions to record, as name=weight."},
-    )
+    rewards: list[str] = field(default_factory=lambda: list(EVAL_REWARDS), metadata={"help": "Reward functions to record, as name=weight."})
     repair_turns: int = field(
         default=0, metadata={"help": "More tries for what fails, each after cargo's message; results are those of the last (--model)."}
     )
-    max_infra_share: float = field(
-        default=0.03, metadata={"help": "Stop when more than this share of completions could not be graded."}
-    )
-    bootstrap_samples: int = field(
-        default=10_000, metadata={"help": "Resamples behind each interval (fewer for more than 20,000 tasks)."}
-    )
+    max_infra_share: float = field(default=0.03, metadata={"help": "Stop when more than this share of completions could not be graded."})
+    bootstrap_samples: int = field(default=10_000, metadata={"help": "Resamples behind each interval (fewer for more than 20,000 tasks)."})
 
     def column(self, name: str) -> str:
         """Name in the user's file of one of our columns."""

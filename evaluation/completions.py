@@ -21,16 +21,7 @@ from rewards import completion_text
 from traces import iter_counted, iter_trace, load_trace, trace_files, why_left_out
 
 # What a trace says of a verdict, and what is compared when it is graded again.
-VERDICT_FIELDS = (
-    "build_passed",
-    "clippy_passed",
-    "test_passed",
-    "honest_tests",
-    "guard",
-    "hidden_passed",
-    "hidden_total",
-    "error_kind",
-)
+VERDICT_FIELDS = ("build_passed", "clippy_passed", "test_passed", "honest_tests", "guard", "hidden_passed", "hidden_total", "error_kind")
 
 
 def check_hidden_tests(task: dict, where: str) -> None:
@@ -64,7 +55,7 @@ class Input:
         """Yield (place, row) of every completion in file order; of a trace, what no later attempt superseded."""
         if self.began is not None:
             return iter_traced(self.path, self.began)
-        return (single for where, row in iter_input(self.path) for single in completion_rows.single_rows(where, row, self.column))
+        return (single for where, row in task_sets.iter_rows(self.path) for single in completion_rows.single_rows(where, row, self.column))
 
     def sha256(self) -> str:
         """Hash (hex) of the file, or of every file of the trace."""
@@ -91,7 +82,7 @@ def open_input(args: EvalArguments) -> Input:
     if not is_trace and args.reuse_verdicts:
         raise EvalError(f"--completions {path}: --reuse_verdicts needs the trace of a training run, and its first line is none")
     if not is_trace and not args.completion_column:
-        _, first = next(iter_input(path), ("", {"completion": ""}))
+        _, first = next(task_sets.iter_rows(path), ("", {"completion": ""}))
         args.completion_column = None if "completion" in first else completion_rows.found_column(first)
         if args.completion_column:
             print(f"note: completions are read from the column {args.completion_column!r}, several from each row", file=sys.stderr)
@@ -101,10 +92,7 @@ def open_input(args: EvalArguments) -> Input:
 def attempts_began(path: Path) -> dict[int, int]:
     """First step of every attempt of a trace. Says on stderr how many lines are no graded completions. Raises TraceError."""
     skipped = load_trace(path, columns=("step",)).attrs
-    for count, what in (
-        (skipped["unreadable_lines"], "cannot be read"),
-        (skipped["other_versions"], "are of another schema version"),
-    ):
+    for count, what in ((skipped["unreadable_lines"], "cannot be read"), (skipped["other_versions"], "are of another schema version")):
         if count:
             print(f"note: {count} lines of {path} {what} and are left out", file=sys.stderr)
     return skipped["attempts_began"]
@@ -116,11 +104,6 @@ def iter_traced(path: Path, began: dict[int, int]) -> Iterator[tuple[str, dict]]
         columns = record["columns"] if isinstance(record.get("columns"), dict) else {}
         before = {name: record.get(name) for name in ("reward", "rewards", *VERDICT_FIELDS)}
         yield f"{path}, graded completion {number}", {"prompt": None} | columns | record | {"before": before}
-
-
-def iter_input(path: Path) -> Iterator[tuple[str, dict]]:
-    """Yield (place in the file, row) without holding the file. Raises TaskError naming the line that is no JSON object."""
-    yield from task_sets.iter_rows(path)
 
 
 def _is_missing(value: Any) -> bool:
@@ -159,21 +142,15 @@ def read_completion(where: str, row: dict, args: EvalArguments, known: dict[str,
         row = {"prompt": None} | row
     for name in ("prompt", "completion", *(name for name in names if getattr(args, f"{name}_column") and not known)):
         if names[name] not in row:
-            raise EvalError(
-                f"{where}: no column {names[name]!r}; found {', '.join(map(str, row)) or 'none'} (see --{name}_column)"
-            )
+            raise EvalError(f"{where}: no column {names[name]!r}; found {', '.join(map(str, row)) or 'none'} (see --{name}_column)")
     prompt = row[names["prompt"]]
     try:
         if not known and not args.tests_column and "tests" not in row and "hidden_tests" not in row:
             names["tests"] = task_sets.found_tests_column(row) or "tests"
         prompt = _text(task_sets.prompt_text(prompt) if prompt else prompt, names["prompt"], where)
-    except task_sets.TaskError as error:
-        raise EvalError(f"{where}: {error}") from error
-    # in a graded completion `tests` are the outcomes of its own tests, and `hidden_tests` what the task asked
-    tests = (
-        row.get("hidden_tests") if "hidden_tests" in row or isinstance(row.get(names["tests"]), dict) else row.get(names["tests"])
-    )
-    try:
+        # in a graded completion `tests` are the outcomes of its own tests, and `hidden_tests` what the task asked
+        is_graded = "hidden_tests" in row or isinstance(row.get(names["tests"]), dict)
+        tests = row.get("hidden_tests" if is_graded else names["tests"])
         tests = None if args.hidden_tests == "off" else task_sets.as_test_list(tests)
     except task_sets.TaskError as error:
         raise EvalError(f"{where}: {error}") from error
@@ -210,9 +187,7 @@ def _joined(where: str, task: dict, known: dict[str, dict], args: EvalArguments)
     lacks = "prompt" if not task["prompt"] else "hidden tests" if needs_tests and _asks_hidden(args) else None
     if found is None and lacks:
         first = next(iter(known))
-        raise EvalError(
-            f"{where}: task {task['task_id']!r} has no {lacks} here and is not in {args.tasks} (its first id is {first!r})"
-        )
+        raise EvalError(f"{where}: task {task['task_id']!r} has no {lacks} here and is not in {args.tasks} (its first id is {first!r})")
     if found is None:
         return task
     tests = {"tests": found["tests"], "entry_point": task["entry_point"] or found["entry_point"]} if needs_tests else {}

@@ -12,11 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tasks as task_sets
-from generate import (
-    BackendArguments,
-    SamplingArguments,
-    choose_backend,
-)
+from generate import BackendArguments, SamplingArguments, choose_backend
 from judge.errors import UserError
 from traces import SCHEMA_VERSION, cut_torn_line
 

@@ -9,9 +9,7 @@ from typing import Any
 
 import kinds
 from evaluation import cross_results
-from evaluation.folders import (
-    read_jsonl,
-)
+from evaluation.folders import read_jsonl
 from kinds import repair
 from rewards import pass_at_k, passes_hidden
 

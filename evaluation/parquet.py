@@ -23,9 +23,7 @@ def write_parquet(results: Path, path: Path, batch_rows: int = 1024) -> None:
     with pq.ParquetWriter(temporary, schema) as writer:
         records = read_jsonl(results)
         while batch := list(islice(records, batch_rows)):
-            cells = [
-                [_parquet_value(record.get(column.name), column.type == pa.string()) for record in batch] for column in schema
-            ]
+            cells = [[_parquet_value(record.get(column.name), column.type == pa.string()) for record in batch] for column in schema]
             arrays = [pa.array(values, kind) for values, kind in zip(cells, schema.types, strict=True)]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
     temporary.replace(path)

@@ -5,11 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import console
-from evaluation.metrics import (
-    MIN_ASSERTS,
-    NOT_PERCENT,
-    TOP_CODES,
-)
+from evaluation.metrics import MIN_ASSERTS, NOT_PERCENT, TOP_CODES
 from kinds import repair
 
 
@@ -102,6 +98,18 @@ def kinds_table(by_kind: dict[str, dict]) -> str:
     return markdown_table(["kind", "row", "tasks", "n", *columns.values(), "no program %"], body)
 
 
+def went_wrong(rows: Sequence[dict]) -> dict[str, list[str]]:
+    """What went wrong -> its share in each row, in percent; nothing first."""
+    found = sorted({kind for row in rows for kind in row["error_kinds"]}, key=lambda kind: (kind != "none", kind))
+    return {NOTHING_WRONG if k == "none" else k: [f"{100 * row['error_kinds'].get(k, 0):.1f}" for row in rows] for k in found}
+
+
+def not_graded(rows: Sequence[dict]) -> list[str]:
+    """A line about what the machine failed to grade, if anything."""
+    infra = [f"{row['row']}: {row['n_infra']}" for row in rows if row["n_infra"]]
+    return [f"NOT GRADED, the machine failed (in no rate above): {', '.join(infra)}"] if infra else []
+
+
 def format_tables(summary: dict) -> str:
     """The summary as Markdown: rates, differences, what went wrong, self tests against hidden tests."""
     rows, columns = summary["rows"], shown_columns(summary)
@@ -118,10 +126,9 @@ def format_tables(summary: dict) -> str:
         ]
         title = "Paired differences on the tasks that both have, in points:\n\n"
         blocks.append(title + markdown_table(["rows", "tasks", *columns.values()], body))
-    kinds = sorted({kind for row in rows for kind in row["error_kinds"]}, key=lambda kind: (kind != "none", kind))
-    body = [[row["row"], *(f"{100 * row['error_kinds'].get(kind, 0):.1f}" for kind in kinds)] for row in rows]
-    titles = [NOTHING_WRONG if kind == "none" else kind for kind in kinds]
-    blocks.append("What went wrong, % of completions:\n\n" + markdown_table(["row", *titles], body))
+    wrong = went_wrong(rows)
+    body = [[row["row"], *cells] for row, *cells in zip(rows, *wrong.values(), strict=True)]
+    blocks.append("What went wrong, % of completions:\n\n" + markdown_table(["row", *wrong], body))
     body = [[row["row"], ", ".join(f"{code} {n}" for code, n in row["rustc_codes"].items()) or "-"] for row in rows]
     blocks.append("Most frequent compiler errors, completions that have them:\n\n" + markdown_table(["row", "rustc codes"], body))
     if any(name in row["metrics"] for row in rows for name in SELF_TESTS):
@@ -129,9 +136,7 @@ def format_tables(summary: dict) -> str:
         body = [[row["row"], *(cell(row["metrics"], name) for name in titles)] for row in rows]
         text = "Own tests as a judge of the code (right: every hidden test passes):\n\n"
         blocks.append(text + markdown_table(["row", *titles.values()], body))
-    infra = [f"{row['row']}: {row['n_infra']}" for row in rows if row["n_infra"]]
-    if infra:
-        blocks.append(f"NOT GRADED, the machine failed (in no rate above): {', '.join(infra)}")
+    blocks += not_graded(rows)
     if "repair" in summary:
         blocks.append(format_repair(summary["repair"]).rstrip())
     return "\n\n".join(blocks) + "\n"
@@ -169,16 +174,12 @@ def format_terminal(summary: dict, where: str | None) -> str:
     notes = ["Honest: own tests that pass and are worth something.", "In brackets: 95 % interval, bootstrap over tasks."]
     notes += ["Differences are paired, in points."] if pairs else []
     blocks.append(textwrap.fill(" ".join(notes), console.width()))
-    kinds = sorted({kind for row in rows for kind in row["error_kinds"]}, key=lambda kind: (kind != "none", kind))
-    names = [NOTHING_WRONG if kind == "none" else kind for kind in kinds]
-    body = [[n, *(f"{100 * row['error_kinds'].get(k, 0):.1f}" for row in rows)] for n, k in zip(names, kinds, strict=True)]
+    body = [[name, *cells] for name, cells in went_wrong(rows).items()]
     blocks.append(console.side_by_side(["went wrong, %", *(row["row"] for row in rows)], body))
     more = f"{where}, or --all_tables" if where else "--all_tables"
     files = f"Compiler errors, own tests as a judge of the code: {more}"
     blocks.append(textwrap.fill(files, console.width(), break_on_hyphens=False, break_long_words=False))  # a path can be copied
-    infra = [f"{row['row']}: {row['n_infra']}" for row in rows if row["n_infra"]]
-    if infra:
-        blocks.append(textwrap.fill(f"NOT GRADED, the machine failed (in no rate above): {', '.join(infra)}", console.width()))
+    blocks += [textwrap.fill(line, console.width()) for line in not_graded(rows)]
     return "\n\n".join(blocks) + "\n"
 
 

@@ -46,12 +46,7 @@ def recorded_again(where: str, row: dict, task: dict, rewards: RewardSet) -> dic
         )
     kept = {"n_asserts": 0, "diagnostics": [], "program": None} | {key: row[key] for key in RECORDED_FIELDS if key in row}
     paid = {name: row["rewards"][name] for name in rewards.weights}
-    return kept | {
-        "task_id": task["task_id"],
-        "prompt": task["prompt"],
-        "rewards": paid,
-        "reward": weighted_sum(paid, rewards.weights),
-    }
+    return kept | {"task_id": task["task_id"], "prompt": task["prompt"], "rewards": paid, "reward": weighted_sum(paid, rewards.weights)}
 
 
 def traced_and_now(results: Path) -> tuple[dict, Counter, Counter]:

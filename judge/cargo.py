@@ -52,10 +52,6 @@ class CargoResult:
     printed: str
 
     @property
-    def tests_passed(self) -> bool:
-        return self.passed and bool(self.tests)
-
-    @property
     def error_kind(self) -> str | None:
         """Why its tests did not pass."""
         if self.passed:
@@ -119,8 +115,8 @@ class CargoShop:
         if self.flow.is_tuned and not built.passed:
             return
         linted, tested = self._cargo("clippy", source, folder), self._cargo("test", source, folder)
-        warnings = [message for message in linted.messages if counts_as_warning(message)]
-        work.verdict = replace(work.verdict, clippy_passed=linted.passed, test_passed=tested.tests_passed, tests=tested.tests)
+        warnings, passed = [message for message in linted.messages if counts_as_warning(message)], tested.passed and bool(tested.tests)
+        work.verdict = replace(work.verdict, clippy_passed=linted.passed, test_passed=passed, tests=tested.tests)
         if built.passed:
             said = diagnostics_of(linted.messages if tested.error_kind != "compile" else tested.messages)
             work.verdict = replace(work.verdict, clippy_warnings=len(warnings), error_kind=tested.error_kind, diagnostics=said)

@@ -48,9 +48,7 @@ def fields_of(opinion: Opinion | None) -> dict:
     }
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Suites, and which program they fit
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Suites, and which program they fit --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -119,9 +117,7 @@ def fitted(suite: Suite, defines: Mapping[str, str]) -> str | None:
     return "".join(imports) + suite.text
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The matrix
-# ---------------------------------------------------------------------------------------------------------------------
+# -- The matrix --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -133,13 +129,8 @@ class Matrix:
     solutions: Sequence[int | None]  # equal for members whose programs are the same but for names and layout; None: does not build
 
 
-def matrix_of(members: Sequence[Member], run_suites: RunSuites) -> Matrix:
-    """Try every program of a group on the suites of the others, identical solutions and suites once."""
-    return matrices_of([members], run_suites)[0]
-
-
 def matrices_of(groups: Sequence[Sequence[Member]], run_suites: RunSuites) -> list[Matrix]:
-    """`matrix_of` for several groups, in one call of the judge."""
+    """Try every program of each group on the suites of the others, identical solutions and suites once, in one call of the judge."""
     plans = [_Plan(members) for members in groups]
     jobs = [job for plan in plans for job in plan.jobs]
     answers = iter(run_suites(jobs) if jobs else [])
@@ -198,9 +189,7 @@ class _Plan:
         return numbers
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What the matrix says
-# ---------------------------------------------------------------------------------------------------------------------
+# -- What the matrix says ----------------------------------------------------------------------------------------------
 
 
 def opinions_of(matrix: Matrix) -> list[Opinion]:
@@ -298,9 +287,7 @@ def picked(graded: Sequence[Mapping]) -> int:
     return max(range(len(graded)), key=key)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Rewards: (program, verdict) -> float in [0, 1] or None, as in rewards.py
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Rewards: (program, verdict) -> float in [0, 1] or None, as in rewards.py ------------------------------------------
 
 
 def cross_tests_reward(program: Program | None, verdict: Verdict) -> float | None:

@@ -68,16 +68,6 @@ class TestFn:
     asserts: frozenset[str] = frozenset()  # its distinct assertions that have to do with the program
 
 
-def _construct_guard(index: Index) -> str | None:
-    """A construct anywhere in the file that no honest answer needs."""
-    return (
-        forbidden_construct(index)
-        or ("cfg_switched_program" if _switched_by_cfg(index) else None)
-        or ("constant_comparison" if has_constant_comparison(index) else None)
-        or _reached_guard(index)
-    )
-
-
 def forbidden_construct(index: Index, allowed: Sequence[str] = ()) -> str | None:
     """The first forbidden construct, in code and in macros alike."""
     for node in index.nodes:
@@ -539,12 +529,10 @@ def parameters_of(node: Node) -> list[Node]:
         parameters is not None) else []  # fmt: skip
 
 
-def _is_trait(name: str, index: Index) -> bool:
-    return any(item.node.type == "trait_item" and item.name == name for item in index.items)
-
-
 def program_guard(index: Index, worth: Worth) -> str | None:
-    guard = _construct_guard(index)
+    """A construct anywhere in the file that no honest answer needs, or why no test counts."""
+    guard = forbidden_construct(index) or ("cfg_switched_program" if _switched_by_cfg(index) else None)
+    guard = guard or ("constant_comparison" if has_constant_comparison(index) else None) or _reached_guard(index)
     if guard is not None:
         return guard
     if not worth.tests:
@@ -556,12 +544,13 @@ def program_guard(index: Index, worth: Worth) -> str | None:
 
 def _leaves_work_undone(index: Index, worth: Worth) -> bool:
     """Whether a function that the tests do not look at is nothing but `todo!()`: they test something else."""
+    traits = {item.name for item in index.items if item.node.type == "trait_item"}
     for items in index.own.values():
         for item in items:
             body = body_of(item.node)
             words = words_of(body)[1:-1] if body is not None and not item.trait and item.name not in worth.calls else []
             if words[:1] in (["todo"], ["unimplemented"]) and words[1:2] == ["!"] and len(words) < 12:
-                return not (item.owner and _is_trait(item.owner, index))
+                return not item.owner or item.owner not in traits
     return False
 
 

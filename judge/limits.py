@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from judge.sandbox import Limits
+from judge.sandbox import GIB, MIB, Limits
 
-MIB = 2**20
-GIB = 2**30
 SHORTEST_S = 0.1  # CPU seconds that a process of tests gets at least
 SHORTEST_WALL_S = 2.0
 WALL_PER_CPU = 4.0  # wall-clock limits are this multiple of CPU limits, so that a busy machine changes no verdict

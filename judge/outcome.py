@@ -72,9 +72,6 @@ class Outcome:
                 found[test.name] = bad or End("ok")
         return found
 
-    def status(self, name: str) -> str | None:
-        return self.statuses().get(name)
-
     def statuses(self) -> dict[str, str]:
         return {
             name: "ignored" if index in self.ignored else self.ends.get(index, End("failed")).status

@@ -3,9 +3,8 @@
 One job: completion text in, `Program` out. Nothing is compiled or run here; everything about Rust goes through
 tree-sitter. `rust_tool.py` compiles what `extract_program`, `panic_stubbed` and `with_hidden_tests` return.
 
-What a test is worth is found out by running it (`rust_tool.py`): with a panic in front of the program's functions, with wrong
-values in place of what they return, with other inputs than the test's. Reading only says which tests may count, and what no run
-shows: constructs that reach the harness or end the process, functions that look at nothing they are given (`fn f(_: u32)`),
+What a test is worth is found out by running it (`rust_tool.py`). Reading only says which tests may count, and what no run shows:
+constructs that reach the harness or end the process, functions that look at nothing they are given (`fn f(_: u32)`),
 a helper of the tests that repeats the function, an expectation in a constant that the function itself computes, and whether all
 that the tests expect stands in a function as a literal (which then has to say something else to other inputs).
 
@@ -48,6 +47,7 @@ from judge.syntax import (
     merge_key,
     parse_rust,
     text_of,
+    tokens_of,
     tree_depth,
     walk,
 )
@@ -59,9 +59,7 @@ STUB = ' if true { ::std::panic!("stubbed") }'
 MARK = ' if true { ::std::panic!("reached") }'
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# What a completion amounts to
-# ---------------------------------------------------------------------------------------------------------------
+# -- What a completion amounts to --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -106,9 +104,7 @@ class HiddenSuite:
         return tuple(name for name in listed if name.startswith(f"{self.module}::") and name not in runners) if listed else self.functions
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Fences
-# ---------------------------------------------------------------------------------------------------------------
+# -- Fences ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -329,9 +325,7 @@ def _dedent(line: str, columns: int) -> str:
     return line[min(columns, len(line) - len(line.lstrip(" \t"))) :]
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Completion to program
-# ---------------------------------------------------------------------------------------------------------------
+# -- Completion to program ---------------------------------------------------------------------------------------------
 
 
 def is_plain_rust(text: str, prompt: str = "") -> bool:
@@ -419,7 +413,7 @@ def read_program(source: str, code_block: bool = True) -> Program:
     root = parse_rust(source)
     if is_too_long(source) or tree_depth(root) > MAX_DEPTH:
         guard = "too_long_to_read" if is_too_long(source) else "too_deeply_nested"
-        return Program(source, (), (), 0, False, guard, code_block, (), False)
+        return Program(source, (), (), 0, False, guard, code_block, ())
     index = Index(root)
     worth = worth_of(index)
     return Program(
@@ -559,9 +553,7 @@ def _imports_left(item: Item, text: str, imported: Set[str]) -> str:
     return "\n".join(f"{head}use {path};" for path in paths)
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Programs made from a program
-# ---------------------------------------------------------------------------------------------------------------
+# -- Programs made from a program --------------------------------------------------------------------------------------
 
 
 def panic_stubbed(program: Program, mark_asserts: bool = False, spared: str | None = None) -> str | None:
@@ -647,23 +639,12 @@ def same_program(one: Program, other: Program) -> bool:
 def _fingerprint(program: Program) -> list[str]:
     """The solution's tokens, identifiers numbered in the order of their first use."""
     numbers: dict[str, int] = {}
-    tokens = []
-    stack = [parse_rust(solution_source(program))]
-    while stack:
-        node = stack.pop()
-        if node.type.endswith("comment"):
-            continue
-        if node.type in ("identifier", "type_identifier", "field_identifier", "shorthand_field_identifier"):
-            tokens.append(f"#{numbers.setdefault(text_of(node), len(numbers))}")
-        elif not node.children:
-            tokens.append(text_of(node))
-        stack.extend(reversed(node.children))
-    return tokens
+    names = ("identifier", "type_identifier", "field_identifier", "shorthand_field_identifier")
+    tokens = tokens_of(parse_rust(solution_source(program)))
+    return [f"#{numbers.setdefault(text_of(t), len(numbers))}" if t.type in names else text_of(t) for t in tokens]
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Hidden tests
-# ---------------------------------------------------------------------------------------------------------------
+# -- Hidden tests ------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -687,11 +668,12 @@ def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str |
     Raises ValueError when the tests cannot be understood.
     """
     parts = _hidden_parts(tuple(tests), entry_point, crate)
+    runners = [f"{name}::{RUNNER}" for name, _text, _tests in parts.runners] if crate is None else []
     digest = hashlib.sha256("\0".join([program.source, *tests]).encode()).hexdigest()[:12]
     module, solution = f"hidden_{digest}", solution_source(program)
     root = parse_rust(solution)
     texts = (*parts.modules.values(), *parts.mains.values(), *parts.statements.values())
-    asked = _is_name(entry_point) and any(_candidate(text, entry_point) for text in texts)
+    asked = str(entry_point).isidentifier() and any(_candidate(text, entry_point) for text in texts)
     lines = [
         f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {STD_NAMES}",
         *([f"    use {entry_point} as candidate;"] if asked else []),
@@ -704,7 +686,7 @@ def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str |
     source = _with_module(solution, root, "\n".join(lines))
     return HiddenSuite(
         source=f"{source}\nfn main() {{}}\n",
-        functions=tuple(f"{module}::{name}" for name in (*parts.module_tests, *(_ran_by(parts) if crate is None else ()))),
+        functions=tuple(f"{module}::{name}" for name in (*parts.module_tests, *runners)),
         guard=_hidden_guard(solution),
         module=module,
         asserts=tuple(_placed(source, module, *runner) for runner in parts.runners) if crate else (),
@@ -717,15 +699,7 @@ def _placed(source: str, module: str, name: str, text: str, tests: Sequence[Asse
     return f"{module}::{name}::{RUNNER}", tuple(test.moved(n_before) for test in tests)
 
 
-def _ran_by(parts: _HiddenParts) -> list[str]:
-    return [f"{name}::{RUNNER}" for name, _text, _tests in parts.runners]
-
-
 RUNNER = "all_statements"  # which judge/harness.rs knows by its name
-
-
-def _is_name(entry_point: str | None) -> bool:
-    return str(entry_point).isidentifier()
 
 
 def _with_module(solution: str, root: Node, text: str) -> str:
@@ -787,17 +761,18 @@ def _hidden_parts(tests: tuple[str, ...], entry_point: str | None, crate: str | 
         where, name = f"hidden test {number}", f"text{number}"
         if is_too_long(_well_formed(text)) or "\0" in text or text != _well_formed(text):
             raise ValueError(f"{where}: over {MAX_SOURCE_BYTES} bytes or not text")
-        root = parse_rust(text)
-        index = Index(root)
+        index = Index(parse_rust(text))
+        # crates that a text imports from and does not define: the program, by the name that its task gives it
+        parts.crate_names |= {found.path[0] for found in index.imports if found.path} - {*STD_CRATES, *_paths_of(index)}
         if index.tests:
-            _read_hidden_module(text, name, index, parts)
+            parts.modules[name] = text
+            parts.module_tests += [f"{name}::{harness_name(item)}" for item in index.tests]
         elif any(item.is_main for item in index.items):
             parts.mains[name] = text
-            parts.crate_names |= _foreign(index)
-            _check_asserts(root, text, where)
+            if not assert_tokens(index.root):
+                raise ValueError(f"{where}: no assert in it: {text[:80]!r}")
         else:
             parts.statements[name] = text
-            parts.crate_names |= _foreign(index)
             _check_statements(text, where)
     _read_runners(parts, entry_point, crate)
     if not parts.module_tests and not any(tests or crate is None for _name, _text, tests in parts.runners):
@@ -807,7 +782,7 @@ def _hidden_parts(tests: tuple[str, ...], entry_point: str | None, crate: str | 
 
 def _read_runners(parts: _HiddenParts, entry_point: str | None, crate: str | None) -> None:
     """Every `main` in a module of its own, and all statements in another, with a `#[test]` that runs them."""
-    numbers, bound = itertools.count(1), None if _is_name(entry_point) else entry_point  # a plain name is imported as `candidate`
+    numbers, bound = itertools.count(1), None if str(entry_point).isidentifier() else entry_point  # a plain name is imported as `candidate`
     for name, text in parts.mains.items():
         piece = piece_of_main(text, name, crate, numbers, _candidate(text, bound))
         main = next(item.node for item in all_items(parse_rust(text)) if item.is_main)
@@ -827,20 +802,3 @@ def _check_statements(text: str, where: str) -> None:
     is_body = root.named_child_count == 1 and root.named_children[0].type == "function_item"
     if not is_body or any(node.is_missing for node in walk(root)) or (root.has_error and not assert_tokens(root)):
         raise ValueError(f"{where}: not Rust statements: {text[:80]!r}")
-
-
-def _check_asserts(root: Node, text: str, where: str) -> None:
-    if not assert_tokens(root):
-        raise ValueError(f"{where}: no assert in it: {text[:80]!r}")
-
-
-def _read_hidden_module(text: str, name: str, index: Index, parts: _HiddenParts) -> None:
-    """A text with `#[test]` functions: nothing of it is changed."""
-    parts.module_tests += [f"{name}::{harness_name(item)}" for item in index.tests]
-    parts.modules[name] = text
-    parts.crate_names |= _foreign(index)
-
-
-def _foreign(index: Index) -> set[str]:
-    """Crates that a text imports from and does not define: the program, by the name that its task gives it."""
-    return {found.path[0] for found in index.imports if found.path} - {*STD_CRATES, *_paths_of(index)}

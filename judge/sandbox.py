@@ -1,6 +1,6 @@
 """Run one command with limits, no network, no secrets, and kill the whole tree.
 
-    box = open_sandbox("auto", toolchain, scratch_dir)
+    box = open_sandbox("auto", toolchain.sysroot, scratch_dir)
     done = box.build([rustc, "main.rs", "-o", "program"], job_dir, BUILD_LIMITS)   # compilers: one writable folder
     done = box.run(job_dir / "program", [], RUN_LIMITS)                            # strangers' code: next to nothing
 
@@ -54,7 +54,6 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
 from judge.errors import UserError
 
@@ -76,12 +75,6 @@ RUNTIME_LIBRARIES = ("libc.so.6", "libm.so.6", "libgcc_s.so.1", "libpthread.so.0
 LIBRARY_FOLDERS = ("/lib/{0}-linux-gnu", "/usr/lib/{0}-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib")
 BUILD_PATH = "/usr/local/bin:/usr/bin:/bin"
 FIXED_ENVIRONMENT = {"LANG": "C.UTF-8", "TZ": "UTC"}
-
-
-class HasSysroot(Protocol):
-    """What is needed of `rust_tool.Toolchain`."""
-
-    sysroot: Path
 
 
 class SandboxUnavailable(UserError, RuntimeError):
@@ -112,15 +105,7 @@ class Limits:
             raise ValueError(f"Limits.open_files is {self.open_files}, expected at most {MAX_OPEN_FILES}")
 
 
-BUILD_LIMITS = Limits(
-    cpu_s=30,
-    wall_s=120,
-    memory_bytes=4 * GIB,
-    file_bytes=256 * MIB,
-    open_files=256,
-    processes=128,
-    output_bytes=4 * MIB,
-)
+BUILD_LIMITS = Limits(cpu_s=30, wall_s=120, memory_bytes=4 * GIB, file_bytes=256 * MIB, open_files=256, processes=128, output_bytes=4 * MIB)
 RUN_LIMITS = Limits()
 
 
@@ -145,13 +130,7 @@ class Sandbox:
     `tier` is "bwrap", "landlock" or "plain"; `report` maps each of AXES to the mechanism in force, or "none".
     """
 
-    def __init__(
-        self,
-        tier: str,
-        toolchain: HasSysroot | Path | None = None,
-        scratch_dir: Path | None = None,
-        extras: Sequence[str] = ("namespaces", "chroot"),
-    ):
+    def __init__(self, tier: str, sysroot: Path, scratch_dir: Path | None = None, extras: Sequence[str] = ("namespaces", "chroot")):
         """Starts the launcher, without canaries: use `open_sandbox`.
 
         `extras`: what may be added to the tier's own means where the kernel lets it; fewer to try how it is elsewhere.
@@ -161,20 +140,13 @@ class Sandbox:
         """
         self.tier = tier
         self.report = dict.fromkeys(AXES, "none") | {"memory": "RLIMIT_AS"}
-        self._sysroot = _sysroot_of(toolchain)
+        self.sysroot = os.path.realpath(sysroot)
         self._scratch_dir = scratch_dir
         self._extras = tuple(extras)
         self._lock = threading.Lock()
         self._is_closed = False
         self._machine = platform.machine()
         self._launcher = self._start_launcher()
-
-    @property
-    def sysroot(self) -> str:
-        """The toolchain's folder. Raises SandboxUnavailable when none is known."""
-        if self._sysroot is None:
-            raise SandboxUnavailable("no Rust toolchain found: install one from https://rustup.rs or name it")
-        return self._sysroot
 
     @property
     def folder(self) -> Path:
@@ -224,26 +196,19 @@ class Sandbox:
             env: variables on top of the fixed few; nothing is taken from this process's environment.
         """
         folder = os.path.realpath(job_dir)
-        path = BUILD_PATH if self._sysroot is None else f"{self._sysroot}/bin:{BUILD_PATH}"
         request = {
             "phase": "build",
             "argv": [os.fspath(argument) for argument in argv],
             "cwd": folder,
             "read_only": [os.path.realpath(p) for p in read_only],
-            "env": {**FIXED_ENVIRONMENT, "PATH": path, **(env or {})},
+            "env": {**FIXED_ENVIRONMENT, "PATH": f"{self.sysroot}/bin:{BUILD_PATH}", **(env or {})},
             "library_path": [],
             "fds": [],
         }
         return self._perform(request, limits, ())
 
     def run(
-        self,
-        binary: Path,
-        args: Sequence[str],
-        limits: Limits = RUN_LIMITS,
-        read_only: Sequence[Path] = (),
-        pass_fds: Sequence[int] = (),
-        env: Mapping[str, str] | None = None,
+        self, binary: Path, args: Sequence[str], limits: Limits = RUN_LIMITS, read_only: Sequence[Path] = (), pass_fds: Sequence[int] = ()
     ) -> Completed:
         """Runs a stranger's program.
 
@@ -252,7 +217,6 @@ class Sandbox:
             args: its arguments, without the program's name.
             read_only: files it may read, under their own absolute paths; the folders of these are searched for libraries.
             pass_fds: open descriptors it inherits under the same numbers (3 or more, below `open_files`).
-            env: variables on top of the fixed few.
         """
         files = [os.path.abspath(path) for path in read_only]
         request = {
@@ -261,21 +225,17 @@ class Sandbox:
             "cwd": None,
             "binary": os.path.abspath(binary),
             "read_only": files,
-            "env": {**FIXED_ENVIRONMENT, **(env or {})},
-            "library_path": list(
-                dict.fromkeys([os.path.dirname(LOADERS[self._machine]), *map(os.path.dirname, files)])
-            ),
+            "env": FIXED_ENVIRONMENT,
+            "library_path": list(dict.fromkeys([os.path.dirname(LOADERS[self._machine]), *map(os.path.dirname, files)])),
             "fds": list(pass_fds),
         }
-        request["env"].pop("LD_LIBRARY_PATH", None)  # the launcher's: where libraries are depends on the tier
         return self._perform(request, limits, pass_fds)
 
     def describe(self) -> str:
         """What protects this machine, in plain words, one line for the tier and one for each axis."""
         words = {
             "bwrap": "Programs are sealed by bubblewrap: each runs in namespaces of its own.",
-            "landlock": "Programs are sealed by Landlock and seccomp"
-            + (", inside namespaces that they share." if self.powers else "."),
+            "landlock": "Programs are sealed by Landlock and seccomp" + (", inside namespaces that they share." if self.powers else "."),
             "plain": "Programs are NOT sealed: they can read, write and send whatever this user can.",
         }
         return "\n".join([words[self.tier], *(f"  {axis}: {mechanism}" for axis, mechanism in self.report.items())])
@@ -283,7 +243,7 @@ class Sandbox:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _start_launcher(self) -> _Launcher:
-        config = _configuration(self.tier, self._machine, self._sysroot)
+        config = _configuration(self.tier, self._machine, self.sysroot)
         return _Launcher({**config, "extras": self._extras}, self._scratch_dir)
 
     def _working_launcher(self) -> _Launcher:
@@ -299,9 +259,7 @@ class Sandbox:
         started = time.monotonic()
         message = marshal.dumps({**request, **asdict(limits)})
         if len(message) > MAX_REQUEST_BYTES:
-            return _not_started(
-                f"the command line has {len(message)} bytes, expected at most {MAX_REQUEST_BYTES}", started
-            )
+            return _not_started(f"the command line has {len(message)} bytes, expected at most {MAX_REQUEST_BYTES}", started)
         try:
             call = _Call(self._working_launcher(), message, pass_fds, limits)
         except (OSError, SandboxUnavailable) as problem:
@@ -313,19 +271,7 @@ def _not_started(why: str, started: float) -> Completed:
     return Completed(None, None, False, b"", b"", False, time.monotonic() - started, 0.0, why)
 
 
-def _sysroot_of(toolchain: HasSysroot | Path | None) -> str | None:
-    if toolchain is None:
-        rustc = shutil.which("rustc")
-        if rustc is None:
-            return None
-        told = subprocess.run([rustc, "--print", "sysroot"], capture_output=True, text=True, check=True)
-        toolchain = Path(told.stdout.strip())
-    return os.path.realpath(getattr(toolchain, "sysroot", toolchain))
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# The launcher, seen from here
-# ----------------------------------------------------------------------------------------------------------------------
+# -- The launcher, seen from here --------------------------------------------------------------------------------------
 
 
 class _Launcher:
@@ -356,9 +302,7 @@ class _Launcher:
         self.changes_user: bool = facts["changes_user"]
         if config["tier"] == "landlock" and self.abi < 1:
             self.close()
-            raise SandboxUnavailable(
-                "the kernel has no Landlock, or it is not switched on (boot with lsm=landlock,...)"
-            )
+            raise SandboxUnavailable("the kernel has no Landlock, or it is not switched on (boot with lsm=landlock,...)")
 
     def close(self) -> None:
         self.is_dead = True
@@ -400,7 +344,7 @@ def _is_passable(folder: Path) -> bool:
         return False
 
 
-def _configuration(tier: str, machine: str, sysroot: str | None) -> dict:
+def _configuration(tier: str, machine: str, sysroot: str) -> dict:
     """What the launcher has to know of this machine. Raises SandboxUnavailable."""
     loader = LOADERS.get(machine)
     bwrap = shutil.which("bwrap", path=f"{os.environ.get('PATH', os.defpath)}:{sys.prefix}/bin")
@@ -408,7 +352,7 @@ def _configuration(tier: str, machine: str, sysroot: str | None) -> dict:
         raise SandboxUnavailable("bwrap is not on PATH")
     if loader is None:
         raise SandboxUnavailable(f"this machine is {machine}: the sandbox knows {' and '.join(LOADERS)} only")
-    readable = [path for path in (*SYSTEM_FOLDERS, *BUILD_FILES, sysroot) if path and os.path.exists(path)]
+    readable = [path for path in (*SYSTEM_FOLDERS, *BUILD_FILES, sysroot) if os.path.exists(path)]
     runtime = {loader: os.path.realpath(loader)}
     for name in RUNTIME_LIBRARIES:
         for place in LIBRARY_FOLDERS:
@@ -417,9 +361,7 @@ def _configuration(tier: str, machine: str, sysroot: str | None) -> dict:
                 runtime[f"{os.path.dirname(loader)}/{name}"] = os.path.realpath(path)
                 break
     if tier != "plain" and not os.path.exists(loader):
-        raise SandboxUnavailable(
-            f"{loader} not found: the sandbox runs programs linked with glibc, build for a gnu target"
-        )
+        raise SandboxUnavailable(f"{loader} not found: the sandbox runs programs linked with glibc, build for a gnu target")
     return {
         "tier": tier,
         "bwrap": bwrap,
@@ -444,9 +386,7 @@ def _bwrap_view(readable: Sequence[str]) -> list[str]:
     return arguments
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# One command, seen from here
-# ----------------------------------------------------------------------------------------------------------------------
+# -- One command, seen from here ---------------------------------------------------------------------------------------
 
 
 class _Call:
@@ -546,19 +486,15 @@ def _decode(status: int) -> tuple[int | None, int | None]:
     return (None, code - 128) if 128 < code <= 192 else (code, None)
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# Opening: canaries decide
-# ----------------------------------------------------------------------------------------------------------------------
+# -- Opening: canaries decide ------------------------------------------------------------------------------------------
 
 
-def open_sandbox(
-    requested: str = "auto", toolchain: HasSysroot | Path | None = None, scratch_dir: Path | None = None
-) -> Sandbox:
+def open_sandbox(requested: str, sysroot: Path, scratch_dir: Path | None = None) -> Sandbox:
     """The best sandbox that this machine really has, proven by canaries (less than a second).
 
     Args:
         requested: "auto" (bwrap, else landlock), "bwrap", "landlock", or "plain" for no sealing at all.
-        toolchain: what builds; default: the one of the `rustc` on PATH.
+        sysroot: the Rust toolchain's folder.
         scratch_dir: where temporary folders are made; default: /dev/shm where programs may be executed from it, else
             the temporary folder.
 
@@ -569,11 +505,11 @@ def open_sandbox(
     if requested not in ("auto", *TIERS):
         raise ValueError(f'sandbox is "{requested}", expected one of auto, {", ".join(TIERS)}')
     if requested == "plain":
-        return Sandbox("plain", toolchain, scratch_dir)
+        return Sandbox("plain", sysroot, scratch_dir)
     found = []
     for tier in ("bwrap", "landlock") if requested == "auto" else (requested,):
         try:
-            return _proven(tier, toolchain, scratch_dir)
+            return _proven(tier, sysroot, scratch_dir)
         except SandboxUnavailable as problem:
             found.append(f"{tier}: {problem}")
     raise SandboxUnavailable(
@@ -584,16 +520,14 @@ def open_sandbox(
     )
 
 
-def _proven(tier: str, toolchain: HasSysroot | Path | None, scratch_dir: Path | None) -> Sandbox:
-    box = Sandbox(tier, toolchain, scratch_dir)
+def _proven(tier: str, sysroot: Path, scratch_dir: Path | None) -> Sandbox:
+    box = Sandbox(tier, sysroot, scratch_dir)
     try:
         breaches = probe(box)
         if breaches:
             why = "; ".join(f"{axis} not sealed ({', '.join(how)})" for axis, how in breaches.items())
             if os.geteuid() == 0 and not box.changes_user:
-                why += (
-                    "; the kernel does not count what root runs, and without CAP_SETUID we stay root: be another user"
-                )
+                why += "; the kernel does not count what root runs, and without CAP_SETUID we stay root: be another user"
             raise SandboxUnavailable(why)
         box.report = _mechanisms(box)
     except BaseException:
@@ -623,9 +557,7 @@ def _mechanisms(box: Sandbox) -> dict[str, str]:
     }
 
 
-CANARY_LIMITS = Limits(
-    cpu_s=5, wall_s=20, memory_bytes=512 * MIB, file_bytes=MIB, processes=16, output_bytes=64 * KIB, tmp_bytes=4 * MIB
-)
+CANARY_LIMITS = Limits(cpu_s=5, wall_s=20, memory_bytes=512 * MIB, file_bytes=MIB, processes=16, output_bytes=64 * KIB, tmp_bytes=4 * MIB)
 CANARY_THREADS = CANARY_LIMITS.processes + 8  # so many at once are a breach
 
 # Arguments: a secret, the folder it is in, our process id. Prints a line "axis what" for each success.
@@ -740,11 +672,7 @@ def probe(box: Sandbox) -> dict[str, list[str]]:
         # of an ordinary user all tasks count, so only that there is a limit can be seen; root's are not counted at all
         facts.append(str(CANARY_THREADS if box.changes_user or os.geteuid() == 0 else 0))
         said += _canary_says(box.run(job / "canary", facts, CANARY_LIMITS), "program")
-        if (
-            secret.read_text() != "secret\n"
-            or secret.stat().st_mode & 0o777 != 0o666
-            or len(list(outside.iterdir())) != 1
-        ):
+        if secret.read_text() != "secret\n" or secret.stat().st_mode & 0o777 != 0o666 or len(list(outside.iterdir())) != 1:
             said.append("files the folder outside has changed")
     finally:
         shutil.rmtree(outside, ignore_errors=True)

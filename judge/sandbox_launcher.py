@@ -28,9 +28,7 @@ import struct
 import sys
 import time
 
-# ------------------------------------------------------------------------------------------------------------------
-# System call filter (seccomp): what is not listed is refused with EPERM, what is newer than the lists with ENOSYS.
-# ------------------------------------------------------------------------------------------------------------------
+# -- System call filter (seccomp): what is not listed is refused with EPERM, what is newer than the lists with ENOSYS. -
 
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 COLUMN = {"x86_64": 0, "aarch64": 1}
@@ -77,48 +75,14 @@ futimesat 261 -
 """
 
 # For the linker and cargo alone: changing a mode or a time is not governed by Landlock, so it "succeeds" and does nothing.
-PRETENDED_IN_BUILD = (
-    "chmod",
-    "fchmod",
-    "fchmodat",
-    "fchmodat2",
-    "chown",
-    "fchown",
-    "lchown",
-    "fchownat",
-    "utime",
-    "utimes",
-    "utimensat",
-    "futimesat",
-)
+PRETENDED_IN_BUILD = "chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes utimensat futimesat".split()
 
 CLONE_THREAD = 0x10000
 CLONE_NEW_ANYTHING = 0x7E020080  # mount, cgroup, uts, ipc, user, pid, net and time namespaces
 AT_EMPTY_PATH = 0x1000
 O_ACCMODE_AND_TRUNC = os.O_ACCMODE | os.O_TRUNC
-TERMINAL_AND_PIPE_IOCTLS = (
-    0x5401,
-    0x5413,
-    0x5421,
-    0x5450,
-    0x5451,
-    0x541B,
-)  # TCGETS TIOCGWINSZ FIONBIO FIO(N)CLEX FIONREAD
-FCNTL_COMMANDS = (
-    0,
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    36,
-    37,
-    38,
-    1030,
-    1032,
-)  # dup, flags, locks, pipe size; no F_SETOWN, no leases
+TERMINAL_AND_PIPE_IOCTLS = (0x5401, 0x5413, 0x5421, 0x5450, 0x5451, 0x541B)  # TCGETS TIOCGWINSZ FIONBIO FIO(N)CLEX FIONREAD
+FCNTL_COMMANDS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)  # dup, flags, locks, pipe size; no F_SETOWN, no leases
 PRCTL_OPTIONS = (15, 16, 3, 0x53564D41, 41, 42)  # PR_SET_NAME PR_GET_NAME PR_GET_DUMPABLE PR_SET_VMA THP on/off
 AF_UNIX = 1
 OWN_PID = 0xFFFFFFF1  # placeholder in an assembled filter, see for_process
@@ -128,16 +92,11 @@ _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 PRETEND, REFUSE, MISSING = _ERRNO, _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
 
 
-def call_numbers(machine):
-    """System call name -> number on `machine` ("x86_64" or "aarch64"), for every call in the tables above."""
-    numbers = {}
-    for entry in (ALLOWED_CALLS + OTHER_CALLS).replace("\n", ";").split(";"):
-        if entry.strip():
-            fields = entry.split()
-            number = fields[1 + COLUMN[machine]]
-            if number != "-":
-                numbers[fields[0]] = int(number)
-    return numbers
+def call_numbers(machine, table=ALLOWED_CALLS + OTHER_CALLS):
+    """System call name -> number on `machine` ("x86_64" or "aarch64"), for every call in a table like those above."""
+    entries = [entry.split() for entry in table.replace("\n", ";").split(";") if entry.strip()]
+    numbers = {name: columns[COLUMN[machine]] for name, *columns in entries}
+    return {name: int(number) for name, number in numbers.items() if number != "-"}
 
 
 def seccomp_filter(machine, phase, exec_fd=None):
@@ -147,18 +106,10 @@ def seccomp_filter(machine, phase, exec_fd=None):
     (the bwrap tier, where the mounts decide what there is to execute). `OWN_PID` stands where the process id goes.
     """
     numbers = call_numbers(machine)
-    blocks = {
-        numbers[name]: _check_block(checks)
-        for name, checks in _checked_calls(phase, exec_fd).items()
-        if name in numbers
-    }
-    for entry in ALLOWED_CALLS.replace("\n", ";").split(";"):
-        name = entry.split()[0] if entry.strip() else None
-        if name in numbers:
-            blocks[numbers[name]] = [(_RETURN, 0, 0, _ALLOW)]
-    for name in PRETENDED_IN_BUILD if phase == "build" else ():
-        if name in numbers:
-            blocks[numbers[name]] = [(_RETURN, 0, 0, PRETEND)]
+    calls = _checked_calls(phase, exec_fd) | dict.fromkeys(call_numbers(machine, ALLOWED_CALLS), _ALLOW)
+    if phase == "build":
+        calls |= dict.fromkeys(PRETENDED_IN_BUILD, PRETEND)
+    blocks = {numbers[name]: _check_block(checks) for name, checks in calls.items() if name in numbers}
     code = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, AUDIT_ARCH[machine]), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, 0)]
     to_itself = _check_block([(0, "in", (OWN_PID,), _ALLOW), REFUSE])  # once: the number is filled in when it is known
     code += [(_EQUAL, 1, 0, numbers["kill"]), (_EQUAL, 0, len(to_itself), numbers["tgkill"]), *to_itself]
@@ -179,9 +130,7 @@ def _search_tree(blocks):
 
 def _checked_calls(phase, exec_fd):
     """Calls that depend on an argument: name -> list of (argument, test, values, result when the test holds), or a result."""
-    truncates = [
-        (2, "masked", (O_ACCMODE_AND_TRUNC, os.O_TRUNC), REFUSE)
-    ]  # before ABI 3 Landlock lets a read-only open truncate
+    truncates = [(2, "masked", (O_ACCMODE_AND_TRUNC, os.O_TRUNC), REFUSE)]  # before ABI 3 Landlock lets a read-only open truncate
     calls = {
         "open": [(1, *truncates[0][1:])],
         "openat": truncates,
@@ -215,9 +164,7 @@ def _check_block(checks):
         if isinstance(check, int):
             return block + [(_RETURN, 0, 0, check)]
         argument, test, values, result = check
-        block.append(
-            (_LOAD, 0, 0, 16 + 8 * argument)
-        )  # the low half: descriptors, flags, commands and pids are 32 bits wide
+        block.append((_LOAD, 0, 0, 16 + 8 * argument))  # the low half: descriptors, flags, commands and pids are 32 bits wide
         if test == "masked":
             block += [(_AND, 0, 0, values[0]), (_EQUAL, 0, 1, values[1])]
         elif test == "any bit":
@@ -233,22 +180,14 @@ def for_process(code, pid):
     return code.replace(struct.pack("=I", OWN_PID), struct.pack("=I", pid))
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Kernel interface
-# ------------------------------------------------------------------------------------------------------------------
+# -- Kernel interface --------------------------------------------------------------------------------------------------
 
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 24, 28, 36, 38
 NO_ROOT_LOCKED = 0b11  # SECBIT_NOROOT and its lock: executing a program as uid 0 grants no capabilities
 CAPABILITY_VERSION_3 = 0x20080522
 SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 4
-CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
-    0x20000,
-    0x4000000,
-    0x8000000,
-    0x10000000,
-    0x20000000,
-    0x40000000,
-)
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE, MNT_DETACH = 2, 4, 8, 0x4000, 0x40000, 2
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -281,9 +220,7 @@ def landlock_abi():
         return 0
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Landlock
-# ------------------------------------------------------------------------------------------------------------------
+# -- Landlock ----------------------------------------------------------------------------------------------------------
 
 FS_EXECUTE, FS_WRITE_FILE, FS_READ_FILE, FS_READ_DIR = 1, 2, 4, 8
 FS_TRUNCATE, FS_IOCTL_DEV = 1 << 14, 1 << 15
@@ -311,9 +248,7 @@ def landlock_ruleset(abi, rules):
     return ruleset
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# One job
-# ------------------------------------------------------------------------------------------------------------------
+# -- One job -----------------------------------------------------------------------------------------------------------
 
 EXEC_FD = 4000  # above every limit on open files that a job may get: nothing that it opens can ever take this number
 FIRST_HIGH_FD = EXEC_FD + 1  # where what is passed on waits for its place
@@ -328,15 +263,7 @@ LOOK_EVERY_S = 1.0  # how often a compilation that takes longer than this is loo
 MAX_IDLE_LOOKS = 5  # asleep so many times in a row, nothing computed between: it waits for what will never come
 TMP_INODES = 16384
 BWRAP_ALWAYS = (
-    "--unshare-user",
-    "--unshare-pid",
-    "--unshare-net",
-    "--unshare-ipc",
-    "--unshare-uts",
-    "--unshare-cgroup-try",
-    "--die-with-parent",
-    "--cap-drop",
-    "ALL",
+    "--unshare-user --unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup-try --die-with-parent --cap-drop ALL".split()
 )
 
 
@@ -568,9 +495,7 @@ class WaysIn:
         if slot.ruleset is None or slot.ruleset_for != outside:
             slot.forget_ruleset()
             in_tmp = EVERYTHING & ~FS_EXECUTE
-            slot.ruleset = self._ruleset(
-                [(slot.path, READ), (slot.tmp, in_tmp), *((path, READ) for path in outside)], []
-            )
+            slot.ruleset = self._ruleset([(slot.path, READ), (slot.tmp, in_tmp), *((path, READ) for path in outside)], [])
             slot.ruleset_for = outside
         return slot.ruleset
 
@@ -805,12 +730,7 @@ class Launcher:
             checked(LIBC.umount2(slot.tmp.encode(), MNT_DETACH), "umount")
         slot.forget()
         options = f"size={tmp_bytes},nr_inodes={TMP_INODES},mode=0700".encode()
-        checked(
-            LIBC.mount(
-                b"tmpfs", slot.tmp.encode(), b"tmpfs", ctypes.c_ulong(MS_NOSUID | MS_NODEV | MS_NOEXEC), options
-            ),
-            "mount",
-        )
+        checked(LIBC.mount(b"tmpfs", slot.tmp.encode(), b"tmpfs", ctypes.c_ulong(MS_NOSUID | MS_NODEV | MS_NOEXEC), options), "mount")
         slot.tmp_bytes = tmp_bytes
 
     def _clear(self, job):
@@ -840,9 +760,8 @@ class Launcher:
         slot.forget()
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# From a plan to a process
-# ------------------------------------------------------------------------------------------------------------------
+# -- From a plan to a process ------------------------------------------------------------------------------------------
+
 
 def fork_spawn(plan, reply):
     """Process id of a fork that follows `plan`; what goes wrong in it is told on the descriptor `reply`."""
@@ -872,9 +791,7 @@ class Filter:
         self.own_pid = start + self.code.index(struct.pack("=I", OWN_PID))
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Small parts
-# ------------------------------------------------------------------------------------------------------------------
+# -- Small parts -------------------------------------------------------------------------------------------------------
 
 
 def environment(request, folder, prefix=""):
@@ -977,6 +894,11 @@ def group_is_alive(group):
     return True
 
 
+def processes():
+    """Folders of all processes that /proc shows."""
+    return [f"/proc/{name}" for name in os.listdir("/proc") if name.isdigit()]
+
+
 def stat_of(path):
     """State, process group and CPU ticks of a process or thread; None when it is gone."""
     try:
@@ -989,7 +911,7 @@ def stat_of(path):
 
 def cpu_of_group(group):
     """CPU seconds so far of the living members of a process group but its leader."""
-    stats = [stat_of(f"/proc/{name}") for name in os.listdir("/proc") if name.isdigit() and int(name) != group]
+    stats = [stat_of(folder) for folder in processes() if folder != f"/proc/{group}"]
     return sum(stat[2] for stat in stats if stat is not None and stat[1] == group) / os.sysconf("SC_CLK_TCK")
 
 
@@ -1008,8 +930,7 @@ def state_of_group(group):
     `group` is a number of our PID namespace, which need not be the one that /proc shows.
     """
     level = len(numbers_in_status("/proc/self", "NSpid")) - 1
-    folders = [f"/proc/{name}" for name in os.listdir("/proc") if name.isdigit()]
-    members = [folder for folder in folders if numbers_in_status(folder, "NSpgid")[level : level + 1] == [group]]
+    members = [folder for folder in processes() if numbers_in_status(folder, "NSpgid")[level : level + 1] == [group]]
     try:
         threads = [f"{folder}/task/{name}" for folder in members for name in os.listdir(f"{folder}/task")]
     except OSError:
@@ -1036,13 +957,12 @@ def kill_strays(jobs):
 def tasks_of(uid):
     """How many threads the user runs on this machine, as far as /proc tells."""
     n_tasks = 0
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                if os.stat("/proc/" + name).st_uid == uid:
-                    n_tasks += os.stat(f"/proc/{name}/task").st_nlink - 2
-            except OSError:
-                pass  # gone meanwhile
+    for folder in processes():
+        try:
+            if os.stat(folder).st_uid == uid:
+                n_tasks += os.stat(folder + "/task").st_nlink - 2
+        except OSError:
+            pass  # gone meanwhile
     return n_tasks
 
 
@@ -1053,19 +973,14 @@ def unprivileged_uids():
     with open("/proc/self/uid_map") as lines:
         maps = [[int(word) for word in line.split()] for line in lines]
     needed = 1 << 0 | 1 << 6 | 1 << 7  # CAP_CHOWN, CAP_SETGID, CAP_SETUID
-    for candidates in (
-        range(0x70000000, 0x70004000),
-        range(61000, 65000),
-    ):  # unassigned; else what a 16 bit map has left
+    for candidates in (range(0x70000000, 0x70004000), range(61000, 65000)):  # unassigned; else what a 16 bit map has left
         mapped = any(first <= candidates[0] and candidates[-1] < first + count for first, _, count in maps)
         if effective & needed == needed and mapped:
             return candidates
     return None
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Start
-# ------------------------------------------------------------------------------------------------------------------
+# -- Start -------------------------------------------------------------------------------------------------------------
 
 
 def enter_namespaces(tier):

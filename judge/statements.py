@@ -125,18 +125,8 @@ def piece_of_statements(texts: Mapping[str, str], crate: str | None, numbers: It
 _BODY = ("fn main() {\n", "\n}")
 
 
-def _piece(
-    text: str,
-    root: Node,
-    body: Node | None,
-    label: str,
-    crate: str,
-    numbers: Iterator[int],
-    edits: Sequence[tuple[int, int, str]],
-    is_unit: bool,
-    head: str = "",
-    tail: str = "",
-) -> Piece:
+def _piece(text: str, root: Node, body: Node | None, label: str, crate: str, numbers: Iterator[int],
+           edits: Sequence[tuple[int, int, str]], is_unit: bool, head: str = "", tail: str = "") -> Piece:  # fmt: skip
     """The text with guards. `body`: its statements, None where the grammar does not know them; `head`, `tail`: around it in the tree."""
     tokens = assert_tokens(root)
     guards: list[tuple[Node, int]] = []
@@ -154,20 +144,12 @@ def _piece(
     return Piece(whole.removeprefix(head).removesuffix(tail), tuple(test.moved(-n_head) for test in tests))
 
 
-
-
-
 def _guard(number: int, crate: str) -> str:
     return f"if let ::{crate}::Some(_statement) = ::{crate}::begin({number}, 0) {{ "
 
 
 def _guard_statements(
-    block: Node,
-    tokens: Sequence[Node],
-    is_unit: bool,
-    numbers: Iterator[int],
-    guards: list[tuple[Node, int]],
-    around: dict[int, int],
+    block: Node, tokens: Sequence[Node], is_unit: bool, numbers: Iterator[int], guards: list[tuple[Node, int]], around: dict[int, int]
 ) -> None:
     """Choose the statements to guard, outer before inner; note around which asserts they are, and which stand for themselves."""
     starts = [token.start_byte for token in tokens]
@@ -194,13 +176,7 @@ def _guard_statements(
 
 
 def _tests(
-    root: Node,
-    tokens: Sequence[Node],
-    label: str,
-    n_head: int,
-    before: Sequence[Site],
-    after: Sequence[Site],
-    around: Mapping[int, int],
+    root: Node, tokens: Sequence[Node], label: str, n_head: int, before: Sequence[Site], after: Sequence[Site], around: Mapping[int, int]
 ) -> Iterator[AssertTest]:
     """One test for every assert or group of alternatives, with its place in the text that is compiled."""
     groups: dict[int, list[int]] = {}

@@ -20,9 +20,7 @@ ASSERT_MACROS = ("assert", "assert_eq", "assert_ne", "debug_assert", "debug_asse
 FAILING = ("panic", "unreachable", "todo", "unimplemented")
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Syntax trees
-# ---------------------------------------------------------------------------------------------------------------
+# -- Syntax trees ------------------------------------------------------------------------------------------------------
 
 Node = tree_sitter.Node
 RUST = tree_sitter.Language(tree_sitter_rust.language())
@@ -54,14 +52,24 @@ def edited(source: str, edits: Iterable[tuple[int, int, str]]) -> str:
     return b"".join([*pieces, data[position:]]).decode("utf-8", "replace")
 
 
-def walk(node: Node, skipped: Sequence[str] = ()) -> Iterator[Node]:
-    """The node and everything below it, in source order, without recursion; `skipped`: types that are left out whole."""
+def walk(node: Node) -> Iterator[Node]:
+    """The node and everything below it, in source order, without recursion."""
     stack = [node]
     while stack:
         current = stack.pop()
-        if current.type not in skipped:
-            yield current
+        yield current
+        stack.extend(reversed(current.children))
+
+
+def tokens_of(node: Node) -> list[Node]:
+    """The leaves of a tree, those of comments left out."""
+    found, stack = [], [node]
+    while stack:
+        current = stack.pop()
+        if not current.type.endswith("comment"):
+            found += [] if current.children else [current]
             stack.extend(reversed(current.children))
+    return found
 
 
 def tree_depth(node: Node) -> int:
@@ -89,9 +97,7 @@ def child_of(node: Node, name: str) -> Node | None:
     return node.child_by_field_name(name)
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Items: what the file defines, under which configuration
-# ---------------------------------------------------------------------------------------------------------------
+# -- Items: what the file defines, under which configuration -----------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,6 @@ class Item:
     test_side: bool  # part of the tests rather than of the program
     owner: str = ""  # the type of the surrounding impl or the name of the surrounding trait
     trait: str = ""  # the trait that the surrounding impl implements
-    expanded: bool = False  # from a macro: its node belongs to another text
 
     def has(self, *paths: str) -> bool:
         return any(attribute.path in paths for attribute in self.attributes)
@@ -143,11 +148,11 @@ TRUE_CFGS = ("debug_assertions", "unix", "true", "overflow_checks", 'target_os="
 TRUE_CFGS += ('panic="unwind"', 'target_pointer_width="64"', 'target_endian="little"')
 
 
-def split_tokens(tokens: Sequence[Node], separator: str = ",") -> list[list[Node]]:
-    """Cut a token list at its top-level separators; empty pieces are dropped."""
+def split_tokens(tokens: Sequence[Node]) -> list[list[Node]]:
+    """Cut a token list at its top-level commas; empty pieces are dropped."""
     pieces: list[list[Node]] = [[]]
     for token in tokens:
-        if not token.is_named and token.type == separator:
+        if token.type == ",":
             pieces.append([])
         else:
             pieces[-1].append(token)
@@ -242,15 +247,13 @@ def all_items(root: Node, scope: Scope = Scope()) -> list[Item]:
 
 
 def _scope_inside(item: Item, scope: Scope) -> Scope:
-    kind = item.node.type
     inner = Scope(scope.modules, item.in_test, item.in_plain, item.test_side)
-    if kind == "mod_item":
-        return Scope((*scope.modules, item.name), item.in_test, item.in_plain, item.test_side)
-    if kind == "trait_item":
-        return Scope(inner.modules, inner.in_test, inner.in_plain, inner.test_side, item.name)
-    owner = base_name(text_of(child_of(item.node, "type")))
-    trait = base_name(text_of(child_of(item.node, "trait")))
-    return Scope(inner.modules, inner.in_test, inner.in_plain, inner.test_side, owner or "?", trait)
+    if item.node.type == "mod_item":
+        return replace(inner, modules=(*scope.modules, item.name))
+    if item.node.type == "trait_item":
+        return replace(inner, owner=item.name)
+    owner, trait = (base_name(text_of(child_of(item.node, part))) for part in ("type", "trait"))
+    return replace(inner, owner=owner or "?", trait=trait)
 
 
 def items_of(container: Node, scope: Scope) -> Iterator[Item]:
@@ -309,9 +312,7 @@ def merge_key(item: Item) -> tuple[str, str]:
     return kind, item.name
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# The program's own macros
-# ---------------------------------------------------------------------------------------------------------------
+# -- The program's own macros ------------------------------------------------------------------------------------------
 
 MAX_EXPANSION_BYTES = 32 * 1024
 Bindings = dict[str, object]  # a metavariable's text, or one Bindings for each repetition under "*"
@@ -456,9 +457,7 @@ def _transcribed_repetition(token: Node, bindings: Bindings, depth: int) -> str:
     return ""
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# What the program defines, by name
-# ---------------------------------------------------------------------------------------------------------------
+# -- What the program defines, by name ---------------------------------------------------------------------------------
 
 MAX_EXPANDED_ITEMS = 500
 
@@ -594,5 +593,5 @@ def _with_expansions(items: list[Item], macros: dict[str, Node]) -> list[Item]:
         text = expansion_of(macros[item.name], item.node)
         if text is not None and not is_too_long(text):
             scope = Scope(item.modules, item.in_test, item.in_plain, item.test_side, item.owner, item.trait)
-            found += [replace(new, expanded=True) for new in all_items(parse_rust(text), scope)]
+            found += all_items(parse_rust(text), scope)
     return found

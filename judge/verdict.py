@@ -66,12 +66,12 @@ class Verdict:
     clippy_passed: bool = False
     clippy_warnings: int = 0
     test_passed: bool = False
-    tests: Mapping[str, str] = None  # type: ignore[assignment]  # name -> "ok" | "failed" | "ignored" | "timeout"
+    tests: Mapping[str, str] = field(default_factory=dict)  # name -> "ok" | "failed" | "ignored" | "timeout"
     hidden_passed: int | None = None
     hidden_total: int | None = None
     hidden_statuses: tuple[str, ...] = ()  # of the hidden tests in their order, as in `tests`; empty where they did not run
     hidden_error_kind: str | None = None  # why not all of them passed: "compile", "test_failed", "panic", "timeout"
-    hidden_failures: Mapping[str, str] = None  # type: ignore[assignment]  # name of a hidden test -> why it failed
+    hidden_failures: Mapping[str, str] = field(default_factory=dict)  # name of a hidden test -> why it failed
     error_kind: str | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
     honest_tests: bool = False
@@ -79,12 +79,6 @@ class Verdict:
     n_asserts: int = 0
     duration_s: float = 0.0
     cross: Opinion | None = None  # of the tests of its group; None where nobody asked
-
-    def __post_init__(self) -> None:
-        if self.tests is None:
-            object.__setattr__(self, "tests", {})
-        if self.hidden_failures is None:
-            object.__setattr__(self, "hidden_failures", {})
 
 
 class InfraError(RuntimeError):

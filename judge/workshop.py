@@ -251,10 +251,9 @@ class Workshop:
                 reader = PipeReader(reports)
                 fds = (order_out, report_in, self._sink.fileno(), page.fileno())
                 arguments = [str(fd) for fd in fds]
-                environment = {"LD_LIBRARY_PATH": os.pathsep.join(str(path.parent) for path in self.libraries)}
                 limits = self.run_limits if limit_s is None else run_limits(limit_s)
                 arguments.append(str(int(limits.cpu_s * 1e6)))  # the kernel's own limit counts whole seconds
-                done = self.box.run(binary, arguments, limits, self.libraries, fds, env=environment)
+                done = self.box.run(binary, arguments, limits, self.libraries, fds)
             finally:
                 os.close(order_out)
                 os.close(report_in)

@@ -34,7 +34,7 @@ from types import SimpleNamespace
 
 from judge.errors import UserError
 from judge.program import Program, code_blocks, extract_program, read_program, with_main
-from judge.syntax import parse_any_length, text_of, walk
+from judge.syntax import parse_any_length, text_of, tokens_of, walk
 from judge.verdict import Diagnostic, Verdict
 
 WRITE = "write"
@@ -56,9 +56,7 @@ class Refused(ValueError):
     """A completion stands for no program; the message says why."""
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Prompts
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Prompts -----------------------------------------------------------------------------------------------------------
 
 
 def cargo_message(code: str, diagnostics: Iterable[Mapping]) -> str:
@@ -122,9 +120,7 @@ def _around_region(task: Mapping) -> tuple[list[str], list[str], list[str]]:
     return lines[: first - 1], lines[first - 1 : last], lines[last:]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Completion -> source of the program
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Completion -> source of the program -------------------------------------------------------------------------------
 
 
 def _block(completion: str, what: str) -> str:
@@ -141,8 +137,7 @@ def _squeezed(text: str) -> str:
 
 def _tokens(source: str) -> list[str]:
     """The program without layout and comments."""
-    leaves = [node for node in walk(parse_any_length(source)) if not node.children]
-    return [text_of(leaf) for leaf in leaves if not any("comment" in node.type for node in (leaf, leaf.parent) if node)]
+    return [text_of(token) for token in tokens_of(parse_any_length(source))]
 
 
 def signature_of(source: str, name: str | None) -> str | None:
@@ -254,9 +249,7 @@ def _edited(task: Mapping, completion: str) -> str:
     return "\n".join([*before, *edges[0], text, *edges[1], *after]) + "\n"
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The kinds
-# ---------------------------------------------------------------------------------------------------------------------
+# -- The kinds ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -374,9 +367,7 @@ def tokenized(prompts: Sequence[Sequence[Mapping]], tokenizer, of_chats: Callabl
     return [raw(prompt) if is_raw(prompt) else next(ids) for prompt in prompts]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Completions and verdicts
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Completions and verdicts ------------------------------------------------------------------------------------------
 
 
 def read(task: Mapping, completion: str) -> tuple[Program | None, str | None]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 
 from judge.syntax import Node, body_of, child_of, edited, item_name, parse_any_length, text_of, walk
@@ -102,9 +103,7 @@ def _of(task: Mapping, source: str, plan: Plan) -> Edit:
     return Edit(plan.what, before, begun, ended, hidden, plan.entry_point or task["entry_point"], plan.note)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Calls, in code and in the arguments of macros, which the grammar leaves as tokens
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Calls, in code and in the arguments of macros, which the grammar leaves as tokens ---------------------------------
 
 
 @dataclass(frozen=True)
@@ -156,41 +155,30 @@ def _text(root: Node, span: tuple[int, int]) -> str:
     return root.text[span[0] - root.start_byte : span[1] - root.start_byte].decode()
 
 
-def _in_calls(name: str, change: Callable[[Node, Call], Iterable[Change]]) -> Follow:
+def _in_calls(name: str, change: Callable[[Node, Call], Iterable[Change]], root: Node) -> list[Change]:
     """`change` of every call of a function, nested calls aside."""
-
-    def follow(root: Node) -> list[Change]:
-        found = sorted(calls_of(root, name), key=lambda call: (call.start, -call.end))
-        outer = [call for call in found if not any(one.start <= call.start < call.end <= one.end for one in found if one is not call)]
-        return [place for call in outer for place in change(root, call)]
-
-    return follow
+    found = sorted(calls_of(root, name), key=lambda call: (call.start, -call.end))
+    outer = [call for call in found if not any(one.start <= call.start < call.end <= one.end for one in found if one is not call)]
+    return [place for call in outer for place in change(root, call)]
 
 
-def _of_argument(name: str, place: int, change: Callable[[str], str]) -> Follow:
-    """Another text of the argument at `place` of every call."""
-
-    def changed(root: Node, call: Call) -> Iterator[Change]:
-        if place < len(call.arguments):
-            span = call.arguments[place]
-            yield (*span, change(_text(root, span)))
-
-    return _in_calls(name, changed)
+def _of_argument(place: int, change: Callable[[str], str], root: Node, call: Call) -> Iterator[Change]:
+    """Another text of the argument at `place`."""
+    if place < len(call.arguments):
+        span = call.arguments[place]
+        yield (*span, change(_text(root, span)))
 
 
 def _both(*follows: Follow) -> Follow:
     return lambda root: [change for follow in follows for change in follow(root)]
 
 
-def _function_in(root: Node, name: str) -> Node | None:
-    """The function of that name with a body; None in the text of a test."""
-    found = (node for node in walk(root) if node.type == "function_item" and item_name(node) == name and body_of(node) is not None)
-    return next(found, None)
+def _functions_in(root: Node, name: str) -> list[Node]:
+    """The first function of that name with a body; none in the text of a test."""
+    return [node for node in walk(root) if node.type == "function_item" and item_name(node) == name and body_of(node) is not None][:1]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Parameters and types of parameters
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Parameters and types of parameters --------------------------------------------------------------------------------
 
 
 def _parameters(function: Node) -> list[Node]:
@@ -217,7 +205,7 @@ def swapped_parameters(task: Mapping, root: Node, functions: Sequence[Node]) -> 
         one, other, *_ = (*_parameters(function), None, None)
         if other is not None:
             first = [_change(one, text_of(other)), _change(other, text_of(one))]
-            yield Plan("parameters swapped", first, _in_calls(item_name(function), _swapped_arguments))
+            yield Plan("parameters swapped", first, partial(_in_calls, item_name(function), _swapped_arguments))
 
 
 def _swapped_arguments(root: Node, call: Call) -> Iterator[Change]:
@@ -233,7 +221,7 @@ def grouped_parameters(task: Mapping, root: Node, functions: Sequence[Node]) -> 
         if len(parameters := _parameters(function)) == 2:
             names, types = ([text_of(child_of(one, part)) for one in parameters] for part in ("pattern", "type"))
             first = [(parameters[0].start_byte, parameters[1].end_byte, f"({', '.join(names)}): ({', '.join(types)})")]
-            yield Plan("parameters grouped", first, _in_calls(item_name(function), _paired_arguments))
+            yield Plan("parameters grouped", first, partial(_in_calls, item_name(function), _paired_arguments))
 
 
 def _paired_arguments(root: Node, call: Call) -> Iterator[Change]:
@@ -252,16 +240,13 @@ def added_parameters(task: Mapping, root: Node, functions: Sequence[Node]) -> It
             name = next(name for name in NEW_NAMES if name not in text_of(root))
             end = parameters[-1].end_byte
             first = [(end, end, f", {name}: {kind}"), _change(literal, name)]
-            yield Plan("parameter added", first, _in_calls(item_name(function), _one_more(text_of(literal))))
+            yield Plan("parameter added", first, partial(_in_calls, item_name(function), partial(_one_more, text_of(literal))))
 
 
-def _one_more(argument: str) -> Callable[[Node, Call], Iterator[Change]]:
-    def change(root: Node, call: Call) -> Iterator[Change]:
-        if call.arguments:
-            end = call.arguments[-1][1]
-            yield end, end, f", {argument}"
-
-    return change
+def _one_more(argument: str, root: Node, call: Call) -> Iterator[Change]:
+    if call.arguments:
+        end = call.arguments[-1][1]
+        yield end, end, f", {argument}"
 
 
 def _values_in(body: Node) -> list[Node]:
@@ -299,19 +284,15 @@ def optional_parameters(task: Mapping, root: Node, functions: Sequence[Node]) ->
             name, kind = text_of(child_of(one, "pattern")), text_of(child_of(one, "type"))
             if not kind.startswith(("Option", "impl", "&mut")):
                 default = f"\n    let {name} = {name}.unwrap_or_default();"
-                inside = _at_start_of(item_name(function), default)
-                follow = _both(inside, _of_argument(item_name(function), place, "Some({})".format))
+                in_calls = partial(_in_calls, item_name(function), partial(_of_argument, place, "Some({})".format))
+                follow = _both(partial(_at_start_of, item_name(function), default), in_calls)
                 yield Plan("parameter made optional", [_change(child_of(one, "type"), f"Option<{kind}>")], follow)
 
 
-def _at_start_of(name: str, text: str) -> Follow:
-    def follow(root: Node) -> Iterator[Change]:
-        function = _function_in(root, name)
-        if function is not None:
-            at = body_of(function).start_byte + 1
-            yield at, at, text
-
-    return follow
+def _at_start_of(name: str, text: str, root: Node) -> Iterator[Change]:
+    for function in _functions_in(root, name):
+        at = body_of(function).start_byte + 1
+        yield at, at, text
 
 
 def owned_parameters(task: Mapping, root: Node, functions: Sequence[Node]) -> Iterator[Plan]:
@@ -322,7 +303,8 @@ def owned_parameters(task: Mapping, root: Node, functions: Sequence[Node]) -> It
             for pattern, new, what, change in OWNERS:
                 if re.fullmatch(pattern, kind):
                     first = [_change(child_of(one, "type"), re.sub(pattern, new, kind))]
-                    yield Plan(f"parameter {what}", first, _of_argument(item_name(function), place, change))
+                    follow = partial(_in_calls, item_name(function), partial(_of_argument, place, change))
+                    yield Plan(f"parameter {what}", first, follow)
 
 
 def _as_vec(text: str) -> str:
@@ -347,25 +329,19 @@ def widened_integers(task: Mapping, root: Node, functions: Sequence[Node]) -> It
         there = [node for node in _signature(function) if node.type == "primitive_type" and text_of(node) in WIDER]
         if there:
             first = [_change(there[0], WIDER[text_of(there[0])])]
-            yield Plan("number widened", first, _everywhere(text_of(there[0]), WIDER[text_of(there[0])]))
+            yield Plan("number widened", first, partial(_everywhere, text_of(there[0]), WIDER[text_of(there[0])]))
 
 
-def _everywhere(old: str, new: str) -> Follow:
+def _everywhere(old: str, new: str, root: Node) -> Iterator[Change]:
     """A primitive type, and the suffix of literals."""
-
-    def follow(root: Node) -> Iterator[Change]:
-        for node in walk(root):
-            if node.type == "primitive_type" and text_of(node) == old:
-                yield _change(node, new)
-            elif node.type in ("integer_literal", "float_literal") and text_of(node).endswith(old):
-                yield _change(node, text_of(node).removesuffix(old) + new)
-
-    return follow
+    for node in walk(root):
+        if node.type == "primitive_type" and text_of(node) == old:
+            yield _change(node, new)
+        elif node.type in ("integer_literal", "float_literal") and text_of(node).endswith(old):
+            yield _change(node, text_of(node).removesuffix(old) + new)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What a function returns
-# ---------------------------------------------------------------------------------------------------------------------
+# -- What a function returns -------------------------------------------------------------------------------------------
 
 
 def _ends(function: Node) -> list[Node]:
@@ -402,30 +378,24 @@ def wrapped_returns(task: Mapping, root: Node, functions: Sequence[Node]) -> Ite
         if kind is None or re.match(r"(std::\w+::)?(Option|Result|Self)\b", text_of(kind)) or calls_of(body_of(function), name):
             continue
         for what, wrap in ((f"Option<{text_of(kind)}>", "Some"), (f"Result<{text_of(kind)}, String>", "Ok")):
-            in_tests = _unwrapped(wrap if text_of(kind) in PLAIN_TYPES else None)  # others may equal a value of another type
-            follow = _both(_wrapped_ends(name, wrap), _in_calls(name, in_tests))
+            in_tests = partial(_unwrapped, wrap if text_of(kind) in PLAIN_TYPES else None)  # others may equal a value of another type
+            follow = _both(partial(_wrapped_ends, name, wrap), partial(_in_calls, name, in_tests))
             yield Plan(f"{what.split('<')[0]} returned", [_change(kind, what)], follow)
 
 
-def _wrapped_ends(name: str, wrap: str) -> Follow:
-    def follow(root: Node) -> Iterator[Change]:
-        function = _function_in(root, name)
-        for end in _ends(function) if function is not None else ():
-            yield end.start_byte, end.start_byte, f"{wrap}("
-            yield end.end_byte, end.end_byte, ")"
-
-    return follow
+def _wrapped_ends(name: str, wrap: str, root: Node) -> Iterator[Change]:
+    for function in _functions_in(root, name):
+        for end in _ends(function):
+            yield from _around(wrap, end.start_byte, end.end_byte)
 
 
-def _unwrapped(wrap: str | None) -> Callable[[Node, Call], Iterator[Change]]:
-    def change(root: Node, call: Call) -> Iterator[Change]:
-        if wrap is None or call.expected is None:
-            yield call.end, call.end, ".unwrap()"
-        else:
-            yield call.expected[0], call.expected[0], f"{wrap}("
-            yield call.expected[1], call.expected[1], ")"
+def _around(wrap: str, start: int, end: int) -> Iterator[Change]:
+    yield start, start, f"{wrap}("
+    yield end, end, ")"
 
-    return change
+
+def _unwrapped(wrap: str | None, root: Node, call: Call) -> Iterable[Change]:
+    return [(call.end, call.end, ".unwrap()")] if wrap is None or call.expected is None else _around(wrap, *call.expected)
 
 
 NOTHING = '"nothing found"'
@@ -437,15 +407,13 @@ def options_to_results(task: Mapping, root: Node, functions: Sequence[Node]) -> 
         kind, name = child_of(function, "return_type"), item_name(function)
         inner = re.fullmatch(r"Option<(.+)>", text_of(kind), re.DOTALL) if kind is not None else None
         if inner and not calls_of(body_of(function), name):
-            follow = _both(_ends_as_results(name), _in_calls(name, lambda root, call: [(call.end, call.end, ".ok()")]))
+            in_calls = partial(_in_calls, name, lambda root, call: [(call.end, call.end, ".ok()")])
+            follow = _both(partial(_ends_as_results, name), in_calls)
             yield Plan("Option to Result", [_change(kind, f"Result<{inner[1]}, &'static str>")], follow)
 
 
-def _ends_as_results(name: str) -> Follow:
-    def follow(root: Node) -> Iterator[Change]:
-        function = _function_in(root, name)
-        if function is None:
-            return
+def _ends_as_results(name: str, root: Node) -> Iterator[Change]:
+    for function in _functions_in(root, name):
         for end in _ends(function):
             callee = child_of(end, "function") if end.type == "call_expression" else None
             if text_of(end) == "None":
@@ -459,12 +427,8 @@ def _ends_as_results(name: str) -> Follow:
         for node in _own(body_of(function), "try_expression"):
             yield node.end_byte - 1, node.end_byte - 1, f".ok_or({NOTHING})"
 
-    return follow
 
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Types of the file
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Types of the file -------------------------------------------------------------------------------------------------
 
 
 def added_fields(task: Mapping, root: Node, functions: Sequence[Node]) -> Iterator[Plan]:
@@ -477,22 +441,18 @@ def added_fields(task: Mapping, root: Node, functions: Sequence[Node]) -> Iterat
         names = {name} | ({"Self"} if len(structs) == 1 else set())
         new = next(one for one in NEW_NAMES if one not in text_of(root))
         at = body.start_byte + 1
-        yield Plan("field added", [(at, at, f"\n    pub {new}: bool,")], _in_literals(names, f" {new}: false,"))
+        yield Plan("field added", [(at, at, f"\n    pub {new}: bool,")], partial(_in_literals, names, f" {new}: false,"))
 
 
-def _in_literals(names: set[str], text: str) -> Follow:
+def _in_literals(names: set[str], text: str, root: Node) -> Iterator[Change]:
     """A text behind the opening brace of every struct literal."""
-
-    def follow(root: Node) -> Iterator[Change]:
-        for node in walk(root):
-            if node.type == "struct_expression" and text_of(child_of(node, "name")) in names:
-                yield body_of(node).start_byte + 1, body_of(node).start_byte + 1, text
-            elif node.type == "token_tree":
-                for one, braces in zip(node.children, node.children[1:], strict=False):
-                    if text_of(one) in names and braces.type == "token_tree" and text_of(braces).startswith("{"):
-                        yield braces.start_byte + 1, braces.start_byte + 1, text
-
-    return follow
+    for node in walk(root):
+        if node.type == "struct_expression" and text_of(child_of(node, "name")) in names:
+            yield body_of(node).start_byte + 1, body_of(node).start_byte + 1, text
+        elif node.type == "token_tree":
+            for one, braces in zip(node.children, node.children[1:], strict=False):
+                if text_of(one) in names and braces.type == "token_tree" and text_of(braces).startswith("{"):
+                    yield braces.start_byte + 1, braces.start_byte + 1, text
 
 
 def added_variants(task: Mapping, root: Node, functions: Sequence[Node]) -> Iterator[Plan]:
@@ -505,21 +465,17 @@ def added_variants(task: Mapping, root: Node, functions: Sequence[Node]) -> Iter
                 one, other = f"{item_name(enum)}::{item_name(old)}", f"{item_name(enum)}::{new}"
                 first = [(variants[-1].end_byte, variants[-1].end_byte, f",\n    {new}")]
                 note = f"`{other}` counts as `{one}` does, everywhere."
-                more = _with_the_other(task["entry_point"], one, other)
-                yield Plan("variant added", first, _in_patterns(one, other), note=note, more_tests=more)
+                more = partial(_with_the_other, task["entry_point"], one, other)
+                yield Plan("variant added", first, partial(_in_patterns, one, other), note=note, more_tests=more)
 
 
-def _in_patterns(one: str, other: str) -> Follow:
+def _in_patterns(one: str, other: str, root: Node) -> Iterator[Change]:
     short = f"Self::{one.split('::')[1]}"
-
-    def follow(root: Node) -> Iterator[Change]:
-        for node in walk(root):
-            if node.type == "scoped_identifier" and text_of(node) in (one, short) and _is_pattern(node):
-                new = other if text_of(node) == one else f"Self::{other.split('::')[1]}"
-                is_part = node.parent.type not in ("match_pattern", "or_pattern")
-                yield _change(node, f"({text_of(node)} | {new})" if is_part else f"{text_of(node)} | {new}")
-
-    return follow
+    for node in walk(root):
+        if node.type == "scoped_identifier" and text_of(node) in (one, short) and _is_pattern(node):
+            new = other if text_of(node) == one else f"Self::{other.split('::')[1]}"
+            is_part = node.parent.type not in ("match_pattern", "or_pattern")
+            yield _change(node, f"({text_of(node)} | {new})" if is_part else f"{text_of(node)} | {new}")
 
 
 def _is_pattern(node: Node) -> bool:
@@ -529,22 +485,16 @@ def _is_pattern(node: Node) -> bool:
     return above is not None and above.type in ("match_pattern", "let_condition")
 
 
-def _with_the_other(name: str, one: str, other: str) -> Callable[[str], str | None]:
+def _with_the_other(name: str, one: str, other: str, test: str) -> str | None:
     """A test in which the other variant is given to the function instead; None where there is none to give."""
-
-    def more(test: str) -> str | None:
-        root, word = parse_any_length(test), rf"\b{one}\b"
-        spans = [(span, _text(root, span)) for call in calls_of(root, name) for span in call.arguments]
-        changes = [(*span, re.sub(word, other, text)) for span, text in spans if re.search(word, text)]
-        changed = edited(test, changes)
-        return changed if changes and not re.search(word, changed) else None
-
-    return more
+    root, word = parse_any_length(test), rf"\b{one}\b"
+    spans = [(span, _text(root, span)) for call in calls_of(root, name) for span in call.arguments]
+    changes = [(*span, re.sub(word, other, text)) for span, text in spans if re.search(word, text)]
+    changed = edited(test, changes)
+    return changed if changes and not re.search(word, changed) else None
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Constants and helpers
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Constants and helpers ---------------------------------------------------------------------------------------------
 
 
 def rescaled_constants(task: Mapping, root: Node, functions: Sequence[Node]) -> Iterator[Plan]:
@@ -575,13 +525,14 @@ def _rescaled(source: str, function: Node, number: str, kind: str, nodes: Sequen
     file = edited(source, [(at, at, f"{value}\n\n"), *(_change(node, name) for node in nodes)])
     new = f"/// In {UNITS[factor]}.\nconst {name}: {kind} = {int(number) * factor};"
     first = [(at, at + len(value.encode()), new)]
+    yield Plan("constant in another unit", first, partial(_divided, name, factor), source=file)
 
-    def follow(root: Node) -> Iterator[Change]:
-        uses = [node for node in walk(root) if node.type == "identifier" and text_of(node) == name and node.parent.type != "const_item"]
-        is_part = lambda node: node.parent.type.endswith("_expression")  # noqa: E731
-        yield from (_change(node, f"({name} / {factor})" if is_part(node) else f"{name} / {factor}") for node in uses)
 
-    yield Plan("constant in another unit", first, follow, source=file)
+def _divided(name: str, factor: int, root: Node) -> Iterator[Change]:
+    for node in walk(root):
+        if node.type == "identifier" and text_of(node) == name and node.parent.type != "const_item":
+            is_part = node.parent.type.endswith("_expression")
+            yield _change(node, f"({name} / {factor})" if is_part else f"{name} / {factor}")
 
 
 def extracted_helpers(task: Mapping, root: Node, functions: Sequence[Node]) -> Iterator[Plan]:
@@ -602,14 +553,12 @@ def extracted_helpers(task: Mapping, root: Node, functions: Sequence[Node]) -> I
 def _extracted(function: Node, node: Node, kind: str, used: Mapping[str, str]) -> Plan:
     name = next(one for one in HELPER_NAMES if one not in text_of(function))
     helper = f"fn {name}({', '.join(f'{one}: {of}' for one, of in used.items())}) -> {kind} {{\n    {text_of(node)}\n}}\n\n"
-    owner = item_name(function)
-
-    def follow(root: Node) -> Iterator[Change]:
-        found = _function_in(root, owner)
-        if found is not None:
-            yield found.start_byte, found.start_byte, helper
-
+    follow = partial(_in_front_of, item_name(function), helper)
     return Plan("helper extracted", [_change(node, f"{name}({', '.join(used)})")], follow)
+
+
+def _in_front_of(name: str, text: str, root: Node) -> list[Change]:
+    return [(function.start_byte, function.start_byte, text) for function in _functions_in(root, name)]
 
 
 def _is_condition(node: Node) -> bool:
@@ -632,9 +581,7 @@ def _binds(node: Node) -> bool:
     return above is not node or _is(node.parent, "pattern", node)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Names
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Names -------------------------------------------------------------------------------------------------------------
 
 
 def _is(parent: Node, field_name: str, node: Node) -> bool:
@@ -669,7 +616,7 @@ def renames(task: Mapping, root: Node, functions: Sequence[Node]) -> Iterator[Pl
         if new is None or re.search(rf"\b{re.escape(new)}\b", f"{text_of(root)} {known}"):
             continue
         entry = new if what == "function" and name == task["entry_point"] else None
-        yield Plan(f"{what} renamed", [_change(first, new)], _renamed(name, new, is_local), entry_point=entry)
+        yield Plan(f"{what} renamed", [_change(first, new)], partial(_renamed, name, new, is_local), entry_point=entry)
 
 
 def _new_name(name: str, what: str, source: str) -> str:
@@ -682,18 +629,14 @@ def _new_name(name: str, what: str, source: str) -> str:
     return shape(patterns[order(name, source)[0] % len(patterns)].format(name.lower() if shape is str.upper else name))
 
 
-def _renamed(name: str, new: str, is_local: bool) -> Follow:
+def _renamed(name: str, new: str, is_local: bool, root: Node) -> Iterator[Change]:
     """Every use of a name; a local one is none of the tests' business."""
-
-    def follow(root: Node) -> Iterator[Change]:
-        tests = [(node.start_byte, node.end_byte) for node in walk(root) if node.type == "mod_item"] if is_local else []
-        if is_local and not any(node.type == "function_item" for node in walk(root)):
-            return  # the text of a test
-        for node in walk(root):
-            if node.type in NAMES and text_of(node) == name and not any(start <= node.start_byte < end for start, end in tests):
-                yield _change(node, new)
-
-    return follow
+    tests = [(node.start_byte, node.end_byte) for node in walk(root) if node.type == "mod_item"] if is_local else []
+    if is_local and not any(node.type == "function_item" for node in walk(root)):
+        return  # the text of a test
+    for node in walk(root):
+        if node.type in NAMES and text_of(node) == name and not any(start <= node.start_byte < end for start, end in tests):
+            yield _change(node, new)
 
 
 MAKERS: tuple[Callable[[Mapping, Node, Sequence[Node]], Iterator[Plan]], ...] = (

@@ -48,11 +48,8 @@ def request_for(kind: str, mutant: str, reference: str, start: int, end: int, re
     said = SAID.get(kind, _literally)(place) if not replacement or place.is_once(text_of(here)) else None
     if said is None:
         return None
-    return f"In `{item_name(owner)}`, {_where(kind, replacement)} the line `{line}`: {said} Nothing else should change."
-
-
-def _where(kind: str, replacement: str) -> str:
-    return "after" if kind == "statement" and not replacement else "in"
+    where = "after" if kind == "statement" and not replacement else "in"
+    return f"In `{item_name(owner)}`, {where} the line `{line}`: {said} Nothing else should change."
 
 
 def _line_at(source: str, start: int) -> str | None:
@@ -71,15 +68,10 @@ def _function_around(node: Node | None) -> Node | None:
     return node
 
 
-def _quoted(text: str) -> str | None:
-    """Code in a sentence; None for what no sentence holds."""
-    return f"`{text}`" if text.strip() and "\n" not in text and "`" not in text and len(text) <= MAX_QUOTED else None
-
-
 def _sentence(pattern: str, *texts: str) -> str | None:
-    """The pattern with each text quoted in it; None when one cannot be."""
-    quoted = [_quoted(text) for text in texts]
-    return pattern.format(*quoted) if all(quoted) else None
+    """The pattern with each piece of code quoted in it; None when one cannot be."""
+    can_be = all(text.strip() and "\n" not in text and "`" not in text and len(text) <= MAX_QUOTED for text in texts)
+    return pattern.format(*(f"`{text}`" for text in texts)) if can_be else None
 
 
 def _literally(place: Place) -> str | None:
@@ -150,21 +142,10 @@ def _stepped(place: Place) -> str | None:
     return _sentence("a step is missing, {}.", place.new)
 
 
-def _in_order(place: Place) -> str | None:
-    return "what is compared there should come in the opposite order."
-
-
-def _looped(place: Place) -> str | None:
-    return "the loop should begin with the first element, not with the second."
-
-
-def _nothing(place: Place) -> str | None:
-    """A whole body is no small change."""
-    return None
-
-
 SAID: Mapping[str, Callable[[Place], str | None]] = {
     "comparison": _compared, "boundary": _compared, "arithmetic": _computed, "logic": _combined, "range": _ranged, "negation": _opposite,
-    "predicate": _opposite, "branch": _branched, "arm": _cased, "statement": _stepped, "order": _in_order, "loop": _looped,
-    "argument": _one_less, "body": _nothing,
+    "predicate": _opposite, "branch": _branched, "arm": _cased, "statement": _stepped, "argument": _one_less,
+    "order": lambda place: "what is compared there should come in the opposite order.",
+    "loop": lambda place: "the loop should begin with the first element, not with the second.",
+    "body": lambda place: None,  # a whole one is no small change
 }  # fmt: skip

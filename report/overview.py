@@ -23,7 +23,8 @@ LOGGED = {  # chart -> its unit, and what metrics.jsonl logs for it, with its sc
         {"generate": ("time/generate_s", 1), "grade": ("time/grade_s", 1), "train": ("time/train_s", 1), "wait": ("wait_s", 1)},
     ),
 }
-LOGGED_RATES = {"build": "judge/build_rate", "clippy": "judge/clippy_rate", "test": "judge/test_rate", "honest": "judge/honest_test_rate"}
+LOGGED_RATES = {name: (f"judge/{name}_rate", 100) for name in ("build", "clippy", "test")} | {"honest": ("judge/honest_test_rate", 100)}
+INSTEAD_OF_TRACE = (("reward", "", {"reward": ("reward", 1)}), ("what cargo said", "%", LOGGED_RATES))
 
 
 def finite(value) -> float | None:
@@ -37,13 +38,13 @@ def charts(frame, metrics: list[dict], iterations: list[dict] = ()) -> list[dict
     """Charts of the page: {title, unit, steps, series: [{name, values, band?}]}, from the trace (or None), metrics.jsonl's steps and
     the evaluations inside the run (traces.read_iterations)."""
     metrics = [entry | {"wait_s": waited_s(entry)} for entry in metrics]
-    drawn = _charts_of_trace(frame) if frame is not None else _charts_instead_of_trace(metrics)
+    drawn = _charts_of_trace(frame) if frame is not None else [_chart_of_metrics(*of, metrics) for of in INSTEAD_OF_TRACE]
     for unit, title in (("%", "evaluations inside the run"), ("", "KL to the reference, at evaluations")):
         found = [(name.removeprefix("eval "), values) for name, values, of in evaluated(iterations) if of == unit]
         series = [{"name": name, "values": list(map(finite, values))} for name, values in found]
         drawn.append({"title": title, "unit": unit, "steps": [row["step"] for row in iterations], "series": series})
     for title, (unit, keys) in LOGGED.items():
-        drawn.append(_chart_of_metrics(title, unit, metrics, keys))
+        drawn.append(_chart_of_metrics(title, unit, keys, metrics))
     return [chart for chart in drawn if chart and any(value is not None for one in chart["series"] for value in one["values"])]
 
 
@@ -85,7 +86,7 @@ def _chart(title: str, unit: str, steps, series: dict, bands: dict | None = None
     return {"title": title, "unit": unit, "steps": steps, "series": drawn}
 
 
-def _chart_of_metrics(title: str, unit: str, metrics: list[dict], keys: dict) -> dict | None:
+def _chart_of_metrics(title: str, unit: str, keys: dict, metrics: list[dict]) -> dict | None:
     def scaled(entry: dict, key: str, scale: float) -> float | None:
         value = finite(entry.get(key))
         return None if value is None else round(value * scale, 4)
@@ -93,11 +94,6 @@ def _chart_of_metrics(title: str, unit: str, metrics: list[dict], keys: dict) ->
     series = [{"name": name, "values": [scaled(entry, key, scale) for entry in metrics]} for name, (key, scale) in keys.items()]
     series = [one for one in series if any(value is not None for value in one["values"])]
     return {"title": title, "unit": unit, "steps": [entry["step"] for entry in metrics], "series": series} if series else None
-
-
-def _charts_instead_of_trace(metrics: list[dict]) -> list[dict]:
-    rates = {name: (key, 100) for name, key in LOGGED_RATES.items()}
-    return [_chart_of_metrics("reward", "", metrics, {"reward": ("reward", 1)}), _chart_of_metrics("what cargo said", "%", metrics, rates)]
 
 
 def first_and_last_step(drawn: list[dict]) -> dict | None:

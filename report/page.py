@@ -48,9 +48,7 @@ FLAGS = ("build_passed", "clippy_passed", "test_passed", "honest_tests")  # bit 
 COLUMNS = ("step", "task", "group", "kind", "guard", "flags", "reward", "advantage", "tokens")
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Lines -> completions of known shape
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Lines -> completions of known shape -------------------------------------------------------------------------------
 
 
 def _text(value) -> str | None:
@@ -138,9 +136,7 @@ def embedded(record: dict, longest: int) -> dict:
     }
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Which completions, and how much of each
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Which completions, and how much of each ---------------------------------------------------------------------------
 
 
 class Survey:
@@ -252,9 +248,7 @@ def _short(value) -> str | None:
     return text if text is None else text[:MIN_TEXT]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The file
-# ---------------------------------------------------------------------------------------------------------------------
+# -- The file ----------------------------------------------------------------------------------------------------------
 
 
 def _loaded(source: Path, survey: Survey):
@@ -268,12 +262,8 @@ def _loaded(source: Path, survey: Survey):
         return None
 
 
-def write_report(run: str | Path, output: str | Path | None = None) -> Path:
-    """Write the report of a run folder (or trace, or results.jsonl of an evaluation) and return its path.
-
-    Args:
-        run: Folder or file.
-        output: File to write; default: report.html in the folder, or beside the file.
+def write_report(run: str | Path) -> Path:
+    """Write report.html in a run folder (or beside a trace, or results.jsonl of an evaluation) and return its path.
 
     Raises:
         TraceError: Nothing there that could be shown.
@@ -297,7 +287,7 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
     config, config_notes = config_sections(folder)
     if survey.steps and frame is None:
         survey.notes.append("These are completions of an evaluation: they have no step and no advantage, so there are no curves.")
-    output = Path(output) if output else folder / "report.html"
+    output = folder / "report.html"
     temporary = output.with_name(f"{output.name}.tmp")
     head, tail = _page(f"{folder.resolve().name}: report")
     try:

@@ -13,15 +13,15 @@ import re
 from collections.abc import Mapping, Sequence
 
 import kinds
-from judge.program import Program, check_hidden_tests, continuation, extract_program, holds_fence, is_plain_rust, read_program
-from judge.syntax import Node, child_of, parse_rust, text_of, walk
+from judge.guards import LITERALS as PLAIN_LITERALS
+from judge.program import Program, check_hidden_tests, continuation, extract_program, holds_fence, is_plain_rust, read_program, with_main
+from judge.syntax import Node, child_of, parse_rust, text_of, tokens_of, walk
 from judge.verdict import NOT_COMPILED, Job, Verdict
 from rust_tool import RustTool
 from tasks import TASK_COLUMNS
 
 MAX_TRIED = 200  # references that a run tries before it starts; check_tasks.py tries all
-LITERALS = ("integer_literal", "float_literal", "string_literal", "raw_string_literal", "char_literal", "boolean_literal",
-            "negative_literal")  # fmt: skip
+LITERALS = (*PLAIN_LITERALS, "boolean_literal", "negative_literal")
 MISSING_CRATE = re.compile(r"E043[23]: [^`;]*`(?!(?:crate|super|self|std|core|alloc)\b)([a-z_][a-z0-9_]*)\b")  # types are upper case
 
 
@@ -45,7 +45,7 @@ def _program(text: str, prompt: str) -> Program | None:
     if holds_fence(text):
         return extract_program(text)
     source = text if is_plain_rust(text) else continuation(prompt, text)
-    return read_program(source if re.search(r"\bfn\s+main\b", source) else f"{source}\n\nfn main() {{}}\n") if source else None
+    return read_program(with_main(source)) if source else None
 
 
 def _types(program: Program) -> set[str]:
@@ -91,19 +91,12 @@ def _sides(arguments: str) -> tuple[str, str] | None:
     values = [side for side in sides if side.type in LITERALS or side.type == "unary_expression"]
     if len(calls) != 1 or len(values) != 1 or tree.has_error or not _is_plain_call(calls[0]):
         return None
-    return "".join(map(text_of, _tokens(calls[0]))), "".join(map(text_of, _tokens(values[0])))
-
-
-def _tokens(node: Node) -> list[Node]:
-    return [leaf for leaf in walk(node) if not leaf.children]
+    return "".join(map(text_of, tokens_of(calls[0]))), "".join(map(text_of, tokens_of(values[0])))
 
 
 def _is_plain_call(call: Node) -> bool:
-    arguments = child_of(call, "arguments")
-    function = child_of(call, "function")
-    return function.type in ("identifier", "scoped_identifier") and bool(arguments.named_children) and all(
-        node.type in LITERALS for node in arguments.named_children
-    )
+    function, arguments = child_of(call, "function"), child_of(call, "arguments").named_children
+    return function.type in ("identifier", "scoped_identifier") and bool(arguments) and all(one.type in LITERALS for one in arguments)
 
 
 def fault_of(verdict: Verdict) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 import kinds
+from evaluation.folders import read_partial
 from judge.program import read_program, with_main
 from rewards import RewardSet, passes_hidden
 from rust_tool import Job, RustTool
@@ -74,8 +75,7 @@ def prove_kinds(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: Rus
 def prove_in_batches(tasks: Sequence[Mapping], answers: Mapping[str, str], judge: RustTool, record: Path | None = None) -> list[str]:
     """`prove_kinds` under a progress bar, a batch at a time. What `record` (jsonl, appended to) holds as it is now is not proved again."""
     key = {task["task_id"]: _digest(task, answers.get(task["task_id"]), judge) for task in tasks}
-    lines = record.read_text(encoding="utf-8").splitlines() if record is not None and record.exists() else []
-    known = {one["row"]: one["problems"] for one in map(_line, lines) if one}
+    known = {one["row"]: one["problems"] for one in read_partial(record)} if record is not None else {}
     missing = [task for task in tasks if key[task["task_id"]] not in known]
     with tqdm(total=len(tasks), initial=len(tasks) - len(missing), desc="proof", unit="", disable=not missing, mininterval=0.5) as bar:
         for start in range(0, len(missing), BATCH):
@@ -97,11 +97,3 @@ def _digest(task: Mapping, answer: str | None, judge: RustTool) -> str:
     task = {name: value for name, value in task.items() if name != "file"}
     text = json.dumps([task, answer, judge.describe()["judge_version"]], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _line(text: str) -> dict | None:
-    """A line of a record; None for one that was cut off."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return None

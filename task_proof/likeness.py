@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from judge.syntax import parse_any_length, text_of, walk
+from judge.syntax import parse_any_length, text_of, tokens_of
 from tasks import load_tasks, ngrams, signature_prompt
 
 # Near duplicates. Prompts of different tasks share few runs of three words besides "write a rust function": at most 15 % of
@@ -31,8 +31,8 @@ def words_of(text: str) -> list[str]:
 
 def solution_tokens(source: str) -> list[str]:
     """Tokens of a program without comments, plain names (variables, functions) all alike; methods, types and literals stay."""
-    leaves = (node for node in walk(parse_any_length(source)) if not node.children and "comment" not in node.type)
-    return ["name" if leaf.type in ("identifier", "shorthand_field_identifier") else text_of(leaf) for leaf in leaves]
+    names = ("identifier", "shorthand_field_identifier")
+    return ["name" if token.type in names else text_of(token) for token in tokens_of(parse_any_length(source))]
 
 
 def shared_counts(left: Sequence[Set], right: Sequence[Set]) -> Iterator[tuple[int, int, int]]:
@@ -93,29 +93,13 @@ def similar_solutions(keys: Sequence[str], solutions: Mapping[str, str], at_leas
     return near_duplicates(list(grams), list(grams.values()), at_least)
 
 
-@dataclass(frozen=True)
-class Overlap:
-    """How the bank's texts compare with those of one other file. Ids and numbers only, none of its texts."""
+def overlap_with(tasks: Sequence[Mapping], path: str) -> tuple[dict, list[str]]:
+    """Prompts in both wordings against every prompt of a file of any known layout -> (its part of the report, problems).
 
-    file: str
-    n_texts: int
-    n_tasks_sharing: int  # tasks with at least one n-gram of OVERLAP_NGRAM words in common with some text
-    shares: tuple[Likeness, ...]  # largest share of n-grams per task that has one, of the shorter text, largest first
-    equal_names: tuple[tuple[str, str], ...]  # (task_id, id of the text that asks for a function of the same name)
-    nearest: tuple[Likeness, ...]  # each task's nearest text by content words (cosine, rare words weigh more), nearest first
-
-    def problems(self) -> list[str]:
-        """One line per task that takes its wording from a text."""
-        limit = f"limit {OVERLAP_SHARE:.0%} of the shorter text's runs of {OVERLAP_NGRAM} words"
-        return [
-            f"{pair.one}: shares {pair.value:.0%} of its wording with {pair.other} of {self.file} ({limit}): drop or reword it"
-            for pair in self.shares
-            if pair.value > OVERLAP_SHARE
-        ]
-
-
-def overlap_with(tasks: Sequence[Mapping], path: str) -> Overlap:
-    """Compare prompts in both wordings with every prompt of a file of any known layout. Raises TaskError."""
+    The report has ids and numbers only: how many tasks share a run of OVERLAP_NGRAM words with some text, the largest share of such runs
+    by task (of the shorter text), (task, text) that ask for a function of one name, and each task's nearest text by content words.
+    A problem is a task that takes its wording from a text. Raises TaskError.
+    """
     texts = load_tasks(path)
     ours = [_wordings(task) for task in tasks]
     theirs = [ngrams(_unframed(text["prompt"]), OVERLAP_NGRAM, words_of) for text in texts]
@@ -123,18 +107,27 @@ def overlap_with(tasks: Sequence[Mapping], path: str) -> Overlap:
     for i, j, shared in shared_counts(ours, theirs):
         pair = Likeness(tasks[i]["task_id"], texts[j]["task_id"], shared / min(len(ours[i]), len(theirs[j])))
         largest[pair.one] = max(pair, largest.get(pair.one, pair), key=lambda p: p.value)
+    shares = sorted(largest.values(), key=lambda pair: -pair.value)
     names = defaultdict(list)
     for text in texts:
         for name in function_names(text):
             names[_plain(name)].append(text["task_id"])
-    return Overlap(
-        file=Path(path).name,
-        n_texts=len(texts),
-        n_tasks_sharing=len(largest),
-        shares=tuple(sorted(largest.values(), key=lambda pair: -pair.value)),
-        equal_names=tuple((t["task_id"], other) for t in tasks for other in dict.fromkeys(names[_plain(t["entry_point"])])),
-        nearest=nearest_texts(tasks, texts),
-    )
+    file, limit = Path(path).name, f"limit {OVERLAP_SHARE:.0%} of the shorter text's runs of {OVERLAP_NGRAM} words"
+    row = {
+        "file": file,
+        "texts": len(texts),
+        "tasks_sharing_a_run": len(shares),
+        "run_words": OVERLAP_NGRAM,
+        "largest_share": round(shares[0].value, 3) if shares else 0.0,
+        "shares": [asdict(pair) for pair in shares[:NEAREST_SHOWN]],
+        "equal_names": [[task["task_id"], other] for task in tasks for other in dict.fromkeys(names[_plain(task["entry_point"])])],
+        "nearest": [asdict(pair) for pair in nearest_texts(tasks, texts)[:NEAREST_SHOWN]],
+    }
+    return row, [
+        f"{pair.one}: shares {pair.value:.0%} of its wording with {pair.other} of {file} ({limit}): drop or reword it"
+        for pair in shares
+        if pair.value > OVERLAP_SHARE
+    ]
 
 
 def _wordings(task: Mapping) -> set[str]:
@@ -185,17 +178,3 @@ def _unit_vector(words: Counter[str], weight: Mapping[str, float]) -> dict[str, 
     vector = {word: (1 + math.log(count)) * weight[word] for word, count in words.items()}
     length = math.sqrt(sum(value * value for value in vector.values())) or 1.0
     return {word: value / length for word, value in vector.items()}
-
-
-def overlap_row(overlap: Overlap) -> dict:
-    """One other file's part of the report."""
-    return {
-        "file": overlap.file,
-        "texts": overlap.n_texts,
-        "tasks_sharing_a_run": overlap.n_tasks_sharing,
-        "run_words": OVERLAP_NGRAM,
-        "largest_share": round(overlap.shares[0].value, 3) if overlap.shares else 0.0,
-        "shares": [asdict(pair) for pair in overlap.shares[:NEAREST_SHOWN]],
-        "equal_names": [list(pair) for pair in overlap.equal_names],
-        "nearest": [asdict(pair) for pair in overlap.nearest[:NEAREST_SHOWN]],
-    }

@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from judge.program import panic_stubbed, read_program
 from judge.syntax import ASSERT_MACROS, FAILING, Node, edited, parse_any_length, text_of, walk
@@ -30,8 +31,7 @@ class Mutant:
     place: tuple[int, int, str]  # start and end byte in the reference, what stands there instead
 
 
-@dataclass(frozen=True)
-class _Edit:
+class _Edit(NamedTuple):
     kind: str
     start: int
     end: int
@@ -87,9 +87,9 @@ def mutants(source: str, limit: int = MAX_MUTANTS) -> list[Mutant]:
     for edit in (*turns, *last):
         if len(made) == limit:
             break
-        changed = edited(source, [(edit.start, edit.end, edit.replacement)])
+        changed = edited(source, [edit[1:]])
         if changed != source:
-            made.setdefault(changed, Mutant(edit.kind, _described(source, edit), changed, (edit.start, edit.end, edit.replacement)))
+            made.setdefault(changed, Mutant(edit.kind, _described(source, edit), changed, edit[1:]))
     return list(made.values())
 
 
@@ -202,10 +202,15 @@ def _unary(node: Node) -> Iterator[_Edit]:
         yield _Edit("negation", node.children[0].start_byte, node.children[0].end_byte, "")
 
 
-def _if(node: Node) -> Iterator[_Edit]:
-    condition, otherwise = node.child_by_field_name("condition"), node.child_by_field_name("alternative")
+def _condition(node: Node) -> Iterator[_Edit]:
+    condition = node.child_by_field_name("condition")
     if condition is not None and condition.type not in ("let_condition", "let_chain"):
         yield _replace("branch", condition, f"!({text_of(condition)})")
+
+
+def _if(node: Node) -> Iterator[_Edit]:
+    yield from _condition(node)
+    otherwise = node.child_by_field_name("alternative")
     if otherwise is not None:
         yield _replace("branch", node, text_of(otherwise.named_children[-1]))
 
@@ -219,12 +224,6 @@ def _match(node: Node) -> Iterator[_Edit]:
             yield _replace("arm", arm, "")
         elif text_of(value) != text_of(other):
             yield _replace("arm", value, text_of(other))
-
-
-def _guarded_pattern(node: Node) -> Iterator[_Edit]:
-    condition = node.child_by_field_name("condition")
-    if condition is not None and condition.type not in ("let_condition", "let_chain"):
-        yield _replace("branch", condition, f"!({text_of(condition)})")
 
 
 def _for(node: Node) -> Iterator[_Edit]:
@@ -267,23 +266,11 @@ def _macro_name(node: Node | None) -> str:
 
 
 _MUTATORS: Mapping[str, Callable[[Node], Iterator[_Edit]]] = {
-    "binary_expression": _binary,
-    "compound_assignment_expr": _compound,
-    "range_expression": _range,
-    "range_pattern": _range,
-    "integer_literal": _integer,
-    "float_literal": _float,
-    "boolean_literal": _boolean,
-    "string_literal": _string,
-    "char_literal": _char,
-    "unary_expression": _unary,
-    "if_expression": _if,
-    "match_block": _match,
-    "match_pattern": _guarded_pattern,
-    "for_expression": _for,
-    "expression_statement": _statement,
-    "call_expression": _call,
-}
+    "binary_expression": _binary, "compound_assignment_expr": _compound, "range_expression": _range, "range_pattern": _range,
+    "integer_literal": _integer, "float_literal": _float, "boolean_literal": _boolean, "string_literal": _string, "char_literal": _char,
+    "unary_expression": _unary, "if_expression": _if, "match_block": _match, "match_pattern": _condition, "for_expression": _for,
+    "expression_statement": _statement, "call_expression": _call,
+}  # fmt: skip
 
 
 def constant_answers(source: str, function_name: str) -> list[str]:

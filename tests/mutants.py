@@ -36,8 +36,7 @@ MUTATED = {
     ),
     "make_dataset": (["x_split_sizes*", "x_make_splits*"], ["test_make_dataset"], "split"),
     "judge.program": (
-        ["x_with_hidden_tests*", "x_check_hidden_tests*", "x__hidden_*", "x__read_*", "x__check_*", "x__placed*", "x__with_module*", "x__paths_of*", "x__candidate*",
-         "x__foreign*"],
+        ["x_with_hidden_tests*", "x_check_hidden_tests*", "x__hidden_*", "x__read_*", "x__check_*", "x__placed*", "x__with_module*", "x__paths_of*", "x__candidate*"],
         ["test_program", "test_hidden_text"], "hidden and not of_every_form and not do_not_see and not raise_anything",
     ),
     "judge.worth": (["*"], ["test_worth"], ""),

@@ -229,10 +229,9 @@ def test_wording_taken_from_another_prompt_set_is_caught(tmp_path):
     copied = "Count the stamps. " + TASK["prompt"].split("that ")[1]
     texts = ("Say hello to the whole wide world, once and never again.", copied)
     path = write_jsonl(tmp_path / "theirs.jsonl", [{"prompt": text} for text in texts])
-    overlap = overlap_with([TASK, OTHER], str(path))
-    (problem,) = overlap.problems()
+    overlap, (problem,) = overlap_with([TASK, OTHER], str(path))
     assert problem.startswith("planted/stamps_for: shares ") and "theirs/1 of theirs.jsonl" in problem
-    assert overlap.n_tasks_sharing == 1 and overlap.nearest[0].other == "theirs/1"
+    assert overlap["tasks_sharing_a_run"] == 1 and overlap["nearest"][0]["other"] == "theirs/1"
 
 
 def test_docstrings_of_other_layouts_are_compared_but_not_our_own_frame(tmp_path):
@@ -240,10 +239,10 @@ def test_docstrings_of_other_layouts_are_compared_but_not_our_own_frame(tmp_path
     unlike = "/// Hello.\nfn hello() {\n"
     row = {"language": "rs", "tests": "}\nfn main() { assert_eq!(1, 1); }"}
     rows = [row | {"name": f"other_{i}", "prompt": prompt} for i, prompt in enumerate((unlike, declaration))]
-    overlap = overlap_with([TASK, OTHER], str(write_jsonl(tmp_path / "multipl-e.jsonl", rows)))
-    assert {(pair.one, pair.other) for pair in overlap.shares} >= {("planted/stamps_for", "other_1")}
-    assert not any(pair.other == "other_0" for pair in overlap.shares)
-    assert overlap.equal_names == (("planted/stamps_for", "other_1"),)
+    overlap, _ = overlap_with([TASK, OTHER], str(write_jsonl(tmp_path / "multipl-e.jsonl", rows)))
+    assert {(pair["one"], pair["other"]) for pair in overlap["shares"]} >= {("planted/stamps_for", "other_1")}
+    assert not any(pair["other"] == "other_0" for pair in overlap["shares"])
+    assert overlap["equal_names"] == [["planted/stamps_for", "other_1"]]
 
 
 @pytest.fixture

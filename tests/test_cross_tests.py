@@ -5,7 +5,7 @@ import json
 import pytest
 
 from judge import cross_tests
-from judge.cross_tests import Matrix, agreement, fields_of, matrix_of, opinions_of, picked
+from judge.cross_tests import Matrix, agreement, fields_of, matrices_of, opinions_of, picked
 from judge.program import extract_program
 from rewards import RewardSet
 from rust_tool import Job, RustTool, Verdict
@@ -134,7 +134,7 @@ def test_the_pick_agrees_most_then_passes_its_own_tests():
 
 def test_nothing_is_asked_of_the_judge_for_groups_without_tests():
     members = [(extract_program("```rust\nfn f(x: i32) -> i32 { x }\n```"), Verdict(build_passed=True))] * 2 + [(None, Verdict())]
-    found = matrix_of(members, run_suites=None)
+    (found,) = matrices_of([members], run_suites=None)
     assert found.rows == [{}, {}, {}] and fields_of(opinions_of(found)[0])["cross_total"] is None
 
 

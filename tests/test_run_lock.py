@@ -33,7 +33,7 @@ def left_by(folder, **holder):
 
 
 def test_a_living_process_keeps_others_out_and_is_named(tmp_path, holder):
-    said = f"is being trained by process {holder.pid} on {socket.gethostname()}, since .*--resume_from_checkpoint last"
+    said = f"is being trained by process {holder.pid} on {socket.gethostname()} \\(since .*--resume_from_checkpoint last"
     for _ in range(2):  # the first refusal must not free it
         with pytest.raises(MachineError, match=said), run_lock.hold(tmp_path / "run"):
             pass

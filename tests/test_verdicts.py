@@ -142,7 +142,7 @@ def test_one_process_where_none_dies():
     assert asked == [("run", None, None, set())]
     assert outcome.statuses() == {"t::a": "ok", "t::b": "ok", "t::c": "failed"} and outcome.ended_well and not outcome.passed
     assert outcome.diagnostics() == [Diagnostic(None, "test", "t::c: index out of bounds", 3)]
-    assert (outcome.n_deaths, outcome.has_exited, outcome.status("t::c"), outcome.status("t::d")) == (0, False, "failed", None)
+    assert (outcome.n_deaths, outcome.has_exited, outcome.statuses()["t::c"], outcome.statuses().get("t::d")) == (0, False, "failed", None)
 
 
 @pytest.mark.parametrize(("end", "how"), [

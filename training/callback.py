@@ -1,4 +1,4 @@
-"""The callback that prints, records metrics and stops a run. Imports transformers."""
+"""The callbacks that print, record metrics, stop a run and evaluate within it. Imports transformers."""
 
 from __future__ import annotations
 
@@ -104,3 +104,21 @@ class RunCallback(TrainerCallback):
         if any_process(bool(self.stop_reason), args.device):  # one that stops alone leaves the others waiting
             self.stop_reason = self.stop_reason or "another process was asked to stop"
             control.should_training_stop = control.should_save = True
+
+
+class EvaluationCallback(TrainerCallback):
+    """Has the Trainer evaluate when it is time, and save what was evaluated as a checkpoint. After `run` in the list of callbacks.
+
+    Args: `iterations`, `every` (steps), `run` (which knows when the run is out of time).
+    """
+
+    def __init__(self, iterations: Iterations, every: int, run: RunCallback):
+        self.iterations, self.every, self.run = iterations, every, run
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.iterations.began = time.monotonic()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        is_last = state.global_step >= state.max_steps or self.run.is_out_of_time
+        if state.global_step % self.every == 0 or is_last:
+            control.should_evaluate = control.should_save = True

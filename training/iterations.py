@@ -230,9 +230,7 @@ def _mean_since(log_history: Sequence[dict], step: int) -> float | None:
     return sum(rates) / len(rates) if rates else None
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Sampling with the trainer's engine
-# ---------------------------------------------------------------------------------------------------------------------
+# -- Sampling with the trainer's engine --------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -320,9 +318,7 @@ def _padded(prompt_ids: Sequence[list[int]], completion_ids: Sequence[list[int]]
     return torch.cat(ids, dim=1).to(device), torch.cat(mask, dim=1).to(device), ids[1].shape[1]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The best weights on disk, whole at every moment
-# ---------------------------------------------------------------------------------------------------------------------
+# -- The best weights on disk, whole at every moment -------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -346,27 +342,3 @@ def _finish_replacing(folder: Path) -> None:
         os.replace(old, folder)
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
-
-
-def make_callback_class():
-    """Callback that has the Trainer evaluate when it is time. A function, so that importing this file does not import torch."""
-    from transformers import TrainerCallback
-
-    class EvaluationCallback(TrainerCallback):
-        """Args: `iterations`, `every` (steps), `run` (train.py's RunCallback, which knows when the run is out of time).
-
-        Comes after `run` in the list of callbacks. The policy that was evaluated is also saved as a checkpoint.
-        """
-
-        def __init__(self, iterations: Iterations, every: int, run):
-            self.iterations, self.every, self.run = iterations, every, run
-
-        def on_train_begin(self, args, state, control, **kwargs):
-            self.iterations.began = time.monotonic()
-
-        def on_step_end(self, args, state, control, **kwargs):
-            is_last = state.global_step >= state.max_steps or self.run.is_out_of_time
-            if state.global_step % self.every == 0 or is_last:
-                control.should_evaluate = control.should_save = True
-
-    return EvaluationCallback

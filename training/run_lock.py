@@ -50,7 +50,10 @@ def _acquire(folder: Path) -> int | None:
             return None
         try:
             if not _is_locked(descriptor):
-                raise MachineError(_who_trains(folder, _read(descriptor)))
+                raise MachineError(
+                    f"{folder} is being trained by {_named(_read(descriptor))}: choose another --output_dir, or end that process first "
+                    "and go on with --resume_from_checkpoint last"
+                )
             if not path.exists() or os.stat(path).st_ino != os.fstat(descriptor).st_ino:  # its holder ended just now
                 os.close(descriptor)
                 continue
@@ -73,17 +76,7 @@ def _is_locked(descriptor: int) -> bool:
         return False
     except OSError:  # a file system without locks: what the file says is all there is
         holder = _read(descriptor)
-        return not (holder and holder["host"] == socket.gethostname() and _is_alive(holder["pid"]))
-    return True
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
+        return not (holder and holder["host"] == socket.gethostname() and Path(f"/proc/{holder['pid']}").exists())
     return True
 
 
@@ -96,22 +89,17 @@ def _read(descriptor: int) -> dict | None:
         return None
 
 
-def _who_trains(folder: Path, holder: dict | None) -> str:
-    who = f"process {holder['pid']} on {holder['host']}, since {holder['since']}" if holder else "another process"
-    return (
-        f"{folder} is being trained by {who}: choose another --output_dir, or end that process first and go on with "
-        "--resume_from_checkpoint last"
-    )
+def _named(holder: dict | None) -> str:
+    return f"process {holder['pid']} on {holder['host']} (since {holder['since']})" if holder else "another process"
 
 
 def _take_over(folder: Path, holder: dict | None) -> None:
     """What a process left that did not end by itself. Raises MachineError when it may still live, on another host."""
     if holder is None or holder["pid"] == os.getpid():
         return
-    who = f"process {holder['pid']} on {holder['host']} (since {holder['since']})"
     if holder["host"] != socket.gethostname():
         raise MachineError(
-            f"{folder} is locked by {who}, which cannot be seen from {socket.gethostname()}: if it has ended, delete "
+            f"{folder} is locked by {_named(holder)}, which cannot be seen from {socket.gethostname()}: if it has ended, delete "
             f"{folder / LOCK_NAME} and start again"
         )
-    print(f"{who} was killed while it trained in {folder}: its lock is taken over", file=sys.stderr, flush=True)
+    print(f"{_named(holder)} was killed while it trained in {folder}: its lock is taken over", file=sys.stderr, flush=True)

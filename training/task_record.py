@@ -62,7 +62,9 @@ class TaskRecord:
 
     def write_to(self, path: Path) -> None:
         """Make the file hold what is known, and from now on every batch: for one process of a run."""
-        _write_whole(path, self._lines)
+        temporary = path.with_name(path.name + ".tmp")  # at every moment readable as before or after
+        temporary.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._lines), encoding="utf-8")
+        os.replace(temporary, path)
         self._path = path
 
     def _count(self, line: dict) -> None:
@@ -104,9 +106,6 @@ class TaskRecord:
         failed = [(ran - passed + 1) / (ran + 2) for passed in passes]
         return [share / sum(failed) for share in failed]
 
-    def __len__(self) -> int:
-        return len(self._solved)
-
 
 def lines_until(path: Path, step: int) -> list[dict]:
     """Lines of a record up to a step: those of later ones are of a run that was killed after its last checkpoint; [] without a file."""
@@ -130,13 +129,6 @@ def tallied(outcomes: Iterable[tuple[str, bool, Sequence[str]]]) -> dict:
         "outcomes": {task_id: [solved[task_id], n] for task_id, n in graded.items()},
         "tests": {task_id: [counts, ran[task_id]] for task_id, counts in passes.items()},
     }
-
-
-def _write_whole(path: Path, lines: Sequence[dict]) -> None:
-    """Replace the file by these lines, at every moment readable as before or after."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def outcomes_of(graded: Iterable[dict]) -> list[tuple[str, bool, tuple[str, ...]]]:
