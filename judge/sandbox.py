@@ -52,7 +52,7 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -105,7 +105,7 @@ class Limits:
     tmp_bytes: int = 64 * MIB  # the temporary folder of the run phase
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
+        for name, value in vars(self).items():
             if value <= 0:
                 raise ValueError(f"Limits.{name} is {value}, expected a positive number")
         if self.open_files > MAX_OPEN_FILES:
@@ -297,7 +297,7 @@ class Sandbox:
 
     def _perform(self, request: dict, limits: Limits, pass_fds: Sequence[int]) -> Completed:
         started = time.monotonic()
-        message = marshal.dumps({**request, **asdict(limits)})
+        message = marshal.dumps({**request, **vars(limits)})
         if len(message) > MAX_REQUEST_BYTES:
             return _not_started(
                 f"the command line has {len(message)} bytes, expected at most {MAX_REQUEST_BYTES}", started
