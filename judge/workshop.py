@@ -53,6 +53,7 @@ CARGO_ENVIRONMENT = {
     "CARGO_BIN_NAME": "program",
     "CARGO_MANIFEST_DIR": "/program",
     "CLIPPY_CONF_DIR": ".",  # where clippy looks for a configuration first
+    "MALLOC_CONF": "thp:always,narenas:1,dirty_decay_ms:-1,muzzy_decay_ms:-1",  # the compiler's jemalloc: large pages, none given back
 }
 SOURCE_NAME = "src/main.rs"
 BINARY_NAME = "tests"
