@@ -37,6 +37,11 @@ DEV_PROFILE = (
     "-Cembed-bitcode=no",
 )
 LINKER_HEAP = {"hugetlb": 1, "top_pad": 16 << 20, "trim_threshold": 1 << 30, "mmap_threshold": 1 << 30}
+# A tenth of a compilation is page faults of its heap: large pages, none given back, for the compiler's jemalloc and lld's glibc.
+LARGE_PAGES = {
+    "MALLOC_CONF": "thp:always,narenas:1,dirty_decay_ms:-1,muzzy_decay_ms:-1",
+    "GLIBC_TUNABLES": ":".join(f"glibc.malloc.{name}={value}" for name, value in LINKER_HEAP.items()),
+}
 # What `env!` finds under cargo.
 CARGO_ENVIRONMENT = {
     "CARGO_PKG_NAME": "program",
@@ -54,9 +59,7 @@ CARGO_ENVIRONMENT = {
     "CARGO_BIN_NAME": "program",
     "CARGO_MANIFEST_DIR": "/program",
     "CLIPPY_CONF_DIR": ".",  # where clippy looks for a configuration first
-    # A tenth of a compilation is page faults of its heap: large pages, none given back, for the compiler's jemalloc and lld's glibc.
-    "MALLOC_CONF": "thp:always,narenas:1,dirty_decay_ms:-1,muzzy_decay_ms:-1",
-    "GLIBC_TUNABLES": ":".join(f"glibc.malloc.{name}={value}" for name, value in LINKER_HEAP.items()),
+    **LARGE_PAGES,
 }
 SOURCE_NAME = "src/main.rs"
 BINARY_NAME = "tests"
@@ -150,7 +153,7 @@ class Workshop:
         self._build_own([*common, "--crate-type=dylib", "--crate-name=test", *externs, str(HARNESS_SOURCE), f"-o{self.harness}"])
 
     def _build_own(self, arguments: Sequence[str]) -> None:
-        environment = os.environ | {"RUSTC_BOOTSTRAP": "1"}
+        environment = os.environ | LARGE_PAGES | {"RUSTC_BOOTSTRAP": "1"}
         argv = [str(self.toolchain.rustc), *arguments]
         done = subprocess.run(argv, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
