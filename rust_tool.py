@@ -134,13 +134,16 @@ class RustTool:
         self._hidden_pool = ThreadPoolExecutor(2 * self.workers, "judge-hidden")
         self._solo_pool = ThreadPoolExecutor(2 * self.workers, "judge-solo")
         try:
-            self._box = sandboxes.open_sandbox(sandbox, self.toolchain.sysroot, self._scratch.path)
-            place = self.toolchain, self._box, self._scratch.path, build_timeout_s, run_timeout_s, self.edition
+            opening = self._compile_pool.submit(sandboxes.open_sandbox, sandbox, self.toolchain.sysroot, self._scratch.path)
+            place = self.toolchain, self._scratch.path, build_timeout_s, run_timeout_s, self.edition
+            try:  # meanwhile the harness is compiled
+                self._workshop = CargoShop(*place, cargo_flow) if judge == "cargo" else Workshop(*place)
+            finally:  # whatever becomes of that: what was opened is closed with the judge
+                self._box = opening.result()
+            self._workshop.box = self._box
             if judge == "cargo":
-                self._workshop = CargoShop(*place, cargo_flow)
                 self._stages = (self._workshop.grade, lambda work: None)
             else:
-                self._workshop = Workshop(*place)
                 runner = Runner(self._workshop, run_timeout_s, self._hidden_pool, self._solo_pool)
                 self._stages = (Compiler(self._workshop).compile, runner.run)
             wrong = self._wrong_canary()

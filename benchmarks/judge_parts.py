@@ -3,7 +3,9 @@
     python benchmarks/judge_parts.py [COMPLETIONS.jsonl] [--n 60] [--output results/judge-benchmark/NAME.json]
 
 One JSON object of CPU milliseconds (of processes as the sandbox accounts for them; start-up aside, which is `start_up_ms`):
-`completion`: compilations, runs and this process's share for each completion. `binary`: for the mean of at most BINARIES test
+`completion`: compilations, runs of own tests, their runs on mutants (the panic stub, wrong values, other inputs), this process's
+share, for each completion; where all have hidden tests (`hidden_tests`), their compilations and runs, too. A program without tests
+is compiled together with the hidden ones, which is not among the latter. `binary`: for the mean of at most BINARIES test
 binaries that the judge compiled, and `empty` for one whose only test is `assert_eq!(1 + 1, 2)`: what the compiler takes to
 start, to read the program (`front_end`), clippy's lints, to generate code, and to link. Each is the difference of two whole
 compilations, the least of ROUNDS. What `empty` takes is a floor: no program with a test is compiled for less.
@@ -57,37 +59,39 @@ def parts(argv: list[str], rustc: str, source: str) -> dict[str, float]:
             "whole": whole}  # fmt: skip
 
 
-def measure(completions: list[str]) -> dict:
+def measure(completions: list[str], hidden: list[list[str]] | None) -> dict:
     """The result of the module's docstring, less what it is of."""
     built_before = children_cpu_s()
     with RustTool(cache_size=0) as judge:
         start_up_s = judge.child_cpu_s + children_cpu_s() - built_before
-        shop, binaries, run_s = judge._workshop, [], []
+        shop, binaries, spent = judge._workshop, [], []  # names and CPU seconds
         compile_one, run_one = shop._compile, shop.run_tests
 
         def compiling(folder, compiler, flags):
             done = compile_one(folder, compiler, flags)
+            spent.append(("hidden compilations" if "--cap-lints=allow" in flags else "compilations", done.cpu_s))
             if done.passed and compiler == judge.toolchain.clippy_driver and "--test" in flags:
                 argv = [str(compiler), SOURCE_NAME, f"--edition={shop.edition}", *DEV_PROFILE, *flags]
                 binaries.append(((folder / SOURCE_NAME).read_text(), argv))
             return done
 
-        def running(*arguments, **more):
-            run = run_one(*arguments, **more)
-            run_s.append(run.completed.cpu_s)
+        def running(binary, mode="run", *arguments, **more):
+            run = run_one(binary, mode, *arguments, **more)
+            spent.append(({"run": "runs", "ignored_too": "hidden runs"}.get(mode, "mutants"), run.completed.cpu_s))
             return run
 
         shop._compile, shop.run_tests = compiling, running
-        before, started = judge.child_cpu_s, time.process_time()
-        judge.grade(Job(extract_program(text)) for text in completions)
-        own_s, children_s = time.process_time() - started, judge.child_cpu_s - before
+        started = time.process_time()
+        tests = [tuple(some) for some in hidden] if hidden else [None] * len(completions)
+        judge.grade(Job(extract_program(text), asked) for text, asked in zip(completions, tests, strict=True))
+        spent.append(("this process", time.process_time() - started))
         rustc, n = str(judge.toolchain.rustc), len(completions)
         found = [parts(argv, rustc, source) for source, argv in sorted(binaries)[:: -(-len(binaries) // BINARIES) or 1]]
         empty = parts(binaries[0][1], rustc, EMPTY) if binaries else {}
     rounded = lambda values: {name: round(value, 1) for name, value in values.items()}  # noqa: E731
-    each = {"compilations": children_s - sum(run_s), "runs": sum(run_s), "this process": own_s}
+    each = {name: 1000 * sum(cpu_s for one, cpu_s in spent if one == name) / n for name, _ in sorted(spent)}
     mean = {name: sum(part[name] for part in found) / len(found) for name in empty}
-    return {"start_up_ms": round(1000 * start_up_s), "completion": rounded({name: 1000 * value / n for name, value in each.items()}),
+    return {"start_up_ms": round(1000 * start_up_s), "completion": rounded(each),
             "n_binaries": len(found), "binary": rounded(mean), "empty": rounded(empty)}  # fmt: skip
 
 
@@ -99,7 +103,8 @@ def main() -> None:
     args = parser.parse_args()
     records = built_in_completions(args.n) if args.file is None else list(islice(iter_trace(args.file), args.n))
     result = {"file": str(args.file or "built in"), "commit": doctor.git_commit(), "judge_version": JUDGE_VERSION, "n": len(records)}
-    text = json.dumps(result | measure([record["completion"] for record in records]), indent=1)
+    tests = [record.get("hidden_tests") for record in records]
+    text = json.dumps(result | measure([record["completion"] for record in records], tests if all(tests) else None), indent=1)
     if args.output:
         args.output.write_text(text + "\n", encoding="utf-8")
     print(text)

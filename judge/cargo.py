@@ -67,10 +67,11 @@ class CargoShop:
     """Grades jobs with plain cargo, in the sandbox's build phase. `flow`: see CargoFlow."""
 
     gate_crate = None  # of hidden suites: none is linked
+    box: Sandbox  # set before the first job
 
-    def __init__(self, toolchain: Toolchain, box: Sandbox, scratch: Path, build_timeout_s: float, run_timeout_s: float,
+    def __init__(self, toolchain: Toolchain, scratch: Path, build_timeout_s: float, run_timeout_s: float,
                  edition: str, flow: CargoFlow):  # fmt: skip
-        self.toolchain, self.box, self.flow = toolchain, box, flow
+        self.toolchain, self.flow = toolchain, flow
         self.jobs_dir = scratch / "jobs"
         self.jobs_dir.mkdir()
         self.build_limits, self.run_limits = build_limits(build_timeout_s), run_limits(run_timeout_s)

@@ -84,9 +84,33 @@ pub fn mark(site: usize) {
     }
 }
 
-/// Whether a function that returns `T` may be a comparison.
-fn compares<T>() -> bool {
-    matches!(type_name::<T>(), "bool" | "core::cmp::Ordering")
+// What needs no type stands in functions without one: they are compiled here once, and not into every program again.
+
+/// Whether a function that returns a type of this name may be a comparison.
+fn compares(name: &str) -> bool {
+    matches!(name, "bool" | "core::cmp::Ordering")
+}
+
+/// Which wrong value a function that returns a type of this name is to return now.
+#[inline(never)]
+fn wrong_number(name: &str) -> Option<u8> {
+    match MODE.load(Ordering::Relaxed) {
+        0 => None,
+        1 => panic!("stubbed by the judge"),
+        SAME_INPUTS.. => None,
+        FIRST_SPARING.. if compares(name) => None,
+        mode => Some((mode - FIRST_WRONG) % WRONG_VALUES),
+    }
+}
+
+#[inline(never)]
+fn reached() {
+    IS_REACHED.store(true, Ordering::Relaxed);
+}
+
+#[inline(never)]
+fn missing() {
+    IS_MISSING.store(true, Ordering::Relaxed);
 }
 
 /// The gate of a function that returns `T`: `Gate::<T>::NEW.value()`, by the method below when `T` is `Wrong`, else by
@@ -100,17 +124,10 @@ impl<T> Gate<T> {
 impl<T: Wrong> Gate<T> {
     #[inline(never)]
     pub fn value(&self) -> Option<T> {
-        match MODE.load(Ordering::Relaxed) {
-            0 => None,
-            1 => panic!("stubbed by the judge"),
-            SAME_INPUTS.. => None,
-            FIRST_SPARING.. if compares::<T>() => None,
-            mode => {
-                let value = T::wrong((mode - FIRST_WRONG) % WRONG_VALUES)?;
-                IS_REACHED.store(true, Ordering::Relaxed);
-                Some(value)
-            }
-        }
+        let Some(k) = wrong_number(type_name::<T>()) else { return None };
+        let Some(value) = T::wrong(k) else { return None };
+        reached();
+        Some(value)
     }
 
     /// The k-th wrong value, for a part of another; numbers beyond the last start again.
@@ -195,17 +212,23 @@ impl<T> Wrong for &[T] {
 impl<T: Wrong> Wrong for Vec<T> {
     fn wrong(k: u8) -> Option<Self> {
         let kinds: &[u8] = match k { 0 => &[], 1 => &[1], 2 => &[2, 0, 1, 3], _ => &[0, 0] };
-        kinds.iter().map(|kind| T::wrong(*kind)).collect()
+        let mut list = Vec::with_capacity(kinds.len());
+        for kind in kinds {
+            let Some(value) = T::wrong(*kind) else { return None };
+            list.push(value);
+        }
+        Some(list)
     }
 }
 
 impl<T: Wrong> Wrong for Option<T> {
     fn wrong(k: u8) -> Option<Self> {
         if k == 0 {
-            IS_MISSING.store(true, Ordering::Relaxed);
+            missing();
             return Some(None);
         }
-        Some(Some(T::wrong(k)?))
+        let Some(value) = T::wrong(k) else { return None };
+        Some(Some(value))
     }
 }
 
@@ -213,7 +236,7 @@ impl<T: Wrong> Wrong for Option<T> {
 impl<T: Wrong, E: Wrong> Wrong for Result<T, E> {
     fn wrong(k: u8) -> Option<Self> {
         if k == 0 {
-            IS_MISSING.store(true, Ordering::Relaxed);
+            missing();
             return Some(Err(E::wrong(k)?));
         }
         Some(Ok(T::wrong(k)?))
@@ -325,6 +348,82 @@ fn said(change: impl FnOnce(&mut Said)) {
     SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_mut(at).map(change);
 }
 
+/// Ends a call with its answer.
+#[inline(never)]
+fn answered(answer: &dyn Debug) {
+    if MODE.load(Ordering::Relaxed) < FIRST_NEAR {
+        let text = format!("{answer:?}");
+        let cut: String = text.chars().take(MAX_ANSWER).collect();
+        said(|said| said.answer = Some(if cut.len() < text.len() { format!("{cut}.. {}", text.len()) } else { cut }));
+    }
+    ASKED.set(None);
+}
+
+/// Ends a call whose answer cannot be shown.
+#[inline(never)]
+fn answered_unseen() {
+    said(|said| said.answer = Some(String::new()));
+    ASKED.set(None);
+}
+
+/// The number of the other value for the argument at a position; None: it stays as it is.
+#[inline(never)]
+fn other_number(position: u8) -> Option<u8> {
+    ASKED.get().and_then(|asked| asked.variant).map(|k| (k + position) % VARIANTS)
+}
+
+/// The number of the value near the answer, which is of a type of this name; None: it stays as it is.
+#[inline(never)]
+fn near_number(name: &str) -> Option<u8> {
+    match MODE.load(Ordering::Relaxed) {
+        mode @ FIRST_NEAR..FIRST_ITEMS if !compares(name) => Some(mode - FIRST_NEAR),
+        _ => None,
+    }
+}
+
+/// The same for the items of a list.
+#[inline(never)]
+fn items_number() -> Option<u8> {
+    MODE.load(Ordering::Relaxed).checked_sub(FIRST_ITEMS).map(|k| 1 + 2 * k)
+}
+
+#[inline(never)]
+fn give(contents: Option<&[u8]>) {
+    if let Some(contents) = contents {
+        GIVEN.with(|given| given.borrow_mut().push(contents.to_vec()));
+    }
+}
+
+/// Which inputs of the call the answer repeats.
+#[inline(never)]
+fn compare(contents: Option<&[u8]>) {
+    if let Some(contents) = contents {
+        let equal = GIVEN.with(|given| given.borrow().iter().enumerate().fold(0, |bits, (at, input)| bits | ((input == contents) as u8) << at.min(7)));
+        said(|said| said.given = equal);
+    }
+}
+
+#[inline(never)]
+fn set_changed(is_changed: bool) {
+    IS_CHANGED.set(is_changed);
+}
+
+#[inline(never)]
+fn is_changed() -> bool {
+    IS_CHANGED.get()
+}
+
+/// After a value was replaced by its other one.
+#[inline(never)]
+fn replaced(is_input: bool) {
+    if IS_CHANGED.get() {
+        reached();
+        if is_input {
+            said(|said| said.is_altered = true);
+        }
+    }
+}
+
 /// Whether to call the function once more, with `Input::other` of its inputs and `Input::near` of what it says, and return that.
 #[inline(never)]
 pub fn asks(function: &'static str) -> bool {
@@ -355,12 +454,7 @@ pub struct Answer<T>(pub T);
 impl<T: Debug> Answer<T> {
     #[inline(never)]
     pub fn kept(self) -> T {
-        if MODE.load(Ordering::Relaxed) < FIRST_NEAR {
-            let text = format!("{:?}", self.0);
-            let cut: String = text.chars().take(MAX_ANSWER).collect();
-            said(|said| said.answer = Some(if cut.len() < text.len() { format!("{cut}.. {}", text.len()) } else { cut }));
-        }
-        ASKED.set(None);
+        answered(&self.0);
         self.0
     }
 }
@@ -371,8 +465,7 @@ pub trait Hidden<T> {
 
 impl<T> Hidden<T> for Answer<T> {
     fn kept(self) -> T {
-        said(|said| said.answer = Some(String::new()));
-        ASKED.set(None);
+        answered_unseen();
         self.0
     }
 }
@@ -384,26 +477,21 @@ pub struct Input<T>(pub T);
 impl<T: Other> Input<T> {
     #[inline(never)]
     pub fn other(self, position: u8) -> T {
-        let other = match ASKED.get().and_then(|asked| asked.variant) {
-            Some(k) => self.changed((k + position) % VARIANTS, || said(|said| said.is_altered = true)),
+        let other = match other_number(position) {
+            Some(k) => self.changed(k, true),
             None => self.0,
         };
-        if let Some(contents) = other.contents() {
-            GIVEN.with(|given| given.borrow_mut().push(contents.to_vec()));
-        }
+        give(other.contents());
         other
     }
 
     /// For answers.
     #[inline(never)]
     pub fn near(self) -> T {
-        if let Some(contents) = self.0.contents() {
-            let equal = GIVEN.with(|given| given.borrow().iter().enumerate().fold(0, |bits, (at, input)| bits | ((input == contents) as u8) << at.min(7)));
-            said(|said| said.given = equal);
-        }
-        match MODE.load(Ordering::Relaxed) {
-            mode @ FIRST_NEAR..FIRST_ITEMS if !compares::<T>() => self.changed(mode - FIRST_NEAR, || ()),
-            _ => self.0,
+        compare(self.0.contents());
+        match near_number(type_name::<T>()) {
+            Some(k) => self.changed(k, false),
+            None => self.0,
         }
     }
 
@@ -412,13 +500,10 @@ impl<T: Other> Input<T> {
         self.0.other(k)
     }
 
-    fn changed(self, k: u8, then: impl FnOnce()) -> T {
-        IS_CHANGED.set(false);
+    fn changed(self, k: u8, is_input: bool) -> T {
+        set_changed(false);
         let other = self.0.other(k);
-        if IS_CHANGED.get() {
-            IS_REACHED.store(true, Ordering::Relaxed);
-            then();
-        }
+        replaced(is_input);
         other
     }
 }
@@ -437,18 +522,19 @@ impl<T> SameItems<T> for Items<T> {
 }
 
 fn with_items<T: Other, L>(list: L, each: fn(L, &dyn Fn(T) -> T) -> L) -> L {
-    let mode = MODE.load(Ordering::Relaxed);
-    if mode < FIRST_ITEMS {
-        return list;
-    }
-    IS_CHANGED.set(false);
-    let other = each(list, &|item| item.other(1 + 2 * (mode - FIRST_ITEMS)));
-    IS_REACHED.fetch_or(IS_CHANGED.get(), Ordering::Relaxed);
+    let Some(k) = items_number() else { return list };
+    set_changed(false);
+    let other = each(list, &|item| item.other(k));
+    replaced(false);
     other
 }
 
 fn each<T>(list: Vec<T>, change: &dyn Fn(T) -> T) -> Vec<T> {
-    list.into_iter().map(change).collect()
+    let mut other = Vec::with_capacity(list.len());
+    for item in list {
+        other.push(change(item));
+    }
+    other
 }
 
 impl<T: Other> Items<Vec<T>> {
@@ -505,7 +591,7 @@ pub trait Other: Sized {
 
 /// The other value, and whether it is one.
 pub fn changed<T: PartialEq>(from: T, to: T) -> T {
-    IS_CHANGED.set(IS_CHANGED.get() || from != to);
+    set_changed(is_changed() || from != to);
     std::mem::forget(from);
     to
 }
@@ -515,7 +601,7 @@ pub fn another<T>(given: T, number: fn(&T) -> u8, n_variants: u8, k: u8, make: f
     let another = (number(&given) + 1 + k % (n_variants - 1)) % n_variants;
     match make(another, k) {
         Some(value) => {
-            IS_CHANGED.set(true);
+            set_changed(true);
             std::mem::forget(given);
             value
         }
@@ -582,23 +668,34 @@ others! {
     Cow<'_, str>: |x, k| Cow::Owned(x.to_string().other(k)), as_bytes;
 }
 
-/// A list without some of its items, or in another order.
-fn other_list<'a, T>(list: &'a [T], k: u8) -> Box<dyn Iterator<Item = &'a T> + 'a> {
-    let (len, items) = (list.len(), list.iter());
-    let other: Box<dyn Iterator<Item = &'a T>> = match k {
-        0 => Box::new(items.take(len.saturating_sub(1))),
-        1 => Box::new(items.rev()),
-        2 => Box::new(items.take(len / 2)),
-        3 => Box::new(items.take(0)),
-        5 => Box::new(items.skip(len / 2).chain(list.iter().take(len / 2))),
-        _ => Box::new(items.skip(1)),
-    };
+/// Where the k-th other list starts in one of `len` items, and how many it has; at the end it goes on from the front.
+#[inline(never)]
+fn span(len: usize, k: u8) -> (usize, usize) {
     IS_CHANGED.set(IS_CHANGED.get() || len > (k == 1) as usize);
+    match k {
+        0 => (0, len.saturating_sub(1)),
+        1 => (0, len), // the other way round
+        2 => (0, len / 2),
+        3 => (0, 0),
+        5 => (len / 2, len),
+        _ => (1, len.saturating_sub(1)),
+    }
+}
+
+/// A list without some of its items, or in another order: the bits of what somebody else owns.
+fn other_list<T>(list: &[T], k: u8) -> Vec<T> {
+    let ((first, n), len) = (span(list.len(), k), list.len());
+    let (mut other, mut i) = (Vec::with_capacity(n), 0);
+    while i < n {
+        let at = if k == 1 { len - 1 - i } else { (first + i) % len };
+        other.push(copied(&list[at]));
+        i += 1;
+    }
     other
 }
 
 fn leaked<T>(list: &[T], k: u8) -> &mut [T] {
-    Vec::leak(other_list(list, k).map(copied).collect())
+    Vec::leak(other_list(list, k))
 }
 
 impl<T> Other for &[T] {
@@ -619,7 +716,7 @@ impl<T> Other for &mut [T] {
 
 impl<T> Other for Vec<T> {
     fn other(self, k: u8) -> Self {
-        other_list(ManuallyDrop::new(self).as_slice(), k).map(copied).collect()
+        other_list(ManuallyDrop::new(self).as_slice(), k)
     }
 
     fn contents(&self) -> Option<&[u8]> {
@@ -640,15 +737,15 @@ macro_rules! other_collections {
                 let given = ManuallyDrop::new(self);
                 let mut entries: Vec<_> = given.iter().collect();
                 entries.sort_by_key(|$entry| $key); // of a hash table: which is left out must be the same every time
-                other_list(&entries, if k == 1 { 4 } else { k }).map(|$entry| $copy).collect() // no order to change
+                other_list(&entries, if k == 1 { 4 } else { k }).into_iter().map(|$entry| $copy).collect() // no order to change
             }
         }
     )* };
 }
 
 other_collections! {
-    VecDeque<T: Any>: |x| copied(*x), (); BTreeSet<T: Ord>: |x| copied(*x), (); HashSet<T: Key>: |x| copied(*x), place(*x);
-    BTreeMap<K: Ord, V: Any>: |(k, v)| (copied(*k), copied(*v)), (); HashMap<K: Key, V: Any>: |(k, v)| (copied(*k), copied(*v)), place(*k);
+    VecDeque<T: Any>: |x| copied(x), (); BTreeSet<T: Ord>: |x| copied(x), (); HashSet<T: Key>: |x| copied(x), place(*x);
+    BTreeMap<K: Ord, V: Any>: |(k, v)| (copied(k), copied(v)), (); HashMap<K: Key, V: Any>: |(k, v)| (copied(k), copied(v)), place(*k);
 }
 
 /// A list that is borrowed as `&Vec`, which may not be asked to clone what it holds: a view that is never dropped.
@@ -681,19 +778,25 @@ impl<T: Other> Other for &mut T {
 
 impl<T: Other> Other for Option<T> {
     fn other(self, k: u8) -> Self {
-        self.map(|value| value.other(k))
+        match self {
+            Some(value) => Some(value.other(k)),
+            None => None,
+        }
     }
 }
 
 impl<T: Other, E> Other for Result<T, E> {
     fn other(self, k: u8) -> Self {
-        self.map(|value| value.other(k))
+        match self {
+            Ok(value) => Ok(value.other(k)),
+            Err(error) => Err(error),
+        }
     }
 }
 
 impl<T, const N: usize> Other for [T; N] {
     fn other(mut self, k: u8) -> Self {
-        IS_CHANGED.set(IS_CHANGED.get() || N > 1);
+        set_changed(is_changed() || N > 1);
         if k % 2 == 0 { self.reverse() } else { self.rotate_left(N.min(1)) }
         self
     }
@@ -729,6 +832,10 @@ pub fn instances() -> usize {
     with_inputs!(Vec<f64>, Vec<String>, Vec<char>, Vec<Vec<i32>>, Option<i32>, &'static [i32], &'static [i64], &'static [u32]);
     with_inputs!(&'static [u64], &'static [usize], &'static [f64], &'static [String], &'static [char], &'static [&'static str]);
     with_inputs!(&'static mut [i32], Vec<&'static str>);
+    macro_rules! with_lists {
+        ($($type:ty),*) => { $(sum += Items::<Vec<$type>>::changed as fn(Items<Vec<$type>>) -> Vec<$type> as usize;)* };
+    }
+    with_lists!(i32, i64, u32, u64, usize, f64, String, char, &'static str, Vec<i32>);
     sum
 }
 

@@ -143,11 +143,13 @@ def how_it_died(run: HarnessRun) -> str:
 
 def _with_limit_named(message: str) -> str:
     """A panic's message, and which limit of the sandbox is behind it when the system refused a thread or a file."""
+    found = re.search(r"\bOs \{ code: (\d+), kind: ", message)
+    if found is None:
+        return message
     limits = run_limits(1.0)
     named = {11: f"limit of threads and processes: {limits.processes}", 24: f"limit of open files: {limits.open_files}",
              27: f"limit of a file's size: {limits.file_bytes // MIB} MiB"}  # fmt: skip
-    found = re.search(r"\bOs \{ code: (\d+), kind: ", message)
-    return f"{named[int(found[1])]}; {message}" if found and int(found[1]) in named else message
+    return f"{named[int(found[1])]}; {message}" if int(found[1]) in named else message
 
 
 def _read_site(site: Site, what: str, line: str, message: str, run: HarnessRun) -> None:

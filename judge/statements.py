@@ -248,7 +248,7 @@ def _used(body: Node) -> set[str]:
 
 
 def _leaves(node: Node | None) -> list[Node]:
-    return [] if node is None else [n for n in walk(node) if not n.children and n.type not in NOT_CODE]
+    return [] if node is None else [n for n in walk(node) if not n.child_count and n.type not in NOT_CODE]
 
 
 def _holds(outer: Node, inner: Node) -> bool:

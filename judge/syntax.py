@@ -54,11 +54,14 @@ def edited(source: str, edits: Iterable[tuple[int, int, str]]) -> str:
 
 def walk(node: Node) -> Iterator[Node]:
     """The node and everything below it, in source order, without recursion."""
-    stack = [node]
-    while stack:
-        current = stack.pop()
-        yield current
-        stack.extend(reversed(current.children))
+    cursor = node.walk()
+    while True:
+        yield cursor.node
+        if cursor.goto_first_child():
+            continue
+        while not cursor.goto_next_sibling():
+            if not cursor.goto_parent():
+                return
 
 
 def tokens_of(node: Node) -> list[Node]:
@@ -83,14 +86,15 @@ def tree_depth(node: Node) -> int:
 
 def words_of(node: Node) -> list[str]:
     """The tokens of a node; comments and the insides of strings are not among them."""
-    return [text_of(n) for n in walk(node) if not n.children and n.type not in NOT_CODE]
+    return [text_of(n) for n in walk(node) if not n.child_count and n.type not in NOT_CODE]
 
 
 NOT_CODE = ("line_comment", "block_comment", "string_content", "escape_sequence", "doc_comment")
 
 
 def text_of(node: Node | None) -> str:
-    return "" if node is None or node.text is None else node.text.decode("utf-8", "replace")
+    text = None if node is None else node.text
+    return "" if text is None else text.decode("utf-8", "replace")
 
 
 def child_of(node: Node, name: str) -> Node | None:
@@ -520,7 +524,7 @@ def _shape_of(function: Node) -> tuple[str, ...]:
     patterns = [child_of(node, "pattern") for node in walk(body or function) if node.type in BINDERS]
     bound += [text_of(node) for pattern in patterns if pattern is not None for node in walk(pattern) if node.type == "identifier"]
     numbers = {name: str(number) for number, name in reversed(list(enumerate(dict.fromkeys(bound))))}
-    leaves = [node for node in walk(body or function) if not node.children and "comment" not in node.type]
+    leaves = [node for node in walk(body or function) if not node.child_count and "comment" not in node.type]
     tokens = [numbers.get(text_of(node), text_of(node)) if node.type == "identifier" else text_of(node) for node in leaves]
     return tuple(tokens[1:-1] if body is not None and body.type == "block" else tokens)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from judge import sandbox, sandbox_launcher
-from judge.sandbox import BUILD_LIMITS, MIB, RUN_LIMITS, Limits, Sandbox, SandboxUnavailable, open_sandbox
+from judge.sandbox import ALLOCATOR_FILES, BUILD_LIMITS, MIB, RUN_LIMITS, Limits, Sandbox, SandboxUnavailable, open_sandbox
 
 # Tier, and what may be added to it: "container" is root without namespaces, "bare" what an ordinary user may have left.
 VARIANTS = {
@@ -512,6 +512,12 @@ def test_compile_time_reads_nothing_outside(box, job, toolchain, outside, monkey
     built = box.build([f"{toolchain}/bin/rustc", "--edition=2021", "main.rs"], job)
     assert built.exit_code == 1 and built.stderr.decode().count("couldn't read") == len(paths)
     assert b"not defined at compile time" in built.stderr and b"hf_secret" not in built.stderr
+
+
+def test_allocators_of_a_build_can_ask_for_large_pages(box, job):
+    files = [path for path in ALLOCATOR_FILES if os.path.exists(path)]
+    done = box.build(["/bin/cat", *files], job)
+    assert (done.exit_code, done.stdout.decode()) == (0, "".join(Path(path).read_text() for path in files))
 
 
 def test_build_writes_its_folder_only(box, job, outside, toolchain):
