@@ -126,6 +126,19 @@ def mean_of_seeds(tasks, row, name):
 SPANS = range(1, 11), range(11, 16), range(16, 99)
 
 
+def recipe_steps():
+    """Lowest and highest of the recipe's seeds, without the first step: completions/s, tokens, seconds of a step and of waiting; most GiB in use."""
+    spans = defaultdict(list)
+    for folder in RECIPE:
+        metrics = lines(f"{folder}/metrics.jsonl")
+        mean_of = lambda name: statistics.mean(line[name] for line in metrics[1:])  # noqa: B023, E731
+        spans["rate"].append(512 / mean_of("step_time"))
+        for name in ("completions/mean_length", "step_time", "time/wait_s"):
+            spans[name].append(mean_of(name))
+        spans["gib"].append(max(line["gpu/device_used_gib"] for line in metrics))
+    return [*(pick(values) for name, values in spans.items() if name != "gib" for pick in (min, max)), max(spans["gib"])]
+
+
 def best_on_val(folder):
     return 100 * max(line["pass@1"] for line in lines(f"results/recipe/{folder}/iterations.jsonl"))
 
@@ -436,6 +449,8 @@ SENTENCES = {
         ("The two runs sampled {:.0f} and {:.0f} tokens on average", lambda: two_cards("mean_tokens")[:2]),
         ("Steps of one run take {:.1f} s at {:.0f} tokens, {:.1f} at {:.0f}, {:.1f} at {:.0f} and, where the last verdicts are waited for, {:.1f} at {:.0f}: a looping"
          " program that is sampled late holds the step for up to {:.1f} s", seconds_by_length),
+        ("with 16 cores each): {:.1f} to {:.1f} completions/s over the steps after the first, at {:.0f} to {:.0f} tokens. A step takes {:.1f} to {:.1f} s, of which {:.1f} to {:.1f} are"
+         " spent waiting for the last verdicts. They took what memory an H200 has (up to {:.0f} GiB in use)", recipe_steps),
         ("PEFT's casts {:.3f} s, without {:.3f}, fused {:.3f}", lambda: layers("PEFT's casts", "no casts", "fused layers")),
         ("{:.3f} s plain, {:.3f} fused", lambda: layers("no casts, checkpointing", "fused layers, checkpointing")),
     ],
