@@ -134,24 +134,28 @@ class RustTool:
         self._hidden_pool = ThreadPoolExecutor(2 * self.workers, "judge-hidden")
         self._solo_pool = ThreadPoolExecutor(2 * self.workers, "judge-solo")
         try:
-            opening = self._compile_pool.submit(sandboxes.open_sandbox, sandbox, self.toolchain.sysroot, self._scratch.path)
-            place = self.toolchain, self._scratch.path, build_timeout_s, run_timeout_s, self.edition
-            try:  # meanwhile the harness is compiled
-                self._workshop = CargoShop(*place, cargo_flow) if judge == "cargo" else Workshop(*place)
-            finally:  # whatever becomes of that: what was opened is closed with the judge
-                self._box = opening.result()
-            self._workshop.box = self._box
-            if judge == "cargo":
-                self._stages = (self._workshop.grade, lambda work: None)
-            else:
-                runner = Runner(self._workshop, run_timeout_s, self._hidden_pool, self._solo_pool)
-                self._stages = (Compiler(self._workshop).compile, runner.run)
+            self._open(sandbox, cargo_flow)
             wrong = self._wrong_canary()
             if wrong is not None:
                 raise ToolchainError(f"a known program is graded wrongly on this machine: {wrong}")
         except BaseException:
             self.close()
             raise
+
+    def _open(self, sandbox: str, cargo_flow: CargoFlow) -> None:
+        """Try the sandbox and, meanwhile, compile the harness."""
+        opening = self._compile_pool.submit(sandboxes.open_sandbox, sandbox, self.toolchain.sysroot, self._scratch.path)
+        place = self.toolchain, self._scratch.path, self.build_timeout_s, self.run_timeout_s, self.edition
+        try:
+            self._workshop = CargoShop(*place, cargo_flow) if self.kind == "cargo" else Workshop(*place)
+        finally:  # whatever becomes of that: what was opened is closed with the judge
+            self._box = opening.result()
+        self._workshop.box = self._box
+        if self.kind == "cargo":
+            self._stages = (self._workshop.grade, lambda work: None)
+        else:
+            runner = Runner(self._workshop, self.run_timeout_s, self._hidden_pool, self._solo_pool)
+            self._stages = (Compiler(self._workshop).compile, runner.run)
 
     def __enter__(self) -> RustTool:
         return self

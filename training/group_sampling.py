@@ -206,12 +206,11 @@ class GroupSampling:
 
     def _count_unsolved(self, advantages) -> None:
         """Log the share of |advantage| (`advantages`, shape (B,): 0 for rows that are not trained on) in groups without a solution."""
-        size = self.num_generations
-        of_groups = advantages.abs().reshape(-1, size).sum(dim=1)
-        solved = [any(map(is_solved, filter(None, self._graded[start : start + size]))) for start in range(0, len(advantages), size)]
-        unsolved = of_groups * of_groups.new_tensor([not one for one in solved])
-        weight, of_all = (float(self.accelerator.gather(part.sum()).sum()) for part in (unsolved, of_groups))
-        self._metrics["train"]["groups/unsolved_weight"].append(weight / of_all if of_all else 0.0)
+        solved = advantages.new_tensor([record is not None and is_solved(record) for record in self._graded])
+        of_rows = (self.accelerator.gather(rows).reshape(-1, self.num_generations) for rows in (advantages.abs(), solved))
+        weights, has_solution = (rows.sum(dim=1) for rows in of_rows)  # of the groups of all processes, some of which share one
+        weight = float(weights.sum())
+        self._metrics["train"]["groups/unsolved_weight"].append(float(weights[has_solution == 0].sum()) / weight if weight else 0.0)
 
     def only_trained(self, batch: dict, may_shrink: bool) -> dict:
         """A batch for the loss: rows that are not trained on are taken out, or (where TRL divides by rows) masked.
