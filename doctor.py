@@ -196,9 +196,7 @@ def weight_names(checkpoint: Path) -> set[str]:
     """Names of all tensors in a checkpoint's safetensors files, as their headers have them."""
     names: set[str] = set()
     for path in checkpoint.glob("model*.safetensors"):
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            names |= json.loads(file.read(length)).keys() - {"__metadata__"}
+        names |= _safetensors_header(path)[0].keys()
     return names
 
 
@@ -224,17 +222,26 @@ def require_whole_weights(model: str) -> None:
         raise MachineError(f"{model} holds no weights: expected a model folder with .safetensors files, or a hub id")
 
 
-def _require_whole_safetensors(path: Path) -> None:
-    """Raises ValueError, KeyError or TypeError. Source: https://huggingface.co/docs/safetensors (format)."""
+def _safetensors_header(path: Path) -> tuple[dict, int]:
+    """(name -> what the header says of the tensor, bytes before the tensors). Raises ValueError.
+
+    Source: https://huggingface.co/docs/safetensors (format).
+    """
     with path.open("rb") as file:
         found = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little") if found >= 8 else found
         if length + 8 > found:
             raise ValueError(f"{found} bytes, shorter than its header")
         header = json.loads(file.read(length))
-    end = max((tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"), default=0)
-    if found != 8 + length + end:
-        raise ValueError(f"{found} bytes, expected {8 + length + end}")
+    return {name: tensor for name, tensor in header.items() if name != "__metadata__"}, 8 + length
+
+
+def _require_whole_safetensors(path: Path) -> None:
+    """Raises ValueError, KeyError or TypeError."""
+    header, begin = _safetensors_header(path)
+    found, expected = path.stat().st_size, begin + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+    if found != expected:
+        raise ValueError(f"{found} bytes, expected {expected}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

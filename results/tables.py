@@ -132,27 +132,29 @@ def rates(names: str, *columns: str) -> str:
     return markdown_table(header, body) + _not_kept(sources) if body else ""
 
 
+def _values(sources: Sequence[Path], columns: Sequence[str]) -> dict[str, list[tuple[float, ...]]]:
+    """title of a row or difference -> for each column its values in the evaluations."""
+    found: dict[str, list] = {}
+    for title, cells in (line for source in sources for line in _lines(source)):
+        found.setdefault(title, []).append([float(cells[column].split()[0]) for column in columns])
+    return {title: list(zip(*values, strict=True)) for title, values in found.items()}
+
+
 def plain(names: str, *columns: str) -> str:
     """Rows of evaluations (the mean, of several) without intervals and differences; a column is `heading in table.md=heading here`."""
-    headings, values, sources = dict(column.split("=") for column in columns), {}, found(names)
-    for title, cells in (line for source in sources for line in _lines(source) if line[0][0] == "*"):
-        values.setdefault(title.strip("*"), []).append([float(cells[column].split()[0]) for column in headings])
-    body = [[title, *(f"{sum(column) / len(column):.1f}" for column in zip(*rows, strict=True))] for title, rows in values.items()]
+    headings, sources = dict(column.split("=") for column in columns), found(names)
+    rows = {title.strip("*"): values for title, values in _values(sources, list(headings)).items() if title[0] == "*"}
+    body = [[title, *(f"{sum(column) / len(column):.1f}" for column in values)] for title, values in rows.items()]
     return markdown_table(["", *headings.values()], body) + _not_kept(sources)
 
 
 def seeds(names: str, *columns: str) -> str:
     """Mean of each row and difference over evaluations of runs that differ in their seed, and the range over the seeds."""
-    sources, values = found(names), {}
-    for source in sources:
-        for title, cells in _lines(source):
-            values.setdefault(title, []).append([float(cells[column].split()[0]) for column in columns])
-    body = []
-    for title, of_seeds in values.items():
+    sources, body = found(names), []
+    for title, values in _values(sources, columns).items():
         style = "+.1f" if " - " in title else ".1f"
-        spans = [(sum(column) / len(column), min(column), max(column)) for column in zip(*of_seeds, strict=True)]
-        cells = [f"{mean:{style}} ({low:{style}} to {high:{style}})" for mean, low, high in spans]
-        body.append([title, str(len(of_seeds)), *cells])
+        cells = [f"{sum(column) / len(column):{style}} ({min(column):{style}} to {max(column):{style}})" for column in values]
+        body.append([title, str(len(values[0])), *cells])
     return markdown_table(["row", "seeds", *columns], body) + _not_kept(sources) if body else ""
 
 

@@ -165,14 +165,15 @@ def solved_by_sight(*steps, seen, folders=RECIPE):
     it samples for the first time, those of a `new` task and those whose task it knows in its `other` wording."""
     counts = Counter()
     for folder in folders:
-        prompts, tasks = set(), set()
-        for line in lines(f"{folder}/task_record.jsonl.gz"):
-            for prompt, (solved, n) in line["outcomes"].items():
-                kinds = {"again"} if prompt in prompts else {"first", "other" if prompt.split("#")[0] in tasks else "new"}
-                if seen in kinds and line["step"] in steps:
-                    counts.update(solved=solved, n=n)
-            prompts |= set(line["outcomes"])
-            tasks |= {prompt.split("#")[0] for prompt in line["outcomes"]}
+        before, groups = set(), lines(f"{folder}/groups.jsonl.gz")
+        for step in range(1, groups[-1]["step"] + 1):
+            of_step, tasks = [group for group in groups if group["step"] == step], {prompt.split("#")[0] for prompt in before}
+            for group in of_step if step in steps else ():
+                prompt = group["task_id"]
+                kinds = {"again"} if prompt in before else {"first", "other" if prompt.split("#")[0] in tasks else "new"}
+                if seen in kinds:
+                    counts.update(solved=sum(group["solved"]), n=len(group["solved"]))
+            before |= {group["task_id"] for group in of_step}
     return 100 * counts["solved"] / counts["n"]
 
 
