@@ -512,6 +512,8 @@ def require_possible(script: ScriptArguments, args) -> None:
             raise UserError(f"--{name} {getattr(args, name)}: expected a number of at least {lowest}")
     if args.max_steps < 1 and args.max_steps != -1:
         raise UserError(f"--max_steps {args.max_steps}: expected at least 1, or -1 for as many as --num_train_epochs has")
+    if args.scale_rewards not in ("group", "batch", "none"):  # TRL 1.16 looks at it in the first step
+        raise UserError(f"--scale_rewards {args.scale_rewards}: expected group, batch or none")
     SamplingArguments(args.temperature, args.top_p, args.top_k or 0, args.min_p or 0.0, args.repetition_penalty)  # raises
 
 

@@ -227,6 +227,7 @@ def refused(tmp_path, argv, monkeypatch, capsys):
         (["--learning_rate", "nan"], "--learning_rate nan: expected a number of at least 0"),
         (["--gradient_accumulation_steps", "0"], "--gradient_accumulation_steps 0: expected a number of at least 1"),
         (["--max_steps", "-5"], "--max_steps -5: expected at least 1, or -1"),
+        (["--scale_rewards", "nosuch"], "--scale_rewards nosuch: expected group, batch or none"),
         (["--top_k", "-7"], "--top_k -7: expected a value at least 0"),
         (["--max_completion_length", "50000"], "--max_completion_length 50000 and the longest prompt"),
     ],
