@@ -22,6 +22,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -184,9 +185,9 @@ class ScriptArguments(JudgeSettings):
         default="chance",
         metadata={"help": "Which groups --groups_per_update trains on: drawn by chance, or those whose rewards differ most."},
     )
-    eval_tasks: str | None = field(
-        default=None,
-        metadata={"help": "Evaluate on this set (FILE or FILE@IDS.json:KEY, with hidden tests) while training, and keep the best adapter."},
+    eval_tasks: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Evaluate on these sets (FILE or FILE@IDS.json:KEY, with hidden tests) while training, and keep the best adapter."},
     )
     eval_every: int = field(
         default=10, metadata={"help": "Steps between evaluations on --eval_tasks; also before the first and after the last."}
@@ -338,7 +339,7 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
     )  # fmt: skip
     n_loaded = len(tasks)
     if script.drop_leaks:
-        tasks = without_leaks(tasks, [*script.heldout, *([script.eval_tasks] if script.eval_tasks else [])])
+        tasks = without_leaks(tasks, [*script.heldout, *script.eval_tasks])
     n_heldout = require_no_leak(tasks, script.heldout)
     check_hidden_tests(tasks)
     system_prompt = read_system_prompt(script.system_prompt)
@@ -374,20 +375,25 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
 
 def evaluation_tasks(script: ScriptArguments, rows: list[dict], tokenizer) -> list[dict]:
     """Tasks of --eval_tasks with their `messages`; [] without. Raises UserError or TaskError for a set that proves nothing."""
-    if script.eval_tasks is None:
+    if not script.eval_tasks:
         return []
-    require_no_leak([{**row, "prompt": row["user_prompt"]} for row in rows], [script.eval_tasks], flag="--eval_tasks")
-    tasks = load_heldout(script.eval_tasks)
-    without = next((task["task_id"] for task in tasks if not task["tests"]), None)
-    if without is not None:
-        raise UserError(f"--eval_tasks {script.eval_tasks}: its task {without!r} has no hidden tests: nothing tells what solves it")
+    require_no_leak([{**row, "prompt": row["user_prompt"]} for row in rows], script.eval_tasks, flag="--eval_tasks")
+    sets = {spec: load_heldout(spec) for spec in script.eval_tasks}
+    for spec, found in sets.items():
+        without = next((task["task_id"] for task in found if not task["tests"]), None)
+        if without is not None:
+            raise UserError(f"--eval_tasks {spec}: its task {without!r} has no hidden tests: nothing tells what solves it")
+    tasks = [task for found in sets.values() for task in found]
+    twice = [task_id for task_id, count in Counter(task["task_id"] for task in tasks).items() if count > 1]
+    if twice:
+        raise UserError(f"--eval_tasks {' '.join(script.eval_tasks)}: task {twice[0]!r} is in two of the sets")
     check_hidden_tests(tasks)
     system_prompt = read_system_prompt(script.system_prompt)
     tasks = [task | {"messages": kinds.conversation(task, system_prompt)} for task in kinds.with_fim_format(tasks, script.fim_format)]
     lengths = prompt_lengths([task["messages"] for task in tasks], tokenizer, [f"task {task['task_id']!r}" for task in tasks])
     if max(lengths) > script.max_prompt_length:
         raise UserError(
-            f"--eval_tasks {script.eval_tasks}: the longest prompt has {max(lengths)} tokens, more than --max_prompt_length "
+            f"--eval_tasks {' '.join(script.eval_tasks)}: the longest prompt has {max(lengths)} tokens, more than --max_prompt_length "
             f"{script.max_prompt_length}: raise it"
         )
     return tasks
@@ -622,7 +628,7 @@ def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
                    f"{plan['completions_per_prompt']}, sampled by {generator}"),
         ("steps", f"{plan['steps']} ({plan['epochs']} epochs){f', at most {script.max_minutes:g} minutes' if script.max_minutes else ''}"),
         ("rewards", rewards),
-        *([("evaluation", f"{plan['eval_tasks']} tasks of {script.eval_tasks} x {script.eval_samples}, every {script.eval_every} steps")]
+        *([("evaluation", f"{plan['eval_tasks']} tasks of {' '.join(script.eval_tasks)} x {script.eval_samples}, every {script.eval_every} steps")]
           if "eval_tasks" in plan else []),
         ("toolchain", f"{judge['cargo']}; {judge['clippy']}; {judge['workers']} workers"),
         ("sandbox", doctor.sandbox_in_short(judge["sandbox"])),
@@ -898,7 +904,7 @@ def open_iterations(script: ScriptArguments, args, model_args, eval_tasks: list[
     weights_name, is_main = "adapter" if model_args.use_peft else "model", args.process_index == 0
     with args.main_process_first(local=False, desc="the evaluations so far"):  # it mends what a kill left behind
         attempt = doctor.attempts_so_far(folder)
-        iterations = Iterations(folder, eval_tasks, script.eval_tasks, sampling, attempt, weights_name, is_main)
+        iterations = Iterations(folder, eval_tasks, ' '.join(script.eval_tasks), sampling, attempt, weights_name, is_main)
     args.eval_on_start = resume is None and iterations.is_due(0)
     return iterations
 

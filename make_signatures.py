@@ -1,0 +1,258 @@
+"""The task bank once more with plain signatures: `Vec<isize>` for `&[u32]`, `isize` for every integer, `String` for `&str`.
+
+    python make_signatures.py --output_dir data        # some minutes on 2 cores
+
+Functions that come from another language have such signatures, and a small model stumbles over what they ask for: an `isize` is no
+index. The bank has none. A task is asked anew where every type of its signature has a plain form and nothing in its texts speaks of a
+type or of a limit of one; its hidden tests stay, with their arguments in the plain form. Each row is proved: the reference, behind a
+function of the plain signature, passes all its tests. A task keeps its split. Writes plain_signatures_SPLIT.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import console
+from check_tasks import BANK, SOLUTIONS, grade_sources, load_bank, load_solutions
+from doctor import require_free_disk
+from judge.errors import UserError, require_machine_s
+from judge.sandbox import TIERS
+from judge.syntax import Node, parse_any_length, text_of, walk
+from rust_tool import RustTool
+from tasks import TaskError
+
+INTEGERS = ("i32", "i64", "isize", "u32", "u64", "usize")  # of 8 and 16 bits mean bytes and bits
+UNCHANGED = ("bool", "char", "f64", "String")
+# A text that speaks of one of these is about the type, not about the task.
+ABOUT_TYPES = re.compile(r"\b([iu](8|16|32|64|128|size)|MAX|MIN|slices?|borrow\w*|unsigned|overflow\w*|wrap(s|ping)?|saturat\w*|bits?|bytes?)\b|&str|&\[")
+
+
+class NoPlainForm(ValueError):
+    """This type, argument or text has no plain form."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Types, and values of them
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _inner(node: Node) -> tuple[str, list[Node]]:
+    """What a type is (`int`, `same`, `str`, `list`, `option`, `tuple`) and the types inside it. Raises NoPlainForm."""
+    text = text_of(node)
+    if text in INTEGERS:
+        return "int", []
+    if text in UNCHANGED:
+        return "same", []
+    if node.type == "reference_type" and node.named_child_count == 1:  # no lifetime, no `mut`
+        (what,) = node.named_children
+        if text_of(what) == "str":
+            return "str", []
+        if what.type == "array_type" and what.named_child_count == 1:
+            return "list", what.named_children
+    if node.type == "generic_type":
+        name, arguments = text_of(node.child_by_field_name("type")), node.child_by_field_name("type_arguments").named_children
+        if name in ("Vec", "Option") and len(arguments) == 1:
+            return {"Vec": "list", "Option": "option"}[name], arguments
+    if node.type == "tuple_type":
+        return "tuple", node.named_children
+    raise NoPlainForm(text)
+
+
+def plain(node: Node) -> str:
+    """Plain form of a type: `&[(&str, u32)]` -> `Vec<(String, isize)>`. Raises NoPlainForm."""
+    what, inside = _inner(node)
+    inner = [plain(one) for one in inside]
+    if what == "same":
+        return text_of(node)
+    if what == "tuple":
+        return f"({', '.join(inner)}{',' if len(inner) == 1 else ''})"
+    return {"int": "isize", "str": "String", "list": f"Vec<{inner[:1] and inner[0]}>", "option": f"Option<{inner[:1] and inner[0]}>"}[what]
+
+
+def converted(node: Node, place: str, to_plain: bool) -> str:
+    """Expression for the value at `place`, which is of the plain form, as the type itself; or the other way about."""
+    what, inside = _inner(node)
+    if what == "int":
+        return f"({place} as {'isize' if to_plain else text_of(node)})"
+    if what == "same":
+        return f"{place}.clone()" if text_of(node) == "String" else place
+    if what == "str":
+        return f"{place}.to_string()" if to_plain else f"{place}.as_str()"
+    if what == "tuple":
+        return f"({', '.join(converted(one, f'{place}.{i}', to_plain) for i, one in enumerate(inside))},)"
+    each = converted(inside[0], "(*x)", to_plain)
+    if what == "option":
+        return f"{place}.as_ref().map(|x| {each})"
+    borrow = "&" if node.type == "reference_type" and not to_plain else ""
+    return f"{borrow}{place}.iter().map(|x| {each}).collect::<Vec<_>>()"
+
+
+def _expression(text: str) -> Node | None:
+    root = parse_any_length(f"const _: () = {text};")
+    return None if root.has_error else root.named_children[0].child_by_field_name("value")
+
+
+def argument(node: Node, value: Node) -> str:
+    """An argument of this type as a test writes it, in the plain form: `&["a"]` -> `vec!["a".to_string()]`. Raises NoPlainForm."""
+    what, inside = _inner(node)
+    text = text_of(value)
+    if what == "same":
+        return text
+    if what == "int":
+        return text if re.fullmatch(r"-?[\d_]+|-?0[xb][\da-fA-F_]+", text) else f"({text}) as isize"
+    if what == "str":
+        return f"{text}.to_string()" if value.type == "string_literal" else f"({text}).to_string()"
+    if what == "option" and text == "None":
+        return text
+    if what == "option" and value.type == "call_expression" and text.startswith("Some("):
+        return f"Some({argument(inside[0], value.child_by_field_name('arguments').named_children[0])})"
+    if what == "tuple":
+        if value.type != "tuple_expression":
+            raise NoPlainForm(text)
+        parts = [argument(one, part) for one, part in zip(inside, value.named_children, strict=True)]
+        return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+    if what == "list":
+        array = value.child_by_field_name("value") if value.type == "reference_expression" else value
+        if array.type == "macro_invocation" and text_of(array).startswith("vec!"):
+            array = _expression(text_of(array)[len("vec!") :])
+        if array is not None and array.type == "array_expression":
+            parts = array.named_children
+            if array.child_by_field_name("length") is not None:
+                return f"vec![{argument(inside[0], parts[0])}; {text_of(parts[1])}]"
+            return f"vec![{', '.join(argument(inside[0], part) for part in parts)}]"
+    return converted(node, f"({text})", to_plain=True)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tasks
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def with_calls(text: str, name: str, rewrite: Callable[[Node], str]) -> str:
+    """The text with the arguments of every call of `name` in it rewritten. Raises NoPlainForm for a call that cannot be read."""
+    pieces, position = [], 0
+    for found in re.finditer(rf"\b{name}\(", text):
+        if found.start() < position:
+            continue
+        ends = (m.end() for m in re.finditer(r"\)", text[found.start() :]))
+        calls = ((end, _expression(text[found.start() : found.start() + end])) for end in ends)
+        end, call = next(((end, call) for end, call in calls if call is not None), (0, None))
+        if call is None or call.type != "call_expression":
+            raise NoPlainForm(text[found.start() :])
+        pieces += [text[position : found.start()], f"{name}({rewrite(call)})"]
+        position = found.start() + end
+    return "".join([*pieces, text[position:]])
+
+
+def plain_task(task: Mapping) -> tuple[dict, Callable[[str], str]]:
+    """The task with a plain signature, and what makes its reference of the task's own. Raises NoPlainForm."""
+    name = task["entry_point"]
+    (block,) = re.findall(r"```rust\n(.*?)```", task["signature_prompt"], re.DOTALL)
+    root = parse_any_length(block)
+    functions = [node for node in walk(root) if node.type == "function_item"]
+    if len(functions) != 1 or any(node.type not in ("line_comment", "function_item", "block_comment") for node in root.named_children):
+        raise NoPlainForm("not one function alone")
+    (function,) = functions
+    if function.child_by_field_name("type_parameters") is not None or function.child_by_field_name("return_type") is None:
+        raise NoPlainForm("type parameters, or nothing returned")
+    parameters, answer = function.child_by_field_name("parameters").named_children, function.child_by_field_name("return_type")
+    names, types = zip(*((text_of(p.child_by_field_name("pattern")), p.child_by_field_name("type")) for p in parameters), strict=True) if parameters else ((), ())
+    shape = f"({', '.join(f'{n}: {plain(t)}' for n, t in zip(names, types, strict=True))}) -> {plain(answer)}"
+    old = text_of(function).split("{")[0].split(name, 1)[1].strip()
+    if shape == old:
+        raise NoPlainForm("plain already")
+
+    def arguments(call: Node) -> str:
+        given = call.child_by_field_name("arguments").named_children
+        if len(given) != len(types):
+            raise NoPlainForm(text_of(call))
+        return ", ".join(argument(kind, value) for kind, value in zip(types, given, strict=True))
+
+    def reworded(text: str) -> str:
+        if f"{name}{old}" not in text:
+            raise NoPlainForm("the signature is not shown word for word")
+        before, _, after = text.partition(f"{name}{old}")
+        parts = [with_calls(part, name, arguments) for part in (before, after)]
+        if any(ABOUT_TYPES.search(part) for part in parts):
+            raise NoPlainForm("the text is about a type")
+        return f"{name}{shape}".join(parts)
+
+    def reference(solution: str) -> str:
+        given = ", ".join(converted(kind, n, to_plain=False) for n, kind in zip(names, types, strict=True))
+        return f"mod reference {{\n{solution}}}\n\npub fn {name}{shape} {{\n    let answer = reference::{name}({given});\n    {converted(answer, 'answer', True)}\n}}\n"
+
+    changed = {"prompt": reworded(task["prompt"]), "signature_prompt": reworded(task["signature_prompt"])}
+    tests = [with_calls(test, name, arguments) for test in task["tests"]]
+    return {**task, **changed, "task_id": f"{task['task_id']}#plain", "tests": tests}, reference
+
+
+def make(tasks: Sequence[dict], solutions: Mapping[str, str], judge: RustTool) -> tuple[list[dict], Counter]:
+    """Proved rows in the order of the tasks, and how many tasks were left out for each reason."""
+    left_out, made = Counter(), []
+    for task in tasks:
+        try:
+            row, reference = plain_task(task)
+        except NoPlainForm as reason:
+            left_out[str(reason)] += 1
+            continue
+        made.append((row, reference(solutions[task["task_id"]])))
+    verdicts = grade_sources(judge, made, "references")
+    proved = [row for (row, _), verdict in zip(made, verdicts, strict=True) if verdict.hidden_total and verdict.hidden_passed == verdict.hidden_total]
+    left_out["the tests do not fit the plain types"] = len(made) - len(proved)
+    return proved, left_out
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Command line
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = console.Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output_dir", type=Path, required=True, help="folder of the files")
+    parser.add_argument("--tasks", nargs="+", type=Path, default=list(BANK), help="task files, NAME_SPLIT.jsonl (default: the bank's)")
+    parser.add_argument("--solutions", type=Path, default=SOLUTIONS, help="jsonl of task_id and solution")
+    parser.add_argument("--workers", type=int, help="programs graded at once (default: all cores)")
+    parser.add_argument("--sandbox", default="auto", choices=["auto", *TIERS])
+    arguments = parser.parse_args(argv)
+    if arguments.workers is not None and arguments.workers < 1:
+        parser.error(f"--workers {arguments.workers}: expected at least 1")
+    return arguments
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Make, prove and write every file. Raises UserError."""
+    solutions = load_solutions(arguments.solutions)
+    require_free_disk(arguments.output_dir, needed_gib=0.1)
+    with RustTool(workers=arguments.workers, sandbox=arguments.sandbox) as judge:
+        for file in arguments.tasks:
+            tasks = load_bank([file])
+            unsolved = [task["task_id"] for task in tasks if task["task_id"] not in solutions]
+            if unsolved:
+                raise TaskError(f"{file}: {unsolved[0]} has no solution in {arguments.solutions}")
+            rows, left_out = make(tasks, solutions, judge)
+            path = arguments.output_dir / f"plain_signatures_{file.name.split('.')[0].rpartition('_')[2]}.jsonl"
+            path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+            print(f"{path}: {len(rows)} of {len(tasks)} tasks; left out, by reason or type: {dict(left_out.most_common())}", flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line: exit status 0 when the files are written, 1 when they cannot be."""
+    try:
+        run(read_arguments(argv))
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError):
+            require_machine_s(error)
+        print(f"make_signatures.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
