@@ -36,7 +36,7 @@ def references(task: Mapping) -> dict[str, Program]:
             continue
         program = _program(text, task["prompt"])
         wanted = {task.get("entry_point")} - {None} or words
-        if program is not None and wanted & {*program.functions, *_types(program)} and text not in (task.get("tests") or ()):
+        if program is not None and wanted & _written(program) and text not in (task.get("tests") or ()):
             found[name] = program
     return found
 
@@ -48,9 +48,13 @@ def _program(text: str, prompt: str) -> Program | None:
     return read_program(with_main(source)) if source else None
 
 
-def _types(program: Program) -> set[str]:
-    items = parse_rust(program.source).named_children
-    return {text_of(child_of(item, "name")) for item in items if item.type in ("struct_item", "enum_item", "trait_item")}
+def _written(program: Program) -> set[str]:
+    """Names of the types and functions of a program, without those left to be written (`{ // your code }`)."""
+    root = parse_rust(program.source)
+    functions = [node for node in walk(root) if node.type == "function_item"]
+    empty = {text_of(child_of(f, "name")) for f in functions if all("comment" in part.type for part in child_of(f, "body").named_children)}
+    types = {text_of(child_of(item, "name")) for item in root.named_children if item.type in ("struct_item", "enum_item", "trait_item")}
+    return types | {*program.functions} - empty
 
 
 def readable_fault(task: Mapping) -> str | None:

@@ -46,6 +46,7 @@ def test_what_would_be_lost_or_left_out_is_refused_at_once(flags, message, tmp_p
     ("pub fn clamp(x: i32) -> i32 {\n", {"rest": "    x.max(0).min(9)\n}"}, ["rest"]),
     ("```rust\npub fn clamp(x: i32) -> i32 {\n    // your code\n}\n```", {"rest": "    x.max(0).min(9)\n}"}, ["rest"]),
     ("Write clamp.", {"other": "pub fn wrap(x: i32) -> i32 {\n    x\n}"}, []),
+    ("Write clamp.", {"signature_prompt": "Complete it.\n```rust\npub fn clamp(x: i32) -> i32 {\n    // your code\n}\n```"}, []),
     ("Write clamp.", {"python": "def clamp(x): return min(max(x, 0), 9)"}, []),
 ])  # fmt: skip
 def test_references_are_found_by_what_they_define(prompt, columns, found):
