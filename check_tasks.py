@@ -437,12 +437,12 @@ def summary_lines(report: Mapping) -> Iterator[str]:
     )
 
 
-def make_folder(folder: Path) -> None:
-    """The report's, before minutes of work. Raises TaskError."""
+def make_folder(folder: Path, flag: str = "--report") -> None:
+    """A folder that `flag` names, before minutes of work. Raises TaskError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TaskError(f"--report: {folder} cannot be made ({error.strerror}): choose another place") from error
+        raise TaskError(f"{flag}: {folder} cannot be made ({error.strerror}): choose another place") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

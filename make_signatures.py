@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import console
-from check_tasks import BANK, SOLUTIONS, grade_sources, load_bank, load_solutions
+from check_tasks import BANK, SOLUTIONS, grade_sources, load_bank, load_solutions, make_folder
 from doctor import require_free_disk
 from judge.errors import UserError, require_machine_s
 from judge.sandbox import TIERS
@@ -30,7 +30,9 @@ from tasks import TaskError
 INTEGERS = ("i32", "i64", "isize", "u32", "u64", "usize")  # of 8 and 16 bits mean bytes and bits
 UNCHANGED = ("bool", "char", "f64", "String")
 # A text that speaks of one of these is about the type, not about the task.
-ABOUT_TYPES = re.compile(r"\b([iu](8|16|32|64|128|size)|MAX|MIN|slices?|borrow\w*|unsigned|overflow\w*|wrap(s|ping)?|saturat\w*|bits?|bytes?)\b|&str|&\[")
+ABOUT_TYPES = re.compile(
+    r"\b([iu](8|16|32|64|128|size)|MAX|MIN|slices?|borrow\w*|unsigned|overflow\w*|wrap(s|ping)?|saturat\w*|bits?|bytes?)\b|&str|&\["
+)
 
 
 class NoPlainForm(ValueError):
@@ -161,8 +163,9 @@ def plain_task(task: Mapping) -> tuple[dict, Callable[[str], str]]:
     (function,) = functions
     if function.child_by_field_name("type_parameters") is not None or function.child_by_field_name("return_type") is None:
         raise NoPlainForm("type parameters, or nothing returned")
-    parameters, answer = function.child_by_field_name("parameters").named_children, function.child_by_field_name("return_type")
-    names, types = zip(*((text_of(p.child_by_field_name("pattern")), p.child_by_field_name("type")) for p in parameters), strict=True) if parameters else ((), ())
+    answer, parameters = function.child_by_field_name("return_type"), function.child_by_field_name("parameters").named_children
+    names = [text_of(one.child_by_field_name("pattern")) for one in parameters]
+    types = [one.child_by_field_name("type") for one in parameters]
     shape = f"({', '.join(f'{n}: {plain(t)}' for n, t in zip(names, types, strict=True))}) -> {plain(answer)}"
     old = text_of(function).split("{")[0].split(name, 1)[1].strip()
     if shape == old:
@@ -185,7 +188,8 @@ def plain_task(task: Mapping) -> tuple[dict, Callable[[str], str]]:
 
     def reference(solution: str) -> str:
         given = ", ".join(converted(kind, n, to_plain=False) for n, kind in zip(names, types, strict=True))
-        return f"mod reference {{\n{solution}}}\n\npub fn {name}{shape} {{\n    let answer = reference::{name}({given});\n    {converted(answer, 'answer', True)}\n}}\n"
+        body = f"    let answer = reference::{name}({given});\n    {converted(answer, 'answer', to_plain=True)}\n"
+        return f"mod reference {{\n{solution}}}\n\npub fn {name}{shape} {{\n{body}}}\n"
 
     changed = {"prompt": reworded(task["prompt"]), "signature_prompt": reworded(task["signature_prompt"])}
     tests = [with_calls(test, name, arguments) for test in task["tests"]]
@@ -203,7 +207,7 @@ def make(tasks: Sequence[dict], solutions: Mapping[str, str], judge: RustTool) -
             continue
         made.append((row, reference(solutions[task["task_id"]])))
     verdicts = grade_sources(judge, made, "references")
-    proved = [row for (row, _), verdict in zip(made, verdicts, strict=True) if verdict.hidden_total and verdict.hidden_passed == verdict.hidden_total]
+    proved = [row for (row, _), verdict in zip(made, verdicts, strict=True) if 0 < verdict.hidden_passed == verdict.hidden_total]
     left_out["the tests do not fit the plain types"] = len(made) - len(proved)
     return proved, left_out
 
@@ -229,10 +233,11 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> None:
     """Make, prove and write every file. Raises UserError."""
     solutions = load_solutions(arguments.solutions)
+    make_folder(arguments.output_dir, "--output_dir")
     require_free_disk(arguments.output_dir, needed_gib=0.1)
     with RustTool(workers=arguments.workers, sandbox=arguments.sandbox) as judge:
         for file in arguments.tasks:
-            tasks = load_bank([file])
+            tasks = [{column: value for column, value in task.items() if column != "file"} for task in load_bank([file])]
             unsolved = [task["task_id"] for task in tasks if task["task_id"] not in solutions]
             if unsolved:
                 raise TaskError(f"{file}: {unsolved[0]} has no solution in {arguments.solutions}")

@@ -187,7 +187,7 @@ class ScriptArguments(JudgeSettings):
     )
     eval_tasks: list[str] = field(
         default_factory=list,
-        metadata={"help": "Evaluate on these sets (FILE or FILE@IDS.json:KEY, with hidden tests) while training, and keep the best adapter."},
+        metadata={"help": "Evaluate on these sets (FILE or FILE@IDS.json:KEY, with hidden tests) in training, and keep the best adapter."},
     )
     eval_every: int = field(
         default=10, metadata={"help": "Steps between evaluations on --eval_tasks; also before the first and after the last."}
@@ -628,8 +628,8 @@ def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
                    f"{plan['completions_per_prompt']}, sampled by {generator}"),
         ("steps", f"{plan['steps']} ({plan['epochs']} epochs){f', at most {script.max_minutes:g} minutes' if script.max_minutes else ''}"),
         ("rewards", rewards),
-        *([("evaluation", f"{plan['eval_tasks']} tasks of {' '.join(script.eval_tasks)} x {script.eval_samples}, every {script.eval_every} steps")]
-          if "eval_tasks" in plan else []),
+        *([("evaluation", f"{plan['eval_tasks']} tasks of {' + '.join(script.eval_tasks)} x {script.eval_samples}, "
+                          f"every {script.eval_every} steps")] if "eval_tasks" in plan else []),
         ("toolchain", f"{judge['cargo']}; {judge['clippy']}; {judge['workers']} workers"),
         ("sandbox", doctor.sandbox_in_short(judge["sandbox"])),
         ("GPU", gpu or "none: training on the CPU"),

@@ -238,6 +238,19 @@ def test_kl_is_logged_in_every_step_where_it_has_a_coefficient(argv, fake_judge,
     assert values[0] == pytest.approx(0, abs=1e-6) and all(value > 1e-5 for value in values[1:])
 
 
+def test_sets_are_measured_together_and_a_task_in_two_is_refused(argv, fake_judge, eval_file, tmp_path, capsys):  # noqa: F811
+    fake_judge(judged)
+    other, rows = tmp_path / "other.jsonl", [json.loads(line) for line in eval_file.read_text().splitlines()]
+    other.write_text(json.dumps(rows[0] | {"task_id": "val/other", "prompt": "Compute something else altogether."}) + "\n")
+    flags = (*EVAL, "--max_steps", 1, "--eval_tasks", eval_file)
+    assert train.main(argv(tmp_path / "run", *flags, other)) == 0
+    measured = {row["task_id"] for row in traces.iter_trace(tmp_path / "run" / "evaluations.jsonl")}
+    assert measured == {row["task_id"] for row in rows} | {"val/other"}
+    other.write_text(json.dumps(rows[0]) + "\n")
+    assert train.main(argv(tmp_path / "again", *flags, other)) == 2
+    assert f"task {rows[0]['task_id']!r} is in two of the sets" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

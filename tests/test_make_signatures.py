@@ -1,0 +1,102 @@
+"""Tasks with plain signatures: what is rewritten, what is left out, and that the files in data/ are what the script makes."""
+
+import json
+
+import pytest
+
+import make_signatures
+from check_tasks import DATA
+from judge.syntax import parse_any_length
+from make_signatures import NoPlainForm, plain, plain_task
+from tasks import load_tasks, signature_prompt
+
+STATEMENT = "Write `runs(words: &[(&str, u32)], most: usize) -> Option<Vec<u64>>` in Rust. `runs(&[(\"a\", 1)], 2)` is `None`."
+SIGNATURE = "/// Long runs.\n///\n/// `runs(&[(\"a\", 1)], 2)` is `None`.\npub fn runs(words: &[(&str, u32)], most: usize) -> Option<Vec<u64>>"
+SOLUTION = """pub fn runs(words: &[(&str, u32)], most: usize) -> Option<Vec<u64>> {
+    let long: Vec<u64> = words.iter().filter(|(word, _)| word.len() > most).map(|&(_, n)| u64::from(n)).collect();
+    (!long.is_empty()).then_some(long)
+}
+"""
+TESTS = [
+    'assert_eq!(runs(&[("abc", 4), ("a", 1)], 2), Some(vec![4]));',
+    'let text = "xyz"; assert_eq!(runs(&[(text, 7)], text.len() - 1), Some(vec![7]));',
+    "let none: [(&str, u32); 0] = []; assert_eq!(runs(&none, 2), None);",
+    'assert!(runs(&vec![("", 0); 3], 0).is_none());',
+]
+TASK = {"task_id": "t/runs", "prompt": STATEMENT, "signature_prompt": signature_prompt(SIGNATURE), "entry_point": "runs", "tests": TESTS}
+
+
+def type_node(text):
+    return parse_any_length(f"type T = {text};").named_children[0].child_by_field_name("type")
+
+
+@pytest.mark.parametrize(("idiomatic", "is_plain"), [
+    ("&[u32]", "Vec<isize>"),
+    ("&str", "String"),
+    ("Option<(usize, &[&str])>", "Option<(isize, Vec<String>)>"),
+    ("Vec<Vec<char>>", "Vec<Vec<char>>"),
+    ("(i64,)", "(isize,)"),
+])  # fmt: skip
+def test_plain_form_of_a_type(idiomatic, is_plain):
+    assert plain(type_node(idiomatic)) == is_plain
+
+
+@pytest.mark.parametrize("idiomatic", ["&mut Vec<u32>", "&'static str", "u8", "[u32; 3]", "Result<u32, String>", "impl Fn(u32) -> u32"])
+def test_types_without_a_plain_form(idiomatic):
+    with pytest.raises(NoPlainForm):
+        plain(type_node(idiomatic))
+
+
+def test_texts_and_tests_are_rewritten_together():
+    row, _ = plain_task(TASK)
+    shape = "runs(words: Vec<(String, isize)>, most: isize) -> Option<Vec<isize>>"
+    assert row["task_id"] == "t/runs#plain" and shape in row["prompt"] and f"pub fn {shape} {{" in row["signature_prompt"]
+    for text in (row["prompt"], row["signature_prompt"]):
+        assert '`runs(vec![("a".to_string(), 1)], 2)`' in text and "&[" not in text
+    assert row["tests"][0] == 'assert_eq!(runs(vec![("abc".to_string(), 4), ("a".to_string(), 1)], 2), Some(vec![4]));'
+    assert row["tests"][3] == 'assert!(runs(vec![("".to_string(), 0); 3], 0).is_none());'
+
+
+def write(folder, task=TASK, solution=SOLUTION):
+    row = task | {"category": "strings", "difficulty": "easy", "source": "here"}
+    (folder / "mine_val.jsonl").write_text(json.dumps(row) + "\n")
+    (folder / "solutions.jsonl").write_text(json.dumps({"task_id": "t/runs", "solution": solution}) + "\n")
+    return ["--tasks", str(folder / "mine_val.jsonl"), "--solutions", str(folder / "solutions.jsonl"), "--output_dir", str(folder / "out")]
+
+
+def test_a_row_is_written_only_where_the_reference_passes_behind_the_plain_signature(tmp_path, capsys):
+    assert make_signatures.main(write(tmp_path)) == 0
+    (row,) = load_tasks(str(tmp_path / "out" / "plain_signatures_val.jsonl"))
+    assert row["task_id"] == "t/runs#plain" and len(row["tests"]) == len(TESTS)
+    assert make_signatures.main(write(tmp_path, solution=SOLUTION.replace("> most", ">= most"))) == 0
+    assert (tmp_path / "out" / "plain_signatures_val.jsonl").read_text() == ""
+    assert "0 of 1 tasks; left out, by reason or type: {'the tests do not fit the plain types': 1}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), [
+    ("Long runs.", "Long runs, at most `u32::MAX` of them.", "about a type"),
+    ("pub fn runs(words", "pub struct A;\n\npub fn runs(words", "not one function alone"),
+    ("`runs(&[", "`runs(1, &[", "runs.1, &"),
+    ("most: usize)", "most: usize, more: u8)", "u8"),
+])  # fmt: skip
+def test_what_is_left_out_says_why(old, new, reason):
+    with pytest.raises(NoPlainForm, match=reason):
+        plain_task(TASK | {"signature_prompt": TASK["signature_prompt"].replace(old, new)})
+
+
+def test_a_task_without_a_solution_is_named(tmp_path, capsys):
+    flags = write(tmp_path)
+    (tmp_path / "solutions.jsonl").write_text(json.dumps({"task_id": "t/other", "solution": SOLUTION}) + "\n")
+    assert make_signatures.main(flags) == 1
+    assert "t/runs has no solution in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_files_are_of_their_split_and_as_the_script_makes_them(split):
+    idiomatic, rows = (
+        [json.loads(line) for line in (DATA / f"{name}_{split}.jsonl").read_text().splitlines()] for name in ("rust_tasks", "plain_signatures")
+    )
+    bank = {task["task_id"]: task for task in idiomatic}
+    assert len(rows) > 20
+    for row in rows:
+        assert plain_task(bank[row["task_id"].removesuffix("#plain")])[0] == row
