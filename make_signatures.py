@@ -74,7 +74,7 @@ def plain(node: Node) -> str:
         return text_of(node)
     if what == "tuple":
         return f"({', '.join(inner)}{',' if len(inner) == 1 else ''})"
-    return {"int": "isize", "str": "String", "list": f"Vec<{inner[:1] and inner[0]}>", "option": f"Option<{inner[:1] and inner[0]}>"}[what]
+    return {"int": "isize", "str": "String", "list": "Vec<{}>", "option": "Option<{}>"}[what].format(*inner)
 
 
 def converted(node: Node, place: str, to_plain: bool) -> str:
