@@ -42,7 +42,7 @@ from generate import (
     use_one_thread_for_a_tiny_model,
 )
 from judge.cross_tests import CROSS_REWARDS
-from judge.errors import UserError
+from judge.errors import UserError, library_reads_settings
 from judge.program import check_hidden_tests as check_texts
 from judge.settings import JudgeSettings
 from rewards import DEFAULT_REWARDS, RewardSet, parse_reward_spec
@@ -226,7 +226,7 @@ def parse_arguments(argv: list[str]) -> tuple:
     except OSError as error:
         shipped = ", ".join(sorted(f"configs/{path.name}" for path in (HERE / "configs").glob("*.yaml")))
         raise UserError(f"no config file {error.filename} ({error.strerror}); shipped configs: {shipped}") from error
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         if "bf16/gpu" in str(error):
             message = "this config trains in bf16 on a CUDA GPU and torch sees none: on a CPU run --config configs/tiny.yaml"
             raise UserError(message) from error
@@ -518,9 +518,28 @@ def require_possible(script: ScriptArguments, args) -> None:
             raise UserError(f"--{name} {getattr(args, name)}: expected a number of at least {lowest}")
     if args.max_steps < 1 and args.max_steps != -1:
         raise UserError(f"--max_steps {args.max_steps}: expected at least 1, or -1 for as many as --num_train_epochs has")
-    if args.scale_rewards not in ("group", "batch", "none"):  # TRL 1.16 looks at it in the first step
-        raise UserError(f"--scale_rewards {args.scale_rewards}: expected group, batch or none")
+    require_known_values(args)
     SamplingArguments(args.temperature, args.top_p, args.top_k or 0, args.min_p or 0.0, args.repetition_penalty)  # raises
+
+
+def choices(config: type, name: str) -> list[str]:
+    """The values that the help of a setting quotes, its default first; [] where it is no choice between some."""
+    setting = config.__dataclass_fields__[name]
+    quoted = re.findall(r"(?<!=)'(\w+)'", setting.metadata["help"])  # other='value' is another setting's
+    values = list(dict.fromkeys([setting.default, *quoted]))
+    is_text = config.__annotations__[name] is str  # the parser makes it of `str | None` in the field itself
+    return values if is_text and len(values) > 1 else []
+
+
+def require_known_values(args) -> None:
+    """What TRL 1.16 does not look at before it needs it, in the first step: names of methods, and text for a dict. Raises UserError."""
+    for name in type(args).__annotations__:  # TRL's own: the parser knows the choices of the others
+        known, value = choices(type(args), name), getattr(args, name)
+        if known and value not in known:
+            raise UserError(f"--{name} {value}: expected {', '.join(known[:-1])} or {known[-1]}")
+    for name in type(args)._VALID_DICT_FIELDS:  # JSON is a dict by now
+        if isinstance(value := getattr(args, name), str) and not Path(value).is_file():
+            raise UserError(f"--{name} {value}: expected JSON in braces, such as '{{\"key\": 1}}'")
 
 
 def require_context(model_args, prompt_tokens: int, completion_tokens: int) -> None:
@@ -926,10 +945,7 @@ def train(
     evaluation = [EvaluationCallback(iterations, script.eval_every, callback)] if iterations else []
     sharer = share.Sharer(output_dir, script.share_to, script.share_every) if script.share_to and is_main else None
     callbacks = [callback, *evaluation, *([share.make_callback(sharer)] if sharer else [])]
-    try:
-        trainer = build_trainer(script, args, model_args, rows, tokenizer, rewards, iterations, callbacks)
-    except ValueError as error:  # what only TRL, transformers and PEFT know of their settings
-        raise UserError(f"the settings do not work: {' '.join(str(error).split())}") from error
+    trainer = build_trainer(script, args, model_args, rows, tokenizer, rewards, iterations, callbacks)
     if resume and not model_args.use_peft:
         require_all_weights(trainer.model, Path(resume))
     try:
@@ -983,7 +999,7 @@ def settle(script: ScriptArguments, args, model_args, rewards: RewardSet) -> Non
 
 def build_trainer(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer, rewards: RewardSet,
                   iterations: Iterations | None, callbacks: list):  # fmt: skip
-    """The model loaded, and vLLM started where it samples -> TracedGRPOTrainer."""
+    """The model loaded, and vLLM started where it samples -> TracedGRPOTrainer. Raises UserError for settings that do not work."""
     from datasets import Dataset
     from transformers import PrinterCallback, ProgressCallback
     from trl import get_peft_config, get_quantization_config
@@ -991,6 +1007,8 @@ def build_trainer(script: ScriptArguments, args, model_args, rows: list[dict], t
     from training.trainer import TracedGRPOTrainer
 
     output_dir, is_main = Path(args.output_dir), args.process_index == 0
+    with library_reads_settings():
+        quantization_config, peft_config = get_quantization_config(model_args), get_peft_config(model_args)
     loading = f"loading {model_args.model_name_or_path}{', then starting vLLM' if args.use_vllm else ''}"
     with console.waiting(loading), lossless_vllm_sync() if args.use_vllm else contextlib.nullcontext():
         trainer = TracedGRPOTrainer(
@@ -999,8 +1017,8 @@ def build_trainer(script: ScriptArguments, args, model_args, rows: list[dict], t
             args=args,
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
-            quantization_config=get_quantization_config(model_args),
-            peft_config=get_peft_config(model_args),
+            quantization_config=quantization_config,
+            peft_config=peft_config,
             callbacks=callbacks,
             reward_set=rewards,
             trace=TraceWriter(output_dir / ("trace.jsonl" if is_main else f"trace.rank{args.process_index}.jsonl"), ROTATE_BYTES),

@@ -1,6 +1,8 @@
 """Who is at fault, as exceptions: the user or the machine. Whatever else is raised is a bug, and keeps its traceback."""
 
+import contextlib
 import errno
+from collections.abc import Iterator
 
 # What the system says of a full, read-only, foreign or broken disk, and of too many files or processes.
 OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EAGAIN,
@@ -9,6 +11,15 @@ OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.E
 
 class UserError(Exception):
     """Something that a person can mend; the message is one sentence for them. A script prints it and stops."""
+
+
+@contextlib.contextmanager
+def library_reads_settings() -> Iterator[None]:
+    """Around a call that hands the user's settings to a library and runs nothing of ours: what it refuses is a UserError."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"the settings do not work: {' '.join(str(error).split())}") from error
 
 
 def require_machine_s(error: OSError) -> None:

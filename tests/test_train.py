@@ -1,5 +1,6 @@
 """train.py: what cannot work is refused before the model loads; a real, tiny GRPO run leaves what it should."""
 
+import ast
 import contextlib
 import copy
 import datetime
@@ -21,12 +22,14 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import GOOD, PROMPTS, PROSE, ROOT, infra_verdict, passing_verdict
+from trl import GRPOConfig, GRPOTrainer
 
 import doctor
 import plot_rewards
 import rewards
 import traces
 import train
+from judge.errors import UserError
 from rust_tool import Verdict
 from training.callback import RunCallback
 from training.progress import SMELL_STEPS, smells, step_line
@@ -228,6 +231,9 @@ def refused(tmp_path, argv, monkeypatch, capsys):
         (["--gradient_accumulation_steps", "0"], "--gradient_accumulation_steps 0: expected a number of at least 1"),
         (["--max_steps", "-5"], "--max_steps -5: expected at least 1, or -1"),
         (["--scale_rewards", "nosuch"], "--scale_rewards nosuch: expected group, batch or none"),
+        (["--loss_type", "nosuch"], "--loss_type nosuch: expected dapo, grpo, dr_grpo, bnpo, cispo, sapo, luspo or vespo"),
+        (["--chat_template_kwargs", "nosuch"], "--chat_template_kwargs nosuch: expected JSON in braces"),
+        (["--deepspeed", "nosuch"], "the configuration does not work: "),
         (["--top_k", "-7"], "--top_k -7: expected a value at least 0"),
         (["--max_completion_length", "50000"], "--max_completion_length 50000 and the longest prompt"),
     ],
@@ -235,6 +241,48 @@ def refused(tmp_path, argv, monkeypatch, capsys):
 def test_what_cannot_learn_or_work_is_refused(fake_judge, refused, flags, message):
     fake_judge()
     assert message in refused(*flags)
+
+
+def told_apart_by_trl() -> dict[str, set[str]]:
+    """setting -> the texts that TRL's trainer compares it with."""
+    found = defaultdict(set)
+    for node in ast.walk(ast.parse(Path(sys.modules[GRPOTrainer.__module__].__file__).read_text())):
+        if isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute):
+            with contextlib.suppress(ValueError):  # compared with something else than a constant
+                values = ast.literal_eval(node.comparators[0])
+                found[node.left.attr] |= set(values if isinstance(values, list) else [values])
+    return found
+
+
+def named_methods() -> dict[str, list[str]]:
+    return {name: known for name in GRPOConfig.__annotations__ if (known := train.choices(GRPOConfig, name))}
+
+
+def test_the_choices_of_a_setting_are_those_that_trl_tells_apart():
+    """They are read from its help: none that TRL knows may be missing, and none be made up."""
+    train.parse_arguments(["--config", TINY])  # transformers' parser changes the fields' types
+    in_code = told_apart_by_trl()
+    assert {"loss_type", "scale_rewards", "importance_sampling_level", "multi_objective_aggregation"} <= named_methods().keys()
+    assert {name: set(known) for name, known in named_methods().items()} == {name: in_code[name] for name in named_methods()}
+
+
+def test_every_method_that_trl_knows_is_accepted_and_no_other(argv, tmp_path):
+    args = train.parse_arguments(argv(tmp_path / "run"))[1]
+    for name, known in named_methods().items():
+        one = copy.copy(args)
+        for value in known:
+            setattr(one, name, value)
+            train.require_known_values(one)
+        setattr(one, name, "nosuch")
+        with pytest.raises(UserError, match=f"--{name} nosuch: expected "):
+            train.require_known_values(one)
+
+
+def test_settings_that_are_dicts_may_be_json_or_a_file(argv, tmp_path):
+    (tmp_path / "deepspeed.json").write_text("{}")
+    args = train.parse_arguments(argv(tmp_path / "run", "--chat_template_kwargs", '{"enable_thinking": false}'))[1]
+    args.deepspeed = str(tmp_path / "deepspeed.json")
+    train.require_known_values(args)
 
 
 def test_a_folder_below_a_file_is_refused(refused, tmp_path):
@@ -440,6 +488,50 @@ def test_a_setting_that_only_the_libraries_refuse_is_one_sentence(argv, fake_jud
     assert train.main(argv(tmp_path / "run", "--use_peft", "true", "--lora_target_modules", "nowhere")) == 1
     said = capsys.readouterr().err
     assert "train.py: the settings do not work: Target modules nowhere not found" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("where", ["datasets.Dataset.from_list", "train.TraceWriter", "training.shared_prompts.can_share"])
+def test_a_bug_of_ours_while_the_trainer_is_built_keeps_its_traceback(argv, fake_judge, tmp_path, monkeypatch, where):
+    def bug(*args, **kwargs):
+        raise ValueError("not enough values to unpack")
+
+    fake_judge()
+    monkeypatch.setattr(where, bug)
+    with pytest.raises(ValueError, match="not enough values") as raised:
+        train.main(argv(tmp_path / "run"))
+    assert raised.traceback[-1].name == "bug"
+
+
+def test_a_users_error_while_the_trainer_is_built_is_said_as_it_is(argv, fake_judge, tmp_path, monkeypatch, capsys):
+    def refuse(*args, **kwargs):
+        raise traces.TraceError("this trace is another run's")
+
+    fake_judge()
+    monkeypatch.setattr("train.TraceWriter", refuse)
+    assert train.main(argv(tmp_path / "run")) == 1
+    assert capsys.readouterr().err.endswith("train.py: this trace is another run's\n")
+
+
+def test_nothing_of_ours_runs_while_trl_reads_the_settings(argv, fake_judge, tmp_path, monkeypatch):
+    """Else a bug in it would be told as a setting that does not work. Progress bars are not shown by a function of ours."""
+    ours, real = set(), GRPOTrainer.__init__
+
+    def watched(*args, **kwargs):
+        def note(frame, event, argument):
+            path = Path(frame.f_code.co_filename)
+            if event == "call" and path.is_relative_to(ROOT) and "site-packages" not in path.parts and path != Path(__file__):
+                ours.add((path.name, frame.f_code.co_name))
+
+        sys.setprofile(note)
+        try:
+            real(*args, **kwargs)
+        finally:
+            sys.setprofile(None)
+
+    fake_judge()
+    monkeypatch.setattr(GRPOTrainer, "__init__", watched)
+    assert train.main(argv(tmp_path / "run", "--max_steps", "1", "--max_completion_length", "8")) == 0
+    assert ours <= {("console.py", "without_bar")}
 
 
 def test_model_without_chat_template_is_refused(refused, tiny_coder, tmp_path):

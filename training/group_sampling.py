@@ -25,6 +25,7 @@ import statistics
 import time
 from collections.abc import Sequence
 
+from judge.errors import library_reads_settings
 from training.task_record import is_solved, outcomes_of
 
 SAME_REWARD = 1e-6  # rewards closer than this are the same
@@ -42,7 +43,8 @@ class GroupSampling:
     def __init__(self, *args, script, **kwargs):
         self.frontier, self.min_generations = script.frontier, script.min_generations
         self.groups_per_update, self.groups_by = script.groups_per_update, script.groups_by
-        super().__init__(*args, **kwargs)
+        with library_reads_settings():  # the last __init__ of ours: what follows is TRL's
+            super().__init__(*args, **kwargs)
 
     def _over_processes(self, value: int, how: str) -> int:
         """The sum, least or most ("SUM", "MIN", "MAX") of the values of all processes."""
