@@ -527,8 +527,8 @@ def choices(config: type, name: str) -> list[str]:
     setting = config.__dataclass_fields__[name]
     quoted = re.findall(r"(?<!=)'(\w+)'", setting.metadata["help"])  # other='value' is another setting's
     values = list(dict.fromkeys([setting.default, *quoted]))
-    is_text = config.__annotations__[name] is str  # the parser makes it of `str | None` in the field itself
-    return values if is_text and len(values) > 1 else []
+    is_choice = config.__annotations__[name] is str and len(values) > 1  # setting.type: transformers' parser makes str of `str | None`
+    return values if is_choice else []
 
 
 def require_known_values(args) -> None:

@@ -1,15 +1,24 @@
-"""What is committed below results/: summaries count their completions, tables of the README files are made of summaries."""
+"""What is committed below results/: summaries count their completions, tables of the README files are made of summaries, and rows
+hold what our code made, never what other people's data sets hold."""
 
+import dataclasses
 import gzip
 import json
 import re
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
+import eval as evaluation
+import generate
 import rewards
+import tasks
+import traces
 from results import tables
+from training import iterations
 
 FIGURE = re.compile(r"\d\.\d|\d %|\[[-+\d]|\d of \d")  # in a cell: something that was measured
 
@@ -140,3 +149,105 @@ def test_check_fails_where_write_has_something_to_do(project, capsys):
     change(project / "README.md", "71.0", "17.0")
     assert tables.main(["--check"]) == 1 and "README.md: differs" in capsys.readouterr().out
     assert tables.main(["--write"]) == 0 and tables.main(["--check"]) == 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rows: ours, of anybody's tasks
+# ---------------------------------------------------------------------------------------------------------------------
+
+MARK = "marked"  # in every text of the task below, and in nothing else
+TASK_OF_OTHERS = {  # as MultiPL-E's, with what its rows hold beside that
+    "task_id": "mbpp_9000", "prompt": f"/// Thrice n, {MARK}.\nfn {MARK}(n: isize) -> isize {{\n", "entry_point": MARK,
+    "tests": [f'assert!({MARK}(2) == 6, "{MARK}");'], "doctests": f"transform {MARK}", "original": f"{MARK}.py",
+    "gpt_solution": f"{MARK}(n) * 3", "stop_tokens": [f"\n{MARK}"], "source": f"{MARK}.jsonl",
+}  # fmt: skip
+ATTACK = {"id", "family", "prompt", "completion", "why", "paid", "guard", "set_aside"}  # written for this project, prompts too
+NAME = re.compile(r"[\w/#.:+@-]*( [\w/#.:+@-]+)?")  # two words at most, and nothing that makes code of them
+ROW_FILES = sorted(path for path in (ROOT / "results").rglob("*") if path.name.endswith((".jsonl", ".jsonl.gz", ".parquet")))
+
+
+@dataclasses.dataclass(frozen=True)
+class Fields:
+    """What a row with a completion may hold: `made` by our code of any task; `of_tasks` too, of those whose ids begin as ours do."""
+
+    made: set[str]
+    of_tasks: set[str]
+    ours: set[str]
+
+    def is_ours(self, row: dict) -> bool:
+        return str(row.get("task_id")).partition("/")[0] in self.ours
+
+    def strange(self, row: dict) -> set[str]:
+        """What a row should not hold: names of fields, or where there is no completion, texts that are no names."""
+        if "completion" not in row:
+            return {text for text in texts_of(row) if not NAME.fullmatch(text)}
+        is_ours = self.is_ours(row)
+        columns = row["columns"].keys() if is_ours and isinstance(row.get("columns"), dict) else set()
+        return (row.keys() | columns) - (self.made | self.of_tasks if is_ours else self.made)
+
+
+def texts_of(value: object) -> Iterator[str]:
+    """Every text inside a JSON value, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in [*value, *value.values()] if isinstance(value, dict) else value:
+            yield from texts_of(inner)
+
+
+@pytest.fixture(scope="module")
+def of_others(tmp_path_factory) -> Path:
+    """The folder of an evaluation, by cargo, of a task of others: a right and a wrong completion, which go on where its prompt stops."""
+    folder = tmp_path_factory.mktemp("others")
+    rows = [TASK_OF_OTHERS | {"completion": body} for body in ("    n * 3\n}\n", "    n + 3\n}\n")]
+    (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert evaluation.main(["--completions", str(folder / "in.jsonl"), "--output_dir", str(folder / "out")]) == 0
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def fields(of_others) -> Fields:
+    """By running it: what eval.py writes is ours where nothing of the task is in it. And the names that traces and samples add."""
+    records = [row for _, row in tasks.iter_rows(of_others / "results.jsonl")]
+    assert [record["hidden_passed"] for record in records] == [1, 0], "what hidden tests say of a failure is there, too"
+    of_task = {name for record in records for name, value in record.items() if MARK in json.dumps(value)}
+    sampled = {field.name for field in dataclasses.fields(generate.Completion)} - {"text"}
+    made = ({*records[0]} | traces.SCALARS.keys() | iterations.COLUMNS.keys() | sampled) - of_task
+    of_data = [row for path in (ROOT / "data").glob("*.jsonl*") for _, row in tasks.iter_rows(path)]
+    columns = set().union(*of_data) | rewards.graded_completion({"any": 1}, "", None, rewards.Verdict()).keys()
+    return Fields(made, (of_task - TASK_OF_OTHERS.keys()) | columns, {row["task_id"].partition("/")[0] for row in of_data})
+
+
+@pytest.mark.parametrize("path", ROW_FILES, ids=tables.shown)
+def test_rows_hold_what_our_code_made_and_nothing_of_others(path, fields):
+    for where, row in tasks.iter_rows(path):
+        strange = row.keys() - ATTACK if path.parent.name == "attacks" else fields.strange(row)
+        assert not strange, f"{where}: {', '.join(sorted(strange))}"
+        assert row.get("prompt") is None or path.parent.name == "attacks" or fields.is_ours(row), where
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "results.parquet"])
+def test_an_evaluation_of_others_tasks_cannot_be_committed_as_it_is(of_others, fields, name):
+    for _, row in tasks.iter_rows(of_others / name):
+        strange = fields.strange(row)
+        assert strange >= TASK_OF_OTHERS.keys() - {"task_id", "tests"} | {"hidden_tests", "program", "hidden_failures"}
+        assert not fields.strange({key: value for key, value in row.items() if key not in strange})
+        assert MARK not in json.dumps({key: value for key, value in row.items() if key not in strange})
+
+
+@pytest.mark.parametrize("column", sorted(TASK_OF_OTHERS.keys() - {"task_id", "tests"} | {"columns", "hidden_tests", "program"}))
+def test_one_column_left_in_is_found(fields, column):
+    _, row = next(tasks.iter_rows(ROOT / "results" / "mbpp-rs-1.5b" / "results.jsonl.gz"))
+    assert fields.strange(row) == set() and fields.strange(row | {column: "x"}) == {column}
+
+
+def test_a_file_of_tasks_is_no_result(fields):
+    assert fields.strange(TASK_OF_OTHERS) >= {TASK_OF_OTHERS["prompt"], *TASK_OF_OTHERS["tests"]}
+    own = {"task_id": "rust-tasks/one", "completion": "fn one() {}", "columns": {"category": "bits", "doctests": "x"}}
+    assert fields.strange(own) == {"doctests"}
+
+
+def test_the_design_names_the_fields(fields):
+    (listed,) = re.findall(r"A graded completion is one JSON object (.*?)\. Fields", (ROOT / "DESIGN.md").read_text(), re.DOTALL)
+    names = set(re.findall(r"`([a-z_]+)`", listed))
+    assert len(names) > 20 and names <= fields.made | fields.of_tasks
