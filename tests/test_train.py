@@ -5,6 +5,7 @@ import contextlib
 import copy
 import datetime
 import errno
+import functools
 import hashlib
 import io
 import json
@@ -483,11 +484,15 @@ def test_a_model_folder_without_whole_weights_is_refused(refused, tiny_coder, tm
     assert message in refused("--model_name_or_path", folder)
 
 
-def test_a_setting_that_only_the_libraries_refuse_is_one_sentence(argv, fake_judge, tmp_path, capsys):
+@pytest.mark.parametrize(("flags", "message"), [
+    (["--use_peft", "true", "--lora_target_modules", "nowhere"], "Target modules nowhere not found"),
+    (["--adam_beta1", "-1"], "Invalid beta parameter at index 0: -1.0"),
+])  # fmt: skip
+def test_a_setting_that_only_the_libraries_refuse_is_one_sentence(argv, fake_judge, tmp_path, capsys, flags, message):
     fake_judge()
-    assert train.main(argv(tmp_path / "run", "--use_peft", "true", "--lora_target_modules", "nowhere")) == 1
+    assert train.main(argv(tmp_path / "run", *flags)) == 1
     said = capsys.readouterr().err
-    assert "train.py: the settings do not work: Target modules nowhere not found" in said and "Traceback" not in said
+    assert f"train.py: the settings do not work: {message}" in said and "Traceback" not in said
 
 
 @pytest.mark.parametrize("where", ["datasets.Dataset.from_list", "train.TraceWriter", "training.shared_prompts.can_share"])
@@ -514,9 +519,9 @@ def test_a_users_error_while_the_trainer_is_built_is_said_as_it_is(argv, fake_ju
 
 def test_nothing_of_ours_runs_while_trl_reads_the_settings(argv, fake_judge, tmp_path, monkeypatch):
     """Else a bug in it would be told as a setting that does not work. Progress bars are not shown by a function of ours."""
-    ours, real = set(), GRPOTrainer.__init__
+    ours = set()
 
-    def watched(*args, **kwargs):
+    def watched(self, real, *args, **kwargs):
         def note(frame, event, argument):
             path = Path(frame.f_code.co_filename)
             if event == "call" and path.is_relative_to(ROOT) and "site-packages" not in path.parts and path != Path(__file__):
@@ -524,12 +529,13 @@ def test_nothing_of_ours_runs_while_trl_reads_the_settings(argv, fake_judge, tmp
 
         sys.setprofile(note)
         try:
-            real(*args, **kwargs)
+            return real(self, *args, **kwargs)
         finally:
             sys.setprofile(None)
 
     fake_judge()
-    monkeypatch.setattr(GRPOTrainer, "__init__", watched)
+    for name in ("__init__", "create_optimizer"):
+        monkeypatch.setattr(GRPOTrainer, name, functools.partialmethod(watched, getattr(GRPOTrainer, name)))
     assert train.main(argv(tmp_path / "run", "--max_steps", "1", "--max_completion_length", "8")) == 0
     assert ours <= {("console.py", "without_bar")}
 

@@ -11,7 +11,7 @@ from peft.helpers import disable_input_dtype_casting
 from trl import GRPOTrainer
 
 import kinds
-from judge.errors import UserError
+from judge.errors import UserError, library_reads_settings
 from rewards import RewardSet, batch_metrics
 from traces import TraceWriter
 from training import micro_batches, shared_prompts
@@ -62,6 +62,10 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
         if self.accelerator.is_main_process:
             layers = ", fused layers" if self.args.use_liger_kernel else ""
             print(f" micro-batch  up to {n_tokens} tokens, gradient checkpointing {'off' if fits else 'on'}{layers}", flush=True)
+
+    def create_optimizer(self, *args, **kwargs):
+        with library_reads_settings():
+            return super().create_optimizer(*args, **kwargs)
 
     def _generate(self, prompts):
         started, self._first_finished = time.perf_counter(), None
