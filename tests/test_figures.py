@@ -116,20 +116,20 @@ def learning():
     return [gains[0], first["elapsed_s"] / 60, gains[1], (second["elapsed_s"] - first["elapsed_s"]) / 60]
 
 
-RECIPE = [f"results/recipe/seed-{seed}" for seed in range(3)]
+BEFORE = [f"results/recipe/before/seed-{seed}" for seed in range(3)]  # of the recipe's setting before this one
 
 
 def mean_of_seeds(tasks, row, name):
-    return statistics.mean(rate(folder.removeprefix("results/") + f"/{tasks}", row, name) for folder in RECIPE)
+    return statistics.mean(rate(folder.removeprefix("results/") + f"/{tasks}", row, name) for folder in BEFORE)
 
 
 SPANS = range(1, 11), range(11, 16), range(16, 99)
 
 
-def recipe_steps():
+def recipe_steps(folders):
     """Lowest and highest of the recipe's seeds, without the first step: completions/s, tokens, seconds of a step and of waiting; most GiB in use."""
     spans = defaultdict(list)
-    for folder in RECIPE:
+    for folder in folders:
         metrics = lines(f"{folder}/metrics.jsonl")
         mean_of = lambda name: statistics.mean(line[name] for line in metrics[1:])  # noqa: B023, E731
         spans["rate"].append(512 / mean_of("step_time"))
@@ -145,7 +145,7 @@ def best_on_val(folder):
 
 def val_of_seeds():
     """Val pass@1 untrained, lowest and highest of the seeds after 10 steps, and at their last steps; the lowest and highest own pass rates."""
-    runs = [lines(f"{folder}/iterations.jsonl") for folder in RECIPE]
+    runs = [lines(f"{folder}/iterations.jsonl") for folder in BEFORE]
     spans = [min, max]
     at = lambda i, name: [100 * pick(run[i][name] for run in runs) for pick in spans]  # noqa: E731
     return [100 * runs[0][0]["pass@1"], *at(1, "pass@1"), *at(-1, "pass@1"), *at(1, "train_pass_rate"), *at(-1, "train_pass_rate")]
@@ -153,14 +153,14 @@ def val_of_seeds():
 
 def built_and_right():
     """Val: builds untrained, lowest and highest after 10 steps; of these, right."""
-    runs = [lines(f"{folder}/iterations.jsonl") for folder in RECIPE]
+    runs = [lines(f"{folder}/iterations.jsonl") for folder in BEFORE]
     builds = [100 * run[1]["build_rate"] for run in runs]
     right = [100 * run[1]["pass@1"] / run[1]["build_rate"] for run in runs]
     first = runs[0][0]
     return [100 * first["build_rate"], min(builds), max(builds), 100 * first["pass@1"] / first["build_rate"], min(right), max(right)]
 
 
-def solved_by_sight(*steps, seen, folders=RECIPE):
+def solved_by_sight(*steps, seen, folders=BEFORE):
     """% of completions that solve their task in these steps: `first` time that the run samples the prompt, `again`, or, of prompts that
     it samples for the first time, those of a `new` task and those whose task it knows in its `other` wording."""
     counts = Counter()
@@ -182,7 +182,7 @@ def of_unsolved_groups():
     """% of the trained |advantage| in groups without a solution, over the recipe's seeds: as it was, scaled by the batch, chosen by
     spread, both; then groups a step with a solution and a failure, and how many of these were trained on."""
     weights, mixed, trained_mixed, n_steps = defaultdict(Counter), 0, 0, 0
-    for folder in RECIPE:
+    for folder in BEFORE:
         steps = defaultdict(list)
         for group in lines(f"{folder}/groups.jsonl.gz"):
             steps[group["step"]].append(group)
@@ -451,13 +451,13 @@ SENTENCES = {
         ("Steps of one run take {:.1f} s at {:.0f} tokens, {:.1f} at {:.0f}, {:.1f} at {:.0f} and, where the last verdicts are waited for, {:.1f} at {:.0f}: a looping"
          " program that is sampled late holds the step for up to {:.1f} s", seconds_by_length),
         ("with 16 cores each): {:.1f} to {:.1f} completions/s over the steps after the first, at {:.0f} to {:.0f} tokens. A step takes {:.1f} to {:.1f} s, of which {:.1f} to {:.1f} are"
-         " spent waiting for the last verdicts. They took what memory an H200 has (up to {:.0f} GiB in use)", recipe_steps),
+         " spent waiting for the last verdicts. They took what memory an H200 has (up to {:.0f} GiB in use)", lambda: recipe_steps(BEFORE)),
         ("PEFT's casts {:.3f} s, without {:.3f}, fused {:.3f}", lambda: layers("PEFT's casts", "no casts", "fused layers")),
         ("{:.3f} s plain, {:.3f} fused", lambda: layers("no casts, checkpointing", "fused layers, checkpointing")),
     ],
     "results/recipe/tried.md": [
         ("pass@1 +{:.1f} points in {:.1f} minutes, then +{:.1f} in the next {:.1f}", learning),
-        ("(seed 0, side by side): {:.1f} against {:.1f} %", lambda: [best_on_val("seed-0"), best_on_val("tried/lr-5e-5-hidden-build")]),
+        ("(seed 0, side by side): {:.1f} against {:.1f} %", lambda: [best_on_val("before/seed-0"), best_on_val("tried/lr-5e-5-hidden-build")]),
         ("had not turned by step 21 (val {:.1f}, {:.1f}, {:.1f} %)",
          lambda: [100 * line["pass@1"] for line in lines("results/recipe/tried/lr-5e-5-hidden-build/iterations.jsonl")[1:]]),
         ("On val pass@1 goes {:.1f} to {:.1f} to {:.1f} % at step 10 and falls to {:.1f} to {:.1f} % at the last step, while the share of training completions that pass everything goes on"
