@@ -15,6 +15,7 @@ In a README file a table stands between two comments, and the first says what it
 `speed FILE...`: measured steps against what they were before. `judge FILE...`: the judge against cargo.
 `runs FOLDER...`: training runs by their own evaluations (`evaluations.jsonl.gz`), at the start and at the best.
 `bank FILE | COLUMN`: tasks solved, grouped by a column.
+`chosen FOLDER | COLUMN...`: those columns of the first table of its `table.md` that has them.
 `attacks FILE`: rounds of programs that would fool the judge. Names may have `*`; a table made of no file is left out.
 
 A summary whose completions are not there cannot be made anew: the table says so below itself.
@@ -130,6 +131,15 @@ def rates(names: str, *columns: str) -> str:
     else:
         header, body = header[1:], [row[1:] for row in body]
     return markdown_table(header, body) + _not_kept(sources) if body else ""
+
+
+def chosen(name: str, *columns: str) -> str:
+    """Columns of the first table in an evaluation's table.md that has all of them."""
+    for folder in found(name):
+        tables = read_tables((folder / "table.md").read_text(encoding="utf-8"))
+        rows = next(rows for rows in tables if all(column in rows[0] for column in columns))
+        return markdown_table([*columns], [[row[column] for column in columns] for row in rows]) + _not_kept([folder])
+    return ""
 
 
 def _values(sources: Sequence[Path], columns: Sequence[str]) -> dict[str, list[tuple[float, ...]]]:
@@ -277,7 +287,7 @@ def attacks(name: str) -> str:
     return markdown_table(["programs", "n", *times, "judge at first sight"], lines)
 
 
-ALL = (rates, plain, seeds, steps, speed, judge, bank, cross, runs, attacks)
+ALL = (rates, plain, seeds, steps, speed, judge, bank, cross, runs, chosen, attacks)
 KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in ALL}
 
 

@@ -14,6 +14,7 @@ from conftest import ROOT
 
 import eval as evaluation
 import generate
+import kinds
 import rewards
 import tasks
 import traces
@@ -212,8 +213,8 @@ def fields(of_others) -> Fields:
     assert [record["hidden_passed"] for record in records] == [1, 0], "what hidden tests say of a failure is there, too"
     of_task = {name for record in records for name, value in record.items() if MARK in json.dumps(value)}
     sampled = {field.name for field in dataclasses.fields(generate.Completion)} - {"text"}
-    made = ({*records[0]} | traces.SCALARS.keys() | iterations.COLUMNS.keys() | sampled) - of_task
-    of_data = [row for path in (ROOT / "data").glob("*.jsonl*") for _, row in tasks.iter_rows(path)]
+    made = ({*records[0], "turns"} | traces.SCALARS.keys() | iterations.COLUMNS.keys() | sampled) - of_task  # turns: --repair_turns
+    of_data = [kinds.with_prompt(row) for path in (ROOT / "data").glob("*.jsonl*") for _, row in tasks.iter_rows(path)]
     columns = set().union(*of_data) | rewards.graded_completion({"any": 1}, "", None, rewards.Verdict()).keys()
     return Fields(made, (of_task - TASK_OF_OTHERS.keys()) | columns, {row["task_id"].partition("/")[0] for row in of_data})
 
