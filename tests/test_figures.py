@@ -120,7 +120,46 @@ BEFORE = [f"results/recipe/before/seed-{seed}" for seed in range(3)]  # of the r
 
 
 def mean_of_seeds(tasks, row, name):
-    return statistics.mean(rate(folder.removeprefix("results/") + f"/{tasks}", row, name) for folder in BEFORE)
+    return statistics.mean(rate(folder.removeprefix("results/") + f"/{tasks}", row, name) for folder in BEFORE if (ROOT / folder / tasks).is_dir())
+
+
+def humaneval():
+    return [rate("recipe/seed-0/humaneval-rs", row, name) for name in ("pass@1", "pass@5") for row in ("untrained", "trained")]
+
+
+def solved_on_val(*steps):
+    """% of the val completions solved at these steps by the recipe's seed 0: of the 72 tasks that earlier runs had, the 60 newer, those with plain signatures."""
+    had = {record["task_id"] for record in lines(f"{BEFORE[0]}/evaluations.jsonl.gz")}
+    solved = defaultdict(list)
+    for record in lines("results/recipe/seed-0/evaluations.jsonl.gz"):
+        part = "plain" if record["task_id"].endswith("#plain") else "had" if record["task_id"] in had else "newer"
+        solved[record["step"], part].append(record["hidden_passed"] == record["hidden_total"])
+    return [100 * statistics.mean(solved[step, part]) for part in ("had", "newer", "plain") for step in steps]
+
+
+def isize_for_an_index():
+    """Completions of mbpp-rs that take an `isize` for an index: untrained, after the setting before (two seeds), after today's."""
+    rows = [(f"{BEFORE[1]}", "untrained"), (f"{BEFORE[1]}", "trained"), (f"{BEFORE[2]}", "trained"), ("results/recipe/seed-0", "trained")]
+    return [sum(record["row"] == row and any("cannot be indexed by `isize`" in one["message"] for one in record["diagnostics"])
+                for record in lines(f"{folder}/mbpp-rs/results.jsonl.gz")) for folder, row in rows]  # fmt: skip
+
+
+def unsolved_weight():
+    return 100 * statistics.mean(line["groups/unsolved_weight"] for line in lines("results/recipe/seed-0/metrics.jsonl"))
+
+
+def of_kinds(run, name, value):
+    """Per kind, untrained and trained."""
+    return {kind: [value(row) for row in one["rows"]] for kind, one in loaded(f"kinds/{run}/kinds/summary.json")["kinds"].items()}[name]
+
+
+def second_try():
+    rows = table_rows("results/kinds/mixed/mbpp-rs-second-try/table.md", "pass@1 %", "honest %", "")
+    return [float(row["pass@1 %"].split()[0]) for row in rows if row[""] == "difference"]
+
+
+def table_rows(name, *columns):
+    return next(rows for rows in tables.read_tables(text_of(name)) if all(column in rows[0] for column in columns))
 
 
 SPANS = range(1, 11), range(11, 16), range(16, 99)
@@ -366,8 +405,9 @@ SENTENCES = {
         ("build goes from {:.0f} to {:.0f} %, hidden tests from {:.0f} to {:.0f} %, honest own tests from {:.0f} to {:.0f} % (seed 0",
          lambda: [value for pair in zip(tiny("before"), tiny("after"), strict=True) for value in pair]),
         ("a step of 256 completions takes {:.1f} s with LoRA and {:.1f} s with QLoRA, below", lambda: step_seconds()[:2]),
-        ("On HumanEval-rs pass@1 goes from {:.1f} to {:.1f} % and pass@5 from {:.1f} to {:.1f} % (three seeds)",
-         lambda: [mean_of_seeds("humaneval-rs", row, name) for name in ("pass@1", "pass@5") for row in ("untrained", "trained")]),
+        ("On HumanEval-rs pass@1 goes from {:.1f} to {:.1f} % and pass@5 from {:.1f} to {:.1f} %.", humaneval),
+        ("reached {:.1f} % (mean of two seeds) on mbpp-rs and {:.1f} % (three) on HumanEval-rs",
+         lambda: [mean_of_seeds(tasks, "trained", "pass@1") for tasks in ("mbpp-rs", "humaneval-rs")]),
         ("QLoRA, below {:.0f} GiB: {:.1f} and {:.1f} times", lambda: [max(math.ceil(one["peak_gib"]) for one in sampled("today")), *step_seconds()[2:]]),
         ("Two cards sampled {:.2f} times the tokens of one.", lambda: two_cards("tokens_per_s")[2:]),
         ("{:.0f} minutes of H200: build {:.1f} to {:.1f} %, own tests {:.1f} to {:.1f} %; held-out", prompts_only),
@@ -452,10 +492,31 @@ SENTENCES = {
          " program that is sampled late holds the step for up to {:.1f} s", seconds_by_length),
         ("with 16 cores each): {:.1f} to {:.1f} completions/s over the steps after the first, at {:.0f} to {:.0f} tokens. A step takes {:.1f} to {:.1f} s, of which {:.1f} to {:.1f} are"
          " spent waiting for the last verdicts. They took what memory an H200 has (up to {:.0f} GiB in use)", lambda: recipe_steps(BEFORE)),
+        ("The recipe of today: {:.1f} completions/s at {:.0f} tokens, {:.1f} s a step, {:.1f} of them waiting",
+         lambda: recipe_steps(["results/recipe/seed-0"])[:8:2]),
         ("PEFT's casts {:.3f} s, without {:.3f}, fused {:.3f}", lambda: layers("PEFT's casts", "no casts", "fused layers")),
         ("{:.3f} s plain, {:.3f} fused", lambda: layers("no casts, checkpointing", "fused layers, checkpointing")),
     ],
+    "results/kinds/README.md": [
+        ("**`fix` {:+.0f} points, `fim` {:+.0f}, `next_edit` {:+.0f}**",
+         lambda: [100 * (after - before) for kind in ("fix", "fim", "next_edit")
+                  for before, after in [of_kinds("mixed", kind, lambda row: row["metrics"]["pass@1"]["value"])]]),
+        ("goes from {:.0f} to {:.0f} % (`fix`), {:.0f} to {:.0f} % (`fim`), {:.0f} to {:.0f} % (`next_edit`)",
+         lambda: [100 * share for kind in ("fix", "fim", "next_edit") for share in of_kinds("mixed", kind, lambda row: row["error_kinds"].get("no_code", 0))]),
+        ("`fix` loses {:.0f} points",
+         lambda: [100 * before - 100 * after for before, after in [of_kinds("write-alone", "fix", lambda row: row["metrics"]["pass@1"]["value"])]]),
+        ("the runs are {:.1f} points apart", lambda: [rate("recipe/seed-0/mbpp-rs", "trained", "pass@1") - rate("kinds/mixed/mbpp-rs", "trained", "pass@1")]),
+        ("({:.0f} tokens against {:.0f})", lambda: [rate(f"{run}/mbpp-rs", "trained", "mean_length") / 100 for run in ("kinds/mixed", "recipe/seed-0")]),
+        ("The gain is {:+.1f} points untrained and {:+.1f} after training", second_try),
+    ],
     "results/recipe/tried.md": [
+        ("it reached {:.1f} % on mbpp-rs", lambda: [rate("kinds/mixed/mbpp-rs", "trained", "pass@1")]),
+        ("{} of the untrained model take an `isize` for an index, {} and {} after the setting below, {} now", isize_for_an_index),
+        ("(val pass@1 {:.1f}, {:.1f}, {:.1f}, {:.1f} %)", lambda: [100 * line["pass@1"] for line in lines("results/recipe/seed-0/iterations.jsonl")[1:5]]),
+        ("it is {:.1f} % before and {:.1f} % at step 30, on the 60 newer ones {:.1f} and {:.1f} %, with plain signatures {:.1f} and {:.1f} % ({:.1f} % at step 20).",
+         lambda: [*solved_on_val(0, 30), *solved_on_val(20)[2:]]),
+        ("**{:.0f} % of the trained |advantage| stood in groups without a solution**", lambda: [unsolved_weight()]),
+        ("pass@1 {:.1f} to {:.1f} %, pass@5 {:.1f} to {:.1f} %, where", humaneval),
         ("pass@1 +{:.1f} points in {:.1f} minutes, then +{:.1f} in the next {:.1f}", learning),
         ("(seed 0, side by side): {:.1f} against {:.1f} %", lambda: [best_on_val("before/seed-0"), best_on_val("tried/lr-5e-5-hidden-build")]),
         ("had not turned by step 21 (val {:.1f}, {:.1f}, {:.1f} %)",
