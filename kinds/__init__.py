@@ -104,6 +104,14 @@ def _patch_prompt(task: Mapping) -> str:
     )
 
 
+def _patch_example() -> list[dict]:
+    """A request and its answer, before the one that is meant: told about the blocks alone, a 1.5B model wrote none in 568 answers."""
+    code = "fn change(price: u32, paid: u32) -> u32 {\n    let back = price - paid;\n    back\n}"
+    asked = "`change` should be what was paid less the price. Nothing else should change."
+    answer = f"{SEARCH}\n    let back = price - paid;\n{DIVIDER}\n    let back = paid - price;\n{REPLACE}"
+    return [{"role": "user", "content": _patch_prompt({"asked": asked, "code": code})}, {"role": "assistant", "content": answer}]
+
+
 def _next_edit_prompt(task: Mapping) -> str:
     before, region, after = _around_region(task)
     marked = "\n".join([*before, REGION_MARKS[0], *region, REGION_MARKS[1], *after])
@@ -337,11 +345,12 @@ def with_fim_format(tasks: Sequence[dict], fim_format: str) -> list[dict]:
 def conversation(task: Mapping, system_prompt: str) -> list[dict]:
     """Messages of a task. The system prompt is about writing a program with tests: other kinds go without it.
 
-    FIM tokens are a single message of the role `raw`, which is tokenized as it stands.
+    FIM tokens are a single message of the role `raw`, which is tokenized as it stands. `patch` has an example before it.
     """
     if kind_of(task) == WRITE and system_prompt.strip():
         return [{"role": "system", "content": system_prompt}, {"role": "user", "content": task["prompt"]}]
-    return [{"role": RAW if task.get("fim_format") == "tokens" else "user", "content": task["prompt"]}]
+    example = _patch_example() if kind_of(task) == "patch" else []
+    return [*example, {"role": RAW if task.get("fim_format") == "tokens" else "user", "content": task["prompt"]}]
 
 
 def is_raw(messages: Sequence[Mapping]) -> bool:

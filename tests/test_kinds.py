@@ -10,7 +10,7 @@ import generate
 import kinds
 import train
 from generate import GenerationError
-from judge.program import read_program, with_main
+from judge.program import code_blocks, read_program, with_main
 from report.page import embedded
 from rewards import RewardSet
 from rust_tool import Verdict
@@ -50,7 +50,15 @@ def test_a_prompt_shows_what_its_kind_is_about_and_no_hidden_test(tmp_path):
     for kind, texts in shown.items():
         assert all(text in loaded[kind]["prompt"] for text in [*texts, BASE["prompt"]]), kind
         assert not any(test in loaded[kind]["prompt"] for test in TESTS)
-        assert kinds.conversation(loaded[kind], "Be careful.") == [{"role": "user", "content": loaded[kind]["prompt"]}]
+        *example, asked = kinds.conversation(loaded[kind], "Be careful.")
+        assert asked == {"role": "user", "content": loaded[kind]["prompt"]}
+        assert [message["role"] for message in example] == (["user", "assistant"] if kind == "patch" else [])
+
+
+def test_the_example_of_a_patch_is_one():
+    request, answer = kinds.conversation(PATCH, "")[:2]
+    (program,) = [block.text for block in code_blocks(request["content"])]
+    assert kinds.apply_blocks(program, kinds.read_blocks(answer["content"])) == program.replace("price - paid", "paid - price").rstrip() + "\n"
 
 
 def test_a_row_that_is_read_again_asks_the_same(tmp_path):
