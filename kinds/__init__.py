@@ -18,7 +18,7 @@ an answer: only the others are counted, and none when one of these fails afterwa
 `code` that the edit had to change; none of its hidden tests counts while tests in the file fail or do not compile.
 
 SEARCH/REPLACE blocks are the format of Aider and SWE-RL; they need no line numbers, which small models get wrong. The parser is our
-own: what PyPI has for them are first releases with fuzzy fallbacks, and a patch must apply exactly here.
+own: what PyPI has for them are first releases with fuzzy fallbacks, and here a patch applies in one place or not at all.
 Not seen: whether a middle ends its function early and leaves the rest of the program unused.
 Source of the FIM format: Hui et al. 2024, Qwen2.5-Coder Technical Report.
 """
@@ -212,19 +212,28 @@ def read_blocks(text: str) -> list[tuple[str, str]]:
     return blocks
 
 
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
 def apply_blocks(code: str, blocks: Sequence[tuple[str, str]]) -> str:
-    """`code` with every block applied, whole lines at a time, one after the other. Raises Refused for one that does not apply."""
-    text = "\n" + code.rstrip("\n") + "\n"
+    """`code` with every block applied, whole lines at a time, one after the other; indentation, which says nothing in Rust, may differ.
+
+    Raises Refused for a block that does not apply.
+    """
+    lines = code.rstrip("\n").split("\n")
     for number, (search, replacement) in enumerate(blocks, start=1):
-        found = f"\n{search}\n"
+        given, new = search.split("\n"), replacement.split("\n") if replacement else []
+        wanted, bare = [line.strip() for line in given], [line.strip() for line in lines]
         if not search.strip():
             raise Refused(f"block {number} searches for nothing")
-        # lines that overlap with themselves are found by looking again one letter on
-        count = sum(text.startswith(found, at) for at in range(len(text)))
-        if count != 1:
-            raise Refused(f"block {number} does not apply: its lines stand in the program {count} times, expected once")
-        text = text.replace(found, f"\n{replacement}\n" if replacement else "\n")
-    return text[1:]
+        places = [at for at in range(len(lines)) if bare[at : at + len(wanted)] == wanted]
+        if len(places) != 1:
+            raise Refused(f"block {number} does not apply: its lines stand in the program {len(places)} times, expected once")
+        (at,) = places
+        missing = " " * max(0, _indent(lines[at]) - _indent(given[0]))
+        lines[at : at + len(wanted)] = [missing + line if line.strip() else line for line in new]
+    return "\n".join(lines) + "\n"
 
 
 def _patched(task: Mapping, completion: str) -> str:

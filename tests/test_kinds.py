@@ -143,6 +143,9 @@ def test_blocks_are_applied_in_order_whole_lines_at_a_time():
     blocks = kinds.read_blocks(f"```\n{BLOCK}\n```\nand\n{BLOCK.replace('n / 2', '(n + 1) / 2').replace('n / 3', 'n / 2')}\r\n")
     assert kinds.apply_blocks(CODE, blocks) == CODE.replace("n / 3", "(n + 1) / 2")
     assert kinds.apply_blocks("a\nb\nc", [("b", "")]) == "a\nc\n"
+    nested = "fn f() {\n        a\n            .b()\n}\n"
+    assert kinds.apply_blocks(nested, [("    a\n    .b()", "    a\n        .c()\n\n    .d()")]) == "fn f() {\n        a\n            .c()\n\n        .d()\n}\n"
+    assert kinds.apply_blocks("a\n", [("    a", "    b\n    c")]) == "    b\n    c\n"
     with pytest.raises(kinds.Refused, match="2 times"):  # lines that overlap with themselves
         kinds.apply_blocks("a\na\na\n", [("a\na", "b")])
     with pytest.raises(kinds.Refused, match="0 times"):  # a part of a line is no line

@@ -93,9 +93,9 @@ def test_every_kind_is_asked_from_files(ask, file_of, no_cargo):
     _, _, (turn,) = ask("n * 2", "--kind", "fim", "--prefix", prefix, "--suffix", suffix, "--fim_format", "tokens")
     assert turn == {"role": "raw", "content": "<|fim_prefix|>fn double(n: u32) -> u32 {\n    <|fim_suffix|>\n}\n<|fim_middle|>"}
     block = f"{kinds.SEARCH}\n    twice\n{kinds.DIVIDER}\n    2 * n\n{kinds.REPLACE}"
-    _, said, (turn,) = ask(block, "--kind", "patch", "--file", program, "Multiply instead.")
+    _, said, (*_, turn) = ask(block, "--kind", "patch", "--file", program, "Multiply instead.")
     assert turn["content"].startswith("Multiply instead.") and "-    twice\n+    2 * n" in said
-    _, said, (turn,) = ask(block.replace("    twice", "twice"), "--kind", "patch", "--file", program, "Multiply instead.")
+    _, said, (*_, turn) = ask(block.replace("    twice", "    thrice"), "--kind", "patch", "--file", program, "Multiply instead.")
     assert "nothing to compile: block 1 does not apply: its lines stand in the program 0 times, expected once" in " ".join(said.split())
     _, _, (turn,) = ask("```rust\n    twice\n```", "--kind", "next_edit", "--file", program, "--last_edit", diff, "--region", "3-4")
     assert "let twice = n;\n// >>> region\n    twice += n;" in turn["content"] and "+    let twice = n;" in turn["content"]
