@@ -11,7 +11,7 @@ if shutil.which("cargo") is None:
     pytest.skip("no cargo on PATH", allow_module_level=True)
 
 import check_tasks  # noqa: E402
-from check_tasks import BANK, MIN_KILLED, RUN_TIMEOUT_S, load_bank, load_solutions, main, prove, row_problems, sample_of, shape_of
+from check_tasks import BANK, DATA, MIN_KILLED, RUN_TIMEOUT_S, load_bank, load_solutions, main, prove, row_problems, sample_of, shape_of
 from judge.program import STUB  # noqa: E402
 from judge.syntax import parse_any_length  # noqa: E402
 from rust_tool import RustTool  # noqa: E402
@@ -30,6 +30,7 @@ pub fn stamps_for(grams: u32, abroad: bool) -> u32 {
 }
 """
 DOC = "/// One stamp up to 20 g, one more for every 10 g begun above; twice as many abroad."
+SHORT = [DATA / f"short_tasks_{split}.jsonl" for split in ("train", "val")]
 SIGNATURE = f"{DOC}\npub fn stamps_for(grams: u32, abroad: bool) -> u32"
 TASK = {
     "task_id": "planted/stamps_for",
@@ -327,12 +328,21 @@ def test_every_split_has_every_category_and_difficulty(bank):
 
 
 def test_the_bank_loads_in_both_wordings():
-    for path in BANK:
+    for path in (*BANK, *SHORT):
         words, signatures = load_tasks(str(path)), load_tasks(str(path), columns={"prompt": "signature_prompt"})
         assert [task["tests"] for task in words] == [task["tests"] for task in signatures]
         for task in signatures:  # as the prompt builder would put it
             declaration = task["prompt"].split("```rust\n")[1].removesuffix(" {\n    // your code\n}\n```")
             assert task["prompt"] == signature_prompt(declaration), task["task_id"]
+
+
+def test_a_sample_of_the_short_tasks_is_proved(judge):
+    tasks, solutions = load_bank(SHORT), load_solutions(DATA / "short_tasks_solutions.jsonl")
+    assert {task["task_id"] for task in tasks} == solutions.keys()
+    assert not {task["entry_point"] for task in tasks} & {task["entry_point"] for task in load_bank()}
+    assert [problem for task in tasks for problem in row_problems(task, solutions[task["task_id"]])] == []
+    proofs = prove(sample_of(tasks, 8, seed=0), solutions, judge, max_mutants=2)
+    assert [f"{proof.task_id}: {problem}" for proof in proofs for problem in proof.problems] == []
 
 
 def test_a_sample_of_the_bank_is_proved(bank, judge):
