@@ -29,9 +29,10 @@ from tasks import TaskError
 
 INTEGERS = ("i32", "i64", "isize", "u32", "u64", "usize")  # of 8 and 16 bits mean bytes and bits
 UNCHANGED = ("bool", "char", "f64", "String")
-# A text that speaks of one of these is about the type, not about the task.
+# A text that speaks of one of these is about the type, not about the task; what `parse` takes depends on the type, too.
 ABOUT_TYPES = re.compile(
-    r"\b([iu](8|16|32|64|128|size)|MAX|MIN|slices?|borrow\w*|unsigned|overflow\w*|wrap(s|ping)?|saturat\w*|bits?|bytes?)\b|&str|&\["
+    r"\b([iu](8|16|32|64|128|size)|MAX|MIN|(?i:slices?|borrow\w*|owned|references?|lifetimes?|allocat\w*|pars(e|es|ed|ing)"
+    r"|unsigned|overflow\w*|wrap(s|ping)?|saturat\w*|bits?|bytes?))\b|&str|&\["
 )
 
 
@@ -42,6 +43,11 @@ class NoPlainForm(ValueError):
 # ---------------------------------------------------------------------------------------------------------------------
 # Types, and values of them
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+def _parts(node: Node) -> list[Node]:
+    """What stands in a list of arguments, elements or parameters, without the comments between."""
+    return [one for one in node.named_children if not one.type.endswith("comment")]
 
 
 def _inner(node: Node) -> tuple[str, list[Node]]:
@@ -78,10 +84,13 @@ def plain(node: Node) -> str:
 
 
 def converted(node: Node, place: str, to_plain: bool) -> str:
-    """Expression for the value at `place`, which is of the plain form, as the type itself; or the other way about."""
+    """Expression for the value at `place`, which is of the plain form, as the type itself; or the other way about.
+
+    It panics for an integer that the other type does not hold.
+    """
     what, inside = _inner(node)
     if what == "int":
-        return f"({place} as {'isize' if to_plain else text_of(node)})"
+        return f"{'isize' if to_plain else text_of(node)}::try_from({place}).unwrap()"
     if what == "same":
         return f"{place}.clone()" if text_of(node) == "String" else place
     if what == "str":
@@ -109,22 +118,22 @@ def argument(node: Node, value: Node) -> str:
     if what == "int":
         return text if re.fullmatch(r"-?[\d_]+|-?0[xb][\da-fA-F_]+", text) else f"({text}) as isize"
     if what == "str":
-        return f"{text}.to_string()" if value.type == "string_literal" else f"({text}).to_string()"
+        return f"{text}.to_string()" if value.type.endswith("string_literal") else f"({text}).to_string()"
     if what == "option" and text == "None":
         return text
     if what == "option" and value.type == "call_expression" and text.startswith("Some("):
-        return f"Some({argument(inside[0], value.child_by_field_name('arguments').named_children[0])})"
+        return f"Some({argument(inside[0], _parts(value.child_by_field_name('arguments'))[0])})"
     if what == "tuple":
-        if value.type != "tuple_expression":
+        if value.type != "tuple_expression" or len(_parts(value)) != len(inside):
             raise NoPlainForm(text)
-        parts = [argument(one, part) for one, part in zip(inside, value.named_children, strict=True)]
+        parts = [argument(one, part) for one, part in zip(inside, _parts(value), strict=True)]
         return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
     if what == "list":
         array = value.child_by_field_name("value") if value.type == "reference_expression" else value
         if array.type == "macro_invocation" and text_of(array).startswith("vec!"):
             array = _expression(text_of(array)[len("vec!") :])
         if array is not None and array.type == "array_expression":
-            parts = array.named_children
+            parts = _parts(array)
             if array.child_by_field_name("length") is not None:
                 return f"vec![{argument(inside[0], parts[0])}; {text_of(parts[1])}]"
             return f"vec![{', '.join(argument(inside[0], part) for part in parts)}]"
@@ -137,9 +146,12 @@ def argument(node: Node, value: Node) -> str:
 
 
 def with_calls(text: str, name: str, rewrite: Callable[[Node], str]) -> str:
-    """The text with the arguments of every call of `name` in it rewritten. Raises NoPlainForm for a call that cannot be read."""
+    """The text with the arguments of every call of the function `name` rewritten, of calls among them, too.
+
+    A method of that name is left alone. Raises NoPlainForm for a call that cannot be read.
+    """
     pieces, position = [], 0
-    for found in re.finditer(rf"\b{name}\(", text):
+    for found in re.finditer(rf"(?<![^.]\.)\b{name}\(", text):
         if found.start() < position:
             continue
         ends = (m.end() for m in re.finditer(r"\)", text[found.start() :]))
@@ -147,7 +159,11 @@ def with_calls(text: str, name: str, rewrite: Callable[[Node], str]) -> str:
         end, call = next(((end, call) for end, call in calls if call is not None), (0, None))
         if call is None or call.type != "call_expression":
             raise NoPlainForm(text[found.start() :])
-        pieces += [text[position : found.start()], f"{name}({rewrite(call)})"]
+        given = rewrite(call)
+        inside = walk(call.child_by_field_name("arguments"))
+        if any(node.type == "call_expression" and text_of(node.child_by_field_name("function")) == name for node in inside):
+            given = with_calls(given, name, rewrite)
+        pieces += [text[position : found.start()], f"{name}({given})"]
         position = found.start() + end
     return "".join([*pieces, text[position:]])
 
@@ -163,7 +179,9 @@ def plain_task(task: Mapping) -> tuple[dict, Callable[[str], str]]:
     (function,) = functions
     if function.child_by_field_name("type_parameters") is not None or function.child_by_field_name("return_type") is None:
         raise NoPlainForm("type parameters, or nothing returned")
-    answer, parameters = function.child_by_field_name("return_type"), function.child_by_field_name("parameters").named_children
+    answer, parameters = function.child_by_field_name("return_type"), _parts(function.child_by_field_name("parameters"))
+    if any(one.type != "parameter" for one in parameters):
+        raise NoPlainForm("a parameter without a type")
     names = [text_of(one.child_by_field_name("pattern")) for one in parameters]
     types = [one.child_by_field_name("type") for one in parameters]
     shape = f"({', '.join(f'{n}: {plain(t)}' for n, t in zip(names, types, strict=True))}) -> {plain(answer)}"
@@ -172,7 +190,7 @@ def plain_task(task: Mapping) -> tuple[dict, Callable[[str], str]]:
         raise NoPlainForm("plain already")
 
     def arguments(call: Node) -> str:
-        given = call.child_by_field_name("arguments").named_children
+        given = _parts(call.child_by_field_name("arguments"))
         if len(given) != len(types):
             raise NoPlainForm(text_of(call))
         return ", ".join(argument(kind, value) for kind, value in zip(types, given, strict=True))
