@@ -217,22 +217,26 @@ def _indent(line: str) -> int:
 
 
 def apply_blocks(code: str, blocks: Sequence[tuple[str, str]]) -> str:
-    """`code` with every block applied, whole lines at a time, one after the other; indentation, which says nothing in Rust, may differ.
+    """`code` with every block applied, whole lines at a time, one after the other.
 
-    Raises Refused for a block that does not apply.
+    Lines that stand nowhere letter for letter may stand at another indentation, which says nothing in Rust outside of texts of several
+    lines. Raises Refused for a block that does not apply.
     """
     lines = code.rstrip("\n").split("\n")
     for number, (search, replacement) in enumerate(blocks, start=1):
-        given, new = search.split("\n"), replacement.split("\n") if replacement else []
-        wanted, bare = [line.strip() for line in given], [line.strip() for line in lines]
         if not search.strip():
             raise Refused(f"block {number} searches for nothing")
-        places = [at for at in range(len(lines)) if bare[at : at + len(wanted)] == wanted]
+        given, new = search.split("\n"), replacement.split("\n") if replacement else []
+        stripped = [line.strip() for line in given]
+        windows = [lines[at : at + len(given)] for at in range(len(lines))]
+        places = [at for at, window in enumerate(windows) if window == given]
+        places = places or [at for at, window in enumerate(windows) if [line.strip() for line in window] == stripped]
         if len(places) != 1:
             raise Refused(f"block {number} does not apply: its lines stand in the program {len(places)} times, expected once")
         (at,) = places
-        missing = " " * max(0, _indent(lines[at]) - _indent(given[0]))
-        lines[at : at + len(wanted)] = [missing + line if line.strip() else line for line in new]
+        first = next(place for place, line in enumerate(stripped) if line)
+        missing = " " * max(0, _indent(lines[at + first]) - _indent(given[first]))
+        lines[at : at + len(given)] = [missing + line if line.strip() else line for line in new]
     return "\n".join(lines) + "\n"
 
 

@@ -146,6 +146,10 @@ def test_blocks_are_applied_in_order_whole_lines_at_a_time():
     nested = "fn f() {\n        a\n            .b()\n}\n"
     assert kinds.apply_blocks(nested, [("    a\n    .b()", "    a\n        .c()\n\n    .d()")]) == "fn f() {\n        a\n            .c()\n\n        .d()\n}\n"
     assert kinds.apply_blocks("a\n", [("    a", "    b\n    c")]) == "    b\n    c\n"
+    assert kinds.apply_blocks("    a\na\n", [("a", "b")]) == "    a\nb\n"  # letter for letter it stands there once
+    assert kinds.apply_blocks("{\n\n    a\n}\n", [("\na", "\nb")]) == "{\n\n    b\n}\n"
+    with pytest.raises(kinds.Refused, match="2 times"):
+        kinds.apply_blocks("    a\n  a\n", [("a", "b")])
     with pytest.raises(kinds.Refused, match="2 times"):  # lines that overlap with themselves
         kinds.apply_blocks("a\na\na\n", [("a\na", "b")])
     with pytest.raises(kinds.Refused, match="0 times"):  # a part of a line is no line
