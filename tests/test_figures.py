@@ -153,6 +153,23 @@ def of_kinds(run, name, value):
     return {kind: [value(row) for row in one["rows"]] for kind, one in loaded(f"kinds/{run}/kinds/summary.json")["kinds"].items()}[name]
 
 
+def patch_answers(row):
+    records = lines("results/kinds/mixed/kinds/results.jsonl.gz")
+    return [record for record in records if record["kind"] == "patch" and record["row"] == row and "<<<<" not in record["completion"]]
+
+
+def patches_anew():
+    """Answers to `patch` that are a program, untrained and trained; trained ones with the placeholder of the prompt."""
+    anew = [sum("is a program" in record["diagnostics"][0]["message"] for record in patch_answers(row)) for row in ("untrained", "trained")]
+    return [*anew, sum("lines as they are" in record["completion"] for record in patch_answers("trained"))]
+
+
+def own_tests_of_mixed():
+    """% of the mixed run's answers on mbpp-rs that have tests of their own, and that pass them."""
+    records = [record for record in lines("results/kinds/mixed/mbpp-rs/results.jsonl.gz") if record["row"] == "trained"]
+    return [100 * statistics.mean("#[test]" in record["completion"] for record in records), rate("kinds/mixed/mbpp-rs", "trained", "tests")]
+
+
 def second_try():
     rows = table_rows("results/kinds/mixed/mbpp-rs-second-try/table.md", "pass@1 %", "honest %", "")
     return [float(row["pass@1 %"].split()[0]) for row in rows if row[""] == "difference"]
@@ -506,6 +523,9 @@ SENTENCES = {
         ("`fix` loses {:.0f} points",
          lambda: [100 * before - 100 * after for before, after in [of_kinds("write-alone", "fix", lambda row: row["metrics"]["pass@1"]["value"])]]),
         ("the runs are {:.1f} points apart", lambda: [rate("recipe/seed-0/mbpp-rs", "trained", "pass@1") - rate("kinds/mixed/mbpp-rs", "trained", "pass@1")]),
+        ("not one of {} answers has", lambda: [len(patch_answers("untrained") + patch_answers("trained"))]),
+        ("Untrained, all {} write the program anew; trained, {} do and {} repeat the prompt's placeholder", patches_anew),
+        ("{:.0f} % of them have tests of its own, and in {:.0f} % of all these pass", own_tests_of_mixed),
         ("({:.0f} tokens against {:.0f})", lambda: [rate(f"{run}/mbpp-rs", "trained", "mean_length") / 100 for run in ("kinds/mixed", "recipe/seed-0")]),
         ("The gain is {:+.1f} points untrained and {:+.1f} after training", second_try),
     ],
