@@ -31,7 +31,7 @@ from pathlib import Path
 
 import console
 import kinds
-from judge.errors import UserError, require_machine_s
+from judge.errors import UserError, tell
 from judge.program import check_hidden_tests, code_blocks, extract_program, panic_stubbed, read_program
 from judge.sandbox import TIERS
 from judge.syntax import Node, parse_any_length, text_of, walk
@@ -288,6 +288,11 @@ def load_solutions(path: Path | str = SOLUTIONS) -> dict[str, str]:
     return solutions
 
 
+def split_of(file: Path) -> str:
+    """`data/rust_tasks_val.jsonl` -> `val`."""
+    return file.name.split(".")[0].rpartition("_")[2]
+
+
 def sample_of(tasks: Sequence[dict], count: int | None, seed: int) -> list[dict]:
     """`count` tasks drawn with `seed`, in file order; all of them for None."""
     if count is None or count >= len(tasks):
@@ -311,6 +316,15 @@ def mutant_counts(proofs: Sequence[Proof]) -> dict:
     return {"killed": killed.total(), "compiled": compiled.total(), "by_kind": by_kind}
 
 
+def add_bank_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of scripts that make files of the bank's tasks and solutions."""
+    parser.add_argument("--output_dir", type=Path, required=True, help="folder of the files")
+    parser.add_argument("--tasks", nargs="+", type=Path, default=list(BANK), help="task files, NAME_SPLIT.jsonl (default: the bank's)")
+    parser.add_argument("--solutions", type=Path, default=SOLUTIONS, help="jsonl of task_id and solution")
+    parser.add_argument("--workers", type=int, help="programs graded at once (default: all cores)")
+    parser.add_argument("--sandbox", default="auto", choices=["auto", *TIERS])
+
+
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = console.Parser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="*", type=Path, default=list(BANK), help="task files (default: the bank's three)")
@@ -327,10 +341,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, help="default: all cores")
     parser.add_argument("--sandbox", default="auto", choices=["auto", *TIERS])
     arguments = parser.parse_args(argv)
-    for name in ("sample", "mutants", "workers"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            parser.error(f"--{name} {value}: expected at least 1")
+    parser.require_counts(arguments, "sample", "mutants", "workers")
     for name in ("report", "record"):
         value = getattr(arguments, name)
         if value is not None and value.is_dir():
@@ -455,9 +466,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.report:
             arguments.report.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except (UserError, OSError) as error:
-        if isinstance(error, OSError):
-            require_machine_s(error)
-        print(f"check_tasks.py: {error}", file=sys.stderr)
+        tell("check_tasks.py", error)
         return 1
     for line in (*problems, *summary_lines(report)):
         print(line)

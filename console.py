@@ -244,6 +244,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (--help says what there is)\n")
 
+    def require_counts(self, arguments: argparse.Namespace, *names: str) -> None:
+        """These arguments are at least 1 where they are given."""
+        for name in names:
+            value = getattr(arguments, name)
+            if value is not None and value < 1:
+                self.error(f"--{name} {value}: expected at least 1")
+
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__.splitlines()[0])

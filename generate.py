@@ -34,7 +34,7 @@ import console
 import doctor
 import kinds
 import tasks
-from judge.errors import UserError, require_machine_s
+from judge.errors import UserError, tell
 from judge.settings import JudgeSettings
 from share import without_token
 
@@ -1065,9 +1065,7 @@ def _main(argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return 130
     except (UserError, OSError) as error:
-        if isinstance(error, OSError):
-            require_machine_s(error)
-        print(f"generate.py: {error}", file=sys.stderr)
+        tell("generate.py", error)
         return 2
     from kinds.from_files import is_done
 

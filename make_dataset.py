@@ -50,7 +50,7 @@ from generate import (
     tokenize,
     weights_hash,
 )
-from judge.errors import UserError, require_machine_s
+from judge.errors import UserError, tell
 from judge.program import check_hidden_tests, code_blocks, extract_program, solution_source
 from judge.settings import JudgeSettings
 from judge.syntax import ASSERT_MACROS, Node, parse_any_length, text_of, tokens_of, walk
@@ -1088,9 +1088,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("\nstopped; run the same command again to go on", file=sys.stderr)
             return 130
         except (UserError, OSError) as error:
-            if isinstance(error, OSError):
-                require_machine_s(error)
-            print(f"make_dataset.py: {error}", file=sys.stderr)
+            tell("make_dataset.py", error)
             return 2
     for name, count in counts.items():
         print(f"{count:>8}  {name}")

@@ -27,10 +27,9 @@ from pathlib import Path
 
 import console
 import kinds
-from check_tasks import BANK, SOLUTIONS, grade_sources, load_solutions
+from check_tasks import add_bank_arguments, grade_sources, load_solutions, split_of
 from doctor import require_free_disk
-from judge.errors import UserError, require_machine_s
-from judge.sandbox import TIERS
+from judge.errors import UserError, tell
 from judge.syntax import Node, edited, parse_any_length, text_of, walk
 from kinds import last_edits
 from kinds.last_edits import Edit, order
@@ -462,20 +461,13 @@ def kept_rows(arguments: argparse.Namespace, split: str) -> list[tuple[dict, str
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = console.Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output_dir", type=Path, required=True, help="folder of the files")
-    parser.add_argument("--tasks", nargs="+", type=Path, default=list(BANK), help="task files, NAME_SPLIT.jsonl (default: the bank's)")
-    parser.add_argument("--solutions", type=Path, default=SOLUTIONS, help="jsonl of task_id and solution")
+    add_bank_arguments(parser)
     parser.add_argument("--trace", type=Path, help="fix tasks from this run folder or trace instead")
     parser.add_argument("--kinds", nargs="+", choices=list(kinds.KINDS), default=list(kinds.KINDS),
                         help="others stay as they are in files that are there already")
     parser.add_argument("--limit", type=int, help="only so many tasks of each file")
-    parser.add_argument("--workers", type=int, help="programs graded at once (default: all cores)")
-    parser.add_argument("--sandbox", default="auto", choices=["auto", *TIERS])
     arguments = parser.parse_args(argv)
-    for name in ("limit", "workers"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            parser.error(f"--{name} {value}: expected at least 1")
+    parser.require_counts(arguments, "limit", "workers")
     return arguments
 
 
@@ -484,7 +476,7 @@ def run(arguments: argparse.Namespace) -> dict:
     require_free_disk(arguments.output_dir, needed_gib=0.1)
     solutions, answers, cards = load_solutions(arguments.solutions), [], {}
     for file in arguments.tasks:
-        split = file.name.split(".")[0].rpartition("_")[2]
+        split = split_of(file)
         tasks = load_tasks(str(file), limit=arguments.limit)
         if arguments.trace is not None:
             made = list(traced_rows(arguments.trace, {task["task_id"]: task for task in tasks}, solutions))
@@ -509,9 +501,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run(read_arguments(argv))
     except (UserError, OSError) as error:
-        if isinstance(error, OSError):
-            require_machine_s(error)
-        print(f"make_kinds.py: {error}", file=sys.stderr)
+        tell("make_kinds.py", error)
         return 1
     return 0
 

@@ -16,16 +16,14 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import console
-from check_tasks import BANK, SOLUTIONS, grade_sources, load_bank, load_solutions, make_folder
+from check_tasks import add_bank_arguments, grade_sources, load_solutions, make_folder, split_of
 from doctor import require_free_disk
-from judge.errors import UserError, require_machine_s
-from judge.sandbox import TIERS
+from judge.errors import UserError, tell
 from judge.syntax import Node, parse_any_length, text_of, walk
 from rust_tool import RustTool
-from tasks import TaskError
+from tasks import TaskError, load_tasks
 
 INTEGERS = ("i32", "i64", "isize", "u32", "u64", "usize")  # of 8 and 16 bits mean bytes and bits
 UNCHANGED = ("bool", "char", "f64", "String")
@@ -237,14 +235,9 @@ def make(tasks: Sequence[dict], solutions: Mapping[str, str], judge: RustTool) -
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = console.Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output_dir", type=Path, required=True, help="folder of the files")
-    parser.add_argument("--tasks", nargs="+", type=Path, default=list(BANK), help="task files, NAME_SPLIT.jsonl (default: the bank's)")
-    parser.add_argument("--solutions", type=Path, default=SOLUTIONS, help="jsonl of task_id and solution")
-    parser.add_argument("--workers", type=int, help="programs graded at once (default: all cores)")
-    parser.add_argument("--sandbox", default="auto", choices=["auto", *TIERS])
+    add_bank_arguments(parser)
     arguments = parser.parse_args(argv)
-    if arguments.workers is not None and arguments.workers < 1:
-        parser.error(f"--workers {arguments.workers}: expected at least 1")
+    parser.require_counts(arguments, "workers")
     return arguments
 
 
@@ -255,12 +248,12 @@ def run(arguments: argparse.Namespace) -> None:
     require_free_disk(arguments.output_dir, needed_gib=0.1)
     with RustTool(workers=arguments.workers, sandbox=arguments.sandbox) as judge:
         for file in arguments.tasks:
-            tasks = [{column: value for column, value in task.items() if column != "file"} for task in load_bank([file])]
+            tasks = load_tasks(str(file))
             unsolved = [task["task_id"] for task in tasks if task["task_id"] not in solutions]
             if unsolved:
                 raise TaskError(f"{file}: {unsolved[0]} has no solution in {arguments.solutions}")
             rows, left_out = make(tasks, solutions, judge)
-            path = arguments.output_dir / f"plain_signatures_{file.name.split('.')[0].rpartition('_')[2]}.jsonl"
+            path = arguments.output_dir / f"plain_signatures_{split_of(file)}.jsonl"
             path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
             print(f"{path}: {len(rows)} of {len(tasks)} tasks; left out, by reason or type: {dict(left_out.most_common())}", flush=True)
 
@@ -270,9 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run(read_arguments(argv))
     except (UserError, OSError) as error:
-        if isinstance(error, OSError):
-            require_machine_s(error)
-        print(f"make_signatures.py: {error}", file=sys.stderr)
+        tell("make_signatures.py", error)
         return 1
     return 0
 

@@ -258,8 +258,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--follow", action="store_true", help="redraw a terminal view of a run in progress until Ctrl-C")
     parser.add_argument("--html", action="store_true", help="write report.html in every run folder instead of pictures")
     arguments = parser.parse_args(argv)
-    if arguments.window < 1:
-        parser.error(f"--window {arguments.window}: expected at least 1")
+    parser.require_counts(arguments, "window")
     if arguments.output and arguments.output.suffix not in {".png", ".svg", ".pdf"}:
         parser.error(f"--output {arguments.output}: expected a name ending in .png, .svg or .pdf")
     if arguments.follow and len(arguments.run_dirs) > 1:

@@ -923,7 +923,7 @@ def open_iterations(script: ScriptArguments, args, model_args, eval_tasks: list[
     weights_name, is_main = "adapter" if model_args.use_peft else "model", args.process_index == 0
     with args.main_process_first(local=False, desc="the evaluations so far"):  # it mends what a kill left behind
         attempt = doctor.attempts_so_far(folder)
-        iterations = Iterations(folder, eval_tasks, ' '.join(script.eval_tasks), sampling, attempt, weights_name, is_main)
+        iterations = Iterations(folder, eval_tasks, " ".join(script.eval_tasks), sampling, attempt, weights_name, is_main)
     args.eval_on_start = resume is None and iterations.is_due(0)
     return iterations
 

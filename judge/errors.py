@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import sys
 from collections.abc import Iterator
 
 # What the system says of a full, read-only, foreign or broken disk, and of too many files or processes.
@@ -26,3 +27,10 @@ def require_machine_s(error: OSError) -> None:
     """To be called where a script is about to print an error of the system: raises it again where it is not one of the machine's."""
     if error.errno not in OF_THE_MACHINE:
         raise error
+
+
+def tell(script: str, error: UserError | OSError) -> None:
+    """Print the one sentence of an error that ends a script; as `require_machine_s` for one of the system."""
+    if isinstance(error, OSError):
+        require_machine_s(error)
+    print(f"{script}: {error}", file=sys.stderr)

@@ -104,12 +104,12 @@ def _patch_prompt(task: Mapping) -> str:
     )
 
 
-def _patch_example() -> list[dict]:
+def _patch_example() -> tuple[dict, ...]:
     """A request and its answer, before the one that is meant: told about the blocks alone, a 1.5B model wrote none in 568 answers."""
     code = "fn change(price: u32, paid: u32) -> u32 {\n    let back = price - paid;\n    back\n}"
     asked = "`change` should be what was paid less the price. Nothing else should change."
     answer = f"{SEARCH}\n    let back = price - paid;\n{DIVIDER}\n    let back = paid - price;\n{REPLACE}"
-    return [{"role": "user", "content": _patch_prompt({"asked": asked, "code": code})}, {"role": "assistant", "content": answer}]
+    return {"role": "user", "content": _patch_prompt({"asked": asked, "code": code})}, {"role": "assistant", "content": answer}
 
 
 def _next_edit_prompt(task: Mapping) -> str:
@@ -280,6 +280,7 @@ class Kind:
     columns: Mapping[str, Callable[[object], bool]]
     prompt: Callable[[Mapping], str]
     program: Callable[[Mapping, str], str]  # (task, completion) -> source; raises Refused
+    example: tuple[dict, ...] = ()  # messages before the request: one and its answer
 
 
 def _is_text(value: object) -> bool:
@@ -301,7 +302,7 @@ def _is_range(value: object) -> bool:
 KINDS = {
     "fix": Kind({"code": _is_code, "message": _is_text}, _fix_prompt, _fixed),
     "fim": Kind({"prefix": _is_text, "suffix": _is_text}, _fim_prompt, _filled_in),
-    "patch": Kind({"code": _is_code}, _patch_prompt, _patched),
+    "patch": Kind({"code": _is_code}, _patch_prompt, _patched, _patch_example()),
     "next_edit": Kind({"code": _is_code, "last_edit": _is_code, "region": _is_range}, _next_edit_prompt, _edited),
 }
 
@@ -358,11 +359,12 @@ def with_fim_format(tasks: Sequence[dict], fim_format: str) -> list[dict]:
 def conversation(task: Mapping, system_prompt: str) -> list[dict]:
     """Messages of a task. The system prompt is about writing a program with tests: other kinds go without it.
 
-    FIM tokens are a single message of the role `raw`, which is tokenized as it stands. `patch` has an example before it.
+    FIM tokens are a single message of the role `raw`, which is tokenized as it stands. A kind may have an example before the request.
     """
-    if kind_of(task) == WRITE and system_prompt.strip():
+    kind = kind_of(task)
+    if kind == WRITE and system_prompt.strip():
         return [{"role": "system", "content": system_prompt}, {"role": "user", "content": task["prompt"]}]
-    example = _patch_example() if kind_of(task) == "patch" else []
+    example = () if kind == WRITE else KINDS[kind].example
     return [*example, {"role": RAW if task.get("fim_format") == "tokens" else "user", "content": task["prompt"]}]
 
 

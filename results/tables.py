@@ -103,6 +103,11 @@ def read_tables(text: str) -> list[list[dict[str, str]]]:
     return tables
 
 
+def table_with(text: str, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The first table of a text that has all of these columns."""
+    return next(rows for rows in read_tables(text) if all(column in rows[0] for column in columns))
+
+
 def _lines(source: Path) -> list[tuple[str, dict[str, str]]]:
     """(title, cells) of an evaluation's rows, each followed by its difference to the first."""
     tables = read_tables((source / "table.md" if source.is_dir() else source).read_text(encoding="utf-8"))
@@ -135,11 +140,11 @@ def rates(names: str, *columns: str) -> str:
 
 def chosen(name: str, *columns: str) -> str:
     """Columns of the first table in an evaluation's table.md that has all of them."""
-    for folder in found(name):
-        tables = read_tables((folder / "table.md").read_text(encoding="utf-8"))
-        rows = next(rows for rows in tables if all(column in rows[0] for column in columns))
-        return markdown_table([*columns], [[row[column] for column in columns] for row in rows]) + _not_kept([folder])
-    return ""
+    folders = found(name)
+    if not folders:
+        return ""
+    rows = table_with((folders[0] / "table.md").read_text(encoding="utf-8"), columns)
+    return markdown_table([*columns], [[row[column] for column in columns] for row in rows]) + _not_kept(folders)
 
 
 def _values(sources: Sequence[Path], columns: Sequence[str]) -> dict[str, list[tuple[float, ...]]]:

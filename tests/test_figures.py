@@ -171,12 +171,8 @@ def own_tests_of_mixed():
 
 
 def second_try():
-    rows = table_rows("results/kinds/mixed/mbpp-rs-second-try/table.md", "pass@1 %", "honest %", "")
+    rows = tables.table_with(text_of("results/kinds/mixed/mbpp-rs-second-try/table.md"), ("pass@1 %", "honest %", ""))
     return [float(row["pass@1 %"].split()[0]) for row in rows if row[""] == "difference"]
-
-
-def table_rows(name, *columns):
-    return next(rows for rows in tables.read_tables(text_of(name)) if all(column in rows[0] for column in columns))
 
 
 SPANS = range(1, 11), range(11, 16), range(16, 99)
