@@ -378,12 +378,12 @@ def evaluation_tasks(script: ScriptArguments, rows: list[dict], tokenizer) -> li
     if not script.eval_tasks:
         return []
     require_no_leak([{**row, "prompt": row["user_prompt"]} for row in rows], script.eval_tasks, flag="--eval_tasks")
-    sets = {spec: load_heldout(spec) for spec in script.eval_tasks}
-    for spec, found in sets.items():
+    sets = [load_heldout(spec) for spec in script.eval_tasks]
+    for spec, found in zip(script.eval_tasks, sets, strict=True):
         without = next((task["task_id"] for task in found if not task["tests"]), None)
         if without is not None:
             raise UserError(f"--eval_tasks {spec}: its task {without!r} has no hidden tests: nothing tells what solves it")
-    tasks = [task for found in sets.values() for task in found]
+    tasks = [task for found in sets for task in found]
     twice = [task_id for task_id, count in Counter(task["task_id"] for task in tasks).items() if count > 1]
     if twice:
         raise UserError(f"--eval_tasks {' '.join(script.eval_tasks)}: task {twice[0]!r} is in two of the sets")

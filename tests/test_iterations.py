@@ -249,6 +249,8 @@ def test_sets_are_measured_together_and_a_task_in_two_is_refused(argv, fake_judg
     other.write_text(json.dumps(rows[0]) + "\n")
     assert train.main(argv(tmp_path / "again", *flags, other)) == 2
     assert f"task {rows[0]['task_id']!r} is in two of the sets" in capsys.readouterr().err
+    assert train.main(argv(tmp_path / "again", *flags, eval_file)) == 2  # the same set twice
+    assert "is in two of the sets" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
