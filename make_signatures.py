@@ -4,7 +4,8 @@
 
 Functions that come from another language have such signatures, and a small model stumbles over what they ask for: an `isize` is no
 index. The bank has none. A task is asked anew where every type of its signature has a plain form and nothing in its texts speaks of a
-type or of a limit of one; its hidden tests stay, with their arguments in the plain form. Each row is proved: the reference, behind a
+type or of a limit of one; its hidden tests stay, with their arguments in the plain form. Names come along, too (`countPrimes`, `count_Primes`),
+and are not to be mended: one function in three has such a name, always the same ones. Each row is proved: the reference, behind a
 function of the plain signature, passes all its tests. A task keeps its split. Writes plain_signatures_SPLIT.jsonl.
 """
 
@@ -14,6 +15,7 @@ import argparse
 import json
 import re
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -166,6 +168,25 @@ def with_calls(text: str, name: str, rewrite: Callable[[Node], str]) -> str:
     return "".join([*pieces, text[position:]])
 
 
+def renamed(row: Mapping) -> dict:
+    """The task with the function's name as other languages write names, or as it is: that follows from the name and stays.
+
+    A name that stands anywhere but before its arguments (`split` as a word or a method) is kept.
+    """
+    name = row["entry_point"]
+    first, *others = name.split("_")
+    last = "".join(f"_{word.title()}" for word in others)
+    styles = [first + last.replace("_", ""), first + last, first.title() + last]
+    style = zlib.crc32(name.encode()) % (3 * len(styles))
+    texts = [row["prompt"], row["signature_prompt"], *row["tests"]]
+    stands, called = rf"\b{name}\b", rf"(?<![^.]\.)\b{name}\b(?=\()"
+    if style >= len(styles) or any(len(re.findall(stands, text)) != len(re.findall(called, text)) for text in texts):
+        return dict(row)
+    new = styles[style] if styles[style] != name else name.title()
+    prompt, signature, *tests = (re.sub(called, new, text) for text in texts)
+    return {**row, "prompt": prompt, "signature_prompt": signature, "tests": tests, "entry_point": new}
+
+
 def plain_task(task: Mapping) -> tuple[dict, Callable[[str], str]]:
     """The task with a plain signature, and what makes its reference of the task's own. Raises NoPlainForm."""
     name = task["entry_point"]
@@ -202,14 +223,16 @@ def plain_task(task: Mapping) -> tuple[dict, Callable[[str], str]]:
             raise NoPlainForm("the text is about a type")
         return f"{name}{shape}".join(parts)
 
+    changed = {"prompt": reworded(task["prompt"]), "signature_prompt": reworded(task["signature_prompt"])}
+    tests = [with_calls(test, name, arguments) for test in task["tests"]]
+    row = renamed({**task, **changed, "task_id": f"{task['task_id']}#plain", "tests": tests})
+
     def reference(solution: str) -> str:
         given = ", ".join(converted(kind, n, to_plain=False) for n, kind in zip(names, types, strict=True))
         body = f"    let answer = reference::{name}({given});\n    {converted(answer, 'answer', to_plain=True)}\n"
-        return f"mod reference {{\n{solution}}}\n\npub fn {name}{shape} {{\n{body}}}\n"
+        return f"mod reference {{\n{solution}}}\n\npub fn {row['entry_point']}{shape} {{\n{body}}}\n"
 
-    changed = {"prompt": reworded(task["prompt"]), "signature_prompt": reworded(task["signature_prompt"])}
-    tests = [with_calls(test, name, arguments) for test in task["tests"]]
-    return {**task, **changed, "task_id": f"{task['task_id']}#plain", "tests": tests}, reference
+    return row, reference
 
 
 def make(tasks: Sequence[dict], solutions: Mapping[str, str], judge: RustTool) -> tuple[list[dict], Counter]:
