@@ -4,9 +4,10 @@
 
 Functions that come from another language have such signatures, and a small model stumbles over what they ask for: an `isize` is no
 index. The bank has none. A task is asked anew where every type of its signature has a plain form and nothing in its texts speaks of a
-type or of a limit of one; its hidden tests stay, with their arguments in the plain form. Names come along, too (`countPrimes`, `count_Primes`),
-and are not to be mended: one function in three has such a name, always the same ones. Each row is proved: the reference, behind a
-function of the plain signature, passes all its tests. A task keeps its split. Writes plain_signatures_SPLIT.jsonl.
+type or of a limit of one; its hidden tests stay, with their arguments in the plain form. Other languages' names (`countPrimes`,
+`count_Primes`) come along, too, and are not to be mended: one function in three has such a name, always the same ones. Each row is
+proved: the reference, behind a function of the plain signature, passes all its tests. A task keeps its split. Writes
+plain_signatures_SPLIT.jsonl.
 """
 
 from __future__ import annotations

@@ -101,6 +101,14 @@ def seconds_by_length():
     return [*took[2], *took[4], *took[6], *took[5], max(step["time/wait_s"] for step in steps)]
 
 
+def shared_cards():
+    """Completions/s of each of the four runs, card by card, tokens/s of each card, and of a run that had its card to itself; without the first step."""
+    pairs = [[SEEDS[0], PLAIN[1]], SEEDS[1:], PLAIN[:1]]
+    rates = [[recipe_steps([folder])[:3:2] for folder in pair] for pair in pairs]
+    tokens = [sum(rate * length for rate, length in pair) for pair in rates]
+    return [rate for pair in rates[:2] for rate, _ in pair] + tokens
+
+
 def layers(*names):
     return [loaded("step/layers/h100.json")["runs"][name]["s"] for name in names]
 
@@ -119,33 +127,80 @@ def learning():
 BEFORE = [f"results/recipe/before/seed-{seed}" for seed in range(3)]  # of the recipe's setting before this one
 
 
-def mean_of_seeds(tasks, row, name):
-    return statistics.mean(rate(folder.removeprefix("results/") + f"/{tasks}", row, name) for folder in BEFORE if (ROOT / folder / tasks).is_dir())
+MEASURED_BEFORE = BEFORE[1:]  # on mbpp-rs
+
+
+SEEDS = [f"results/recipe/seed-{seed}" for seed in range(3)]
+PLAIN = [f"results/recipe/plain-signatures/seed-{seed}" for seed in range(2)]  # the setting between these two
+
+
+def of_seeds(folders, tasks, *names, row="trained"):
+    """Means over the seeds."""
+    return [statistics.mean(rate(f"{folder.removeprefix('results/')}/{tasks}", row, name) for folder in folders) for name in names]
 
 
 def humaneval():
-    return [rate("recipe/seed-0/humaneval-rs", row, name) for name in ("pass@1", "pass@5") for row in ("untrained", "trained")]
+    before, after = ([of_seeds(SEEDS, "humaneval-rs", name, row=row)[0] for name in ("pass@1", "pass@5")] for row in ("untrained", "trained"))
+    return [before[0], after[0], before[1], after[1]]
 
 
 def solved_on_val(*steps):
-    """% of the val completions solved at these steps by the recipe's seed 0: of the 72 tasks that earlier runs had, the 60 newer, those with plain signatures."""
+    """% of the val completions solved at these steps by seed 0 of PLAIN: of the 72 tasks that earlier runs had, the 60 newer, those with plain signatures."""
     had = {record["task_id"] for record in lines(f"{BEFORE[0]}/evaluations.jsonl.gz")}
     solved = defaultdict(list)
-    for record in lines("results/recipe/seed-0/evaluations.jsonl.gz"):
+    for record in lines(f"{PLAIN[0]}/evaluations.jsonl.gz"):
         part = "plain" if record["task_id"].endswith("#plain") else "had" if record["task_id"] in had else "newer"
         solved[record["step"], part].append(record["hidden_passed"] == record["hidden_total"])
     return [100 * statistics.mean(solved[step, part]) for part in ("had", "newer", "plain") for step in steps]
 
 
-def isize_for_an_index():
-    """Completions of mbpp-rs that take an `isize` for an index: untrained, after the setting before (two seeds), after today's."""
-    rows = [(f"{BEFORE[1]}", "untrained"), (f"{BEFORE[1]}", "trained"), (f"{BEFORE[2]}", "trained"), ("results/recipe/seed-0", "trained")]
-    return [sum(record["row"] == row and any("cannot be indexed by `isize`" in one["message"] for one in record["diagnostics"])
-                for record in lines(f"{folder}/mbpp-rs/results.jsonl.gz")) for folder, row in rows]  # fmt: skip
+def kept_on_val():
+    """% of the completions of the val tasks that SEEDS and PLAIN both have, at the step whose adapter each run kept."""
+    shares, common = [], {record["task_id"] for record in lines(f"{PLAIN[0]}/evaluations.jsonl.gz")}
+    for folder in SEEDS + PLAIN:
+        best = max(lines(f"{folder}/iterations.jsonl"), key=lambda line: line["pass@1"])["step"]
+        chosen = [record for record in lines(f"{folder}/evaluations.jsonl.gz") if record["step"] == best and record["task_id"] in common]
+        assert len(chosen) == 179 * 5
+        shares.append(100 * statistics.mean(record["hidden_passed"] == record["hidden_total"] for record in chosen))
+    return shares
+
+
+def on_mbpp_rs(of, folders=("PLAIN", "SEEDS")):
+    """How many completions of mbpp-rs are so: untrained, then after each run."""
+    rows = [(PLAIN[0], "untrained"), *((folder, "trained") for name in folders for folder in globals()[name])]
+    return [sum(map(of, (one for one in lines(f"{folder}/mbpp-rs/results.jsonl.gz") if one["row"] == row))) for folder, row in rows]
+
+
+def isize_for_an_index(*folders):
+    return on_mbpp_rs(lambda record: any("cannot be indexed by `isize`" in one["message"] for one in record["diagnostics"]), folders)
+
+
+def other_names():
+    return on_mbpp_rs(lambda record: record["build_passed"] and record["hidden_error_kind"] == "compile")
+
+
+def what_is_wrong():
+    """% of the completions of mbpp-rs that do not build, and that build and fail: lowest and highest of the seeds."""
+    broken = on_mbpp_rs(lambda record: not record["build_passed"], ["SEEDS"])[1:]
+    failing = on_mbpp_rs(lambda record: record["hidden_error_kind"] == "test_failed", ["SEEDS"])[1:]
+    return [100 * pick(counts) / 1770 for counts in (broken, failing) for pick in (min, max)]
+
+
+def solved_early():
+    """% of the completions of easy tasks that solve them in the first 10 steps, all seeds: short ones, the bank's own."""
+    easy = {name: {row["task_id"] for row in lines(f"data/{name}_train.jsonl") if row["difficulty"] == "easy"} for name in ("short_tasks", "rust_tasks")}
+    groups = [group for folder in SEEDS for group in lines(f"{folder}/groups.jsonl.gz") if group["step"] <= 10]
+    solved = {name: [one for group in groups if group["task_id"].removesuffix("#signature_prompt") in of for one in group["solved"]] for name, of in easy.items()}
+    return [100 * statistics.mean(of) for of in solved.values()]
+
+
+def prompts_of_a_run():
+    files = ("rust_tasks", "plain_signatures", "short_tasks")
+    return [64 * 41, 2 * sum(len(lines(f"data/{name}_train.jsonl")) for name in files)]
 
 
 def unsolved_weight():
-    return 100 * statistics.mean(line["groups/unsolved_weight"] for line in lines("results/recipe/seed-0/metrics.jsonl"))
+    return 100 * statistics.mean(line["groups/unsolved_weight"] for line in lines(f"{PLAIN[0]}/metrics.jsonl"))
 
 
 def of_kinds(run, name, value):
@@ -419,8 +474,6 @@ SENTENCES = {
          lambda: [value for pair in zip(tiny("before"), tiny("after"), strict=True) for value in pair]),
         ("a step of 256 completions takes {:.1f} s with LoRA and {:.1f} s with QLoRA, below", lambda: step_seconds()[:2]),
         ("On HumanEval-rs pass@1 goes from {:.1f} to {:.1f} % and pass@5 from {:.1f} to {:.1f} %.", humaneval),
-        ("reached {:.1f} % (mean of two seeds) on mbpp-rs and {:.1f} % (three) on HumanEval-rs",
-         lambda: [mean_of_seeds(tasks, "trained", "pass@1") for tasks in ("mbpp-rs", "humaneval-rs")]),
         ("QLoRA, below {:.0f} GiB: {:.1f} and {:.1f} times", lambda: [max(math.ceil(one["peak_gib"]) for one in sampled("today")), *step_seconds()[2:]]),
         ("Two cards sampled {:.2f} times the tokens of one.", lambda: two_cards("tokens_per_s")[2:]),
         ("{:.0f} minutes of H200: build {:.1f} to {:.1f} %, own tests {:.1f} to {:.1f} %; held-out", prompts_only),
@@ -505,8 +558,10 @@ SENTENCES = {
          " program that is sampled late holds the step for up to {:.1f} s", seconds_by_length),
         ("with 16 cores each): {:.1f} to {:.1f} completions/s over the steps after the first, at {:.0f} to {:.0f} tokens. A step takes {:.1f} to {:.1f} s, of which {:.1f} to {:.1f} are"
          " spent waiting for the last verdicts. They took what memory an H200 has (up to {:.0f} GiB in use)", lambda: recipe_steps(BEFORE)),
-        ("The recipe of today: {:.1f} completions/s at {:.0f} tokens, {:.1f} s a step, {:.1f} of them waiting",
-         lambda: recipe_steps(["results/recipe/seed-0"])[:8:2]),
+        ("With plain signatures: {:.1f} completions/s at {:.0f} tokens, {:.1f} s a step, {:.1f} of them waiting",
+         lambda: recipe_steps(PLAIN[:1])[:8:2]),
+        ("{:.1f} and {:.1f} completions/s on one card, {:.1f} and {:.1f} on the other, {:,.0f} and {:,.0f} tokens/s together where a run that has its card to itself makes {:,.0f}",
+         shared_cards),
         ("PEFT's casts {:.3f} s, without {:.3f}, fused {:.3f}", lambda: layers("PEFT's casts", "no casts", "fused layers")),
         ("{:.3f} s plain, {:.3f} fused", lambda: layers("no casts, checkpointing", "fused layers, checkpointing")),
     ],
@@ -518,21 +573,29 @@ SENTENCES = {
          lambda: [100 * share for kind in ("fix", "fim", "next_edit") for share in of_kinds("mixed", kind, lambda row: row["error_kinds"].get("no_code", 0))]),
         ("`fix` loses {:.0f} points",
          lambda: [100 * before - 100 * after for before, after in [of_kinds("write-alone", "fix", lambda row: row["metrics"]["pass@1"]["value"])]]),
-        ("the runs are {:.1f} points apart", lambda: [rate("recipe/seed-0/mbpp-rs", "trained", "pass@1") - rate("kinds/mixed/mbpp-rs", "trained", "pass@1")]),
+        ("the runs are {:.1f} points apart", lambda: [rate("recipe/plain-signatures/seed-0/mbpp-rs", "trained", "pass@1") - rate("kinds/mixed/mbpp-rs", "trained", "pass@1")]),
         ("not one of {} answers has", lambda: [len(patch_answers("untrained") + patch_answers("trained"))]),
         ("Untrained, all {} write the program anew; trained, {} do and {} repeat the prompt's placeholder", patches_anew),
         ("{:.0f} % of them have tests of its own, and in {:.0f} % of all these pass", own_tests_of_mixed),
-        ("({:.0f} tokens against {:.0f})", lambda: [rate(f"{run}/mbpp-rs", "trained", "mean_length") / 100 for run in ("kinds/mixed", "recipe/seed-0")]),
+        ("({:.0f} tokens against {:.0f})", lambda: [rate(f"{run}/mbpp-rs", "trained", "mean_length") / 100 for run in ("kinds/mixed", "recipe/plain-signatures/seed-0")]),
         ("The gain is {:+.1f} points untrained and {:+.1f} after training", second_try),
     ],
     "results/recipe/tried.md": [
         ("it reached {:.1f} % on mbpp-rs", lambda: [rate("kinds/mixed/mbpp-rs", "trained", "pass@1")]),
-        ("{} of the untrained model take an `isize` for an index, {} and {} after the setting below, {} now", isize_for_an_index),
-        ("(val pass@1 {:.1f}, {:.1f}, {:.1f}, {:.1f} %)", lambda: [100 * line["pass@1"] for line in lines("results/recipe/seed-0/iterations.jsonl")[1:5]]),
+        ("{} of the untrained model take an `isize` for an index, {} and {} after the setting below, {} and {} after this one ({}, {} and {} after today's)",
+         lambda: isize_for_an_index("MEASURED_BEFORE", "PLAIN", "SEEDS")),
+        ("{1} of the 1,770 completions on mbpp-rs after seed 0 of the setting below, and {2} after seed 1,", other_names),
+        ("Now {3}, {4} and {5} are left ({0} untrained)", other_names),
+        ("the steps that were kept solve {:.1f}, {:.1f} and {:.1f} %, and {:.1f} and {:.1f} % below", kept_on_val),
+        ("On mbpp-rs pass@1 is {:.1f} against {:.1f} % (means of three and of two seeds), on HumanEval-rs {:.1f} against {:.1f} %",
+         lambda: [of_seeds(folders, tasks, "pass@1")[0] for tasks in ("mbpp-rs", "humaneval-rs") for folders in (SEEDS, PLAIN)]),
+        ("in the first 10 steps {:.0f} % of the completions of an easy one solve it, of an easy one of the bank {:.0f} %", solved_early),
+        ("In 41 steps a run samples {:,} of its {:,} prompts at most", prompts_of_a_run),
+        ("{:.0f} to {:.0f} % do not build, {:.0f} to {:.0f} % build and fail a test", what_is_wrong),
+        ("(val pass@1 {:.1f}, {:.1f}, {:.1f}, {:.1f} %)", lambda: [100 * line["pass@1"] for line in lines(f"{PLAIN[0]}/iterations.jsonl")[1:5]]),
         ("it is {:.1f} % before and {:.1f} % at step 30, on the 60 newer ones {:.1f} and {:.1f} %, with plain signatures {:.1f} and {:.1f} % ({:.1f} % at step 20).",
          lambda: [*solved_on_val(0, 30), *solved_on_val(20)[2:]]),
         ("**{:.0f} % of the trained |advantage| stood in groups without a solution**", lambda: [unsolved_weight()]),
-        ("pass@1 {:.1f} to {:.1f} %, pass@5 {:.1f} to {:.1f} %, where", humaneval),
         ("pass@1 +{:.1f} points in {:.1f} minutes, then +{:.1f} in the next {:.1f}", learning),
         ("(seed 0, side by side): {:.1f} against {:.1f} %", lambda: [best_on_val("before/seed-0"), best_on_val("tried/lr-5e-5-hidden-build")]),
         ("had not turned by step 21 (val {:.1f}, {:.1f}, {:.1f} %)",
@@ -566,6 +629,8 @@ SENTENCES = {
          lambda: [*proof("proof-added"), 100 * proof("proof-added")[1] / proof("proof-added")[2]]),
         ("`results/task-bank/proof-short.json`: {} proved, {:,} of {:,} mutants noticed ({:.1f} %)",
          lambda: [*proof("proof-short"), 100 * proof("proof-short")[1] / proof("proof-short")[2]]),
+        ("{} have a name of another language", lambda: [sum(row["entry_point"] != row["entry_point"].lower() for split in ("train", "val", "test")
+                                                            for row in lines(f"data/plain_signatures_{split}.jsonl"))]),
         ("{} easy, {} medium, {:,} hidden asserts", lambda: [*loaded("task-bank/proof-short.json")["counts"]["difficulty"].values(),
                                                              loaded("task-bank/proof-short.json")["counts"]["hidden_tests"]]),
         ("{} % of the easy tasks {}, {} % of the medium, none of the 22 hard ones; on average {} % of a task's hidden tests",

@@ -7,7 +7,7 @@ import pytest
 import make_signatures
 from check_tasks import DATA
 from judge.syntax import parse_any_length
-from make_signatures import NoPlainForm, plain, plain_task
+from make_signatures import NoPlainForm, plain, plain_task, renamed
 from tasks import load_tasks, signature_prompt
 
 STATEMENT = "Write `runs(words: &[(&str, u32)], most: usize) -> Option<Vec<u64>>` in Rust. `runs(&[(\"a\", 1)], 2)` is `None`."
@@ -68,6 +68,30 @@ def test_texts_and_tests_are_rewritten_together():
 ])  # fmt: skip
 def test_calls_of_the_function_alone_are_rewritten(before, after):
     assert plain_task(TASK | {"tests": [before]})[0]["tests"] == [after]
+
+
+def named(name, text="Write `{}(n: u32) -> u32` in Rust."):
+    row = {"task_id": "t", "prompt": text.format(name), "signature_prompt": f"pub fn {name}(n: u32) -> u32 {{", "tests": [f"assert_eq!({name}(1), {name}(2) - 1);"]}
+    return renamed(row | {"entry_point": name})
+
+
+def test_one_name_in_three_is_written_as_other_languages_do_and_everywhere_alike():
+    names = [f"{first}_{second}_x" for first in ("count", "sum", "last", "odd", "min") for second in ("prime", "digit", "word", "pair", "gap", "run")]
+    rows = {name: named(name) for name in names}
+    others = {name: row["entry_point"] for name, row in rows.items() if row["entry_point"] != name}
+    assert len(names) / 5 < len(others) < len(names) / 2
+    assert {new.replace("_", "").lower() for new in others.values()} == {name.replace("_", "") for name in others}
+    assert {(new[0].isupper(), "_" in new) for new in others.values()} == {(False, False), (False, True), (True, True)}
+    for name, row in rows.items():
+        assert row == named(name)
+        assert [name in text for text in (row["prompt"], row["signature_prompt"], *row["tests"])] == [name not in others] * 3
+        assert row["tests"] == [f"assert_eq!({row['entry_point']}(1), {row['entry_point']}(2) - 1);"]
+
+
+@pytest.mark.parametrize("text", ["Write `{0}(n: u32) -> u32`, a {0} of numbers.", "Write `{0}(n: u32) -> u32`; `it.{0}(1)` is another."])
+def test_a_name_that_stands_for_something_else_too_is_kept(text):
+    one = next(name for name in ("split", "count", "sum", "find", "sort", "trim", "skip", "zip") if named(name)["entry_point"] == name.title())
+    assert named(one, text)["entry_point"] == one
 
 
 def write(folder, task=TASK, solution=SOLUTION):
