@@ -264,6 +264,19 @@ def test_updates_of_one_batch_are_clipped_gradients_against_the_policy_that_samp
     assert clipped[0] == 0 < min(clipped[2:])
 
 
+def test_a_run_that_goes_on_in_the_middle_of_a_batch_samples_another(run, capsys):
+    flags = (*FOUR_UPDATES, "--groups_per_update", 4, "--frontier", "true", "--save_steps", 2, "--max_steps")
+    folder = run("killed", half_solved, *flags, 3)
+    assert "a step 8 of 32 completions = 8 prompts x 4, sampled by transformers once in 4 steps" in " ".join(capsys.readouterr().out.split())
+    for leftover in ("checkpoint-3", "adapter"):
+        shutil.rmtree(folder / leftover)
+    run("killed", half_solved, *flags, 8, "--resume_from_checkpoint", "last")
+    frame = traces.load_trace(folder, columns=("step", "attempt"))
+    assert Counter(zip(frame["step"], frame["attempt"], strict=True)) == {(1, 0): 32, (3, 1): 32, (7, 1): 32}
+    assert [json.loads(line)["step"] for line in (folder / "task_record.jsonl").read_text().splitlines()] == [1, 3, 7]
+    assert [line["step"] for line in traces.read_metrics(folder)] == list(range(1, 9))
+
+
 def test_with_one_update_the_rows_stay_as_trl_dealt_them(run, seen, monkeypatch):
     def never(*args):
         raise AssertionError("dealt")
