@@ -253,9 +253,13 @@ class GroupSampling:
         batch["completion_mask"] = batch["completion_mask"] * is_trained[:, None]
         if not may_shrink:
             return batch
-        n = max(1, self._over_processes(int(is_trained.sum()), "MAX"))
-        rows = is_trained.int().argsort(descending=True, stable=True)[:n]
+        rows = self._rows_to_pass(is_trained)
         return {key: value[rows] if getattr(value, "ndim", 0) else value for key, value in batch.items()}
+
+    def _rows_to_pass(self, is_trained):
+        """Rows that go through the model: those that are trained on, and others until every process has equally many, at least one."""
+        n = max(1, self._over_processes(int(is_trained.sum()), "MAX"))
+        return is_trained.int().argsort(descending=True, stable=True)[:n]
 
 
 def updates_of_rows(is_trained: Sequence[bool], group_size: int, n_updates: int, order: random.Random) -> list[int]:
