@@ -647,7 +647,7 @@ def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
     n, prompts, size, once = plan["completions_per_step"], plan["prompts_per_step"], plan["completions_per_prompt"], ""
     if plan["steps_per_batch"] > 1:
         batch = plan["completions_per_batch"]
-        n, prompts, once = f"{n} of {batch}", batch / size, f" once in {plan['steps_per_batch']:g} steps"
+        n, prompts, once = f"{min(n, batch)} of {batch}", batch / size, f" once in {plan['steps_per_batch']:g} steps"
     mixture = " + ".join(f"{one['source']} ({one['tasks']} tasks, {one['share']:.0%} of a step)" for one in plan["task_sets"])
     lines = [
         ("model", f"{model_args.model_name_or_path}, {'4-bit NF4' if model_args.load_in_4bit else model_args.dtype}, {adapter}"),

@@ -1023,6 +1023,16 @@ def test_a_step_that_samples_for_the_next_ones_is_expected_to_take_their_time_to
         assert control.should_training_stop is (state.global_step == 8), "a third batch would end after 64 s"
 
 
+def test_the_time_left_takes_a_batch_for_what_it_is(tmp_path, monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr("training.callback.time.monotonic", lambda: clock[0])
+    callback, state, control = callback_for(tmp_path)
+    callback.steps_per_batch, state.max_steps = 4, 8
+    for state.global_step, clock[0] in ((1, 20.0), (5, 44.0)):
+        callback.on_log(None, state, control, logs=HEALTHY | {"reward": 1.0})
+    assert [line.rpartition("ETA ")[2] for line in capsys.readouterr().out.splitlines()] == ["0:35", "0:16"]
+
+
 def test_completions_are_counted_once_where_several_steps_use_them(tmp_path):
     callback, state, control = callback_for(tmp_path)
     for state.global_step in range(1, 10):

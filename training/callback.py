@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -57,7 +58,9 @@ class RunCallback(TrainerCallback):
             return
         has_sampled = "reward" in logs  # an update may use completions that an earlier one sampled
         elapsed = time.monotonic() - self._started
-        eta_s = elapsed / max(1, state.global_step - self._first_step) * (state.max_steps - state.global_step)
+        done, of_batch = state.global_step - self._first_step, max(1, self.steps_per_batch)
+        has_sampled_for = math.ceil(done / of_batch) * of_batch  # what takes longest is done for these
+        eta_s = elapsed / max(1, has_sampled_for) * (state.max_steps - state.global_step)
         if self.script.max_minutes:
             eta_s = min(eta_s, max(0.0, self.script.max_minutes * 60 - elapsed))
         if state.is_world_process_zero:
