@@ -18,27 +18,21 @@ earns more than all else together, groups that hold one and failures come first,
 other again; "batch" leaves the difference. `groups/unsolved_weight` is the share of the trained |advantage| that stands in groups
 without a solution.
 Drawing by signal changes the objective to tasks weighted as they are drawn: the loss does not undo it.
-
-Where a generation batch is cut into several updates (TRL's `steps_per_generation` above `gradient_accumulation_steps`), TRL deals its rows
-by chance. Where not every row is trained on, each update gets as many of those that are (`updates_of_rows`), a group in one of them, but
-for groups at a cut. The loss of each is divided by the mean tokens of an update, TRL's divisor: a token weighs the same in all of them.
 """
 
-import itertools
 import random
 import statistics
 import time
 from collections.abc import Sequence
 
 from judge.errors import library_reads_settings
-from training import micro_batches
 from training.task_record import is_solved, outcomes_of
 
 SAME_REWARD = 1e-6  # rewards closer than this are the same
 
 
 class GroupSampling:
-    """Mixin before GRPOTrainer. Needs what train.py's trainer has: `reward_set`, `_graded`, `_tasks`, `_seconds`.
+    """Mixin before GRPOTrainer. Needs what train.py's trainer has: `reward_set`, `_graded`, `_tasks`, `_seconds`, SeveralUpdates.
 
     Args: `script`, train.py's ScriptArguments, for `frontier`, `min_generations`, `groups_per_update`, `groups_by`.
     """
@@ -205,10 +199,7 @@ class GroupSampling:
             if record is not None:
                 record["is_trained"] = one
         output["is_trained"] = torch.tensor(is_trained, device=output["advantages"].device)
-        if self._updates_per_batch() > 1:
-            order = random.Random(f"{self.args.seed}-{self.state.global_step}-{rank}")
-            numbers = updates_of_rows(is_trained, self.num_generations, self._updates_per_batch(), order)
-            output["update"] = torch.tensor(numbers, device=output["advantages"].device)
+        self.deal(output, is_trained)
         self._count_unsolved(output["advantages"] * output["is_trained"])
         n_tokens = (output["completion_mask"] * output.get("tool_mask", 1) * output["is_trained"][:, None]).sum()
         output["num_items_in_batch"] = self.accelerator.gather(n_tokens).sum()
@@ -223,23 +214,6 @@ class GroupSampling:
         weights, has_solution = (rows.sum(dim=1) for rows in of_rows)  # of the groups of all processes, some of which share one
         weight = float(weights.sum())
         self._metrics["train"]["groups/unsolved_weight"].append(float(weights[has_solution == 0].sum()) / weight if weight else 0.0)
-
-    def _updates_per_batch(self) -> int:
-        """Updates that a generation batch is cut into; 1 where it is in one update, or not cut between updates."""
-        n, rest = divmod(self.args.steps_per_generation, self.args.gradient_accumulation_steps)
-        return 1 if rest else max(1, n)
-
-    def _prepare_inputs(self, generation_batch):
-        before = self._buffered_inputs
-        inputs = super()._prepare_inputs(generation_batch)
-        if self._buffered_inputs is before or "update" not in inputs:
-            return inputs
-        batch = micro_batches.joined(self._buffered_inputs)  # as TRL has shuffled it, which stays the order within an update
-        order = batch.pop("update").argsort(stable=True).chunk(self.args.steps_per_generation)
-        self._buffered_inputs = [
-            {key: value[rows] if getattr(value, "ndim", 0) else value for key, value in batch.items()} for rows in order
-        ]
-        return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
     def only_trained(self, batch: dict, may_shrink: bool) -> dict:
         """A batch for the loss: rows that are not trained on are taken out, or (where TRL divides by rows) masked.
@@ -260,23 +234,6 @@ class GroupSampling:
         """Rows that go through the model: those that are trained on, and others until every process has equally many, at least one."""
         n = max(1, self._over_processes(int(is_trained.sum()), "MAX"))
         return is_trained.int().argsort(descending=True, stable=True)[:n]
-
-
-def updates_of_rows(is_trained: Sequence[bool], group_size: int, n_updates: int, order: random.Random) -> list[int]:
-    """The update of each row, numbers below `n_updates`: equally many rows in each, and as many of those that are trained on, up to one.
-
-    is_trained: rows group by group. Groups are dealt one after the other, in an `order` by chance, so that few are in two updates.
-    """
-    groups = list(range(len(is_trained) // group_size))
-    order.shuffle(groups)
-    rows = [group * group_size + place for group in groups for place in range(group_size)]
-    trained, others = [row for row in rows if is_trained[row]], iter([row for row in rows if not is_trained[row]])
-    numbers = [0] * len(rows)
-    for update in range(n_updates):
-        mine = trained[len(trained) * update // n_updates : len(trained) * (update + 1) // n_updates]
-        for row in (*mine, *itertools.islice(others, len(rows) // n_updates - len(mine))):
-            numbers[row] = update
-    return numbers
 
 
 def _totals(rewards, weights) -> list[float | None]:

@@ -9,7 +9,6 @@ import time
 import torch
 from peft.helpers import disable_input_dtype_casting
 from trl import GRPOTrainer
-from trl.models.utils import disable_gradient_checkpointing
 
 import kinds
 from judge.errors import UserError, library_reads_settings
@@ -23,11 +22,12 @@ from training.iterations import Iterations
 from training.iterations import line as evaluation_line
 from training.sampling_mismatch import Mismatch, importance_ratio, of_what_was_sampled
 from training.second_turn import SecondTurn, longest_row
+from training.several_updates import SeveralUpdates
 
 TOKEN_MEAN_LOSSES = ("dapo", "cispo", "vespo")  # TRL's losses that divide by the tokens of the whole batch: no division by rows
 
 
-class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
+class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, GRPOTrainer):
     """GRPOTrainer that writes graded completions with their advantages and logs seconds per phase.
 
     Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume),
@@ -43,7 +43,6 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
         self._seconds = {"generate": 0.0, "grade": 0.0, "wait": 0.0}  # since the last log
         self._tasks, self._first_finished = [], None  # of the batch being sampled; when its first completion was
         self._shared = None  # with shared prompts: the micro-batch being trained on, and which of its rows share a sequence
-        self._scores_later = False  # the next log-probs that TRL asks for are those that _add_old_logps fills in
         super().__init__(*args, script=script, **kwargs)
         if self.use_vllm and self.vllm_mode == "colocate" and "stop" not in self.vllm_generation.generation_kwargs:
             self.vllm_generation.generation_kwargs.setdefault("detokenize", False)  # vLLM would write out every token: a third of sampling
@@ -224,9 +223,6 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
         return self.use_vllm and self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in part
 
     def _get_per_token_logps_and_entropies(self, *args, **kwargs):
-        if self._scores_later:
-            self._scores_later = False
-            return torch.zeros(len(args[1]), args[3], device=args[1].device), None, None
         logps, entropies, aux_loss = (
             super()._get_per_token_logps_and_entropies(*args, **kwargs) if self._shared is None else self._of_shared_prompts(args[0])
         )
@@ -237,33 +233,6 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
             part["importance_sampling_ratio"] = ratio = importance_ratio(*known, self.vllm_importance_sampling_mode, *clips)
             self._mismatch.add(*known, ratio)
         return logps, entropies, aux_loss
-
-    # Several updates of one batch: before the first, the log-probs of the policy that sampled, of the rows that are trained on.
-    # TRL asks for them before it is known which these are, of all rows, each padded as the longest.
-
-    @torch.no_grad()
-    def _add_old_logps(self, output: dict) -> None:
-        n_rows, device = len(output["prompt_ids"]), output["prompt_ids"].device
-        is_trained = output.get("is_trained", torch.ones(n_rows, dtype=torch.bool, device=device))
-        rows = self._rows_to_pass(is_trained)
-        batch = {key: value[rows] if getattr(value, "ndim", 0) else value for key, value in output.items()}
-        casts = disable_input_dtype_casting(self.model, active=self.accelerator.mixed_precision != "no")
-        with casts, disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
-            for sequences in self._micro_batches(batch):
-                part = self._part(batch, sequences)
-                ids, mask = (torch.cat([part[f"{of}_{what}"] for of in ("prompt", "completion")], dim=1) for what in ("ids", "mask"))
-                n_tokens = part["completion_ids"].shape[1]
-                logps, _, _ = self._get_per_token_logps_and_entropies(self.model, ids, mask, n_tokens)
-                output["old_per_token_logps"][rows[[row for sequence in sequences for row in sequence]], :n_tokens] = logps
-        self._shared = None
-        if self._needs_ratio(output):
-            clips = self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max
-            mask = output["completion_mask"] * output.get("tool_mask", 1) * is_trained[:, None]
-            known = output["old_per_token_logps"], output["sampling_per_token_logps"], mask
-            output["importance_sampling_ratio"] = ratio = importance_ratio(*known, self.vllm_importance_sampling_mode, *clips)
-            self._mismatch = Mismatch()
-            self._mismatch.add(*(values[rows] for values in (*known, ratio)))
-            self._log_mismatch()
 
     def _log_mismatch(self) -> None:
         if self._mismatch.ratios:
@@ -307,7 +276,7 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
             masked = (of_what_was_sampled(ratio, of_model) == 0).float().mean()
             self._metrics[mode]["sampling/masked_share"].append(self.accelerator.gather(masked).mean().item())
         if scores_later:
-            self._add_old_logps(output)
+            self.add_old_logps(output)
         if mode == "train":
             lengths = (output["completion_mask"] * output.get("tool_mask", 1)).sum(dim=1).tolist()
             self._write_trace(output["advantages"].tolist(), lengths)
