@@ -455,6 +455,11 @@ def completions_per_step(args) -> int:
     return args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
 
 
+def steps_per_batch(args) -> float:
+    """Optimizer steps that use one generation batch; below 1 where a step uses several."""
+    return args.steps_per_generation * args.num_iterations / args.gradient_accumulation_steps
+
+
 def batch_facts(args, n_tasks: int) -> dict:
     """Batch arithmetic of the run. Raises UserError when one generation batch needs more tasks than there are.
 
@@ -478,6 +483,8 @@ def batch_facts(args, n_tasks: int) -> dict:
         "completions_per_step": completions,
         "prompts_per_step": completions / args.num_generations,
         "completions_per_prompt": args.num_generations,
+        "completions_per_batch": args.generation_batch_size,
+        "steps_per_batch": steps_per_batch(args),
         "completion_budget_tokens": args.max_completion_length,
         "steps": steps,
         "epochs": round(steps / steps_per_epoch, 3),
@@ -637,14 +644,17 @@ def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
     adapter = f"LoRA r={model_args.lora_r} alpha={model_args.lora_alpha}" if model_args.use_peft else "all weights"
     generator = f"vLLM ({args.vllm_mode})" if args.use_vllm else "transformers"
     rewards = ", ".join(script.rewards)
+    n, prompts, size, once = plan["completions_per_step"], plan["prompts_per_step"], plan["completions_per_prompt"], ""
+    if plan["steps_per_batch"] > 1:
+        batch = plan["completions_per_batch"]
+        n, prompts, once = f"{min(n, batch)} of {batch}", batch / size, f" once in {plan['steps_per_batch']:g} steps"
     mixture = " + ".join(f"{one['source']} ({one['tasks']} tasks, {one['share']:.0%} of a step)" for one in plan["task_sets"])
     lines = [
         ("model", f"{model_args.model_name_or_path}, {'4-bit NF4' if model_args.load_in_4bit else model_args.dtype}, {adapter}"),
         ("tasks", f"{plan['tasks']} from {mixture}, {plan['with_hidden_tests']} with hidden tests, {plan['tasks_left_out']} left out"),
         ("prompts", f"longest {plan['longest_prompt_tokens']} of {plan['prompt_budget_tokens']} tokens, "
                     f"then up to {plan['completion_budget_tokens']} generated"),
-        ("a step", f"{plan['completions_per_step']} completions = {plan['prompts_per_step']:g} prompts x "
-                   f"{plan['completions_per_prompt']}, sampled by {generator}"),
+        ("a step", f"{n} completions = {prompts:g} prompts x {size}, sampled by {generator}{once}"),
         ("steps", f"{plan['steps']} ({plan['epochs']} epochs){f', at most {script.max_minutes:g} minutes' if script.max_minutes else ''}"),
         ("rewards", rewards),
         *([("evaluation", f"{plan['eval_tasks']} tasks of {' + '.join(script.eval_tasks)} x {script.eval_samples}, "
@@ -941,7 +951,8 @@ def train(
     iterations = open_iterations(script, args, model_args, eval_tasks, resume)
     if rewards.task_record is not None and is_main:
         rewards.task_record.write_to(output_dir / RECORD_FILE)
-    callback = RunCallback(script, output_dir / "metrics.jsonl", completions_per_step(args), iterations)
+    n_sampled = completions_per_step(args) / args.num_iterations
+    callback = RunCallback(script, output_dir / "metrics.jsonl", n_sampled, iterations, steps_per_batch(args))
     evaluation = [EvaluationCallback(iterations, script.eval_every, callback)] if iterations else []
     sharer = share.Sharer(output_dir, script.share_to, script.share_every) if script.share_to and is_main else None
     callbacks = [callback, *evaluation, *([share.make_callback(sharer)] if sharer else [])]

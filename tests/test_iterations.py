@@ -131,14 +131,19 @@ def test_a_run_no_better_than_the_untrained_model_says_so(argv, fake_judge, eval
     assert "**not better there than the untrained model** (50.0%)" in (tmp_path / "run" / "adapter" / "README.md").read_text()
 
 
-def test_evaluations_leave_the_training_as_it_was(argv, fake_judge, eval_file, tmp_path):  # noqa: F811
-    """The same random numbers, so the same completions, evaluated or not."""
+TWO_UPDATES = ("--steps_per_generation", 2, "--max_steps", 4, "--groups_per_update", 2, "--tokens_per_micro_batch", 600)
+
+
+@pytest.mark.parametrize("more", [(), TWO_UPDATES], ids=["between batches", "within a batch, too"])
+def test_evaluations_leave_the_training_as_it_was(argv, fake_judge, eval_file, tmp_path, more):  # noqa: F811
+    """The same random numbers, so the same completions and weights, evaluated or not."""
     completions = {}
     for name, flags in {"plain": (), "evaluated": (*EVAL, "--eval_tasks", eval_file)}.items():
         fake_judge(judged)
-        assert train.main(argv(tmp_path / name, *LORA, *flags)) == 0
+        assert train.main(argv(tmp_path / name, *LORA, *flags, *more)) == 0
         completions[name] = [record["completion"] for record in read_trace(tmp_path / name)]
     assert completions["plain"] == completions["evaluated"]
+    assert weights_of(tmp_path / "plain" / "adapter") == weights_of(tmp_path / "evaluated" / "adapter-last")
 
 
 def test_a_resumed_run_goes_on_with_the_table_and_keeps_a_better_adapter(argv, fake_judge, eval_file, tmp_path, monkeypatch, capsys):  # noqa: F811

@@ -77,6 +77,22 @@ def test_only_the_models_own_tokens_are_learned_from(finished, tiny_coder):
     assert int(batch["num_items_in_batch"]) == sum(record["n_tokens"] for record in records)
 
 
+def test_two_updates_of_one_batch_learn_from_every_turn_as_trls_own_batches_do(run):
+    from safetensors.torch import load_file
+
+    flags = ("--per_device_train_batch_size", 8, "--steps_per_generation", 2, "--max_steps", 2, "--groups_per_update", 1, "--optim", "sgd",
+             "--learning_rate", 20, "--max_grad_norm", 0, "--use_peft", "true", "--lora_dropout", 0, "--save_strategy", "no")  # fmt: skip
+    adapters = []
+    for budget in (0, 500):
+        status, records, _, folder = run(*flags, "--tokens_per_micro_batch", budget)
+        assert status == 0 and any(record.get("turns") and record["is_trained"] for record in records)
+        adapters.append(load_file(folder / "adapter" / "adapter_model.safetensors"))
+    for name, tensor in adapters[0].items():
+        assert (adapters[1][name] - tensor).abs().max() <= 2e-3 * tensor.abs().max(), name
+    clipped = [json.loads(line)["clip_ratio/region_mean"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert clipped[0] == 0 < clipped[1]
+
+
 def test_the_last_answer_is_paid_and_the_tries_before_it_are_traced(finished):
     _, records, *_ = finished
     again = [record for record in records if record.get("turns")]

@@ -1012,6 +1012,35 @@ def test_infra_share_is_judged_over_the_whole_run_and_not_before_64(tmp_path, sh
     assert control.should_training_stop is stops
 
 
+def test_a_step_that_samples_for_the_next_ones_is_expected_to_take_their_time_too(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("training.callback.time.monotonic", lambda: clock[0])
+    callback, state, control = callback_for(tmp_path, max_minutes=1)
+    callback.steps_per_batch = 4
+    for state.global_step in range(1, 9):
+        clock[0] += 21 if state.global_step % 4 == 1 else 0.1
+        callback.on_step_end(SimpleNamespace(device="cpu"), state, control)
+        assert control.should_training_stop is (state.global_step == 8), "a third batch would end after 64 s"
+
+
+def test_the_time_left_takes_a_batch_for_what_it_is(tmp_path, monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr("training.callback.time.monotonic", lambda: clock[0])
+    callback, state, control = callback_for(tmp_path)
+    callback.steps_per_batch, state.max_steps = 4, 8
+    for state.global_step, clock[0] in ((1, 20.0), (5, 44.0)):
+        callback.on_log(None, state, control, logs=HEALTHY | {"reward": 1.0})
+    assert [line.rpartition("ETA ")[2] for line in capsys.readouterr().out.splitlines()] == ["0:35", "0:16"]
+
+
+def test_completions_are_counted_once_where_several_steps_use_them(tmp_path):
+    callback, state, control = callback_for(tmp_path)
+    for state.global_step in range(1, 10):
+        sampled = {"reward": 1.0, "judge/infra_share": 0.5} if state.global_step % 4 == 1 else {}
+        callback.on_log(None, state, control, logs={"loss": 0.0} | sampled)
+    assert callback._graded == 8 * 9 and callback._infra == callback._graded / 2
+
+
 def test_a_torn_metrics_line_and_a_step_done_again_cost_no_step(tmp_path):
     whole = [json.dumps({"step": step, "reward": 0.0}) + "\n" for step in (1, 2, 3)]
     (tmp_path / "metrics.jsonl").write_text("".join(whole) + '{"step": 4, "rew')

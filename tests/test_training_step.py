@@ -132,7 +132,8 @@ def test_a_single_row_that_does_not_fit_is_an_error_with_a_way_out(step, monkeyp
     assert "lower --tokens_per_micro_batch" in capsys.readouterr().err
 
 
-def test_two_processes_train_on_what_trls_own_batches_hold(tiny_coder, tmp_path):
+@pytest.mark.parametrize("batches", [(4, 2, 1), (2, 4, 2)], ids=["two batches", "two updates"])
+def test_two_processes_train_on_what_trls_own_batches_hold(tiny_coder, tmp_path, batches):
     """Groups of unequal numbers and lengths: as many micro-batches in each process, of different numbers of rows."""
     from safetensors.torch import load_file
 
@@ -140,9 +141,10 @@ def test_two_processes_train_on_what_trls_own_batches_hold(tiny_coder, tmp_path)
 
     def run(budget):
         out = tmp_path / str(budget)
+        accumulated, generated, steps = batches
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, "train.py", "--config", "configs/tiny.yaml",
-                   "--model_name_or_path", tiny_coder, "--output_dir", out, "--max_steps", 1, "--per_device_train_batch_size", 4,
-                   "--gradient_accumulation_steps", 4, "--steps_per_generation", 2, "--num_generations", 4, "--max_completion_length", 48, "--max_prompt_length", 256, "--optim",
+                   "--model_name_or_path", tiny_coder, "--output_dir", out, "--max_steps", steps, "--per_device_train_batch_size", 4,
+                   "--gradient_accumulation_steps", accumulated, "--steps_per_generation", generated, "--num_generations", 4, "--max_completion_length", 48, "--max_prompt_length", 256, "--optim",
                    "sgd", "--learning_rate", 1.0, "--max_grad_norm", 0, "--use_peft", "true", "--lora_dropout", 0, "--save_strategy", "no", "--seed", 3,
                    "--min_generations", 2, "--groups_per_update", 3, "--rewards", f"{tmp_path / 'own.py'}:by_length=1",
                    "--tokens_per_micro_batch", budget]  # fmt: skip
@@ -150,7 +152,7 @@ def test_two_processes_train_on_what_trls_own_batches_hold(tiny_coder, tmp_path)
                               env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
         assert (out / "trace.rank1.jsonl").is_file()
-        return load_file(out / "adapter" / "adapter_model.safetensors"), json.loads((out / "metrics.jsonl").read_text())
+        return load_file(out / "adapter" / "adapter_model.safetensors"), json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
 
     expected, before = run(0)
     packed, after = run(150)
@@ -351,6 +353,32 @@ def test_what_is_learned_between_sampling_and_training_keeps_trls_own_forward(st
     _, metrics = step("--use_vllm", "true", "--gradient_accumulation_steps", 2, "--steps_per_generation", 4, "--temperature", 1.0)
     assert sum(forwards) == 32 + 16  # all that was sampled, then the rows of one update
     assert metrics["sampling/sampling_logp_difference/mean"] > 0.1
+
+
+@pytest.mark.parametrize("mode", ["token_truncate", "sequence_mask"])
+@pytest.mark.parametrize("more", ["", "--groups_per_update 2 --share_prompts false", "--mask_truncated_completions true --num_iterations 2"])
+def test_what_several_updates_need_of_the_first_policy_is_asked_of_trained_rows_alone(step, other_engine, mode, more, monkeypatch, tmp_path):
+    """The same adapter as with TRL's forward pass of all that was sampled."""
+    import trl
+
+    forwards = []
+    real = trl.GRPOTrainer._get_per_token_logps_and_entropies
+    monkeypatch.setattr(
+        trl.GRPOTrainer, "_get_per_token_logps_and_entropies", lambda self, *a, **k: forwards.append(len(a[1])) or real(self, *a, **k)
+    )
+    flags = ["--use_vllm", "true", "--vllm_importance_sampling_mode", mode, "--vllm_importance_sampling_clip_max", 1.2, "--temperature", 1.0,
+             "--gradient_accumulation_steps", 2, "--steps_per_generation", 4, "--max_steps", 2, "--learning_rate", 5, *more.split()]  # fmt: skip
+    expected, before = step("--tokens_per_micro_batch", 0, *flags)
+    n_before, forwards[:] = sum(forwards), []
+    ours, after = step("--tokens_per_micro_batch", 500, *flags)
+    assert any(tensor.abs().max() > 0 for name, tensor in expected.items() if "lora_B" in name)
+    assert furthest(expected, ours) < 1e-3
+    assert after["clip_ratio/region_mean"] == pytest.approx(before["clip_ratio/region_mean"], rel=0.05) and after["clip_ratio/region_mean"] > 0
+    if "groups_per_update" in more:
+        assert (n_before, sum(forwards)) == (32 + 32, 16 + 16)
+    elif not more:
+        first = [json.loads((tmp_path / run / "metrics.jsonl").read_text().splitlines()[0]) for run in ("run0", "run1")]
+        assert [first[1][name] for name in SAMPLING] == pytest.approx([first[0][name] for name in SAMPLING], rel=1e-3, abs=1e-5)
 
 
 def test_a_missing_log_prob_is_no_correction_and_no_difference():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -19,14 +20,16 @@ MIN_TRACED_FOR_INFRA_STOP = 64  # graded completions before the infra share can 
 
 
 class RunCallback(TrainerCallback):
-    """Args: script (train.py's ScriptArguments: limits), metrics_path, completions_per_step, iterations (evaluations take time too).
+    """Args: script (train.py's ScriptArguments: limits), metrics_path, completions_per_step (sampled, in the mean over steps), iterations
+    (evaluations take time too), steps_per_batch (optimizer steps that use what the first of them samples).
 
     `stop_reason` says afterwards why a run ended early, `failed` if in error.
     """
 
-    def __init__(self, script, metrics_path: Path, completions_per_step: int, iterations: Iterations | None = None):
+    def __init__(self, script, metrics_path: Path, completions_per_step: float, iterations: Iterations | None = None,
+                 steps_per_batch: float = 1):  # fmt: skip
         self.script, self.metrics_path, self.completions_per_step = script, metrics_path, completions_per_step
-        self.iterations, self.is_out_of_time = iterations, False
+        self.iterations, self.steps_per_batch, self.is_out_of_time = iterations, steps_per_batch, False
         self.stop_reason: str | None = None
         self.failed = False
         self._graded = self._infra = 0.0
@@ -55,7 +58,9 @@ class RunCallback(TrainerCallback):
             return
         has_sampled = "reward" in logs  # an update may use completions that an earlier one sampled
         elapsed = time.monotonic() - self._started
-        eta_s = elapsed / max(1, state.global_step - self._first_step) * (state.max_steps - state.global_step)
+        done, of_batch = state.global_step - self._first_step, max(1, self.steps_per_batch)
+        has_sampled_for = math.ceil(done / of_batch) * of_batch  # what takes longest is done for these
+        eta_s = elapsed / max(1, has_sampled_for) * (state.max_steps - state.global_step)
         if self.script.max_minutes:
             eta_s = min(eta_s, max(0.0, self.script.max_minutes * 60 - elapsed))
         if state.is_world_process_zero:
@@ -74,9 +79,9 @@ class RunCallback(TrainerCallback):
         self._check_limits(logs, state, control)
 
     def _check_limits(self, logs: dict, state, control) -> None:
-        completions = self.completions_per_step * (state.global_step - self._last_logged_step)
-        self._last_logged_step = state.global_step
         if "judge/infra_share" in logs:  # not of an update that uses what an earlier one sampled
+            completions = self.completions_per_step * (state.global_step - self._last_logged_step)
+            self._last_logged_step = state.global_step
             self._graded += completions
             self._infra += completions * (logs["judge/infra_share"] or 0.0)
         share = self._infra / max(1.0, self._graded)
@@ -95,9 +100,12 @@ class RunCallback(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         self._beat.close()
         elapsed = time.monotonic() - self._started
-        per_step = elapsed / max(1, state.global_step - self._first_step)
+        done = state.global_step - self._first_step
+        next_s = elapsed / max(1, done)
+        if self.steps_per_batch > 1 and done % self.steps_per_batch == 0:  # it samples, for others too
+            next_s *= self.steps_per_batch
         closing_s = self.iterations.seconds if self.iterations else 0.0  # as long as the last evaluation took
-        is_late = bool(self.script.max_minutes) and elapsed + per_step + closing_s > self.script.max_minutes * 60
+        is_late = bool(self.script.max_minutes) and elapsed + next_s + closing_s > self.script.max_minutes * 60
         self.is_out_of_time = any_process(is_late, args.device)
         if self.is_out_of_time:
             self.stop_reason = f"another step would pass --max_minutes {self.script.max_minutes:g}"

@@ -32,7 +32,7 @@ SAME_REWARD = 1e-6  # rewards closer than this are the same
 
 
 class GroupSampling:
-    """Mixin before GRPOTrainer. Needs what train.py's trainer has: `reward_set`, `_graded`, `_tasks`, `_seconds`.
+    """Mixin before GRPOTrainer. Needs what train.py's trainer has: `reward_set`, `_graded`, `_tasks`, `_seconds`, SeveralUpdates.
 
     Args: `script`, train.py's ScriptArguments, for `frontier`, `min_generations`, `groups_per_update`, `groups_by`.
     """
@@ -199,6 +199,7 @@ class GroupSampling:
             if record is not None:
                 record["is_trained"] = one
         output["is_trained"] = torch.tensor(is_trained, device=output["advantages"].device)
+        self.deal(output, is_trained)
         self._count_unsolved(output["advantages"] * output["is_trained"])
         n_tokens = (output["completion_mask"] * output.get("tool_mask", 1) * output["is_trained"][:, None]).sum()
         output["num_items_in_batch"] = self.accelerator.gather(n_tokens).sum()
@@ -226,9 +227,13 @@ class GroupSampling:
         batch["completion_mask"] = batch["completion_mask"] * is_trained[:, None]
         if not may_shrink:
             return batch
-        n = max(1, self._over_processes(int(is_trained.sum()), "MAX"))
-        rows = is_trained.int().argsort(descending=True, stable=True)[:n]
+        rows = self._rows_to_pass(is_trained)
         return {key: value[rows] if getattr(value, "ndim", 0) else value for key, value in batch.items()}
+
+    def _rows_to_pass(self, is_trained):
+        """Rows that go through the model: those that are trained on, and others until every process has equally many, at least one."""
+        n = max(1, self._over_processes(int(is_trained.sum()), "MAX"))
+        return is_trained.int().argsort(descending=True, stable=True)[:n]
 
 
 def _totals(rewards, weights) -> list[float | None]:

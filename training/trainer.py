@@ -22,11 +22,12 @@ from training.iterations import Iterations
 from training.iterations import line as evaluation_line
 from training.sampling_mismatch import Mismatch, importance_ratio, of_what_was_sampled
 from training.second_turn import SecondTurn, longest_row
+from training.several_updates import SeveralUpdates
 
 TOKEN_MEAN_LOSSES = ("dapo", "cispo", "vespo")  # TRL's losses that divide by the tokens of the whole batch: no division by rows
 
 
-class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
+class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, GRPOTrainer):
     """GRPOTrainer that writes graded completions with their advantages and logs seconds per phase.
 
     Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume),
@@ -185,12 +186,16 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
         halves = lambda rows: [rows[: len(rows) // 2], rows[len(rows) // 2 :]] if len(rows) > 1 else None  # noqa: E731
         return micro_batches.split_to(parts, self._over_processes(len(parts), "MAX"), halves)
 
-    def _forward_backward(self, model, batch: dict, sequences: list[list[int]], is_last: bool):
-        rows = [row for sequence in sequences for row in sequence]
-        part = micro_batches.trimmed(batch, rows)
-        self._corrected = part if self._needs_ratio(part) else None
-        numbers = iter(range(len(rows)))
+    def _part(self, batch: dict, sequences: list[list[int]]) -> dict:
+        """The micro-batch of these rows; with shared prompts the next forward passes are of it."""
+        part = micro_batches.trimmed(batch, [row for sequence in sequences for row in sequence])
+        numbers = iter(range(len(part["prompt_ids"])))
         self._shared = (part, [[next(numbers) for _ in sequence] for sequence in sequences]) if self.shares_prompts else None
+        return part
+
+    def _forward_backward(self, model, batch: dict, sequences: list[list[int]], is_last: bool):
+        part = self._part(batch, sequences)
+        self._corrected = part if self._needs_ratio(part) else None
         with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model), micro_batches.entropy_by_tokens(self, part, batch):
             loss = super().compute_loss(model, part)
             self.accelerator.backward(loss)
@@ -256,18 +261,22 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, GRPOTrainer):
         if self.use_vllm or self.repair_turns:
             self._tasks = self.reward_set.batch_tasks([row["prompt"] for row in inputs], columns_of(inputs))
         is_corrected = self.vllm_importance_sampling_correction
+        is_ours = self.model.training and self._cuts_anew()
         # without it TRL makes no forward pass of its own; _compute_loss asks again
-        self.vllm_importance_sampling_correction = is_corrected and not self._has_one_forward()
+        self.vllm_importance_sampling_correction = is_corrected and not is_ours
+        self._scores_later = scores_later = is_ours and not self._has_one_forward()
         try:
             output = super()._generate_and_score_completions(inputs)
         finally:
-            self.vllm_importance_sampling_correction = is_corrected
+            self.vllm_importance_sampling_correction, self._scores_later = is_corrected, False
         ratio = output.get("importance_sampling_ratio")
         mode = "train" if self.model.training else "eval"
         if ratio is not None and self.vllm_importance_sampling_mode.endswith("_mask"):
             of_model = output["completion_mask"] * output.get("tool_mask", 1)
             masked = (of_what_was_sampled(ratio, of_model) == 0).float().mean()
             self._metrics[mode]["sampling/masked_share"].append(self.accelerator.gather(masked).mean().item())
+        if scores_later:
+            self.add_old_logps(output)
         if mode == "train":
             lengths = (output["completion_mask"] * output.get("tool_mask", 1)).sum(dim=1).tolist()
             self._write_trace(output["advantages"].tolist(), lengths)

@@ -1,0 +1,97 @@
+"""Several updates of one generation batch: which rows each is made of, and the log-probs that its ratio is a ratio to.
+
+A mixin for a GRPOTrainer, for TRL's `steps_per_generation` above `gradient_accumulation_steps` and for `num_iterations`. TRL deals the rows
+of a batch to its updates by chance. Where not every row is trained on, each update here gets as many of those that are, a group in one
+of them, but for groups at a cut. The loss of each is divided by the mean tokens of an update, as TRL does it: a token weighs the same in
+all of them. TRL asks for the log-probs before it is known which rows are trained on, of all of them, padded to the longest; here
+those that are go through the model in micro-batches of ours, where the loss allows these.
+"""
+
+import itertools
+import random
+from collections.abc import Sequence
+
+import torch
+from peft.helpers import disable_input_dtype_casting
+from trl.models.utils import disable_gradient_checkpointing
+
+from training import micro_batches
+from training.sampling_mismatch import Mismatch, importance_ratio
+
+
+class SeveralUpdates:
+    """Mixin before GRPOTrainer. Needs what train.py's trainer has: GroupSampling, and micro-batches that are cut anew."""
+
+    _scores_later = False  # the next log-probs that TRL asks for are those that add_old_logps fills in
+
+    def _updates_per_batch(self) -> int:
+        """Updates that a generation batch is cut into; 1 where it is in one update, or not cut between updates."""
+        n, rest = divmod(self.args.steps_per_generation, self.args.gradient_accumulation_steps)
+        return 1 if rest else max(1, n)
+
+    def deal(self, output: dict, is_trained: Sequence[bool]) -> None:
+        """Add `update`, the number of the update that a row is in, where there are several."""
+        if self._updates_per_batch() > 1:
+            order = random.Random(f"{self.args.seed}-{self.state.global_step}-{self.accelerator.process_index}")
+            numbers = updates_of_rows(is_trained, self.num_generations, self._updates_per_batch(), order)
+            output["update"] = torch.tensor(numbers, device=output["advantages"].device)
+
+    def _prepare_inputs(self, generation_batch):
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        if self._buffered_inputs is before or "update" not in inputs:
+            return inputs
+        batch = micro_batches.joined(self._buffered_inputs)  # as TRL has shuffled it, which stays the order within an update
+        order = batch.pop("update").argsort(stable=True).chunk(self.args.steps_per_generation)
+        self._buffered_inputs = [
+            {key: value[rows] if getattr(value, "ndim", 0) else value for key, value in batch.items()} for rows in order
+        ]
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _get_per_token_logps_and_entropies(self, *args, **kwargs):
+        if not self._scores_later:
+            return super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        self._scores_later = False
+        return torch.zeros(len(args[1]), args[3], device=args[1].device), None, None
+
+    @torch.no_grad()
+    def add_old_logps(self, output: dict) -> None:
+        """Fill in the log-probs of the policy that sampled, of rows that are trained on, and vLLM's ratio to them."""
+        n_rows, device = len(output["prompt_ids"]), output["prompt_ids"].device
+        is_trained = output.get("is_trained", torch.ones(n_rows, dtype=torch.bool, device=device))
+        rows = self._rows_to_pass(is_trained)
+        batch = {key: value[rows] if getattr(value, "ndim", 0) else value for key, value in output.items()}
+        casts = disable_input_dtype_casting(self.model, active=self.accelerator.mixed_precision != "no")
+        with casts, disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
+            for sequences in self._micro_batches(batch):
+                part = self._part(batch, sequences)
+                ids, mask = (torch.cat([part[f"{of}_{what}"] for of in ("prompt", "completion")], dim=1) for what in ("ids", "mask"))
+                n_tokens = part["completion_ids"].shape[1]
+                logps, _, _ = self._get_per_token_logps_and_entropies(self.model, ids, mask, n_tokens)
+                output["old_per_token_logps"][rows[[row for sequence in sequences for row in sequence]], :n_tokens] = logps
+        self._shared = None
+        if self._needs_ratio(output):
+            clips = self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max
+            mask = output["completion_mask"] * output.get("tool_mask", 1) * is_trained[:, None]
+            known = output["old_per_token_logps"], output["sampling_per_token_logps"], mask
+            output["importance_sampling_ratio"] = ratio = importance_ratio(*known, self.vllm_importance_sampling_mode, *clips)
+            self._mismatch = Mismatch()
+            self._mismatch.add(*(values[rows] for values in (*known, ratio)))
+            self._log_mismatch()
+
+
+def updates_of_rows(is_trained: Sequence[bool], group_size: int, n_updates: int, order: random.Random) -> list[int]:
+    """The update of each row, numbers below `n_updates`: equally many rows in each, and as many of those that are trained on, up to one.
+
+    is_trained: rows group by group. Groups are dealt one after the other, in an `order` by chance, so that few are in two updates.
+    """
+    groups = list(range(len(is_trained) // group_size))
+    order.shuffle(groups)
+    rows = [group * group_size + place for group in groups for place in range(group_size)]
+    trained, others = [row for row in rows if is_trained[row]], iter([row for row in rows if not is_trained[row]])
+    numbers = [0] * len(rows)
+    for update in range(n_updates):
+        mine = trained[len(trained) * update // n_updates : len(trained) * (update + 1) // n_updates]
+        for row in (*mine, *itertools.islice(others, len(rows) // n_updates - len(mine))):
+            numbers[row] = update
+    return numbers
