@@ -59,7 +59,6 @@ class TestFn:
     __test__ = False  # not for pytest
 
     name: str  # as the harness lists it, e.g. "tests::adds"
-    ignored: bool
     should_panic: bool
     counted: bool  # it can fail depending on what the program's own code returns
     guard: str | None  # why it is not counted; None when it is, and for should_panic tests
@@ -271,7 +270,7 @@ class Worth:
 def worth_of(index: Index) -> Worth:
     """What reading tells about the tests. Whether a test notices anything is found out by running it (`rust_tool.py`)."""
     reader = _Reader(index)
-    tests, calls, macros, sites = [], set(), set(), set()
+    tests, calls, sites = [], set(), set()
     in_file = {node.id for node in index.nodes}  # not so what the program's macros expand to
     for item in index.tests:
         code = reader.code_of(item)
@@ -281,12 +280,11 @@ def worth_of(index: Index) -> Worth:
         asserts = frozenset(reader.asserts_of(code, found) if counted else ())
         if counted:
             calls |= reader.named(code)
-            macros |= {f"{word}!" for node in code for word in set(index.words(node)) & index.own_macros}
             sites |= {(n.start_byte, n.end_byte) for n in found if n.id in in_file and not _in_constant(n)}
         own_sites = frozenset((n.start_byte, n.end_byte) for n in found if words_of(n.children[-1])[1:2] != ["false"])
         fails_otherwise = any({*FAILING, *index.macros} & set(index.words(node)) for node in code)
         marked = counted and bool(found) and all(n.id in in_file for n in found) and not fails_otherwise
-        tests.append(TestFn(harness_name(item), item.has("ignore"), item.has("should_panic"), counted, guard, marked, own_sites, asserts))
+        tests.append(TestFn(harness_name(item), item.has("should_panic"), counted, guard, marked, own_sites, asserts))
     codes = [node for item, test in zip(index.tests, tests) if test.counted for node in reader.code_of(item)]
     panicking = {word for item in index.tests if item.has("should_panic") for word in index.words(item.node)}  # what they ask is not listed
     listing = [item for name in calls - panicking for item in index.own[name] if reader.lists_answers(item, codes)]
@@ -294,7 +292,7 @@ def worth_of(index: Index) -> Worth:
     asked = [item for name in calls for item in index.own[name] if reader.asked(item)]
     if asked and all(reader.is_nothing_but_a_list(item, codes) for item in asked):
         tests = [replace(test, counted=False, guard="hard_coded_answer", asserts=frozenset()) if test.counted else test for test in tests]
-    return Worth(tuple(tests), frozenset(calls | macros), frozenset(sites), frozenset(closed), frozenset(i.name for i in listing))
+    return Worth(tuple(tests), frozenset(calls), frozenset(sites), frozenset(closed), frozenset(i.name for i in listing))
 
 
 def n_asserts(tests: Iterable[TestFn]) -> int:

@@ -6,7 +6,7 @@ import re
 
 from judge.cfg_test import identifiers, split_items
 from judge.program import STUB
-from judge.syntax import Node, parse_any_length, walk
+from judge.syntax import Node, edited, parse_any_length, walk
 
 COMPARISONS = ("eq", "ne", "partial_cmp", "cmp", "hash")
 
@@ -16,21 +16,15 @@ def with_gates(stubbed: str, crate: str) -> str:
 
     A function with a gate is not constant any more: where it has to be, the program does not compile and goes without gates.
     """
-    root = parse_any_length(stubbed)
-    data, stub = stubbed.encode(), STUB.encode()
-    pieces, position = [], 0
-    for node in _functions(root):
+    data, stub, edits = stubbed.encode(), STUB.encode(), []
+    for node in _functions(parse_any_length(stubbed)):
         body = node.child_by_field_name("body")
         at = data.find(stub, body.start_byte, body.end_byte)
-        if at < position:
-            continue
-        head = re.sub(rb"\bconst\b", b"     ", data[node.start_byte : body.start_byte], count=1) if _is_constant(node) else None
-        if head is not None:
-            pieces += [data[position : node.start_byte], head]
-            position = body.start_byte
-        pieces += [data[position:at], _gates_of(node, crate).encode()]
-        position = at + len(stub)
-    return b"".join([*pieces, data[position:]]).replace(stub, f" ::{crate}::stub();".encode()).decode()
+        if at >= 0:
+            modifiers = [word for child in node.children if child.type == "function_modifiers" for word in child.children]
+            edits += [(word.start_byte, word.end_byte, "     ") for word in modifiers if word.type == "const"]
+            edits.append((at, at + len(stub), _gates_of(node, crate)))
+    return edited(stubbed, edits).replace(STUB, f" ::{crate}::stub();")
 
 
 def _gates_of(function: Node, crate: str) -> str:
@@ -45,10 +39,6 @@ def _gates_of(function: Node, crate: str) -> str:
     if endless:
         return _asking(function, crate) + f" ::{crate}::stub();"
     return _asking(function, crate) + _gate_for(returns, crate)
-
-
-def _is_constant(function: Node) -> bool:
-    return any(child.type == "function_modifiers" and b"const" in child.text.split() for child in function.children)
 
 
 def _functions(root: Node) -> list[Node]:
@@ -129,13 +119,12 @@ def with_wrong_types(source: str, crate: str, with_enums: bool) -> str:
         wanted |= fresh
         fresh = {word for name in fresh for word in identifiers(types[name])} & set(types) - wanted
     dropped = set(re.findall(r"\bDrop\s+for\s+(\w+)", source))  # nothing can be moved out of them
-    data, pieces, position = source.encode(), [], 0
-    for node in sorted(types.values(), key=lambda node: node.end_byte):
-        added = _wrong_impl(node, crate) if _name(node) in wanted else ""
-        added += _other_impl(node, crate) if with_enums and _name(node) not in dropped else ""
-        pieces += [data[position : node.end_byte], added.encode()]
-        position = node.end_byte
-    return b"".join([*pieces, data[position:]]).decode()
+    edits = []
+    for name, node in types.items():
+        wrong = _wrong_impl(node, crate) if name in wanted else ""
+        other = _other_impl(node, crate) if with_enums and name not in dropped else ""
+        edits.append((node.end_byte, node.end_byte, wrong + other))
+    return edited(source, edits)
 
 
 def _name(node: Node) -> str:

@@ -121,8 +121,6 @@ class Completed:
     timed_out: bool  # by the clock or by CPU time
     stdout: bytes  # the first output_bytes
     stderr: bytes
-    truncated: bool  # it wrote more
-    duration_s: float
     cpu_s: float  # of the whole tree
     spawn_error: str | None  # it was never started, or the launcher died: the machine's fault, not the command's
 
@@ -234,15 +232,6 @@ class Sandbox:
         }
         return self._perform(request, limits, pass_fds)
 
-    def describe(self) -> str:
-        """What protects this machine, in plain words, one line for the tier and one for each axis."""
-        words = {
-            "bwrap": "Programs are sealed by bubblewrap: each runs in namespaces of its own.",
-            "landlock": "Programs are sealed by Landlock and seccomp" + (", inside namespaces that they share." if self.powers else "."),
-            "plain": "Programs are NOT sealed: they can read, write and send whatever this user can.",
-        }
-        return "\n".join([words[self.tier], *(f"  {axis}: {mechanism}" for axis, mechanism in self.report.items())])
-
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _start_launcher(self) -> _Launcher:
@@ -259,19 +248,18 @@ class Sandbox:
             return self._launcher
 
     def _perform(self, request: dict, limits: Limits, pass_fds: Sequence[int]) -> Completed:
-        started = time.monotonic()
         message = marshal.dumps({**request, **vars(limits)})
         if len(message) > MAX_REQUEST_BYTES:
-            return _not_started(f"the command line has {len(message)} bytes, expected at most {MAX_REQUEST_BYTES}", started)
+            return _not_started(f"the command line has {len(message)} bytes, expected at most {MAX_REQUEST_BYTES}")
         try:
             call = _Call(self._working_launcher(), message, pass_fds, limits)
         except (OSError, SandboxUnavailable) as problem:
-            return _not_started(f"the launcher takes no command: {problem}", started)
-        return call.result(started)
+            return _not_started(f"the launcher takes no command: {problem}")
+        return call.result()
 
 
-def _not_started(why: str, started: float) -> Completed:
-    return Completed(None, None, False, b"", b"", False, time.monotonic() - started, 0.0, why)
+def _not_started(why: str) -> Completed:
+    return Completed(None, None, False, b"", b"", 0.0, why)
 
 
 # -- The launcher, seen from here --------------------------------------------------------------------------------------
@@ -419,29 +407,25 @@ class _Call:
             os.close(descriptor)
         self._reply.close()
 
-    def result(self, started: float) -> Completed:
+    def result(self) -> Completed:
         """Waits, keeping at most `output_bytes` of each stream."""
         try:
-            ending = self._wait(started + self._limits.wall_s + REPLY_GRACE_S)
+            ending = self._wait(time.monotonic() + self._limits.wall_s + REPLY_GRACE_S)
         finally:
             streams = [b"".join(chunks)[: self._limits.output_bytes] for chunks in self._outputs.values()]
-            truncated = any(size > self._limits.output_bytes for size in self._sizes.values())
             self._close()
-        duration_s = time.monotonic() - started
         if ending is None:
             self._launcher.is_dead = True
-            return _not_started("the launcher died or no longer answers", started)
+            return _not_started("the launcher died or no longer answers")
         if ending["error"] is not None:
             detail = streams[1].decode("utf-8", "replace").strip()[-300:]
-            return _not_started(": ".join(filter(None, [ending["error"], detail])), started)
+            return _not_started(": ".join(filter(None, [ending["error"], detail])))
         exit_code, by_signal = _decode(ending["status"])
         too_long = ending["why_killed"] == "deadline"
         out_of_cpu = by_signal in (signal.SIGXCPU, signal.SIGPROF) or (
             by_signal == signal.SIGKILL and ending["cpu_s"] >= self._limits.cpu_s
         )
-        return Completed(
-            exit_code, by_signal, too_long or out_of_cpu, *streams, truncated, duration_s, ending["cpu_s"], None
-        )  # fmt: skip
+        return Completed(exit_code, by_signal, too_long or out_of_cpu, *streams, ending["cpu_s"], None)
 
     def _wait(self, give_up: float) -> dict | None:
         ending, is_over = None, False

@@ -84,17 +84,21 @@ def tree_depth(node: Node) -> int:
     return deepest
 
 
-def words_of(node: Node) -> list[str]:
-    """The tokens of a node; comments and the insides of strings are not among them."""
-    return [text_of(n) for n in walk(node) if not n.child_count and n.type not in NOT_CODE]
+def leaves_of(node: Node | None) -> list[Node]:
+    """The leaves of a tree without comments and the insides of strings."""
+    return [] if node is None else [n for n in walk(node) if not n.child_count and n.type not in NOT_CODE]
+
+
+def words_of(node: Node | None) -> list[str]:
+    """The texts of these leaves."""
+    return [text_of(leaf) for leaf in leaves_of(node)]
 
 
 NOT_CODE = ("line_comment", "block_comment", "string_content", "escape_sequence", "doc_comment")
 
 
 def text_of(node: Node | None) -> str:
-    text = None if node is None else node.text
-    return "" if text is None else text.decode("utf-8", "replace")
+    return "" if node is None else node.text.decode("utf-8", "replace")
 
 
 def child_of(node: Node, name: str) -> Node | None:
@@ -108,7 +112,6 @@ def child_of(node: Node, name: str) -> Node | None:
 class Attribute:
     path: str  # "test", "cfg", "clippy::all"
     tokens: tuple[Node, ...]  # inside the delimiters, or after the equals sign
-    inner: bool = False
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ def cfg_holds(predicate: Sequence[Node], test: bool, depth: int = 0) -> bool:
     return "".join(map(text_of, predicate)) in TRUE_CFGS
 
 
-def _attribute_from(tokens: Sequence[Node], inner: bool, depth: int = 0) -> list[Attribute]:
+def _attribute_from(tokens: Sequence[Node], depth: int = 0) -> list[Attribute]:
     """The attributes that one attribute stands for: `cfg_attr` and `unsafe(..)` are opened."""
     end = next((i for i, t in enumerate(tokens) if t.type in ("token_tree", "=")), len(tokens))
     path = "".join(map(text_of, tokens[:end]))
@@ -187,20 +190,18 @@ def _attribute_from(tokens: Sequence[Node], inner: bool, depth: int = 0) -> list
     if end < len(tokens) and tokens[end].type == "token_tree":
         rest = tokens_inside(tokens[end])
     if path == "unsafe" and rest and depth < 20:
-        return _attribute_from(rest, inner, depth + 1)
+        return _attribute_from(rest, depth + 1)
     if path == "cfg_attr" and rest and depth < 20:
         predicate, *others = split_tokens(rest)
         if not cfg_holds(predicate, test=True):
             return []
-        return [found for other in others for found in _attribute_from(other, inner, depth + 1)]
-    return [Attribute(path, tuple(rest), inner)]
+        return [found for other in others for found in _attribute_from(other, depth + 1)]
+    return [Attribute(path, tuple(rest))]
 
 
 def attributes_of(node: Node) -> list[Attribute]:
     """Attributes of one `attribute_item` or `inner_attribute_item` node."""
-    inner = node.type == "inner_attribute_item"
-    return [found for child in node.named_children if child.type == "attribute"
-            for found in _attribute_from(child.children, inner)]  # fmt: skip
+    return [found for child in node.named_children if child.type == "attribute" for found in _attribute_from(child.children)]
 
 
 def body_of(node: Node) -> Node | None:
