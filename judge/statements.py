@@ -94,11 +94,11 @@ def piece_of_main(text: str, label: str, crate: str | None, numbers: Iterator[in
     """A text with a `main`. `candidate`: what its body starts with. `crate`: see with_hidden_tests."""
     root = parse_rust(text)
     main = next(node for node in root.named_children if node.type == "function_item" and item_name(node) == "main")
-    body = None if root.has_error else body_of(main)
-    is_unit = child_of(main, "return_type") is None
-    start = body_of(main).start_byte + 1 if body_of(main) is not None else 0
-    edits = [(start, start, candidate)] if start and candidate else []
-    return _piece(text, root, body, label, crate, numbers, edits, is_unit) if crate else Piece(edited(text, edits), ())
+    body, is_unit = body_of(main), child_of(main, "return_type") is None
+    edits = [(body.start_byte + 1, body.start_byte + 1, candidate)]
+    if crate is None:
+        return Piece(edited(text, edits), ())
+    return _piece(text, root, None if root.has_error else body, label, crate, numbers, edits, is_unit)
 
 
 def piece_of_statements(texts: Mapping[str, str], crate: str | None, numbers: Iterator[int]) -> Piece:
@@ -204,7 +204,7 @@ def _branches(root: Node, starts: Sequence[int]) -> list[Node]:
     found = []
     for node in walk(root):
         if node.type == "match_expression":
-            arms = body_of(node).named_children if body_of(node) is not None else []
+            arms = body_of(node).named_children
         elif node.type == "if_expression":
             arms = [arm for arm in (child_of(node, "consequence"), child_of(node, "alternative")) if arm is not None]
         else:

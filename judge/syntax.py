@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import tree_sitter
 import tree_sitter_rust
@@ -325,16 +326,13 @@ Bindings = dict[str, object]  # a metavariable's text, or one Bindings for each 
 
 def expansion_of(definition: Node, invocation: Node) -> str | None:
     """Expand a `macro_rules!` macro as far as tests need it; None when no rule fits. Hygiene is not modelled."""
-    tree = next((child for child in invocation.children if child.type == "token_tree"), None)
-    if tree is None:
-        return None
+    tokens = tokens_inside(invocation.children[-1])
     for rule in definition.named_children:
-        left, right = child_of(rule, "left"), child_of(rule, "right")
-        if rule.type != "macro_rule" or left is None or right is None:
+        if rule.type != "macro_rule":
             continue
         bindings: Bindings = {}
-        if _match(left.children[1:-1], tokens_inside(tree), bindings, 0) == len(tokens_inside(tree)):
-            text = _transcribed(tokens_inside(right), bindings, 0)
+        if _match(tokens_inside(child_of(rule, "left")), tokens, bindings, 0) == len(tokens):
+            text = _transcribed(tokens_inside(child_of(rule, "right")), bindings, 0)
             return text if len(text) <= MAX_EXPANSION_BYTES else None
     return None
 
@@ -369,7 +367,7 @@ def _match_part(part: Node, tokens: Sequence[Node], bindings: Bindings, followin
         if tree.type != "token_tree" or tree.children[0].type != part.children[0].type or depth >= 8:
             return None
         inner = tokens_inside(tree)
-        return 1 if _match(part.children[1:-1], inner, bindings, depth + 1) == len(inner) else None
+        return 1 if _match(tokens_inside(part), inner, bindings, depth + 1) == len(inner) else None
     return 1 if text_of(tokens[0]) == text_of(part) else None
 
 
@@ -473,28 +471,18 @@ class Index:
     def __init__(self, root: Node) -> None:
         self.root = root
         self.nodes = tuple(walk(root))  # walked once: every guard looks at all of them
-        self._asserts: dict[int, bool] = {}
         self._words: dict[int, list[str]] = {}
         self.macros = {item_name(n): n for n in self.nodes if n.type == "macro_definition"}
         self.items = _with_expansions(all_items(root), self.macros)
         present = [item for item in self.items if item.in_test]
         self.tests = [item for item in present if item.is_test]
-        functions = [item for item in present if item.node.type == "function_item" and body_of(item.node) is not None]
+        functions = [item for item in present if item.node.type == "function_item"]
         self.own = _by_name(item for item in functions if not item.test_side)
         self.helpers = _by_name(item for item in functions if item.test_side)
         self.constants = _by_name(item for item in present if item.node.type in ("const_item", "static_item"))
         own = [item for item in present if not item.test_side]
         self.own_macros = {item.name for item in own if item.node.type == "macro_definition"}
-        self._shapes: dict[int, tuple[str, ...]] = {}
-        self._shaped: dict[tuple[str, ...], Item] | None = None
         self.imports = _imports(self.nodes)
-        self.aliases = {i.name: i.path[-1] for i in self.imports if i.name not in ("*", "_", i.path[-1])}
-
-    def asserts(self, node: Node) -> bool:
-        """Whether a function or macro holds an assertion."""
-        if node.id not in self._asserts:
-            self._asserts[node.id] = not {*ASSERT_MACROS, *FAILING}.isdisjoint(self.words(node))
-        return self._asserts[node.id]
 
     def words(self, node: Node) -> list[str]:
         """`words_of` of a node, read once. The node must outlive the index, as every item's does."""
@@ -502,16 +490,14 @@ class Index:
             self._words[node.id] = words_of(node)
         return self._words[node.id]
 
-    def copied(self, node: Node) -> Item | None:
-        """The program's function that a helper or closure of the tests repeats, names aside."""
-        if self._shaped is None:
-            self._shaped = {self._shape(item.node): item for items in self.own.values() for item in items}
-        return self._shaped.get(self._shape(node)) if len(self._shape(node)) >= MIN_COPY_TOKENS else None
+    def is_copy(self, node: Node) -> bool:
+        """Whether a helper or closure of the tests repeats a function of the program, names aside."""
+        shape = _shape_of(node)
+        return len(shape) >= MIN_COPY_TOKENS and shape in self._shapes
 
-    def _shape(self, node: Node) -> tuple[str, ...]:
-        if node.id not in self._shapes:
-            self._shapes[node.id] = _shape_of(node)
-        return self._shapes[node.id]
+    @cached_property
+    def _shapes(self) -> set[tuple[str, ...]]:
+        return {_shape_of(item.node) for items in self.own.values() for item in items}
 
 
 MIN_COPY_TOKENS = 3  # `a + b`: less is no formula
@@ -521,16 +507,16 @@ def _shape_of(function: Node) -> tuple[str, ...]:
     """Tokens of a function's or closure's body, its own name and what it binds numbered in the order of first use."""
     parameters, body = child_of(function, "parameters"), body_of(function)
     bound = [text_of(child_of(function, "name"))] if function.type == "function_item" else [""]
-    bound += [text_of(node) for node in walk(parameters or function) if node.type == "identifier"] if parameters else []
-    patterns = [child_of(node, "pattern") for node in walk(body or function) if node.type in BINDERS]
-    bound += [text_of(node) for pattern in patterns if pattern is not None for node in walk(pattern) if node.type == "identifier"]
+    bound += [text_of(node) for node in walk(parameters) if node.type == "identifier"]
+    patterns = [child_of(node, "pattern") for node in walk(body) if node.type in BINDERS]
+    bound += [text_of(node) for pattern in patterns for node in walk(pattern) if node.type == "identifier"]
     numbers = {name: str(number) for number, name in reversed(list(enumerate(dict.fromkeys(bound))))}
-    leaves = [node for node in walk(body or function) if not node.child_count and "comment" not in node.type]
+    leaves = [node for node in walk(body) if not node.child_count and "comment" not in node.type]
     tokens = [numbers.get(text_of(node), text_of(node)) if node.type == "identifier" else text_of(node) for node in leaves]
-    return tuple(tokens[1:-1] if body is not None and body.type == "block" else tokens)
+    return tuple(tokens[1:-1] if body.type == "block" else tokens)
 
 
-BINDERS = ("let_declaration", "for_expression", "let_condition", "match_arm", "closure_expression", "parameter")
+BINDERS = ("let_declaration", "for_expression", "let_condition", "match_arm", "parameter")  # all with a pattern
 TYPE_ITEMS = ("struct_item", "enum_item", "union_item", "type_item", "trait_item")
 
 
@@ -560,21 +546,18 @@ def _imports(nodes: Iterable[Node]) -> list[_Import]:
             if above.type == "mod_item":
                 modules.insert(0, item_name(above))
             above = above.parent
-        stack: list[tuple[Node | None, tuple[str, ...]]] = [(child_of(declaration, "argument"), ())]
+        stack: list[tuple[Node, tuple[str, ...]]] = [(child_of(declaration, "argument"), ())]
         while stack:
             node, prefix = stack.pop()
             found += [one for one in _import_leaf(node, prefix, tuple(modules), stack) if one.path]  # `use ::*;` has none
     return found
 
 
-def _import_leaf(node: Node | None, prefix: tuple[str, ...], modules: tuple[str, ...],
-                 stack: list[tuple[Node | None, tuple[str, ...]]]) -> list[_Import]:  # fmt: skip
-    if node is None:
-        return []
+def _import_leaf(node: Node, prefix: tuple[str, ...], modules: tuple[str, ...],
+                 stack: list[tuple[Node, tuple[str, ...]]]) -> list[_Import]:  # fmt: skip
     if node.type in ("use_list", "scoped_use_list"):
-        path = _segments(child_of(node, "path")) if node.type == "scoped_use_list" else ()
-        inner = child_of(node, "list") if node.type == "scoped_use_list" else node
-        stack.extend((child, (*prefix, *path)) for child in (inner.named_children if inner is not None else []))
+        path = _segments(child_of(node, "path"))
+        stack.extend((child, (*prefix, *path)) for child in (child_of(node, "list") or node).named_children)
         return []
     if node.type == "use_wildcard":
         path = _segments(node.named_children[0] if node.named_children else None)
