@@ -148,26 +148,14 @@ class Sandbox:
         self._is_closed = False
         self._machine = platform.machine()
         self._launcher = self._start_launcher()
+        self.powers = self._launcher.powers  # what could be added to the tier's own means: some of "mount", "net", "pid" and "chroot"
+        self.abi = self._launcher.abi  # version of Landlock in use; 0 in other tiers
+        self.changes_user = self._launcher.changes_user  # whether every program runs as a user of its own (when we are root)
 
     @property
     def folder(self) -> Path:
         """Where the sandbox keeps its own files; removed when it is closed, or when this process dies."""
         return self._launcher.folder
-
-    @property
-    def powers(self) -> tuple[str, ...]:
-        """What could be added to the tier's own means: some of "mount", "net", "pid" (namespaces) and "chroot"."""
-        return self._launcher.powers
-
-    @property
-    def abi(self) -> int:
-        """Version of Landlock in use; 0 in other tiers."""
-        return self._launcher.abi
-
-    @property
-    def changes_user(self) -> bool:
-        """Whether every program runs as a user of its own (when we are root)."""
-        return self._launcher.changes_user
 
     def __enter__(self) -> Sandbox:
         return self
@@ -389,8 +377,7 @@ class _Call:
         out_r, out_w = os.pipe()
         err_r, err_w = os.pipe()
         self._reply, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._outputs: dict[int, list[bytes]] = {out_r: [], err_r: []}
-        self._sizes = {out_r: 0, err_r: 0}
+        self._outputs = {out_r: bytearray(), err_r: bytearray()}
         try:
             socket.send_fds(launcher.control, [message], [theirs.fileno(), out_w, err_w, *pass_fds])
         except OSError:
@@ -412,7 +399,7 @@ class _Call:
         try:
             ending = self._wait(time.monotonic() + self._limits.wall_s + REPLY_GRACE_S)
         finally:
-            streams = [b"".join(chunks)[: self._limits.output_bytes] for chunks in self._outputs.values()]
+            streams = [bytes(kept) for kept in self._outputs.values()]
             self._close()
         if ending is None:
             self._launcher.is_dead = True
@@ -459,10 +446,8 @@ class _Call:
         return ending or marshal.loads(message), False
 
     def _read_output(self, descriptor: int) -> bool:
-        chunk = os.read(descriptor, CHUNK)
-        if self._sizes[descriptor] <= self._limits.output_bytes:
-            self._outputs[descriptor].append(chunk)
-        self._sizes[descriptor] += len(chunk)
+        chunk, kept = os.read(descriptor, CHUNK), self._outputs[descriptor]
+        kept += chunk[: self._limits.output_bytes - len(kept)]
         return bool(chunk)
 
 
@@ -547,7 +532,7 @@ def _mechanisms(box: Sandbox) -> dict[str, str]:
 CANARY_LIMITS = Limits(cpu_s=5, wall_s=20, memory_bytes=512 * MIB, file_bytes=MIB, processes=16, output_bytes=64 * KIB, tmp_bytes=4 * MIB)
 CANARY_THREADS = CANARY_LIMITS.processes + 8  # so many at once are a breach
 
-# Arguments: a secret, the folder it is in, our process id. Prints a line "axis what" for each success.
+# Told: a secret, the folder it is in, our process id. Prints a line "axis what" for each success.
 BUILD_CANARY = r"""
 attempt() { if (eval "$2") 2>/dev/null; then echo "$1 $2"; fi; }
 attempt files ': < "$secret"'
@@ -650,7 +635,8 @@ def probe(box: Sandbox) -> dict[str, list[str]]:
         secret = outside / "secret"
         secret.write_text("secret\n")
         secret.chmod(0o666)
-        said = _canary_says(box.build(["/bin/sh", "-c", _with_facts(BUILD_CANARY, secret)], job), "shell")
+        told = f"secret='{secret}' folder='{outside}' grader={os.getpid()}\n"
+        said = _canary_says(box.build(["/bin/sh", "-c", told + BUILD_CANARY], job), "shell")
         (job / "canary.rs").write_text(RUN_CANARY)
         built = box.build([f"{box.sysroot}/bin/rustc", "--edition=2021", "-Cdebuginfo=0", "canary.rs"], job)
         if built.exit_code != 0:
@@ -669,10 +655,6 @@ def probe(box: Sandbox) -> dict[str, list[str]]:
         axis, what = line.split(" ", 1)
         breaches.setdefault(axis, []).append(what)
     return breaches
-
-
-def _with_facts(script: str, secret: Path) -> str:
-    return f"secret='{secret}' folder='{secret.parent}' grader={os.getpid()}\n{script}"
 
 
 def _canary_says(done: Completed, name: str) -> list[str]:
