@@ -138,7 +138,7 @@ def _piece(text: str, root: Node, body: Node | None, label: str, crate: str, num
         edits.append((node.start_byte, node.start_byte, _guard(number, crate)))
         edits.append((node.end_byte, node.end_byte, " }" if node.type == "expression_statement" else "; }"))
     whole = edited(head + text + tail, edits)
-    before, after = _places(head + text, tokens), _places(whole, assert_tokens(parse_rust(whole)))
+    before, after = places_of(tokens, head + text), places_of(assert_tokens(parse_rust(whole)), whole)
     n_head = head.count("\n")
     tests = _tests(root, tokens, label, n_head, before, after, around)
     return Piece(whole.removeprefix(head).removesuffix(tail), tuple(test.moved(-n_head) for test in tests))
@@ -223,10 +223,10 @@ def _asserts_false(token: Node) -> bool:
     return text_of(token) in ASSERT_MACROS and text_of(first) == "false" and text_of(following) in (",", ")", "]", "}")
 
 
-def _places(source: str, tokens: Sequence[Node]) -> list[Site]:
-    """Line and column of every token as rustc counts them."""
+def places_of(nodes: Sequence[Node], source: str) -> list[Site]:
+    """Line and column of every node of a source as rustc counts them."""
     lines = source.encode().split(b"\n")
-    return [(row + 1, len(lines[row][:column].decode("utf-8", "replace")) + 1) for row, column in (t.start_point for t in tokens)]
+    return [(row + 1, len(lines[row][:column].decode("utf-8", "replace")) + 1) for row, column in (n.start_point for n in nodes)]
 
 
 def _declared(body: Node) -> set[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import tree_sitter
 import tree_sitter_rust
@@ -248,14 +249,14 @@ def all_items(root: Node, scope: Scope = Scope()) -> list[Item]:
             found.append(item)
             body = body_of(item.node)
             if body is not None and item.node.type in ("mod_item", "impl_item", "trait_item"):
-                stack.append((body, _scope_inside(item, scope)))
+                stack.append((body, _scope_inside(item)))
     return sorted(found, key=lambda item: item.node.start_byte)
 
 
-def _scope_inside(item: Item, scope: Scope) -> Scope:
-    inner = Scope(scope.modules, item.in_test, item.in_plain, item.test_side)
+def _scope_inside(item: Item) -> Scope:
+    inner = Scope(item.modules, item.in_test, item.in_plain, item.test_side)
     if item.node.type == "mod_item":
-        return replace(inner, modules=(*scope.modules, item.name))
+        return replace(inner, modules=(*item.modules, item.name))
     if item.node.type == "trait_item":
         return replace(inner, owner=item.name)
     owner, trait = (base_name(text_of(child_of(item.node, part))) for part in ("type", "trait"))
@@ -283,12 +284,8 @@ def items_of(container: Node, scope: Scope) -> Iterator[Item]:
 
 def _item(node: Node, pending: list[Attribute], scope: Scope, start: int) -> Item:
     body = body_of(node)
-    inner: list[Attribute] = []
-    if body is not None:
-        for child in body.named_children:
-            if child.type == "inner_attribute_item":
-                inner += attributes_of(child)
-    attributes = tuple(pending + inner)
+    inner = [child for child in body.named_children if child.type == "inner_attribute_item"] if body is not None else []
+    attributes = (*pending, *(found for child in inner for found in attributes_of(child)))
     in_test = scope.in_test and cfg_of(attributes, test=True)
     is_test = node.type == "function_item" and any(a.path in TEST_ATTRIBUTES for a in attributes)
     in_plain = scope.in_plain and not is_test and cfg_of(attributes, test=False)
@@ -321,7 +318,7 @@ def merge_key(item: Item) -> tuple[str, str]:
 # -- The program's own macros ------------------------------------------------------------------------------------------
 
 MAX_EXPANSION_BYTES = 32 * 1024
-Bindings = dict[str, object]  # a metavariable's text, or one Bindings for each repetition under "*"
+Bindings = dict[str, Any]  # a metavariable's text, or one Bindings for each repetition under "*"
 
 
 def expansion_of(definition: Node, invocation: Node) -> str | None:
@@ -412,10 +409,12 @@ def _match_repetition(part: Node, tokens: Sequence[Node], bindings: Bindings, de
             break
         rounds.append(found)
         used = start + taken
-    repetitions = bindings.setdefault("*", [])
-    assert isinstance(repetitions, list)
-    repetitions.append((frozenset(text_of(n) for i in inner for n in walk(i) if n.type == "metavariable"), rounds))
+    bindings.setdefault("*", []).append((_metavariables(inner), rounds))
     return None if operator == "+" and not rounds else used
+
+
+def _metavariables(tokens: Sequence[Node]) -> set[str]:
+    return {text_of(n) for token in tokens for n in walk(token) if n.type == "metavariable"}
 
 
 def _transcribed(tokens: Sequence[Node], bindings: Bindings, depth: int) -> str:
@@ -450,11 +449,8 @@ def _spaced(tokens: Sequence[Node], texts: Sequence[str]) -> str:
 
 def _transcribed_repetition(token: Node, bindings: Bindings, depth: int) -> str:
     inner, separator, _ = _repetition(token)
-    used = {text_of(n) for i in inner for n in walk(i) if n.type == "metavariable"}
-    repetitions = bindings.get("*", [])
-    assert isinstance(repetitions, list)
-    for names, rounds in repetitions:
-        if names & used:
+    for names, rounds in bindings.get("*", []):
+        if names & _metavariables(inner):
             texts = [_transcribed(inner, {**bindings, **found}, depth + 1) for found in rounds]
             return f" {separator} ".join(texts)[: MAX_EXPANSION_BYTES + 1]
     return ""
