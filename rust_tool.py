@@ -34,13 +34,14 @@ and when MAX_DEATHS of a program's own tests have ended their process, the other
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import platform
 import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -118,7 +119,6 @@ class RustTool:
         self.workers = workers or len(os.sched_getaffinity(0))
         self.run_timeout_s, self.build_timeout_s = run_timeout_s, build_timeout_s
         self.toolchain = find_toolchain(cargo_path)
-        self.infra_total = 0
         self._owner_pid = os.getpid()
         self._box: sandboxes.Sandbox | None = None
         self._workshop: Workshop | CargoShop | None = None
@@ -240,37 +240,29 @@ class RustTool:
                 future.cancel()
         for key in fresh:
             self._remember(key, known[key])
-        verdicts = [known[key] if job.program is not None else no_program(job) for job, key in asked]
-        self.infra_total += sum(verdict.error_kind == "infra" for verdict in verdicts)
-        return verdicts
+        return [known[key] if job.program is not None else no_program(job) for job, key in asked]
 
     def run_suites(self, jobs: Sequence[Job]) -> list[list[dict[str, str] | None]]:
         """For programs that build: how each text of their `hidden_tests`, all with `#[test]` functions, ended: name -> status.
 
         None for a text that the program does not compile with. Tests that did not get their turn are left out. Nothing else of a
-        job is graded, and nothing is remembered. What the machine fails at is no opinion either, counted in `infra_total`.
+        job is graded, and nothing is remembered. What the machine fails at is no opinion either.
 
         Raises:
             ToolchainError: the judge is "cargo".
         """
         if self.kind == "cargo":
             raise ToolchainError("the judge cargo does not run tests of others")
-        compiled = [self._compile_pool.submit(self._unless_infra, compile_suites, self._workshop, job) for job in jobs]
+        compiled = [self._compile_pool.submit(compile_suites, self._workshop, job) for job in jobs]
         ran = [self._run_pool.submit(self._run_suites, job, future) for job, future in zip(jobs, compiled, strict=True)]
         return [future.result() for future in ran]
 
     def _run_suites(self, job: Job, future: Future) -> list[dict[str, str] | None]:
         answers: list[dict[str, str] | None] = [None] * len(job.hidden_tests)
-        if (compiled := future.result()) is not None:
-            self._unless_infra(run_suites, self._workshop, compiled, self.run_timeout_s, answers)
+        with contextlib.suppress(InfraError, OSError):
+            if (compiled := future.result()) is not None:
+                run_suites(self._workshop, compiled, self.run_timeout_s, answers)
         return answers
-
-    def _unless_infra(self, function: Callable, *args: object):
-        try:
-            return function(*args)
-        except (InfraError, OSError):
-            self.infra_total += 1
-            return None
 
     def _hidden_suite(self, job: Job) -> HiddenSuite | None:
         if job.program is None or not job.hidden_tests:
@@ -360,7 +352,7 @@ class RustTool:
 
 def _canary(source: str) -> Program:
     """A known program; its test counts whatever the static opinion is, because canaries try the machine."""
-    test = TestFn("tests::adds", ignored=False, should_panic=False, counted=True, guard=None)
+    test = TestFn("tests::adds", should_panic=False, counted=True, guard=None)
     return replace(read_program(source), guard=None, tests=(test,))
 
 

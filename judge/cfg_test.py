@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from judge.messages import Message
-from judge.syntax import Node, parse_any_length, walk
+from judge.syntax import Node, parse_any_length, text_of, walk
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ def view_of_tests(source: str) -> TestView | None:
     if root.has_error:
         return None
     modules, others = split_items(root)
-    inside = "\n".join(node.text.decode() for pair in modules for node in pair[-1:])
-    outside = "\n".join(node.text.decode() for node in others if not node.type.endswith("comment"))
-    names = [re.match(r"(?:pub\s+)?mod\s+(\w+)", pair[-1].text.decode()) for pair in modules]
+    inside = "\n".join(text_of(node) for pair in modules for node in pair[-1:])
+    outside = "\n".join(text_of(node) for node in others if not node.type.endswith("comment"))
+    names = [re.match(r"(?:pub\s+)?mod\s+(\w+)", text_of(pair[-1])) for pair in modules]
     if not modules or _has_glob(others) or _MATTERS_OUTSIDE.search(_without_use(outside)) or _MATTERS_INSIDE.search(inside):
         return None
     if any(name is None or re.search(rf"\b{name[1]}\b", outside) for name in names):
@@ -75,18 +75,18 @@ def view_of_hidden_tests(source: str, with_tests: str) -> TestView | None:
     if not is_behind or needs_code(source) or _CHANGES_UNDER_TEST.search(source) or re.search(r"\b(impl|macro_export)\b", tests):
         return None
     root = parse_any_length(source)
-    attributes = " ".join(node.text.decode() for node in walk(root) if node.type in ("attribute_item", "inner_attribute_item"))
+    attributes = " ".join(text_of(node) for node in walk(root) if node.type in ("attribute_item", "inner_attribute_item"))
     if root.has_error or _has_glob(root.children) or _SETS_LINTS.search(attributes):
         return None
     return TestView(((before.count("\n") + 1, with_tests.count("\n")),), _unsure_imports(root.children))
 
 
 def _has_glob(items: Sequence[Node]) -> bool:
-    return any(node.type == "use_declaration" and "*" in node.text.decode() for node in items)
+    return any(node.type == "use_declaration" and "*" in text_of(node) for node in items)
 
 
 def _unsure_imports(items: Sequence[Node]) -> frozenset[str]:
-    uses = [node.text.decode() for node in items if node.type == "use_declaration"]
+    uses = [text_of(node) for node in items if node.type == "use_declaration"]
     imported = {leaf for text in uses for leaf in re.findall(r"(\w+)\s*(?=[,;}]|$)", text)}
     named = {text for node in items if node.type != "use_declaration" for text in identifiers(node)}
     return frozenset(imported - named)
@@ -115,7 +115,7 @@ def _without_use(text: str) -> str:
 def identifiers(node: Node) -> Iterator[str]:
     for current in walk(node):
         if current.type in ("identifier", "type_identifier"):
-            yield current.text.decode()
+            yield text_of(current)
 
 
 def needs_code(source: str) -> bool:

@@ -137,18 +137,16 @@ class Compiler:
 
     def _blames_instruments(self, compiled: Compiled, source: str) -> bool:
         """Whether an error may be ours: it names our crate or points into one of our statements."""
-        ours = self.workshop.instruments
-        lines = source.split("\n")
-        for message in compiled.messages:
-            if not message.is_error:
-                continue
-            if message.is_crash or not message.spans or self.workshop.gate_crate in message.diagnostic.message:
-                return True
-            if message.diagnostic.code == "E0015":  # a function that is not constant, in a constant: with a gate none is
-                return True
-            if points_into(message, lines, ours):
-                return True
-        return False
+        ours, lines = self.workshop.instruments, source.split("\n")
+        errors = [message for message in compiled.messages if message.is_error]
+        return any(
+            message.is_crash
+            or not message.spans
+            or self.workshop.gate_crate in message.diagnostic.message
+            or message.diagnostic.code == "E0015"  # a function that is not constant, in a constant: with a gate none is
+            or points_into(message, lines, ours)
+            for message in errors
+        )
 
     def _compile_at_once(self, work: Work, program: Program, view: TestView) -> bool:
         """One clippy pass with `cfg(test)` that also emits the test binary: errors and lints outside the test modules

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from judge.syntax import (
     ASSERT_MACROS,
+    BINDERS,
     FAILING,
     Index,
     Item,
@@ -59,7 +60,6 @@ class TestFn:
     __test__ = False  # not for pytest
 
     name: str  # as the harness lists it, e.g. "tests::adds"
-    ignored: bool
     should_panic: bool
     counted: bool  # it can fail depending on what the program's own code returns
     guard: str | None  # why it is not counted; None when it is, and for should_panic tests
@@ -144,12 +144,11 @@ def _asks_for_test(words: list[str]) -> bool:
 
 def _reached_guard(index: Index) -> str | None:
     """Exits, panic hooks and looks at the harness in code that tests can reach."""
-    heads = {*EXIT_HEADS, *(new for new, old in index.aliases.items() if old in EXIT_HEADS)}
-    imported = {text_of(n) for u in index.nodes if u.type == "use_declaration" and "process" in text_of(u)
-                for n in walk(u) if n.type == "identifier"}  # fmt: skip
-    glob = any(u.type == "use_wildcard" and "process" in text_of(u) for u in index.nodes)
-    exits = {name for name in EXITS if name in imported or glob}
-    exits |= {new for new, old in index.aliases.items() if old in EXITS}
+    named = [found for found in index.imports if found.name not in ("*", "_")]
+    heads = {*EXIT_HEADS, *(found.name for found in named if found.path[-1] in EXIT_HEADS)}
+    exits = {found.name for found in named if found.path[-1] in EXITS}
+    if any(found.name == "*" and found.path[-1] in heads for found in index.imports):
+        exits |= {*EXITS}
     for body in _reached(index):
         words = index.words(body)
         if "var" in words or "var_os" in words:
@@ -271,7 +270,7 @@ class Worth:
 def worth_of(index: Index) -> Worth:
     """What reading tells about the tests. Whether a test notices anything is found out by running it (`rust_tool.py`)."""
     reader = _Reader(index)
-    tests, calls, macros, sites = [], set(), set(), set()
+    tests, codes, calls, sites = [], [], set(), set()
     in_file = {node.id for node in index.nodes}  # not so what the program's macros expand to
     for item in index.tests:
         code = reader.code_of(item)
@@ -280,21 +279,20 @@ def worth_of(index: Index) -> Worth:
         found = [n for node in code for n in walk(node) if _is_assert(n)]
         asserts = frozenset(reader.asserts_of(code, found) if counted else ())
         if counted:
+            codes += code
             calls |= reader.named(code)
-            macros |= {f"{word}!" for node in code for word in set(index.words(node)) & index.own_macros}
             sites |= {(n.start_byte, n.end_byte) for n in found if n.id in in_file and not _in_constant(n)}
         own_sites = frozenset((n.start_byte, n.end_byte) for n in found if words_of(n.children[-1])[1:2] != ["false"])
         fails_otherwise = any({*FAILING, *index.macros} & set(index.words(node)) for node in code)
         marked = counted and bool(found) and all(n.id in in_file for n in found) and not fails_otherwise
-        tests.append(TestFn(harness_name(item), item.has("ignore"), item.has("should_panic"), counted, guard, marked, own_sites, asserts))
-    codes = [node for item, test in zip(index.tests, tests) if test.counted for node in reader.code_of(item)]
+        tests.append(TestFn(harness_name(item), item.has("should_panic"), counted, guard, marked, own_sites, asserts))
     panicking = {word for item in index.tests if item.has("should_panic") for word in index.words(item.node)}  # what they ask is not listed
     listing = [item for name in calls - panicking for item in index.own[name] if reader.lists_answers(item, codes)]
     closed = {item.name for item in listing if reader.is_closed(item, codes)}
     asked = [item for name in calls for item in index.own[name] if reader.asked(item)]
     if asked and all(reader.is_nothing_but_a_list(item, codes) for item in asked):
         tests = [replace(test, counted=False, guard="hard_coded_answer", asserts=frozenset()) if test.counted else test for test in tests]
-    return Worth(tuple(tests), frozenset(calls | macros), frozenset(sites), frozenset(closed), frozenset(i.name for i in listing))
+    return Worth(tuple(tests), frozenset(calls), frozenset(sites), frozenset(closed), frozenset(i.name for i in listing))
 
 
 def n_asserts(tests: Iterable[TestFn]) -> int:
@@ -308,13 +306,8 @@ class _Reader:
     def __init__(self, index: Index) -> None:
         self.index = index
         functions = [item for items in index.own.values() for item in items]
-        self.fixed: set[str] = set()  # functions that look at nothing they are given
-        while True:
-            more = {i.name for i in functions if not i.trait and self._is_fixed(i)}
-            if more <= self.fixed:
-                break
-            self.fixed |= more
-        self.fixed -= {i.name for i in functions if i.trait}
+        fixed = {i.name for i in functions if not i.trait and self._is_fixed(i)}
+        self.fixed = fixed - {i.name for i in functions if i.trait}  # functions that look at nothing they are given
         self.has_questions = any(self.asked(item) for item in functions)
 
     def asked(self, item: Item) -> list[Node]:
@@ -324,7 +317,7 @@ class _Reader:
     def _is_fixed(self, item: Item) -> bool:
         body = body_of(item.node)
         names = [text_of(n) for p in self.asked(item) for n in walk(child_of(p, "pattern") or p) if n.type == "identifier"]
-        if body is None or not self.asked(item) or "&mut" in "".join(map(text_of, parameters_of(item.node))):
+        if not self.asked(item) or "&mut" in "".join(map(text_of, parameters_of(item.node))):
             return False
         hands_back = len(names) > 1 and len(body.named_children) == 1 and text_of(body.named_children[0]) in names
         return hands_back or not _uses(body, names)
@@ -344,7 +337,8 @@ class _Reader:
 
     def _only_asserts(self, item: Item) -> bool:
         """Whether a function outside the tests is a helper of theirs."""
-        return self.index.asserts(item.node) and child_of(item.node, "return_type") is None and not item.owner
+        has_assert = not {*ASSERT_MACROS, *FAILING}.isdisjoint(self.index.words(item.node))
+        return has_assert and child_of(item.node, "return_type") is None and not item.owner
 
     def named(self, code: Sequence[Node]) -> set[str]:
         return {word for node in code for word in self.index.words(node)} & set(self.index.own)
@@ -385,15 +379,15 @@ class _Reader:
 
     def _copies(self, code: Sequence[Node]) -> set[str]:
         """Names of helpers and closures of the tests that repeat a function of the program."""
-        found = [n for node in code for n in walk(node) if n.type in ("function_item", "closure_expression") and self.index.copied(n)]
+        found = [n for node in code for n in walk(node) if n.type in ("function_item", "closure_expression") and self.index.is_copy(n)]
         return {text_of(child_of(n, "name") or child_of(n.parent, "pattern")) for n in found if n.parent is not None} - {""}
 
     def _bound_from(self, code: Sequence[Node], known: set[str]) -> set[str]:
         """Names, and those of variables that get their value from them."""
         bound = [(child_of(n, "pattern"), set(words_of(child_of(n, "value")))) for node in code for n in walk(node)
-                 if n.type in BINDING and child_of(n, "value") is not None]  # fmt: skip
+                 if n.type in BINDERS and child_of(n, "value") is not None]  # fmt: skip
         while True:
-            more = {text_of(i) for p, words in bound if p is not None and known & words for i in walk(p) if i.type == "identifier"}
+            more = {text_of(i) for p, words in bound if known & words for i in walk(p) if i.type == "identifier"}
             if more <= known:
                 return known
             known = known | more
@@ -412,7 +406,7 @@ class _Reader:
 
     def _literals(self, item: Item) -> set[str]:
         """A function's literals, those of constants that it names included."""
-        nodes = [body_of(item.node) or item.node]
+        nodes = [body_of(item.node)]
         nodes += [c.node for word in self.index.words(item.node) for c in self.index.constants.get(word, ())]
         return {_literal(n) for node in nodes for n in walk(node) if n.type in LITERALS}
 
@@ -464,7 +458,6 @@ class _Reader:
         return False
 
 
-BINDING = ("let_declaration", "for_expression", "let_condition", "match_arm", "closure_expression")
 SKIPPED = ("match_pattern", "closure_expression")
 ARITHMETIC = ("+", "-", "*", "/", "%", "&", "|", "^", "<<", ">>")
 NEUTRAL = frozenset({"0", "1", "0.0", "1.0", ""})
@@ -548,7 +541,7 @@ def _leaves_work_undone(index: Index, worth: Worth) -> bool:
     for items in index.own.values():
         for item in items:
             body = body_of(item.node)
-            words = words_of(body)[1:-1] if body is not None and not item.trait and item.name not in worth.calls else []
+            words = words_of(body)[1:-1] if not item.trait and item.name not in worth.calls else []
             if words[:1] in (["todo"], ["unimplemented"]) and words[1:2] == ["!"] and len(words) < 12:
                 return not item.owner or item.owner not in traits
     return False

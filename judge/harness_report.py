@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO
 
-from judge.limits import MIB, run_limits
-from judge.sandbox import Completed
+from judge.sandbox import MIB, RUN_LIMITS, Completed
 from judge.statements import Site
 from judge.verdict import MAX_MESSAGE_CHARS
 
@@ -130,11 +129,11 @@ def how_it_died(run: HarnessRun) -> str:
     """How the process ended within a test, with the limit that it hit where one is known."""
     done = run.completed
     if run.limit == "threads":
-        return f"limit of threads and processes: {run_limits(1.0).processes}"
+        return f"limit of threads and processes: {RUN_LIMITS.processes}"
     if run.limit == "memory":
-        return f"memory limit: {run_limits(1.0).memory_bytes // MIB} MiB"
+        return f"memory limit: {RUN_LIMITS.memory_bytes // MIB} MiB"
     if done.signal == signal.SIGXFSZ:
-        return f"limit of a file's size: {run_limits(1.0).file_bytes // MIB} MiB"
+        return f"limit of a file's size: {RUN_LIMITS.file_bytes // MIB} MiB"
     if done.signal == signal.SIGABRT:
         return "the process was aborted within the test: a stack overflow, a panic during a panic, or abort()"
     how = f"signal {done.signal}" if done.signal else f"exit code {done.exit_code}"
@@ -146,9 +145,8 @@ def _with_limit_named(message: str) -> str:
     found = re.search(r"\bOs \{ code: (\d+), kind: ", message)
     if found is None:
         return message
-    limits = run_limits(1.0)
-    named = {11: f"limit of threads and processes: {limits.processes}", 24: f"limit of open files: {limits.open_files}",
-             27: f"limit of a file's size: {limits.file_bytes // MIB} MiB"}  # fmt: skip
+    named = {11: f"limit of threads and processes: {RUN_LIMITS.processes}", 24: f"limit of open files: {RUN_LIMITS.open_files}",
+             27: f"limit of a file's size: {RUN_LIMITS.file_bytes // MIB} MiB"}  # fmt: skip
     return f"{named[int(found[1])]}; {message}" if int(found[1]) in named else message
 
 

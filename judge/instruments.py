@@ -6,7 +6,7 @@ import re
 
 from judge.cfg_test import identifiers, split_items
 from judge.program import STUB
-from judge.syntax import Node, parse_any_length, walk
+from judge.syntax import Node, child_of, edited, parse_any_length, text_of, walk
 
 COMPARISONS = ("eq", "ne", "partial_cmp", "cmp", "hash")
 
@@ -16,30 +16,24 @@ def with_gates(stubbed: str, crate: str) -> str:
 
     A function with a gate is not constant any more: where it has to be, the program does not compile and goes without gates.
     """
-    root = parse_any_length(stubbed)
-    data, stub = stubbed.encode(), STUB.encode()
-    pieces, position = [], 0
-    for node in _functions(root):
-        body = node.child_by_field_name("body")
+    data, stub, edits = stubbed.encode(), STUB.encode(), []
+    for node in _functions(parse_any_length(stubbed)):
+        body = child_of(node, "body")
         at = data.find(stub, body.start_byte, body.end_byte)
-        if at < position:
-            continue
-        head = re.sub(rb"\bconst\b", b"     ", data[node.start_byte : body.start_byte], count=1) if _is_constant(node) else None
-        if head is not None:
-            pieces += [data[position : node.start_byte], head]
-            position = body.start_byte
-        pieces += [data[position:at], _gates_of(node, crate).encode()]
-        position = at + len(stub)
-    return b"".join([*pieces, data[position:]]).replace(stub, f" ::{crate}::stub();".encode()).decode()
+        if at >= 0:
+            modifiers = [word for child in node.children if child.type == "function_modifiers" for word in child.children]
+            edits += [(word.start_byte, word.end_byte, "     ") for word in modifiers if word.type == "const"]
+            edits.append((at, at + len(stub), _gates_of(node, crate)))
+    return edited(stubbed, edits).replace(STUB, f" ::{crate}::stub();")
 
 
 def _gates_of(function: Node, crate: str) -> str:
     """Only a stub: in `Iterator::next` (no end of wrong values is a loop without end), in comparisons (a program's own must not
     hide that what they compare is wrong), and in functions that return nothing but assert."""
-    block, returns = _owner(function), function.child_by_field_name("return_type")
-    trait = block.child_by_field_name("trait") if block is not None and block.type == "impl_item" else None
-    endless = _name(function) == "next" and trait is not None and trait.text.split(b"<")[0].endswith(b"Iterator")
-    compares = trait is not None and _name(function) in COMPARISONS
+    block, returns = _owner(function), child_of(function, "return_type")
+    trait = text_of(child_of(block, "trait")) if block is not None else ""
+    endless = _name(function) == "next" and trait.split("<")[0].endswith("Iterator")
+    compares = trait and _name(function) in COMPARISONS
     if compares or (returns is None and re.search(rb"\bassert\w*\s*!", function.text)):
         return f" ::{crate}::stub();"
     if endless:
@@ -47,31 +41,26 @@ def _gates_of(function: Node, crate: str) -> str:
     return _asking(function, crate) + _gate_for(returns, crate)
 
 
-def _is_constant(function: Node) -> bool:
-    return any(child.type == "function_modifiers" and b"const" in child.text.split() for child in function.children)
-
-
 def _functions(root: Node) -> list[Node]:
-    """Functions with a body, in source order, outer before inner."""
-    return [node for node in walk(root) if node.type == "function_item" and node.child_by_field_name("body") is not None]
+    """In source order, outer before inner."""
+    return [node for node in walk(root) if node.type == "function_item"]
 
 
 def _gate_for(returns: Node | None, crate: str) -> str:
     if returns is None or returns.type == "unit_type":
         return f" if ::{crate}::gate() {{ return; }}"
-    text = returns.text.decode()
-    if returns.type == "never_type" or re.search(r"\b(impl|dyn)\b|[\n/&]\s*mut\b|//|/\*", text):
+    if returns.type == "never_type" or re.search(r"\b(impl|dyn)\b|[\n/&]\s*mut\b|//|/\*", text_of(returns)):
         return f" ::{crate}::stub();"
-    text = " ".join(text.split())
-    return f" {{ use ::{crate}::Unknown as _; if let Some(value) = ::{crate}::Gate::<{text}>::NEW.value() {{ return value; }} }}"
+    gate = f"::{crate}::Gate::<{_one_line(returns)}>::NEW"
+    return f" {{ use ::{crate}::Unknown as _; if let Some(value) = {gate}.value() {{ return value; }} }}"
 
 
 def _asking(function: Node, crate: str) -> str:
     """The call of a function by itself, with other inputs or for another answer; nothing where that cannot be written without
     changing what lints see."""
-    parameters = [p for p in function.child_by_field_name("parameters").named_children if not p.type.endswith("comment")]
-    body, returns = function.child_by_field_name("body"), function.child_by_field_name("return_type")
-    words = {*identifiers(body), *re.findall(r"\{(\w+)", body.text.decode())}  # `format!("{name}")` reads it, too
+    parameters = [p for p in child_of(function, "parameters").named_children if not p.type.endswith("comment")]
+    body, returns = child_of(function, "body"), child_of(function, "return_type")
+    words = {*identifiers(body), *re.findall(r"\{(\w+)", text_of(body))}  # `format!("{name}")` reads it, too
     modifiers = b"".join(child.text for child in function.children if child.type == "function_modifiers")
     if not (parameters or returns) or b"async" in modifiers or b"unsafe" in modifiers:
         return ""
@@ -80,22 +69,23 @@ def _asking(function: Node, crate: str) -> str:
         if parameter.type == "self_parameter":
             arguments.append(f"::{crate}::Input(self).other({position})")
             continue
-        pattern, kind = parameter.child_by_field_name("pattern"), parameter.child_by_field_name("type")
-        if pattern is None or kind is None or pattern.type != "identifier" or pattern.text.decode() not in words:
+        pattern, kind = child_of(parameter, "pattern"), child_of(parameter, "type")
+        if pattern is None or kind is None or pattern.type != "identifier" or text_of(pattern) not in words:
             return ""
         kind = _one_line(kind)
         if re.match(r"&\s*('\w+ )?mut (Vec|String)\b", kind):
             return ""
-        name = pattern.text.decode()
+        name = text_of(pattern)
         borrowed = re.match(r"&\s*(?:'\w+ )?(Vec|String)\b", kind)
         if borrowed:  # by its index: clippy's `ptr_arg` looks at what else is done with one
             arguments.append(f"::{crate}::other_{borrowed[1].lower()}(&{name}[..], {position})")
         else:
             arguments.append(f"::{crate}::Input({name}).other({position})")
-    generics = function.child_by_field_name("type_parameters")
-    named = [_name_of(g) for g in generics.named_children if g.type.startswith(("type_", "const_"))] if generics is not None else []
+    generics = child_of(function, "type_parameters")
+    listed = generics.named_children if generics is not None else []
+    named = [_name(g) or text_of(g) for g in listed if g.type.startswith(("type_", "const_"))]
     block, name = _owner(function), _name(function)
-    trait = block.child_by_field_name("trait") if block is not None and block.type == "impl_item" else None
+    trait = child_of(block, "trait") if block is not None else None
     path = f"<Self as {_one_line(trait)}>::{name}" if trait is not None else f"Self::{name}" if block is not None else name
     path += f"::<{', '.join(named)}>" if named else ""
     call, traits = f"{path}({', '.join(arguments)})", "Hidden as _, Same as _"
@@ -111,40 +101,34 @@ def _owner(function: Node) -> Node | None:
     return block if block is not None and block.type in ("impl_item", "trait_item") else None
 
 
-def _name_of(generic: Node) -> str:
-    found = generic.child_by_field_name("name") or generic
-    return found.text.decode()
-
-
 def with_wrong_types(source: str, crate: str, with_enums: bool) -> str:
     """Give the program's own types that its functions return, if only as a part, an `impl Wrong` each; `with_enums`: and all types
     an `impl Other` (it reads all fields: no lint calls one unread then)."""
     root = parse_any_length(source)
     found = [node for node in walk(root) if node.type in ("struct_item", "enum_item") and not _is_conditional(node)]
     types = {_name(node): node for node in found if with_enums or node.type == "struct_item" or _builds_all(root, node)}
-    texts = [node.child_by_field_name("return_type") for node in _functions(root)]
+    texts = [child_of(node, "return_type") for node in _functions(root)]
     wanted = set(types) if b"Self" in b"".join(t.text for t in texts if t) else set()
     fresh = {word for text in texts if text for word in identifiers(text)} & set(types)
     while fresh:
         wanted |= fresh
         fresh = {word for name in fresh for word in identifiers(types[name])} & set(types) - wanted
     dropped = set(re.findall(r"\bDrop\s+for\s+(\w+)", source))  # nothing can be moved out of them
-    data, pieces, position = source.encode(), [], 0
-    for node in sorted(types.values(), key=lambda node: node.end_byte):
-        added = _wrong_impl(node, crate) if _name(node) in wanted else ""
-        added += _other_impl(node, crate) if with_enums and _name(node) not in dropped else ""
-        pieces += [data[position : node.end_byte], added.encode()]
-        position = node.end_byte
-    return b"".join([*pieces, data[position:]]).decode()
+    edits = []
+    for name, node in types.items():
+        wrong = _wrong_impl(node, crate) if name in wanted else ""
+        other = _other_impl(node, crate) if with_enums and name not in dropped else ""
+        edits.append((node.end_byte, node.end_byte, wrong + other))
+    return edited(source, edits)
 
 
 def _name(node: Node) -> str:
-    return node.child_by_field_name("name").text.decode()
+    return text_of(child_of(node, "name"))
 
 
 def _is_conditional(node: Node) -> bool:
     """Whether parts of a type depend on the configuration, or on parameters."""
-    return node.child_by_field_name("type_parameters") is not None or b"cfg" in node.text
+    return child_of(node, "type_parameters") is not None or b"cfg" in node.text
 
 
 def _builds_all(root: Node, enum: Node) -> bool:
@@ -152,7 +136,7 @@ def _builds_all(root: Node, enum: Node) -> bool:
     modules, others = split_items(root)
     variants = {f"{_name(enum)}::{_name(child)}" for child in walk(enum) if child.type == "enum_variant"}
     paths = (node for item in others for node in walk(item) if node.type == "scoped_identifier" and not _is_in_pattern(node))
-    return variants <= {"".join(node.text.decode().split()) for node in paths}
+    return variants <= {"".join(text_of(node).split()) for node in paths}
 
 
 def _is_in_pattern(node: Node) -> bool:
@@ -165,10 +149,10 @@ def _is_in_pattern(node: Node) -> bool:
 
 def _wrong_impl(node: Node, crate: str) -> str:
     """`impl Wrong` for a struct or enum; nothing for one that holds nothing."""
-    body = node.child_by_field_name("body")
+    body = child_of(node, "body")
     if node.type == "enum_item":
         variants = [child for child in body.named_children if child.type == "enum_variant"]
-        arms = [f"{n} => {_wrong_fields(f'Self::{_name(v)}', v.child_by_field_name('body'), crate)}" for n, v in enumerate(variants)]
+        arms = [f"{n} => {_wrong_fields(f'Self::{_name(v)}', child_of(v, 'body'), crate)}" for n, v in enumerate(variants)]
         value = f"match k % {len(variants)} {{ {', '.join(arms)}, _ => return None }}" if 0 < len(variants) < 256 else ""
     else:
         value = _wrong_fields("Self", body, crate) if body is not None and body.named_child_count else ""
@@ -181,13 +165,13 @@ def _wrong_impl(node: Node, crate: str) -> str:
 
 def _other_impl(node: Node, crate: str) -> str:
     """`impl Other` for a struct, field by field, or an enum: another variant; nothing for one that holds nothing."""
-    body = node.child_by_field_name("body")
+    body = child_of(node, "body")
     if node.type == "enum_item":
         variants = [child for child in body.named_children if child.type == "enum_variant"]
         if not 1 < len(variants) < 256:
             return ""
         numbers = ", ".join(f"Self::{_name(v)} {{ .. }} => {n}" for n, v in enumerate(variants))
-        arms = [f"{n} => {_wrong_fields(f'Self::{_name(v)}', v.child_by_field_name('body'), crate)}" for n, v in enumerate(variants)]
+        arms = [f"{n} => {_wrong_fields(f'Self::{_name(v)}', child_of(v, 'body'), crate)}" for n, v in enumerate(variants)]
         value = f"::{crate}::another(self, |of| match of {{ {numbers} }}, {len(variants)}, k, |n, k| "
         value += f"Some(match n {{ {', '.join(arms)}, _ => return None }}))"
     else:
@@ -207,7 +191,7 @@ def _wrong_fields(constructor: str, body: Node | None, crate: str) -> str:
     if body is None:
         return constructor
     named = [child for child in body.named_children if child.type == "field_declaration"]
-    types = [f.child_by_field_name("type") for f in named] if named else [t for t in body.named_children if _is_type(t)]
+    types = [child_of(f, "type") for f in named] if named else [t for t in body.named_children if _is_type(t)]
     values = [f"::{crate}::Gate::<{_one_line(t)}>::NEW.part(k + {n % 4})?" for n, t in enumerate(types)]
     if body.type == "ordered_field_declaration_list":
         return f"{constructor}({', '.join(values)})"
@@ -219,4 +203,4 @@ def _is_type(node: Node) -> bool:
 
 
 def _one_line(node: Node) -> str:
-    return " ".join(node.text.decode().split())
+    return " ".join(text_of(node).split())

@@ -23,9 +23,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 from judge.guards import TestFn, forbidden_construct, has_constant_comparison, has_silenced_lints, n_asserts, program_guard, worth_of
 from judge.statements import AssertTest, assert_tokens, macros, piece_of_main, piece_of_statements
@@ -366,8 +366,8 @@ def _open_code(prompt: str) -> str | None:
         return None
     if _end_of_braces(code, 0)[1] > 0:
         return code
-    functions = [n for n in walk(parse_rust(code)) if n.type == "function_item" and body_of(n) is not None]
-    empty = [body_of(n) for n in functions if all(child.type.endswith("comment") for child in body_of(n).named_children)]
+    bodies = [body_of(n) for n in walk(parse_rust(code)) if n.type == "function_item"]
+    empty = [body for body in bodies if all(child.type.endswith("comment") for child in body.named_children)]
     return code.encode()[: empty[-1].start_byte + 1].decode() + "\n" if empty else None
 
 
@@ -396,16 +396,12 @@ def extract_program(completion: str, plain: bool = False, prompt: str = "") -> P
         text = _well_formed(completion).replace("\r\n", "\n")
         code = text if _is_rust(text) else continuation(prompt, text) or (text if _is_rust(text, strict=False) else None)
         return read_program(with_main(code), code_block=False) if code else None
-    blocks = code_blocks(_well_formed(completion))
-    texts = [block.text for block in blocks if block.closed and block.tag == "rust"]
+    blocks = [block for block in code_blocks(_well_formed(completion)) if block.closed]
+    texts = [block.text for block in blocks if block.tag == "rust"]
     tagged = bool(texts)
-    if not tagged:
-        texts = [block.text for block in blocks if block.closed and not block.tag and _is_rust(block.text)]
-    if not texts:  # what the grammar does not know, rustc may: a function in it says that Rust is meant
-        texts = [block.text for block in blocks if block.closed and not block.tag and _is_rust(block.text, strict=False)]
-    if not texts:
-        return None
-    return read_program(with_main(_joined(texts)), code_block=tagged)
+    for strict in (True, False):  # what the grammar does not know, rustc may: a function in it says that Rust is meant
+        texts = texts or [block.text for block in blocks if not block.tag and _is_rust(block.text, strict)]
+    return read_program(with_main(reduce(_merged, texts) + "\n"), code_block=tagged) if texts else None
 
 
 def read_program(source: str, code_block: bool = True) -> Program:
@@ -465,13 +461,6 @@ def with_main(source: str) -> str:
     if any(item.is_main for item in all_items(parse_rust(source))):
         return source
     return source.rstrip("\n") + "\n\nfn main() {}\n"
-
-
-def _joined(texts: Sequence[str]) -> str:
-    joined = texts[0]
-    for text in texts[1:]:
-        joined = _merged(joined, text)
-    return joined + "\n"
 
 
 def _merged(earlier: str, later: str) -> str:
@@ -534,10 +523,12 @@ def _is_inside(item: Item, outer: Item) -> bool:
 
 
 def _inner_lines(text: str) -> list[str]:
+    return [text_of(node).rstrip() for node in _inner_nodes(parse_rust(text))]
+
+
+def _inner_nodes(root: Node) -> list[Node]:
     """Inner attributes and doc comments of the file itself, which must stand at its top."""
-    return [
-        text_of(n).rstrip() for n in parse_rust(text).children if n.type == "inner_attribute_item" or text_of(n).startswith(("//!", "/*!"))
-    ]
+    return [node for node in root.children if node.type == "inner_attribute_item" or text_of(node).startswith(("//!", "/*!"))]
 
 
 def _imports_left(item: Item, text: str, imported: Set[str]) -> str:
@@ -572,10 +563,10 @@ def panic_stubbed(program: Program, mark_asserts: bool = False, spared: str | No
     for text in (STUB, MARK):
         source = source.replace(text, text.replace("(", "[").replace(")", "]"))
     root = parse_rust(source)
-    own = [item for item in all_items(root) if item.is_own_function and body_of(item.node) is not None]
+    own = [item for item in all_items(root) if item.is_own_function]
     chosen = [item for item in own if item.name not in UNSTUBBABLE.get(item.trait, ())] or own
-    edits = [(at, at, STUB) for at in (_body_start(item.node) for item in chosen if item.name != spared)]
-    edits = edits or _stubbed_macros(root)
+    places = [_body_start(item.node) for item in chosen if item.name != spared]
+    edits = [(at, at, STUB) for at in places] or _stubbed_macros(root)
     if not edits:
         return None
     for start, end in program.assert_sites if mark_asserts else ():
@@ -594,30 +585,20 @@ def _stubbed_macros(root: Node) -> list[tuple[int, int, str]]:
             if right is None:
                 continue
             functions = [n for n in walk(right) if n.type == "fn"]
-            bodies = [next((s for s in _following(n) if text_of(s)[:1] == "{"), None) for n in functions]
-            edits += [(b.start_byte + 1, b.start_byte + 1, STUB) for b in bodies if b is not None]
+            for fn in functions:
+                behind = [n for n in fn.parent.children if n.start_byte > fn.start_byte and text_of(n).startswith("{")]
+                edits += [(body.start_byte + 1, body.start_byte + 1, STUB) for body in behind[:1]]
             if not functions:
                 start, end = right.start_byte + 1, right.end_byte - 1
                 edits += [(start, start, "{" + STUB), (end, end, "}")]
     return edits
 
 
-def _following(node: Node) -> Iterator[Node]:
-    sibling = node.next_sibling
-    while sibling is not None:
-        yield sibling
-        sibling = sibling.next_sibling
-
-
 def _body_start(function: Node) -> int:
     """Where the first statement of a function may go: after the brace and any inner attributes."""
     body = body_of(function)
-    assert body is not None
-    at = body.start_byte + 1
-    for child in body.named_children:
-        if child.type == "inner_attribute_item":
-            at = child.end_byte
-    return at
+    inner = [child.end_byte for child in body.named_children if child.type == "inner_attribute_item"]
+    return max(inner, default=body.start_byte + 1)
 
 
 def solution_source(program: Program) -> str:
@@ -706,8 +687,7 @@ def _with_module(solution: str, root: Node, text: str) -> str:
     """The solution and the tests' module: behind it, or above its items where a macro of its own has the name of one of std's."""
     if not any(node.type == "macro_definition" and item_name(node) in STD_MACROS for node in walk(root)):
         return "\n".join([solution.rstrip("\n"), "", text])
-    inner = [node for node in root.named_children if node.type == "inner_attribute_item" or text_of(node).startswith(("//!", "/*!"))]
-    at = inner[-1].end_byte if inner else 0
+    at = max((node.end_byte for node in _inner_nodes(root)), default=0)
     return edited(solution, [(at, at, f"\n{text}\n")])
 
 
@@ -763,7 +743,7 @@ def _hidden_parts(tests: tuple[str, ...], entry_point: str | None, crate: str | 
             raise ValueError(f"{where}: over {MAX_SOURCE_BYTES} bytes or not text")
         index = Index(parse_rust(text))
         # crates that a text imports from and does not define: the program, by the name that its task gives it
-        parts.crate_names |= {found.path[0] for found in index.imports if found.path} - {*STD_CRATES, *_paths_of(index)}
+        parts.crate_names |= {found.path[0] for found in index.imports} - {*STD_CRATES, *_paths_of(index)}
         if index.tests:
             parts.modules[name] = text
             parts.module_tests += [f"{name}::{harness_name(item)}" for item in index.tests]

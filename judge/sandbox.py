@@ -121,8 +121,6 @@ class Completed:
     timed_out: bool  # by the clock or by CPU time
     stdout: bytes  # the first output_bytes
     stderr: bytes
-    truncated: bool  # it wrote more
-    duration_s: float
     cpu_s: float  # of the whole tree
     spawn_error: str | None  # it was never started, or the launcher died: the machine's fault, not the command's
 
@@ -150,26 +148,14 @@ class Sandbox:
         self._is_closed = False
         self._machine = platform.machine()
         self._launcher = self._start_launcher()
+        self.powers = self._launcher.powers  # what could be added to the tier's own means: some of "mount", "net", "pid" and "chroot"
+        self.abi = self._launcher.abi  # version of Landlock in use; 0 in other tiers
+        self.changes_user = self._launcher.changes_user  # whether every program runs as a user of its own (when we are root)
 
     @property
     def folder(self) -> Path:
         """Where the sandbox keeps its own files; removed when it is closed, or when this process dies."""
         return self._launcher.folder
-
-    @property
-    def powers(self) -> tuple[str, ...]:
-        """What could be added to the tier's own means: some of "mount", "net", "pid" (namespaces) and "chroot"."""
-        return self._launcher.powers
-
-    @property
-    def abi(self) -> int:
-        """Version of Landlock in use; 0 in other tiers."""
-        return self._launcher.abi
-
-    @property
-    def changes_user(self) -> bool:
-        """Whether every program runs as a user of its own (when we are root)."""
-        return self._launcher.changes_user
 
     def __enter__(self) -> Sandbox:
         return self
@@ -234,15 +220,6 @@ class Sandbox:
         }
         return self._perform(request, limits, pass_fds)
 
-    def describe(self) -> str:
-        """What protects this machine, in plain words, one line for the tier and one for each axis."""
-        words = {
-            "bwrap": "Programs are sealed by bubblewrap: each runs in namespaces of its own.",
-            "landlock": "Programs are sealed by Landlock and seccomp" + (", inside namespaces that they share." if self.powers else "."),
-            "plain": "Programs are NOT sealed: they can read, write and send whatever this user can.",
-        }
-        return "\n".join([words[self.tier], *(f"  {axis}: {mechanism}" for axis, mechanism in self.report.items())])
-
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _start_launcher(self) -> _Launcher:
@@ -259,19 +236,18 @@ class Sandbox:
             return self._launcher
 
     def _perform(self, request: dict, limits: Limits, pass_fds: Sequence[int]) -> Completed:
-        started = time.monotonic()
         message = marshal.dumps({**request, **vars(limits)})
         if len(message) > MAX_REQUEST_BYTES:
-            return _not_started(f"the command line has {len(message)} bytes, expected at most {MAX_REQUEST_BYTES}", started)
+            return _not_started(f"the command line has {len(message)} bytes, expected at most {MAX_REQUEST_BYTES}")
         try:
             call = _Call(self._working_launcher(), message, pass_fds, limits)
         except (OSError, SandboxUnavailable) as problem:
-            return _not_started(f"the launcher takes no command: {problem}", started)
-        return call.result(started)
+            return _not_started(f"the launcher takes no command: {problem}")
+        return call.result()
 
 
-def _not_started(why: str, started: float) -> Completed:
-    return Completed(None, None, False, b"", b"", False, time.monotonic() - started, 0.0, why)
+def _not_started(why: str) -> Completed:
+    return Completed(None, None, False, b"", b"", 0.0, why)
 
 
 # -- The launcher, seen from here --------------------------------------------------------------------------------------
@@ -401,8 +377,7 @@ class _Call:
         out_r, out_w = os.pipe()
         err_r, err_w = os.pipe()
         self._reply, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._outputs: dict[int, list[bytes]] = {out_r: [], err_r: []}
-        self._sizes = {out_r: 0, err_r: 0}
+        self._outputs = {out_r: bytearray(), err_r: bytearray()}
         try:
             socket.send_fds(launcher.control, [message], [theirs.fileno(), out_w, err_w, *pass_fds])
         except OSError:
@@ -419,29 +394,25 @@ class _Call:
             os.close(descriptor)
         self._reply.close()
 
-    def result(self, started: float) -> Completed:
+    def result(self) -> Completed:
         """Waits, keeping at most `output_bytes` of each stream."""
         try:
-            ending = self._wait(started + self._limits.wall_s + REPLY_GRACE_S)
+            ending = self._wait(time.monotonic() + self._limits.wall_s + REPLY_GRACE_S)
         finally:
-            streams = [b"".join(chunks)[: self._limits.output_bytes] for chunks in self._outputs.values()]
-            truncated = any(size > self._limits.output_bytes for size in self._sizes.values())
+            streams = [bytes(kept) for kept in self._outputs.values()]
             self._close()
-        duration_s = time.monotonic() - started
         if ending is None:
             self._launcher.is_dead = True
-            return _not_started("the launcher died or no longer answers", started)
+            return _not_started("the launcher died or no longer answers")
         if ending["error"] is not None:
             detail = streams[1].decode("utf-8", "replace").strip()[-300:]
-            return _not_started(": ".join(filter(None, [ending["error"], detail])), started)
+            return _not_started(": ".join(filter(None, [ending["error"], detail])))
         exit_code, by_signal = _decode(ending["status"])
         too_long = ending["why_killed"] == "deadline"
         out_of_cpu = by_signal in (signal.SIGXCPU, signal.SIGPROF) or (
             by_signal == signal.SIGKILL and ending["cpu_s"] >= self._limits.cpu_s
         )
-        return Completed(
-            exit_code, by_signal, too_long or out_of_cpu, *streams, truncated, duration_s, ending["cpu_s"], None
-        )  # fmt: skip
+        return Completed(exit_code, by_signal, too_long or out_of_cpu, *streams, ending["cpu_s"], None)
 
     def _wait(self, give_up: float) -> dict | None:
         ending, is_over = None, False
@@ -475,10 +446,8 @@ class _Call:
         return ending or marshal.loads(message), False
 
     def _read_output(self, descriptor: int) -> bool:
-        chunk = os.read(descriptor, CHUNK)
-        if self._sizes[descriptor] <= self._limits.output_bytes:
-            self._outputs[descriptor].append(chunk)
-        self._sizes[descriptor] += len(chunk)
+        chunk, kept = os.read(descriptor, CHUNK), self._outputs[descriptor]
+        kept += chunk[: self._limits.output_bytes - len(kept)]
         return bool(chunk)
 
 
@@ -563,7 +532,7 @@ def _mechanisms(box: Sandbox) -> dict[str, str]:
 CANARY_LIMITS = Limits(cpu_s=5, wall_s=20, memory_bytes=512 * MIB, file_bytes=MIB, processes=16, output_bytes=64 * KIB, tmp_bytes=4 * MIB)
 CANARY_THREADS = CANARY_LIMITS.processes + 8  # so many at once are a breach
 
-# Arguments: a secret, the folder it is in, our process id. Prints a line "axis what" for each success.
+# Told: a secret, the folder it is in, our process id. Prints a line "axis what" for each success.
 BUILD_CANARY = r"""
 attempt() { if (eval "$2") 2>/dev/null; then echo "$1 $2"; fi; }
 attempt files ': < "$secret"'
@@ -666,7 +635,8 @@ def probe(box: Sandbox) -> dict[str, list[str]]:
         secret = outside / "secret"
         secret.write_text("secret\n")
         secret.chmod(0o666)
-        said = _canary_says(box.build(["/bin/sh", "-c", _with_facts(BUILD_CANARY, secret)], job), "shell")
+        told = f"secret='{secret}' folder='{outside}' grader={os.getpid()}\n"
+        said = _canary_says(box.build(["/bin/sh", "-c", told + BUILD_CANARY], job), "shell")
         (job / "canary.rs").write_text(RUN_CANARY)
         built = box.build([f"{box.sysroot}/bin/rustc", "--edition=2021", "-Cdebuginfo=0", "canary.rs"], job)
         if built.exit_code != 0:
@@ -685,10 +655,6 @@ def probe(box: Sandbox) -> dict[str, list[str]]:
         axis, what = line.split(" ", 1)
         breaches.setdefault(axis, []).append(what)
     return breaches
-
-
-def _with_facts(script: str, secret: Path) -> str:
-    return f"secret='{secret}' folder='{secret.parent}' grader={os.getpid()}\n{script}"
 
 
 def _canary_says(done: Completed, name: str) -> list[str]:

@@ -296,8 +296,7 @@ class Plan:
 
     def __init__(self, numbers):
         self.numbers = numbers
-        self.steps = []  # (number of the call, six arguments)
-        self.names = []
+        self.steps = []  # (name of the call, its number, six arguments)
         self.uid = None
         self.program = None  # descriptor of what is executed in the run phase
         self.own_pid = None  # address at which the filter wants the process's number
@@ -316,8 +315,7 @@ class Plan:
                     argument = ctypes.create_string_buffer(text)
                 self._kept.append(argument)
                 words.append(ctypes.addressof(argument))
-        self.steps.append((self.numbers[name], *words, *(0,) * (6 - len(words))))
-        self.names.append(name)
+        self.steps.append((name, self.numbers[name], *words, *(0,) * (6 - len(words))))
 
     def limits(self, limits):
         """Adds the calls that set `limits`: (resource, (soft, hard)) pairs."""
@@ -772,7 +770,7 @@ def fork_spawn(plan, reply):
         _signal.set_wakeup_fd(-1)
         if plan.own_pid is not None:
             ctypes.c_uint.from_address(plan.own_pid).value = os.getpid()
-        for name, step in zip(plan.names, plan.steps, strict=True):
+        for name, *step in plan.steps:
             checked(LIBC.syscall(*map(ctypes.c_long, step)), name)
     except BaseException as problem:  # anything at all: this process must not go on as a second launcher
         os.write(reply, marshal.dumps({"status": None, "error": str(problem)}))

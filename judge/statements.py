@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from judge.syntax import ASSERT_MACROS, NOT_CODE, Node, body_of, child_of, edited, item_name, parse_rust, text_of, walk
+from judge.syntax import ASSERT_MACROS, Node, body_of, child_of, edited, item_name, leaves_of, parse_rust, text_of, walk, words_of
 
 T = TypeVar("T")
 Site = tuple[int, int]  # line and column (in characters) from 1 in the compiled source; column 0: a guard and its number
@@ -78,12 +78,12 @@ def assert_tokens(root: Node) -> list[Node]:
     By tokens, not by nodes of the tree: those in arguments of other macros, and beside what the grammar does not know, count.
     """
     definitions = [node for node in walk(root) if node.type == "macro_definition"]
-    words = {item_name(node): {text_of(leaf) for leaf in _leaves(node)} for node in definitions}
+    words = {item_name(node): {*words_of(node)} for node in definitions}
     asserting, n_before = set(ASSERT_MACROS), 0
     while len(asserting) > n_before:
         n_before = len(asserting)
         asserting |= {name for name, inside in words.items() if inside & asserting}
-    leaves = _leaves(root)
+    leaves = leaves_of(root)
     names = [text_of(leaf) for leaf in leaves]
     calls = [n for n, name in enumerate(names[:-1]) if name in asserting and names[n + 1] == "!" and (not n or names[n - 1] != "::")]
     unnamed = [f for f in walk(root) if f.type == "function_item" and item_name(f) != "main" and names.count(item_name(f)) == 1]
@@ -94,11 +94,11 @@ def piece_of_main(text: str, label: str, crate: str | None, numbers: Iterator[in
     """A text with a `main`. `candidate`: what its body starts with. `crate`: see with_hidden_tests."""
     root = parse_rust(text)
     main = next(node for node in root.named_children if node.type == "function_item" and item_name(node) == "main")
-    body = None if root.has_error else body_of(main)
-    is_unit = child_of(main, "return_type") is None
-    start = body_of(main).start_byte + 1 if body_of(main) is not None else 0
-    edits = [(start, start, candidate)] if start and candidate else []
-    return _piece(text, root, body, label, crate, numbers, edits, is_unit) if crate else Piece(edited(text, edits), ())
+    body, is_unit = body_of(main), child_of(main, "return_type") is None
+    edits = [(body.start_byte + 1, body.start_byte + 1, candidate)]
+    if crate is None:
+        return Piece(edited(text, edits), ())
+    return _piece(text, root, None if root.has_error else body, label, crate, numbers, edits, is_unit)
 
 
 def piece_of_statements(texts: Mapping[str, str], crate: str | None, numbers: Iterator[int]) -> Piece:
@@ -110,7 +110,7 @@ def piece_of_statements(texts: Mapping[str, str], crate: str | None, numbers: It
     declared = [_declared(tree) for tree in trees]
     wanted: list[set[str]] = [set()]  # by later ones: names that they use and do not declare themselves
     for tree, own in zip(reversed(trees), reversed(declared), strict=True):
-        wanted.append(wanted[-1] | (_used(tree) - own))
+        wanted.append(wanted[-1] | ({*words_of(tree), "*"} - own))
     wanted.reverse()
     for n, (label, text) in enumerate(texts.items()):
         body = body_of(trees[n].named_children[0]) if trees[n].named_children else None
@@ -138,7 +138,7 @@ def _piece(text: str, root: Node, body: Node | None, label: str, crate: str, num
         edits.append((node.start_byte, node.start_byte, _guard(number, crate)))
         edits.append((node.end_byte, node.end_byte, " }" if node.type == "expression_statement" else "; }"))
     whole = edited(head + text + tail, edits)
-    before, after = _places(head + text, tokens), _places(whole, assert_tokens(parse_rust(whole)))
+    before, after = places_of(tokens, head + text), places_of(assert_tokens(parse_rust(whole)), whole)
     n_head = head.count("\n")
     tests = _tests(root, tokens, label, n_head, before, after, around)
     return Piece(whole.removeprefix(head).removesuffix(tail), tuple(test.moved(-n_head) for test in tests))
@@ -166,7 +166,7 @@ def _guard_statements(
         is_expression = inner.type.endswith(("_expression", "block")) and inner.type not in ("assignment_expression", "return_expression")
         is_marked = statement.prev_named_sibling is not None and statement.prev_named_sibling.type == "attribute_item"
         is_tail = not is_unit and statement.id == last and not text_of(statement).endswith(";")
-        if not (is_expression or (is_call and inside)) or is_marked or is_tail or uninitialised & {text_of(n) for n in _leaves(inner)}:
+        if not (is_expression or (is_call and inside)) or is_marked or is_tail or uninitialised & {*words_of(inner)}:
             continue
         number = next(numbers)
         guards.append((statement, number))
@@ -204,7 +204,7 @@ def _branches(root: Node, starts: Sequence[int]) -> list[Node]:
     found = []
     for node in walk(root):
         if node.type == "match_expression":
-            arms = body_of(node).named_children if body_of(node) is not None else []
+            arms = body_of(node).named_children
         elif node.type == "if_expression":
             arms = [arm for arm in (child_of(node, "consequence"), child_of(node, "alternative")) if arm is not None]
         else:
@@ -223,10 +223,10 @@ def _asserts_false(token: Node) -> bool:
     return text_of(token) in ASSERT_MACROS and text_of(first) == "false" and text_of(following) in (",", ")", "]", "}")
 
 
-def _places(source: str, tokens: Sequence[Node]) -> list[Site]:
-    """Line and column of every token as rustc counts them."""
+def places_of(nodes: Sequence[Node], source: str) -> list[Site]:
+    """Line and column of every node of a source as rustc counts them."""
     lines = source.encode().split(b"\n")
-    return [(row + 1, len(lines[row][:column].decode("utf-8", "replace")) + 1) for row, column in (t.start_point for t in tokens)]
+    return [(row + 1, len(lines[row][:column].decode("utf-8", "replace")) + 1) for row, column in (n.start_point for n in nodes)]
 
 
 def _declared(body: Node) -> set[str]:
@@ -235,20 +235,12 @@ def _declared(body: Node) -> set[str]:
     found: set[str] = set()
     for statement in block.named_children if block is not None else ():
         if statement.type == "let_declaration":
-            found |= {text_of(n) for n in _leaves(child_of(statement, "pattern")) if n.type == "identifier"}
+            found |= {text_of(n) for n in leaves_of(child_of(statement, "pattern")) if n.type == "identifier"}
         elif statement.type == "use_declaration":
-            found |= {text_of(n) for n in _leaves(statement) if n.type in ("identifier", "type_identifier", "*")}
+            found |= {text_of(n) for n in leaves_of(statement) if n.type in ("identifier", "type_identifier", "*")}
         elif statement.type.endswith(("_item", "_definition")):
             found.add(item_name(statement))
     return found
-
-
-def _used(body: Node) -> set[str]:
-    return {text_of(node) for node in _leaves(body)} | {"*"}
-
-
-def _leaves(node: Node | None) -> list[Node]:
-    return [] if node is None else [n for n in walk(node) if not n.child_count and n.type not in NOT_CODE]
 
 
 def _holds(outer: Node, inner: Node) -> bool:

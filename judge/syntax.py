@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import tree_sitter
 import tree_sitter_rust
@@ -84,17 +86,21 @@ def tree_depth(node: Node) -> int:
     return deepest
 
 
-def words_of(node: Node) -> list[str]:
-    """The tokens of a node; comments and the insides of strings are not among them."""
-    return [text_of(n) for n in walk(node) if not n.child_count and n.type not in NOT_CODE]
+def leaves_of(node: Node | None) -> list[Node]:
+    """The leaves of a tree without comments and the insides of strings."""
+    return [] if node is None else [n for n in walk(node) if not n.child_count and n.type not in NOT_CODE]
+
+
+def words_of(node: Node | None) -> list[str]:
+    """The texts of these leaves."""
+    return [text_of(leaf) for leaf in leaves_of(node)]
 
 
 NOT_CODE = ("line_comment", "block_comment", "string_content", "escape_sequence", "doc_comment")
 
 
 def text_of(node: Node | None) -> str:
-    text = None if node is None else node.text
-    return "" if text is None else text.decode("utf-8", "replace")
+    return "" if node is None else node.text.decode("utf-8", "replace")
 
 
 def child_of(node: Node, name: str) -> Node | None:
@@ -108,7 +114,6 @@ def child_of(node: Node, name: str) -> Node | None:
 class Attribute:
     path: str  # "test", "cfg", "clippy::all"
     tokens: tuple[Node, ...]  # inside the delimiters, or after the equals sign
-    inner: bool = False
 
 
 @dataclass(frozen=True)
@@ -179,7 +184,7 @@ def cfg_holds(predicate: Sequence[Node], test: bool, depth: int = 0) -> bool:
     return "".join(map(text_of, predicate)) in TRUE_CFGS
 
 
-def _attribute_from(tokens: Sequence[Node], inner: bool, depth: int = 0) -> list[Attribute]:
+def _attribute_from(tokens: Sequence[Node], depth: int = 0) -> list[Attribute]:
     """The attributes that one attribute stands for: `cfg_attr` and `unsafe(..)` are opened."""
     end = next((i for i, t in enumerate(tokens) if t.type in ("token_tree", "=")), len(tokens))
     path = "".join(map(text_of, tokens[:end]))
@@ -187,20 +192,18 @@ def _attribute_from(tokens: Sequence[Node], inner: bool, depth: int = 0) -> list
     if end < len(tokens) and tokens[end].type == "token_tree":
         rest = tokens_inside(tokens[end])
     if path == "unsafe" and rest and depth < 20:
-        return _attribute_from(rest, inner, depth + 1)
+        return _attribute_from(rest, depth + 1)
     if path == "cfg_attr" and rest and depth < 20:
         predicate, *others = split_tokens(rest)
         if not cfg_holds(predicate, test=True):
             return []
-        return [found for other in others for found in _attribute_from(other, inner, depth + 1)]
-    return [Attribute(path, tuple(rest), inner)]
+        return [found for other in others for found in _attribute_from(other, depth + 1)]
+    return [Attribute(path, tuple(rest))]
 
 
 def attributes_of(node: Node) -> list[Attribute]:
     """Attributes of one `attribute_item` or `inner_attribute_item` node."""
-    inner = node.type == "inner_attribute_item"
-    return [found for child in node.named_children if child.type == "attribute"
-            for found in _attribute_from(child.children, inner)]  # fmt: skip
+    return [found for child in node.named_children if child.type == "attribute" for found in _attribute_from(child.children)]
 
 
 def body_of(node: Node) -> Node | None:
@@ -246,14 +249,14 @@ def all_items(root: Node, scope: Scope = Scope()) -> list[Item]:
             found.append(item)
             body = body_of(item.node)
             if body is not None and item.node.type in ("mod_item", "impl_item", "trait_item"):
-                stack.append((body, _scope_inside(item, scope)))
+                stack.append((body, _scope_inside(item)))
     return sorted(found, key=lambda item: item.node.start_byte)
 
 
-def _scope_inside(item: Item, scope: Scope) -> Scope:
-    inner = Scope(scope.modules, item.in_test, item.in_plain, item.test_side)
+def _scope_inside(item: Item) -> Scope:
+    inner = Scope(item.modules, item.in_test, item.in_plain, item.test_side)
     if item.node.type == "mod_item":
-        return replace(inner, modules=(*scope.modules, item.name))
+        return replace(inner, modules=(*item.modules, item.name))
     if item.node.type == "trait_item":
         return replace(inner, owner=item.name)
     owner, trait = (base_name(text_of(child_of(item.node, part))) for part in ("type", "trait"))
@@ -281,12 +284,8 @@ def items_of(container: Node, scope: Scope) -> Iterator[Item]:
 
 def _item(node: Node, pending: list[Attribute], scope: Scope, start: int) -> Item:
     body = body_of(node)
-    inner: list[Attribute] = []
-    if body is not None:
-        for child in body.named_children:
-            if child.type == "inner_attribute_item":
-                inner += attributes_of(child)
-    attributes = tuple(pending + inner)
+    inner = [child for child in body.named_children if child.type == "inner_attribute_item"] if body is not None else []
+    attributes = (*pending, *(found for child in inner for found in attributes_of(child)))
     in_test = scope.in_test and cfg_of(attributes, test=True)
     is_test = node.type == "function_item" and any(a.path in TEST_ATTRIBUTES for a in attributes)
     in_plain = scope.in_plain and not is_test and cfg_of(attributes, test=False)
@@ -319,21 +318,18 @@ def merge_key(item: Item) -> tuple[str, str]:
 # -- The program's own macros ------------------------------------------------------------------------------------------
 
 MAX_EXPANSION_BYTES = 32 * 1024
-Bindings = dict[str, object]  # a metavariable's text, or one Bindings for each repetition under "*"
+Bindings = dict[str, Any]  # a metavariable's text, or one Bindings for each repetition under "*"
 
 
 def expansion_of(definition: Node, invocation: Node) -> str | None:
     """Expand a `macro_rules!` macro as far as tests need it; None when no rule fits. Hygiene is not modelled."""
-    tree = next((child for child in invocation.children if child.type == "token_tree"), None)
-    if tree is None:
-        return None
+    tokens = tokens_inside(invocation.children[-1])
     for rule in definition.named_children:
-        left, right = child_of(rule, "left"), child_of(rule, "right")
-        if rule.type != "macro_rule" or left is None or right is None:
+        if rule.type != "macro_rule":
             continue
         bindings: Bindings = {}
-        if _match(left.children[1:-1], tokens_inside(tree), bindings, 0) == len(tokens_inside(tree)):
-            text = _transcribed(tokens_inside(right), bindings, 0)
+        if _match(tokens_inside(child_of(rule, "left")), tokens, bindings, 0) == len(tokens):
+            text = _transcribed(tokens_inside(child_of(rule, "right")), bindings, 0)
             return text if len(text) <= MAX_EXPANSION_BYTES else None
     return None
 
@@ -368,7 +364,7 @@ def _match_part(part: Node, tokens: Sequence[Node], bindings: Bindings, followin
         if tree.type != "token_tree" or tree.children[0].type != part.children[0].type or depth >= 8:
             return None
         inner = tokens_inside(tree)
-        return 1 if _match(part.children[1:-1], inner, bindings, depth + 1) == len(inner) else None
+        return 1 if _match(tokens_inside(part), inner, bindings, depth + 1) == len(inner) else None
     return 1 if text_of(tokens[0]) == text_of(part) else None
 
 
@@ -413,10 +409,12 @@ def _match_repetition(part: Node, tokens: Sequence[Node], bindings: Bindings, de
             break
         rounds.append(found)
         used = start + taken
-    repetitions = bindings.setdefault("*", [])
-    assert isinstance(repetitions, list)
-    repetitions.append((frozenset(text_of(n) for i in inner for n in walk(i) if n.type == "metavariable"), rounds))
+    bindings.setdefault("*", []).append((_metavariables(inner), rounds))
     return None if operator == "+" and not rounds else used
+
+
+def _metavariables(tokens: Sequence[Node]) -> set[str]:
+    return {text_of(n) for token in tokens for n in walk(token) if n.type == "metavariable"}
 
 
 def _transcribed(tokens: Sequence[Node], bindings: Bindings, depth: int) -> str:
@@ -451,11 +449,8 @@ def _spaced(tokens: Sequence[Node], texts: Sequence[str]) -> str:
 
 def _transcribed_repetition(token: Node, bindings: Bindings, depth: int) -> str:
     inner, separator, _ = _repetition(token)
-    used = {text_of(n) for i in inner for n in walk(i) if n.type == "metavariable"}
-    repetitions = bindings.get("*", [])
-    assert isinstance(repetitions, list)
-    for names, rounds in repetitions:
-        if names & used:
+    for names, rounds in bindings.get("*", []):
+        if names & _metavariables(inner):
             texts = [_transcribed(inner, {**bindings, **found}, depth + 1) for found in rounds]
             return f" {separator} ".join(texts)[: MAX_EXPANSION_BYTES + 1]
     return ""
@@ -472,28 +467,18 @@ class Index:
     def __init__(self, root: Node) -> None:
         self.root = root
         self.nodes = tuple(walk(root))  # walked once: every guard looks at all of them
-        self._asserts: dict[int, bool] = {}
         self._words: dict[int, list[str]] = {}
         self.macros = {item_name(n): n for n in self.nodes if n.type == "macro_definition"}
         self.items = _with_expansions(all_items(root), self.macros)
         present = [item for item in self.items if item.in_test]
         self.tests = [item for item in present if item.is_test]
-        functions = [item for item in present if item.node.type == "function_item" and body_of(item.node) is not None]
+        functions = [item for item in present if item.node.type == "function_item"]
         self.own = _by_name(item for item in functions if not item.test_side)
         self.helpers = _by_name(item for item in functions if item.test_side)
         self.constants = _by_name(item for item in present if item.node.type in ("const_item", "static_item"))
         own = [item for item in present if not item.test_side]
         self.own_macros = {item.name for item in own if item.node.type == "macro_definition"}
-        self._shapes: dict[int, tuple[str, ...]] = {}
-        self._shaped: dict[tuple[str, ...], Item] | None = None
         self.imports = _imports(self.nodes)
-        self.aliases = {i.name: i.path[-1] for i in self.imports if i.name not in ("*", "_", i.path[-1])}
-
-    def asserts(self, node: Node) -> bool:
-        """Whether a function or macro holds an assertion."""
-        if node.id not in self._asserts:
-            self._asserts[node.id] = not {*ASSERT_MACROS, *FAILING}.isdisjoint(self.words(node))
-        return self._asserts[node.id]
 
     def words(self, node: Node) -> list[str]:
         """`words_of` of a node, read once. The node must outlive the index, as every item's does."""
@@ -501,16 +486,14 @@ class Index:
             self._words[node.id] = words_of(node)
         return self._words[node.id]
 
-    def copied(self, node: Node) -> Item | None:
-        """The program's function that a helper or closure of the tests repeats, names aside."""
-        if self._shaped is None:
-            self._shaped = {self._shape(item.node): item for items in self.own.values() for item in items}
-        return self._shaped.get(self._shape(node)) if len(self._shape(node)) >= MIN_COPY_TOKENS else None
+    def is_copy(self, node: Node) -> bool:
+        """Whether a helper or closure of the tests repeats a function of the program, names aside."""
+        shape = _shape_of(node)
+        return len(shape) >= MIN_COPY_TOKENS and shape in self._shapes
 
-    def _shape(self, node: Node) -> tuple[str, ...]:
-        if node.id not in self._shapes:
-            self._shapes[node.id] = _shape_of(node)
-        return self._shapes[node.id]
+    @cached_property
+    def _shapes(self) -> set[tuple[str, ...]]:
+        return {_shape_of(item.node) for items in self.own.values() for item in items}
 
 
 MIN_COPY_TOKENS = 3  # `a + b`: less is no formula
@@ -520,16 +503,16 @@ def _shape_of(function: Node) -> tuple[str, ...]:
     """Tokens of a function's or closure's body, its own name and what it binds numbered in the order of first use."""
     parameters, body = child_of(function, "parameters"), body_of(function)
     bound = [text_of(child_of(function, "name"))] if function.type == "function_item" else [""]
-    bound += [text_of(node) for node in walk(parameters or function) if node.type == "identifier"] if parameters else []
-    patterns = [child_of(node, "pattern") for node in walk(body or function) if node.type in BINDERS]
-    bound += [text_of(node) for pattern in patterns if pattern is not None for node in walk(pattern) if node.type == "identifier"]
+    bound += [text_of(node) for node in walk(parameters) if node.type == "identifier"]
+    patterns = [child_of(node, "pattern") for node in walk(body) if node.type in BINDERS]
+    bound += [text_of(node) for pattern in patterns for node in walk(pattern) if node.type == "identifier"]
     numbers = {name: str(number) for number, name in reversed(list(enumerate(dict.fromkeys(bound))))}
-    leaves = [node for node in walk(body or function) if not node.child_count and "comment" not in node.type]
+    leaves = [node for node in walk(body) if not node.child_count and "comment" not in node.type]
     tokens = [numbers.get(text_of(node), text_of(node)) if node.type == "identifier" else text_of(node) for node in leaves]
-    return tuple(tokens[1:-1] if body is not None and body.type == "block" else tokens)
+    return tuple(tokens[1:-1] if body.type == "block" else tokens)
 
 
-BINDERS = ("let_declaration", "for_expression", "let_condition", "match_arm", "closure_expression", "parameter")
+BINDERS = ("let_declaration", "for_expression", "let_condition", "match_arm", "parameter")  # all with a pattern
 TYPE_ITEMS = ("struct_item", "enum_item", "union_item", "type_item", "trait_item")
 
 
@@ -559,21 +542,18 @@ def _imports(nodes: Iterable[Node]) -> list[_Import]:
             if above.type == "mod_item":
                 modules.insert(0, item_name(above))
             above = above.parent
-        stack: list[tuple[Node | None, tuple[str, ...]]] = [(child_of(declaration, "argument"), ())]
+        stack: list[tuple[Node, tuple[str, ...]]] = [(child_of(declaration, "argument"), ())]
         while stack:
             node, prefix = stack.pop()
             found += [one for one in _import_leaf(node, prefix, tuple(modules), stack) if one.path]  # `use ::*;` has none
     return found
 
 
-def _import_leaf(node: Node | None, prefix: tuple[str, ...], modules: tuple[str, ...],
-                 stack: list[tuple[Node | None, tuple[str, ...]]]) -> list[_Import]:  # fmt: skip
-    if node is None:
-        return []
+def _import_leaf(node: Node, prefix: tuple[str, ...], modules: tuple[str, ...],
+                 stack: list[tuple[Node, tuple[str, ...]]]) -> list[_Import]:  # fmt: skip
     if node.type in ("use_list", "scoped_use_list"):
-        path = _segments(child_of(node, "path")) if node.type == "scoped_use_list" else ()
-        inner = child_of(node, "list") if node.type == "scoped_use_list" else node
-        stack.extend((child, (*prefix, *path)) for child in (inner.named_children if inner is not None else []))
+        path = _segments(child_of(node, "path"))
+        stack.extend((child, (*prefix, *path)) for child in (child_of(node, "list") or node).named_children)
         return []
     if node.type == "use_wildcard":
         path = _segments(node.named_children[0] if node.named_children else None)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from judge.errors import UserError
+from judge.sandbox import LOADERS
 
 OLDEST_RUSTC = (1, 85)  # the first whose standard library and harness were tried
 
@@ -110,7 +111,7 @@ def direct_link_flags(toolchain: Toolchain) -> list[str]:
     Needs what `cc` would add: the start-up objects and the C library's folder.
     """
     lld = toolchain.library_dir.with_name("bin") / "rust-lld"
-    loader = {"x86_64": "/lib64/ld-linux-x86-64.so.2", "aarch64": "/lib/ld-linux-aarch64.so.1"}.get(platform.machine(), "")
+    loader = LOADERS.get(platform.machine(), "")
     cc = [f"-Clinker={toolchain.linker}"]
     if not (toolchain.target.endswith("-linux-gnu") and os.access(lld, os.X_OK) and os.path.exists(loader)):
         return cc

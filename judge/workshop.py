@@ -76,7 +76,6 @@ class Compiled:
     passed: bool
     timed_out: bool
     messages: list[Message]
-    cpu_s: float
 
 
 class Workshop:
@@ -183,11 +182,9 @@ class Workshop:
         is_disk_full = any("No space left on device" in m.diagnostic.message and not m.spans for m in messages if m.is_error)
         if is_disk_full or (done.exit_code not in (0, None) and not messages and not done.timed_out):
             raise InfraError(f"the compiler failed without a word: {done.stderr[-300:]!r}")
-        if may_include and done.exit_code == 0:
-            refused = _read_outside(folder)
-            messages += [unreadable(path) for path in refused]
-            return Compiled(not refused, False, messages, done.cpu_s)
-        return Compiled(done.exit_code == 0, done.timed_out, messages, done.cpu_s)
+        refused = _read_outside(folder) if may_include and done.exit_code == 0 else []
+        messages += [unreadable(path) for path in refused]
+        return Compiled(done.exit_code == 0 and not refused, done.timed_out, messages)
 
     def _account(self, done: Completed) -> None:
         if done.spawn_error is not None:

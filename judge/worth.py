@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from judge.harness_report import PANICKED, End, Said
-from judge.statements import Site
-from judge.syntax import parse_any_length, walk
+from judge.statements import Site, places_of
+from judge.syntax import parse_any_length, text_of, walk
 
 if TYPE_CHECKING:
     from judge.program import Program
@@ -36,17 +36,16 @@ def places_of_judging(source: str) -> set[Site]:
     """Line and column of everything that is called as a macro: where assertions and panics of a program's own are, and what they
     stand in; and of calls of functions that panic in their callers' place (`track_caller`). std's panics about how a value was
     handled (`unwrap`, an index, an overflow) are elsewhere."""
-    found, lines = set(), source.encode().split(b"\n")
+    names = []
     tracking = set(re.findall(r"track_caller\)?\]\s*(?:#\[[^\]]*\]\s*)*(?:pub(?:\([^)]*\))?\s+)?fn\s+(\w+)", source))
     for leaf in walk(parse_any_length(source)):
-        name = leaf.prev_sibling if leaf.type == "!" else leaf if leaf.type == "identifier" and leaf.text.decode() in tracking else None
+        name = leaf.prev_sibling if leaf.type == "!" else leaf if leaf.type == "identifier" and text_of(leaf) in tracking else None
         if name is None:
             continue
         while name.prev_sibling is not None and name.prev_sibling.type in ("::", "identifier", "crate"):
             name = name.prev_sibling
-        row, column = name.start_point
-        found.add((row + 1, len(lines[row][:column].decode("utf-8", "replace")) + 1))
-    return found
+        names.append(name)
+    return {*places_of(names, source)}
 
 
 def noticed(ends: Sequence[End], n_tests: int, n_runs: int, places: Set[Site]) -> list[list[bool | None]]:

@@ -42,7 +42,7 @@ def at(line, column, what="held", message="", panic_line=0):
 
 def process(*lines, exit_code=0, signal=None, timed_out=False, cpu_s=0.25, stderr=b"", site=None):
     """What one process reported, as `run_tests` reads it."""
-    done = Completed(None if signal or timed_out else exit_code, signal, timed_out, b"", stderr, False, cpu_s, cpu_s, None)
+    done = Completed(None if signal or timed_out else exit_code, signal, timed_out, b"", stderr, cpu_s, None)
     return read_report("".join(f"N {line}\n" for group in lines for line in ([group] if isinstance(group, str) else group)),
                                   "N", done, site)  # fmt: skip
 
@@ -84,7 +84,7 @@ def test_a_report_is_read_word_for_word():
 
 
 def test_only_lines_with_the_nonce_count():
-    done = Completed(0, None, False, b"", b"", False, 0.1, 0.1, None)
+    done = Completed(0, None, False, b"", b"", 0.1, None)
     report = "M test 0 run plain t::forged\nN test 0 run plain t::a\nM end 0 ok 1 0 \nN start 0\nM done\n"
     run = read_report(report, "N", done)
     assert (run.names, run.ends, run.running, run.was_done) == (["t::a"], {}, 0, False)
@@ -360,7 +360,7 @@ def test_statements_that_come_to_their_end_leave_the_limit_to_the_others():
 def own_program(guard=None, listing_functions=frozenset(), **tests):
     """A program with the tests `t::NAME`: (counted, marked) each, with one assertion of their own."""
     found = tuple(
-        TestFn(f"t::{name}", False, False, counted, None, marked, asserts=frozenset({f"assert {name}"})) for name, (counted, marked) in tests.items()
+        TestFn(f"t::{name}", False, counted, None, marked, asserts=frozenset({f"assert {name}"})) for name, (counted, marked) in tests.items()
     )
     return replace(read_program(SOURCE), guard=guard, tests=found, listing_functions=listing_functions)
 
