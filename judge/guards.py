@@ -147,7 +147,7 @@ def _reached_guard(index: Index) -> str | None:
     named = [found for found in index.imports if found.name not in ("*", "_")]
     heads = {*EXIT_HEADS, *(found.name for found in named if found.path[-1] in EXIT_HEADS)}
     exits = {found.name for found in named if found.path[-1] in EXITS}
-    if any(found.name == "*" and found.path[-1] in heads for found in index.imports):
+    if any(found.name == "*" and found.path[-1] in EXIT_HEADS for found in index.imports):
         exits |= {*EXITS}
     for body in _reached(index):
         words = index.words(body)
