@@ -76,6 +76,7 @@ class Compiled:
     passed: bool
     timed_out: bool
     messages: list[Message]
+    cpu_s: float
 
 
 class Workshop:
@@ -184,7 +185,7 @@ class Workshop:
             raise InfraError(f"the compiler failed without a word: {done.stderr[-300:]!r}")
         refused = _read_outside(folder) if may_include and done.exit_code == 0 else []
         messages += [unreadable(path) for path in refused]
-        return Compiled(done.exit_code == 0 and not refused, done.timed_out, messages)
+        return Compiled(done.exit_code == 0 and not refused, done.timed_out, messages, done.cpu_s)
 
     def _account(self, done: Completed) -> None:
         if done.spawn_error is not None:
