@@ -127,21 +127,17 @@ def learning():
 BEFORE = [f"results/recipe/before/seed-{seed}" for seed in range(3)]  # of the recipe's setting before this one
 
 
-MEASURED_BEFORE = BEFORE[1:]  # on mbpp-rs
-
-
 SEEDS = [f"results/recipe/seed-{seed}" for seed in range(3)]
 PLAIN = [f"results/recipe/plain-signatures/seed-{seed}" for seed in range(2)]  # the setting between these two
 
 
-def of_seeds(folders, tasks, *names, row="trained"):
-    """Means over the seeds."""
-    return [statistics.mean(rate(f"{folder.removeprefix('results/')}/{tasks}", row, name) for folder in folders) for name in names]
+def of_seeds(folders, tasks, name, row="trained"):
+    """Mean over the seeds."""
+    return statistics.mean(rate(f"{folder.removeprefix('results/')}/{tasks}", row, name) for folder in folders)
 
 
 def humaneval():
-    before, after = ([of_seeds(SEEDS, "humaneval-rs", name, row=row)[0] for name in ("pass@1", "pass@5")] for row in ("untrained", "trained"))
-    return [before[0], after[0], before[1], after[1]]
+    return [of_seeds(SEEDS, "humaneval-rs", name, row) for name in ("pass@1", "pass@5") for row in ("untrained", "trained")]
 
 
 def solved_on_val(*steps):
@@ -165,24 +161,25 @@ def kept_on_val():
     return shares
 
 
-def on_mbpp_rs(of, folders=("PLAIN", "SEEDS")):
+def on_mbpp_rs(of, folders):
     """How many completions of mbpp-rs are so: untrained, then after each run."""
-    rows = [(PLAIN[0], "untrained"), *((folder, "trained") for name in folders for folder in globals()[name])]
+    rows = [(PLAIN[0], "untrained"), *((folder, "trained") for folder in folders)]
     return [sum(map(of, (one for one in lines(f"{folder}/mbpp-rs/results.jsonl.gz") if one["row"] == row))) for folder, row in rows]
 
 
-def isize_for_an_index(*folders):
+def isize_for_an_index():
+    folders = [*BEFORE[1:], *PLAIN, *SEEDS]  # BEFORE[0] was not measured on mbpp-rs
     return on_mbpp_rs(lambda record: any("cannot be indexed by `isize`" in one["message"] for one in record["diagnostics"]), folders)
 
 
 def other_names():
-    return on_mbpp_rs(lambda record: record["build_passed"] and record["hidden_error_kind"] == "compile")
+    return on_mbpp_rs(lambda record: record["build_passed"] and record["hidden_error_kind"] == "compile", PLAIN + SEEDS)
 
 
 def what_is_wrong():
     """% of the completions of mbpp-rs that do not build, and that build and fail: lowest and highest of the seeds."""
-    broken = on_mbpp_rs(lambda record: not record["build_passed"], ["SEEDS"])[1:]
-    failing = on_mbpp_rs(lambda record: record["hidden_error_kind"] == "test_failed", ["SEEDS"])[1:]
+    broken = on_mbpp_rs(lambda record: not record["build_passed"], SEEDS)[1:]
+    failing = on_mbpp_rs(lambda record: record["hidden_error_kind"] == "test_failed", SEEDS)[1:]
     return [100 * pick(counts) / 1770 for counts in (broken, failing) for pick in (min, max)]
 
 
@@ -583,12 +580,12 @@ SENTENCES = {
     "results/recipe/tried.md": [
         ("it reached {:.1f} % on mbpp-rs", lambda: [rate("kinds/mixed/mbpp-rs", "trained", "pass@1")]),
         ("{} of the untrained model take an `isize` for an index, {} and {} after the setting below, {} and {} after this one ({}, {} and {} after today's)",
-         lambda: isize_for_an_index("MEASURED_BEFORE", "PLAIN", "SEEDS")),
+         isize_for_an_index),
         ("{1} of the 1,770 completions on mbpp-rs after seed 0 of the setting below, and {2} after seed 1,", other_names),
         ("Now {3}, {4} and {5} are left ({0} untrained)", other_names),
         ("the steps that were kept solve {:.1f}, {:.1f} and {:.1f} %, and {:.1f} and {:.1f} % below", kept_on_val),
         ("On mbpp-rs pass@1 is {:.1f} against {:.1f} % (means of three and of two seeds), on HumanEval-rs {:.1f} against {:.1f} %",
-         lambda: [of_seeds(folders, tasks, "pass@1")[0] for tasks in ("mbpp-rs", "humaneval-rs") for folders in (SEEDS, PLAIN)]),
+         lambda: [of_seeds(folders, tasks, "pass@1") for tasks in ("mbpp-rs", "humaneval-rs") for folders in (SEEDS, PLAIN)]),
         ("in the first 10 steps {:.0f} % of the completions of an easy one solve it, of an easy one of the bank {:.0f} %", solved_early),
         ("In 41 steps a run samples {:,} of its {:,} prompts at most", prompts_of_a_run),
         ("{:.0f} to {:.0f} % do not build, {:.0f} to {:.0f} % build and fail a test", what_is_wrong),

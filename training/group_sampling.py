@@ -26,6 +26,7 @@ import time
 from collections.abc import Sequence
 
 from judge.errors import library_reads_settings
+from training import micro_batches
 from training.task_record import is_solved, outcomes_of
 
 SAME_REWARD = 1e-6  # rewards closer than this are the same
@@ -227,8 +228,7 @@ class GroupSampling:
         batch["completion_mask"] = batch["completion_mask"] * is_trained[:, None]
         if not may_shrink:
             return batch
-        rows = self._rows_to_pass(is_trained)
-        return {key: value[rows] if getattr(value, "ndim", 0) else value for key, value in batch.items()}
+        return micro_batches.only_rows(batch, self._rows_to_pass(is_trained))
 
     def _rows_to_pass(self, is_trained):
         """Rows that go through the model: those that are trained on, and others until every process has equally many, at least one."""

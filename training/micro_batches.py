@@ -82,6 +82,11 @@ def joined(batches: Sequence[dict]) -> dict:
     }
 
 
+def only_rows(batch: dict, rows) -> dict:
+    """These rows of a TRL batch, in this order; `rows` is what a tensor takes as an index."""
+    return {key: value[rows] if getattr(value, "ndim", 0) else value for key, value in batch.items()}
+
+
 def trimmed(batch: dict, rows: Sequence[int]) -> dict:
     """These rows of a TRL batch without the columns that only other rows fill.
 

@@ -43,9 +43,7 @@ class SeveralUpdates:
             return inputs
         batch = micro_batches.joined(self._buffered_inputs)  # as TRL has shuffled it, which stays the order within an update
         order = batch.pop("update").argsort(stable=True).chunk(self.args.steps_per_generation)
-        self._buffered_inputs = [
-            {key: value[rows] if getattr(value, "ndim", 0) else value for key, value in batch.items()} for rows in order
-        ]
+        self._buffered_inputs = [micro_batches.only_rows(batch, rows) for rows in order]
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
     def _get_per_token_logps_and_entropies(self, *args, **kwargs):
@@ -60,7 +58,7 @@ class SeveralUpdates:
         n_rows, device = len(output["prompt_ids"]), output["prompt_ids"].device
         is_trained = output.get("is_trained", torch.ones(n_rows, dtype=torch.bool, device=device))
         rows = self._rows_to_pass(is_trained)
-        batch = {key: value[rows] if getattr(value, "ndim", 0) else value for key, value in output.items()}
+        batch = micro_batches.only_rows(output, rows)
         casts = disable_input_dtype_casting(self.model, active=self.accelerator.mixed_precision != "no")
         with casts, disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
             for sequences in self._micro_batches(batch):
@@ -71,13 +69,18 @@ class SeveralUpdates:
                 output["old_per_token_logps"][rows[[row for sequence in sequences for row in sequence]], :n_tokens] = logps
         self._shared = None
         if self._needs_ratio(output):
-            clips = self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max
             mask = output["completion_mask"] * output.get("tool_mask", 1) * is_trained[:, None]
-            known = output["old_per_token_logps"], output["sampling_per_token_logps"], mask
-            output["importance_sampling_ratio"] = ratio = importance_ratio(*known, self.vllm_importance_sampling_mode, *clips)
+            compared = self._add_ratio(output, output["old_per_token_logps"], mask)
             self._mismatch = Mismatch()
-            self._mismatch.add(*(values[rows] for values in (*known, ratio)))
+            self._mismatch.add(*(values[rows] for values in compared))
             self._log_mismatch()
+
+    def _add_ratio(self, part: dict, logps, mask) -> tuple:
+        """Add the ratio of these log-probs, shape (B, C), to vLLM's -> what Mismatch.add takes."""
+        clips = self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max
+        known = logps, part["sampling_per_token_logps"], mask
+        part["importance_sampling_ratio"] = ratio = importance_ratio(*known, self.vllm_importance_sampling_mode, *clips)
+        return (*known, ratio)
 
 
 def updates_of_rows(is_trained: Sequence[bool], group_size: int, n_updates: int, order: random.Random) -> list[int]:

@@ -20,7 +20,7 @@ from training.grading_ahead import finished_requests
 from training.group_sampling import GroupSampling
 from training.iterations import Iterations
 from training.iterations import line as evaluation_line
-from training.sampling_mismatch import Mismatch, importance_ratio, of_what_was_sampled
+from training.sampling_mismatch import Mismatch, of_what_was_sampled
 from training.second_turn import SecondTurn, longest_row
 from training.several_updates import SeveralUpdates
 
@@ -227,11 +227,9 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, G
             super()._get_per_token_logps_and_entropies(*args, **kwargs) if self._shared is None else self._of_shared_prompts(args[0])
         )
         if self._corrected is not None:  # called by TRL's _compute_loss, which multiplies by the ratio afterwards
-            part, clips = self._corrected, (self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max)
+            part = self._corrected
             mask = part["completion_mask"] * part.get("tool_mask", 1)
-            known = logps.detach(), part["sampling_per_token_logps"], mask
-            part["importance_sampling_ratio"] = ratio = importance_ratio(*known, self.vllm_importance_sampling_mode, *clips)
-            self._mismatch.add(*known, ratio)
+            self._mismatch.add(*self._add_ratio(part, logps.detach(), mask))
         return logps, entropies, aux_loss
 
     def _log_mismatch(self) -> None:
