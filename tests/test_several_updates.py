@@ -64,7 +64,8 @@ def test_every_trained_row_is_in_one_update_and_once_in_each_iteration(run, seen
     written, real = [], traces.TraceWriter.write
     monkeypatch.setattr(traces.TraceWriter, "write", lambda self, records: written.append(len(records)) or real(self, records))
     iterations = 2 if "--num_iterations" in flags else 1
-    folder = run("updates", half_solved, *FOUR_UPDATES, "--groups_per_update", 4, "--max_steps", 8 * iterations, *flags)
+    folder = run("updates", half_solved, *FOUR_UPDATES, "--groups_per_update", 4, "--max_steps", 8 * iterations, *flags,
+                 "--learning_rate", 1e-5)  # so that the second batch has groups that differ, whatever the first taught
     records, updates, sampled_at = read_trace(folder), of_updates(seen), [1, 1 + 4 * iterations]
     assert len(written) == 2 and sum(written) == len(records) and len(updates) == 8 * iterations
     assert Counter(record["step"] for record in records).keys() == set(sampled_at)
@@ -122,7 +123,8 @@ def test_updates_of_one_batch_are_clipped_gradients_against_the_policy_that_samp
     found = load_file(folder / "adapter" / "adapter_model.safetensors")
     assert found.keys() == expected.keys()
     for name, weight in expected.items():
-        assert (found[name] - weight).abs().max() < 2e-3 * max(1e-3, weight.abs().max()), name
+        # a token whose ratio lies at the limit is clipped on one CPU and not on another; unclipped, weights differ by 0.4 and more
+        assert (found[name] - weight).abs().max() < 2e-2 * max(1e-3, weight.abs().max()), name
     clipped = [line["clip_ratio/region_mean"] for line in traces.read_metrics(folder)]
     assert clipped[0] == 0 < min(clipped[2:])
 
