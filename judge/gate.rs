@@ -39,6 +39,8 @@ pub const NEAR_VALUES: u8 = 3;
 /// FIRST_ITEMS + k: the answer, where it is a list, is one of the same length with other items.
 pub const FIRST_ITEMS: u8 = FIRST_NEAR + NEAR_VALUES;
 pub const OTHER_ITEMS: u8 = 2;
+/// FIRST_ALONE + WRONG_VALUES * n + k: the n-th function, or the methods of the n-th type, return the k-th wrong value, and nothing else does.
+pub const FIRST_ALONE: u8 = FIRST_ITEMS + OTHER_ITEMS;
 /// How deep values of a program's own types hold others of them.
 const MAX_NESTING: u8 = 3;
 /// Set by `mark`, and by gates that returned a wrong value; cleared by the harness before each test.
@@ -48,6 +50,18 @@ pub static IS_MISSING: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     static NESTING: Cell<u8> = const { Cell::new(0) };
+    static IS_ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// In front of every gate of a program that has several functions: tells it whether it is its turn, and the harness that it was called.
+#[inline(never)]
+pub fn alone(n: u8) {
+    let is_turn = MODE.load(Ordering::Relaxed).checked_sub(FIRST_ALONE).is_some_and(|mode| mode / WRONG_VALUES == n);
+    IS_ALONE.set(is_turn);
+    let mut said = SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if is_turn && said.is_empty() {
+        said.push(Said { function: "alone", ..Said::default() });
+    }
 }
 
 /// First statement of functions that return nothing, or nothing that can be named: whether to return at once.
@@ -56,7 +70,7 @@ pub fn gate() -> bool {
     match MODE.load(Ordering::Relaxed) {
         0 => false,
         1 => panic!("stubbed by the judge"),
-        SAME_INPUTS.. => false,
+        SAME_INPUTS.. if !IS_ALONE.take() => false,
         _ => {
             IS_REACHED.store(true, Ordering::Relaxed);
             true
@@ -67,6 +81,7 @@ pub fn gate() -> bool {
 /// The gate of functions whose return type is unknown here.
 #[inline(never)]
 pub fn stub() {
+    IS_ALONE.set(false);
     if MODE.load(Ordering::Relaxed) == 1 {
         panic!("stubbed by the judge");
     }
@@ -97,6 +112,7 @@ fn wrong_number(name: &str) -> Option<u8> {
     match MODE.load(Ordering::Relaxed) {
         0 => None,
         1 => panic!("stubbed by the judge"),
+        FIRST_ALONE.. if IS_ALONE.take() => Some((MODE.load(Ordering::Relaxed) - FIRST_ALONE) % WRONG_VALUES),
         SAME_INPUTS.. => None,
         FIRST_SPARING.. if compares(name) => None,
         mode => Some((mode - FIRST_WRONG) % WRONG_VALUES),
@@ -428,7 +444,7 @@ fn replaced(is_input: bool) {
 #[inline(never)]
 pub fn asks(function: &'static str) -> bool {
     let mode = MODE.load(Ordering::Relaxed);
-    if mode < SAME_INPUTS || ASKED.get().is_some() {
+    if !(SAME_INPUTS..FIRST_ALONE).contains(&mode) || ASKED.get().is_some() {
         return false;
     }
     let mut all = SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -29,7 +29,7 @@
 extern crate judge_gate;
 extern crate real;
 
-use judge_gate::{Said, FIRST_ITEMS, FIRST_WRONG, HAS_FALLEN, IS_MISSING, IS_REACHED, MODE, N_CALLS, N_CALLS_FIRST, OTHER_ITEMS, REPORT, RUNNING, SAID, SAME_INPUTS, SITES};
+use judge_gate::{Said, FIRST_ALONE, FIRST_WRONG, HAS_FALLEN, IS_MISSING, IS_REACHED, MODE, N_CALLS, N_CALLS_FIRST, REPORT, RUNNING, SAID, SAME_INPUTS, SITES, WRONG_VALUES};
 use std::alloc::set_alloc_error_hook;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -87,7 +87,11 @@ fn read_order(order_fd: i32) -> Order {
     let modes = match mode {
         "run" | "ignored_too" => vec![0],
         "stub" => vec![1],
-        "other" => (SAME_INPUTS..FIRST_ITEMS + OTHER_ITEMS).collect(),
+        "other" => (SAME_INPUTS..FIRST_ALONE).collect(),
+        _ if mode.starts_with("alone ") => {
+            let n_functions: u8 = mode[6..].parse().expect("functions");
+            (FIRST_ALONE..FIRST_ALONE + WRONG_VALUES * n_functions).collect()
+        }
         _ => (FIRST_WRONG..SAME_INPUTS).collect(),
     };
     let wanted = match lines.next().expect("tests") {

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from judge.cfg_test import identifiers, split_items
 from judge.program import STUB
-from judge.syntax import Node, child_of, edited, parse_any_length, text_of, walk
+from judge.syntax import Node, base_name, child_of, edited, parse_any_length, text_of, walk
 
+NOBODY = 255  # the number of what is never wrong alone
 COMPARISONS = ("eq", "ne", "partial_cmp", "cmp", "hash")
 
 
-def with_gates(stubbed: str, crate: str) -> str:
+def with_gates(stubbed: str, crate: str, alone: Sequence[str] = ()) -> str:
     """Replace every stub by a gate for its function's return type, where that can be named in an expression.
 
-    A function with a gate is not constant any more: where it has to be, the program does not compile and goes without gates.
+    alone: `Program.alone`. A function with a gate is not constant any more: where it has to be, the program does not compile and goes
+    without gates.
     """
     data, stub, edits = stubbed.encode(), STUB.encode(), []
     for node in _functions(parse_any_length(stubbed)):
@@ -23,11 +26,11 @@ def with_gates(stubbed: str, crate: str) -> str:
         if at >= 0:
             modifiers = [word for child in node.children if child.type == "function_modifiers" for word in child.children]
             edits += [(word.start_byte, word.end_byte, "     ") for word in modifiers if word.type == "const"]
-            edits.append((at, at + len(stub), _gates_of(node, crate)))
+            edits.append((at, at + len(stub), _gates_of(node, crate, alone)))
     return edited(stubbed, edits).replace(STUB, f" ::{crate}::stub();")
 
 
-def _gates_of(function: Node, crate: str) -> str:
+def _gates_of(function: Node, crate: str, alone: Sequence[str]) -> str:
     """Only a stub: in `Iterator::next` (no end of wrong values is a loop without end), in comparisons (a program's own must not
     hide that what they compare is wrong), and in functions that return nothing but assert."""
     block, returns = _owner(function), child_of(function, "return_type")
@@ -38,7 +41,9 @@ def _gates_of(function: Node, crate: str) -> str:
         return f" ::{crate}::stub();"
     if endless:
         return _asking(function, crate) + f" ::{crate}::stub();"
-    return _asking(function, crate) + _gate_for(returns, crate)
+    number = alone.index(unit) if (unit := _unit(function)) in alone else NOBODY
+    turn = f" ::{crate}::alone({number});" if alone else ""
+    return _asking(function, crate) + turn + _gate_for(returns, crate)
 
 
 def _functions(root: Node) -> list[Node]:
@@ -93,6 +98,14 @@ def _asking(function: Node, crate: str) -> str:
         call, traits = f"::{crate}::Items({call}).changed()", f"{traits}, SameItems as _"
     call, traits = f"::{crate}::Input({call}).near()", f"#[allow(unused_imports)] use ::{crate}::{{{traits}}};"
     return f' {{ {traits} if ::{crate}::asks("{name}") {{ return ::{crate}::Answer({call}).kept(); }} }}'
+
+
+def _unit(function: Node) -> str | None:
+    """What a function is tried alone as: itself, or the type that it is a method of; None in the `impl` of a trait."""
+    block = _owner(function)
+    if block is None:
+        return _name(function)
+    return None if child_of(block, "trait") else base_name(text_of(child_of(block, "type") or child_of(block, "name")))
 
 
 def _owner(function: Node) -> Node | None:

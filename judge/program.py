@@ -27,7 +27,16 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache, reduce
 
-from judge.guards import TestFn, forbidden_construct, has_constant_comparison, has_silenced_lints, n_asserts, program_guard, worth_of
+from judge.guards import (
+    TestFn,
+    forbidden_construct,
+    has_constant_comparison,
+    has_silenced_lints,
+    n_asserts,
+    parameters_of,
+    program_guard,
+    worth_of,
+)
 from judge.statements import AssertTest, assert_tokens, macros, piece_of_main, piece_of_statements
 from judge.syntax import (
     ASSERT_MACROS,
@@ -53,6 +62,7 @@ from judge.syntax import (
 )
 
 MAX_HIDDEN_TESTS = 2000
+MAX_ALONE = 32  # functions that are made wrong one at a time: each takes 4 of the 256 modes of judge/gate.rs
 # Method names whose panic would abort the process instead of failing the test.
 UNSTUBBABLE = {"Drop": ("drop",), "GlobalAlloc": ("alloc", "dealloc", "realloc", "alloc_zeroed"), "Debug": ("fmt",)}
 STUB = ' if true { ::std::panic!("stubbed") }'
@@ -81,7 +91,7 @@ class Program:
     closed_functions: tuple[str, ...] = ()  # of these, those that hold nothing else, not even what they are asked
     speaks_of_nan: bool = False  # do its tests
     root_functions: tuple[str, ...] = ()  # that no other function of the program calls
-
+    alone: tuple[str, ...] = ()  # functions, and types for their methods, that are made wrong one at a time; none where there is but one
 
 @dataclass(frozen=True)
 class HiddenSuite:
@@ -428,6 +438,7 @@ def read_program(source: str, code_block: bool = True) -> Program:
         closed_functions=tuple(sorted(worth.closed)),
         speaks_of_nan=any("nan" in word.lower() for item in index.items if item.test_side for word in index.words(item.node)),
         root_functions=_roots(index),
+        alone=_units(index),
     )
 
 
@@ -438,6 +449,14 @@ def _roots(index: Index) -> tuple[str, ...]:
     returns = {item.node.id: text_of(child_of(item.node, "return_type")) for item in functions}
     methods = [i for i in functions if not i.trait and returns[i.node.id] and not re.search(rf"\b(Self|{i.owner})\b", returns[i.node.id])]
     return tuple(sorted({item.name for item in [i for i in functions if not i.owner] or methods} - called))
+
+
+def _units(index: Index) -> tuple[str, ...]:
+    """One that takes and returns nothing has nothing that a test could ask for."""
+    speaks = lambda node: child_of(node, "return_type") is not None or parameters_of(node)  # noqa: E731
+    functions = [item for item in index.items if item.is_own_function and not item.trait and speaks(item.node)]
+    units = tuple(dict.fromkeys(item.owner or item.name for item in functions))
+    return units[:MAX_ALONE] if len(units) > 1 else ()
 
 
 def _has_test_block(items: Sequence[Item]) -> bool:

@@ -14,7 +14,7 @@ from judge.outcome import Outcome
 from judge.program import Program, n_asserts, panic_stubbed
 from judge.verdict import MAX_DIAGNOSTICS, TRIED_IN_PART, Diagnostic, InfraError, first_failures
 from judge.workshop import BINARY_NAME, Workshop
-from judge.worth import worth
+from judge.worth import untested, worth
 
 MAX_DEATHS = 32  # of a program's own tests: it has failed after one, more are tried for the record
 
@@ -110,6 +110,9 @@ class Runner:
         guard, found = worth(wrong.all_ends, other.all_ends, program, len(counted), work.source, is_discounted)
         if guard is None and not (wrong.was_done and other.was_done):
             guard = TRIED_IN_PART
+        if guard is None and program.alone:
+            alone = self.workshop.run_tests(binary, f"alone {len(program.alone)}", counted)
+            guard = "untested_function" if untested(alone.all_ends, len(counted), program.alone, work.source) else None
         return Worth(guard, [outcome.names[counted[test]] for test in found])
 
     def _stub_binary(self, work: Work, program: Program) -> Path | None:

@@ -228,7 +228,7 @@ class Workshop:
         marked = re.sub(re.escape(MARK), lambda _: f" ::{self.gate_crate}::mark({next(numbers)});", stubbed)
         if not gates:
             return marked.replace(STUB, "")
-        return with_gates(with_wrong_types(marked, self.gate_crate, with_enums), self.gate_crate)
+        return with_gates(with_wrong_types(marked, self.gate_crate, with_enums), self.gate_crate, program.alone)
 
     def run_tests(
         self,
@@ -241,7 +241,7 @@ class Workshop:
         """One process of the test binary: all tests, or those whose index is in `only` (ascending), without the sites in `skip`.
 
         `mode`: "run"; "ignored_too" (those marked `#[ignore]` are run like the others); "stub" (gates panic); "wrong"
-        (every test with each wrong value that gates return).
+        (every test with each wrong value that gates return); "alone N" (with each of the N of `Program.alone`).
         `limit_s`: CPU seconds, by default the limit of a program.
         """
         nonce = secrets.token_hex(16)

@@ -60,6 +60,24 @@ def noticed(ends: Sequence[End], n_tests: int, n_runs: int, places: Set[Site]) -
     return [opinions[index::n_tests] for index in range(n_tests)]
 
 
+def untested(ends: Sequence[End], n_tests: int, units: Sequence[str], source: str) -> list[str]:
+    """Of functions and types that are wrong one at a time (ends: of the tests in turn, four runs each), those no test notices.
+
+    One that no test calls is not noticed. One that is called and never wrong, since no wrong value is known, is not among them, nor one
+    that no test judged because it panicked before.
+    """
+    if len(ends) < n_tests * WRONG_VALUES * len(units):
+        return []
+    opinions, found = noticed(ends, n_tests, WRONG_VALUES * len(units), places_of_judging(source)), []
+    for n, unit in enumerate(units):
+        runs = range(WRONG_VALUES * n, WRONG_VALUES * (n + 1))
+        is_noticed = _any(opinions[test][run] for test in range(n_tests) for run in runs)
+        is_called = any(ends[run * n_tests + test].said for test in range(n_tests) for run in runs)
+        if not (is_called if is_noticed is None else is_noticed):
+            found.append(unit)
+    return found
+
+
 def _is_stumble(end: End, places: Set[Site]) -> bool:
     if end.line is None:  # it returned an Err
         return end.is_missing and end.status != "ok"

@@ -694,10 +694,35 @@ def with_tests(solution: str, *bodies: str):
     return read_program(f"{solution}\nfn main() {{}}\n#[cfg(test)]\nmod tests {{\n    use super::*;\n{tests}\n}}\n")
 
 
-def test_tests_that_notice_nothing_do_not_count_and_do_not_sink_one_that_does(judge):
-    worthless, with_one = grade(judge, with_tests(UNNOTICING_OWN, *UNNOTICING), with_tests(UNNOTICING_OWN, *UNNOTICING, "assert_eq!(double(2), 4);"))
+def test_tests_that_notice_nothing_do_not_count_and_do_not_sink_those_that_do(judge):
+    real = ("assert_eq!(double(2), 4);", "assert_eq!(parse(\"7\"), Ok(7));", "assert_eq!(sorted(&[2, 1]), [1, 2]);\nlet mut v = vec![2, 1];\nsort(&mut v);\nassert_eq!(v, [1, 2]);")
+    worthless, with_real = grade(judge, with_tests(UNNOTICING_OWN, *UNNOTICING), with_tests(UNNOTICING_OWN, *UNNOTICING, *real))
     assert worthless.test_passed and worthless.guard == "any_value_passes"
-    assert earns(with_one) and len(with_one.tests) == len(UNNOTICING) + 1
+    assert earns(with_real) and len(with_real.tests) == len(UNNOTICING) + len(real)
+
+
+COUNTED_ITEMS = "fn count(items: &[i32], wanted: i32) -> usize { items.iter().filter(|&&item| item == wanted).count() }"
+ITS_TESTS = "assert_eq!(count(&[1, 2, 1], 1), 2);\nassert_eq!(count(&[5, 5, 5], 5), 3);\nassert_eq!(count(&[], 7), 0);"
+SIDE_BY_SIDE = {  # a function that nothing tests beside one that is tested: what a policy did with the example of its system prompt
+    "never called": ("fn answer(n: i32) -> i32 { n - 1 }", "", False),
+    "called, and what it says dropped": ("fn answer(n: i32) -> i32 { n - 1 }", "let _ = answer(3);", False),
+    "called by one that is tested": ("fn answer(n: i32) -> i32 { n - 1 }\nfn twice(n: i32) -> i32 { answer(n); n * 2 }", "assert_eq!(twice(4), 8);", False),
+    "a method": ("struct Solver;\nimpl Solver { fn answer(&self, n: i32) -> i32 { n - 1 } }", "", False),
+    "asked for what any answer has": ("fn answer(n: i32) -> Vec<i32> { vec![n - 1] }", "assert!(answer(3).len() < 1000);", False),
+    "tested, too": ("fn answer(n: i32) -> i32 { n - 1 }", "assert_eq!(answer(3), 2);\nassert_eq!(answer(8), 7);", True),
+    "tested through another": ("fn answer(n: i32) -> i32 { n - 1 }\nfn twice(n: i32) -> i32 { answer(n) * 2 }", "assert_eq!(twice(4), 6);", True),
+    "tested, of a type that no wrong value is known for": ("fn answer(n: i32) -> impl Iterator<Item = i32> { 0..n }", "assert_eq!(answer(3).sum::<i32>(), 3);", True),
+    "takes and returns nothing": ("fn run() { println!(\"{}\", count(&[1], 1)); }", "", True),
+}  # fmt: skip
+
+
+def test_a_function_that_no_test_notices_is_not_tested_by_those_of_another(judge):
+    programs = [with_tests(f"{COUNTED_ITEMS}\n{more}", f"{ITS_TESTS}\n{body}") for more, body, _ in SIDE_BY_SIDE.values()]
+    verdicts = dict(zip(SIDE_BY_SIDE, grade(judge, *programs), strict=True))
+    assert all(verdict.test_passed for verdict in verdicts.values())
+    assert {name: verdict.guard for name, verdict in verdicts.items()} == {
+        name: None if is_tested else "untested_function" for name, (_, _, is_tested) in SIDE_BY_SIDE.items()
+    }
 
 
 UNNOTICING_HELPERS = {
