@@ -261,16 +261,31 @@ def bank(names: str, column: str) -> str:
     return markdown_table([column, "tasks", "builds %", "all hidden tests %", "share of hidden tests %"], body)
 
 
+def _evaluated(folder: Path) -> list[dict]:
+    """A row for each evaluation inside a training run, counted anew from its completions; `row` is the step."""
+    by_step: dict[int, RowStats] = {}
+    for record in read_jsonl(folder / "evaluations.jsonl.gz"):
+        by_step.setdefault(record["step"], RowStats(str(record["step"]))).add(record)
+    return evaluation.summarise(list(by_step.values()), [1, 5], RESAMPLES)["rows"]
+
+
+def iterations(name: str) -> str:
+    """The evaluations inside one training run: rates in %, with intervals, and the KL to the untrained policy."""
+    (folder,) = found(name)
+    body = []
+    for row, line in zip(_evaluated(folder), read_jsonl(folder / "iterations.jsonl"), strict=True):
+        cells = [cell(row["metrics"], metric) for metric in ("pass@1", "pass@5", "build")]
+        body.append([str(line["iteration"]), row["row"], *cells, f"{line['kl']:.5f}", f"{line['elapsed_s'] / 60:.1f}"])
+    return markdown_table(["iteration", "updates", "pass@1 %", "pass@5 %", "build %", "KL", "minutes"], body)
+
+
 def runs(names: str) -> str:
     """Training runs, one folder each: their own evaluations, counted anew, at the start and where pass@1 was best."""
     header = ["run", "seed", "steps", "minutes", "pass@1 % before", "best pass@1 %", "at step", "pass@5 % there", "build % there", "entropy"]  # noqa: E501
     body = []
     for folder in found(names):
         metrics = list(read_jsonl(folder / "metrics.jsonl"))
-        by_step: dict[int, RowStats] = {}
-        for record in read_jsonl(folder / "evaluations.jsonl.gz"):
-            by_step.setdefault(record["step"], RowStats(str(record["step"]))).add(record)
-        rows = evaluation.summarise(list(by_step.values()), [1, 5], RESAMPLES)["rows"]
+        rows = _evaluated(folder)
         before, best = rows[0]["metrics"], max(rows, key=lambda row: row["metrics"]["pass@1"]["value"])
         seed = json.loads((folder / "run.json").read_text())["config"]["training"]["seed"]
         shown_run = [f"`{folder.name}`", str(seed), str(metrics[-1]["step"]), f"{metrics[-1]['elapsed_s'] / 60:.1f}"]
@@ -292,7 +307,7 @@ def attacks(name: str) -> str:
     return markdown_table(["programs", "n", *times, "judge at first sight"], lines)
 
 
-ALL = (rates, plain, seeds, steps, speed, judge, bank, cross, runs, chosen, attacks)
+ALL = (rates, plain, seeds, steps, speed, judge, bank, cross, runs, iterations, chosen, attacks)
 KINDS: dict[str, Callable[..., str]] = {table.__name__: table for table in ALL}
 
 

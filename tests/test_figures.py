@@ -464,9 +464,112 @@ def hidden_then_own():
     return [*hidden["grade"], *hidden["step"], hidden["without"][0], hidden["without"][2]], [*own["grade"], *own["step"], *own["without"]]
 
 
+CROSS = [f"results/cross/{rewards}-seed-{seed}" for rewards in ("own", "cross", "hidden") for seed in (0, 1)]
+MEASURED_CROSS = CROSS[:5]  # the evaluation of the sixth was cut off
+
+
+def gains_of(folders, tasks="mbpp-rs", name="pass@1"):
+    """In points, of trained over untrained."""
+    at = lambda folder, row: rate(f"{folder.removeprefix('results/')}/{tasks}", row, name)  # noqa: E731
+    return [at(folder, "trained") - at(folder, "untrained") for folder in folders]
+
+
+def share_of_gain():
+    own_0, own_1, cross_0, cross_1, hidden_0 = gains_of(MEASURED_CROSS)
+    return [cross_0, hidden_0, 100 * cross_0 / hidden_0, cross_1]
+
+
+def beside_the_recipe():
+    return [100 * statistics.mean(gains_of(CROSS[2:4])) / statistics.mean(gains_of(SEEDS))]
+
+
+def groups_of_steps(folder, first, last):
+    return [group for group in lines(f"{folder}/groups.jsonl.gz") if first <= group["step"] <= last]
+
+
+def share_in(groups, values):
+    found = [value for group in groups for value in values(group)]
+    return 100 * sum(found) / len(found)
+
+
+def solved_in_training():
+    late = [share_in(groups_of_steps(folder, 21, 26), lambda group: group["solved"]) for folder in CROSS[2:]]
+    early = [share_in(groups_of_steps(folder, 1, 6), lambda group: group["solved"]) for folder in CROSS]
+    return [*late, min(early), max(early)]
+
+
+def built_and_right_of_cross():
+    def of(folder, row):
+        built = [record for record in lines(f"{folder}/mbpp-rs/results.jsonl.gz") if record["row"] == row and record["build_passed"]]
+        return 100 * len(built) / 1770, 100 * statistics.mean(record["hidden_passed"] == record["hidden_total"] for record in built)
+
+    builds, rights = zip(*(of(folder, "trained") for folder in MEASURED_CROSS), strict=True)
+    before = of(CROSS[0], "untrained")
+    return [min(builds), max(builds), before[0], min(rights), max(rights), before[1]]
+
+
+def copied_examples():
+    """Honest passes of the run that copied, the share of each run's that is right, and how many are left when graded again."""
+    honest = {folder: [record for record in lines(f"{folder}/mbpp-rs/results.jsonl.gz") if record["row"] == "trained" and record["test_passed"] and record["honest_tests"]]
+              for folder in CROSS[:4]}  # fmt: skip
+    right = [100 * statistics.mean(record["hidden_passed"] == record["hidden_total"] for record in records) for records in honest.values()]
+    again = loaded("cross/own-seed-0/graded-again.json")
+    assert again["honest"][0] == len(honest[CROSS[0]])
+    return [again["honest"][0], right[0], right[1], *right[2:]], [again["honest"][1]]
+
+
+def right_above_wrong():
+    shares = []
+    for folder in CROSS[2:4]:
+        pairs = [(group["agreement"][right] or 0, group["agreement"][wrong] or 0) for group in lines(f"{folder}/groups.jsonl.gz")
+                 for right, is_right in enumerate(group["solved"]) if is_right
+                 for wrong, builds in enumerate(group["builds"]) if builds and not group["solved"][wrong]]  # fmt: skip
+        shares.append([100 * statistics.mean(right > wrong for right, wrong in pairs), 100 * statistics.mean(right == wrong for right, wrong in pairs)])
+    silent = [share_in(groups_of_steps(folder, *steps), lambda group: [one is None for one in group["agreement"]]) for steps in ((1, 6), (21, 26)) for folder in CROSS[2:4]]
+    return [*(shares[run][which] for which in (0, 1) for run in (0, 1)), *silent]
+
+
+def picked_by_own_tests():
+    shares = []
+    for folder in CROSS[2:4]:
+        groups = defaultdict(list)
+        for record in lines(f"{folder}/mbpp-rs/results.jsonl.gz"):
+            if record["row"] == "trained":
+                groups[record["task_id"]].append(record)
+        key = lambda record: (record["build_passed"], record["test_passed"] and record["honest_tests"], -record["sample"])  # noqa: E731
+        picks = [max(group, key=key) for group in groups.values()]
+        shares.append(100 * statistics.mean(record["hidden_passed"] == record["hidden_total"] for record in picks))
+    return shares
+
+
+def steps_of_cross():
+    runs = [[line for line in lines(f"{folder}/metrics.jsonl") if "reward" in line] for folder in CROSS]
+    seconds = [(run[-1]["elapsed_s"] - run[0]["elapsed_s"]) / (len(run) - 1) for run in runs]
+    assert [len(run) for run in runs] == [32, 32, 26, 26, 36, 36]
+    return seconds, [run[-1]["elapsed_s"] / 60 for run in runs[4:]]
+
+
+SPARK = "results/recipe/spark-code-a-v2"
+
+
+def of_spark(name, folder="recipe/spark-code-a-v2/humaneval-rs"):
+    return [*(rate(folder, row, name) for row in ("untrained", "trained")), difference(folder, name)]
+
+
+def updates_of_spark():
+    iterations = [[line for line in lines(f"{SPARK}/metrics.jsonl") if first <= line["step"] < first + 143] for first in (1, 144, 287)]
+    return [iteration[0]["groups/trained"] for iteration in iterations], [100 * statistics.mean(line["clip_ratio/region_mean"] for line in part) for part in iterations]
+
+
+def difference(folder, name):
+    return interval(loaded(f"{folder}/summary.json")["differences"][0]["metrics"][name], "+.1f")
+
+
 # file -> (a sentence as the file has it, what fills it)
 SENTENCES = {
     "README.md": [
+        ("pass@1 {2:+.1f} and {3:+.1f} points; own tests {0:+.1f} and {1:+.1f}, hidden {4:+.1f}.", lambda: gains_of(MEASURED_CROSS)),
+        ("three of six iterations: [HumanEval-rs {:.1f} to {:.1f} %]", lambda: [rate("recipe/spark-code-a-v2/humaneval-rs", row, "pass@1") for row in ("untrained", "trained")]),
         ("build goes from {:.0f} to {:.0f} %, hidden tests from {:.0f} to {:.0f} %, honest own tests from {:.0f} to {:.0f} % (seed 0",
          lambda: [value for pair in zip(tiny("before"), tiny("after"), strict=True) for value in pair]),
         ("a step of 256 completions takes {:.1f} s with LoRA and {:.1f} s with QLoRA, below", lambda: step_seconds()[:2]),
@@ -527,6 +630,22 @@ SENTENCES = {
     ],
     "results/task-bank/README.md": [("{} tasks, all proved; {:,} of the {:,} mutants that compile are noticed", proof)],
     "results/cross/README.md": [
+        ("with seed 0 pass@1 gains {:+.1f} points where hidden tests bring {:+.1f}, {:.0f} % of it (goal: 80 %), with seed 1 {:+.1f}.", share_of_gain),
+        ("gain {:+.1f} and {:+.1f}. The intervals", lambda: gains_of(CROSS[:2])),
+        ("its pick is right in {:.1f} and {:.1f} % of the tasks where a random completion is in {:.1f} and {:.1f} %",
+         lambda: [100 * loaded(f"cross/precision-mbpp-rs-cross-seed-{seed}.json")["metrics"][name]["value"] for name in ("picked", "pass@1") for seed in (0, 1)]),
+        ("the first whose own tests pass honestly, else the first that builds, is right in {:.1f} and {:.1f} %", picked_by_own_tests),
+        ("the two cross runs bring {:.0f} % of what the recipe's three seeds gain", beside_the_recipe),
+        ("the two cross runs solve {:.1f} and {:.1f} % of the training completions, the hidden ones {:.1f} and {:.1f} % ({:.1f} to {:.1f} % of the first six steps)", solved_in_training),
+        ("to build: {:.0f} to {:.0f} % do, {:.0f} % did; of those that build {:.0f} to {:.0f} % are right, {:.0f} % were.", built_and_right_of_cross),
+        ("{:,} of its 1,770 completions on mbpp-rs were honest passes, and {:.0f} % of these right (seed 1, which did not copy: {:.0f} %; cross tests: {:.0f} and {:.0f} %)",
+         lambda: copied_examples()[0]),
+        ("graded again, {} of the 1,770 are honest passes", lambda: copied_examples()[1]),
+        ("in {:.0f} and {:.0f} % of the pairs by `cross_tests_reward`, level with it in {:.0f} and {:.0f} % (all steps). In the first six steps {:.0f} and {:.0f} % of the completions"
+         " have no opinion, in the last six {:.0f} and {:.0f} %", right_above_wrong),
+        ("A step took {:.1f} and {:.1f} s with own tests, {:.1f} and {:.1f} with cross and {:.1f} and {:.1f} with hidden tests", lambda: steps_of_cross()[0]),
+        ("after {:.1f} and {:.1f} minutes", lambda: steps_of_cross()[1]),
+        ("pass@1 {} points, build {}, pass@5 {}.", lambda: [difference("cross/mbpp-prompts/mbpp-rs-heldout", name) for name in ("pass@1", "build", "pass@5")]),
         ("{:.2f} on training groups of 8 (`train-lora-1.5b`, {} of {} completions have tests that compile), {:.2f} on groups of 4 (`mbpp-eval-1.5b`, {} of {})",
          lambda: [loaded(f"cross/cost-{name}.json")[key] for name in ("train-lora", "mbpp-eval") for key in ("ratio", "with_tests", "completions")]),
         ("of {:,} completions {} were tried on another's test at all",
@@ -578,6 +697,12 @@ SENTENCES = {
         ("The gain is {:+.1f} points untrained and {:+.1f} after training", second_try),
     ],
     "results/recipe/tried.md": [
+        ("goes from {:.1f} to {:.1f} % ({} points), pass@5 from {:.1f} to {:.1f} % ({}), build {}: small",
+         lambda: [*of_spark("pass@1"), *of_spark("pass@5"), of_spark("build")[2]]),
+        ("({:.0f}, {:.0f} and {:.0f} with signal", lambda: updates_of_spark()[0]),
+        ("the ratio of {:.2f}, {:.2f} and {:.2f} % of an iteration's tokens", lambda: updates_of_spark()[1]),
+        ("waits {:.0f} s for the log-probs", lambda: [lines(f"{SPARK}/metrics.jsonl")[0]["time/train_s"]]),
+        ("Our own recipe gains {:+.1f} points on HumanEval-rs", lambda: [statistics.mean(gains_of(SEEDS, "humaneval-rs"))]),
         ("it reached {:.1f} % on mbpp-rs", lambda: [rate("kinds/mixed/mbpp-rs", "trained", "pass@1")]),
         ("{} of the untrained model take an `isize` for an index, {} and {} after the setting below, {} and {} after this one ({}, {} and {} after today's)",
          isize_for_an_index),
