@@ -16,10 +16,12 @@ the same machine, whatever was generated before it; vLLM and endpoints do not pr
 """
 
 import asyncio
+import contextlib
 import hashlib
 import importlib.util
 import json
 import os
+import re
 import sys
 import threading
 import types
@@ -557,6 +559,24 @@ class TransformersGenerator:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def vllm_measures_memory() -> Iterator[None]:
+    """Around the start of an engine, in which vLLM takes what is free on the card for its own: GenerationError where others move it.
+
+    An AssertionError where another process gave memory back meanwhile, a ValueError where so much was taken that nothing is left for
+    the cache (vLLM 0.26, v1/worker/gpu_worker.py).
+    """
+    try:
+        yield
+    except (AssertionError, ValueError) as error:
+        if not re.search(r"Error in memory profiling|No available memory for the cache blocks", str(error)):
+            raise
+        raise GenerationError(
+            "vLLM found no room on the card that it could count on: another process took or gave back memory while it measured "
+            "(start one at a time, the next when the last one samples), or its share of the memory is too small for the model"
+        ) from error
+
+
 class VllmGenerator:
     """One vLLM engine for a base model and any number of LoRA adapters on it.
 
@@ -592,15 +612,18 @@ class VllmGenerator:
         }
         lora = dict(enable_lora=True, max_loras=1, max_lora_rank=_room_for_ranks(adapters)) if adapters else {}
         try:
-            self.llm = LLM(
-                model=model,
-                dtype="bfloat16" if args.dtype == "auto" else args.dtype,
-                gpu_memory_utilization=args.gpu_memory_utilization,
-                max_model_len=max_model_len,
-                seed=seed,
-                generation_config="vllm",  # its own neutral defaults, not the model's generation_config.json
-                **lora,
-            )
+            with vllm_measures_memory():
+                self.llm = LLM(
+                    model=model,
+                    dtype="bfloat16" if args.dtype == "auto" else args.dtype,
+                    gpu_memory_utilization=args.gpu_memory_utilization,
+                    max_model_len=max_model_len,
+                    seed=seed,
+                    generation_config="vllm",  # its own neutral defaults, not the model's generation_config.json
+                    **lora,
+                )
+        except GenerationError:
+            raise
         except (RuntimeError, ValueError) as error:
             raise GenerationError(f"vLLM could not start with {model}: {_first_line(error)}") from error
 

@@ -40,6 +40,7 @@ from generate import (
     make_parser,
     render,
     use_one_thread_for_a_tiny_model,
+    vllm_measures_memory,
 )
 from judge.cross_tests import CROSS_REWARDS
 from judge.errors import UserError, library_reads_settings
@@ -1021,7 +1022,7 @@ def build_trainer(script: ScriptArguments, args, model_args, rows: list[dict], t
     with library_reads_settings():
         quantization_config, peft_config = get_quantization_config(model_args), get_peft_config(model_args)
     loading = f"loading {model_args.model_name_or_path}{', then starting vLLM' if args.use_vllm else ''}"
-    with console.waiting(loading), lossless_vllm_sync() if args.use_vllm else contextlib.nullcontext():
+    with console.waiting(loading), vllm_measures_memory(), lossless_vllm_sync() if args.use_vllm else contextlib.nullcontext():
         trainer = TracedGRPOTrainer(
             model=model_args.model_name_or_path,
             reward_funcs=rewards.functions,

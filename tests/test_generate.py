@@ -406,6 +406,21 @@ def test_vllm_is_told_every_sampling_field_and_answers_go_to_their_prompts(fake_
     assert params.stop_token_ids == [generator.tokenizer.eos_token_id]
 
 
+@pytest.mark.parametrize("error", [
+    AssertionError("Error in memory profiling. Initial free memory 118.47 GiB, current free memory 119.18 GiB."),
+    ValueError("No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the engine."),
+], ids=["given back", "taken"])  # fmt: skip
+def test_memory_that_others_move_while_vllm_measures_is_one_sentence(fake_vllm, tiny_model, monkeypatch, error):
+    def start(**options):
+        raise error
+
+    monkeypatch.setattr(sys.modules["vllm"], "LLM", start)
+    with pytest.raises(generate.GenerationError, match="another process took or gave back memory while it measured"):
+        generate.VllmGenerator(str(tiny_model), BackendArguments())
+    with pytest.raises(AssertionError, match="another one"), generate.vllm_measures_memory():
+        raise AssertionError("another one")
+
+
 def test_vllm_keeps_nothing_of_a_row_that_was_left_early(fake_vllm, tiny_model):
     generator = generate.VllmGenerator(str(tiny_model), BackendArguments())
     batches = generator.generate(CONVERSATIONS, GREEDY)
