@@ -1,6 +1,6 @@
 """What the matrix of cross tests costs: CPU of grading groups with it over grading them without, in one run.
 
-    python benchmarks/cross_tests.py FILE.jsonl|FILE.jsonl.gz [--groups 40] [--workers 2] [--output results.json]
+    python benchmarks/cross_tests.py FILE.jsonl|FILE.jsonl.gz [--groups 40] [--row NAME] [--workers 2] [--output results.json]
 
 FILE has columns `completion` and `task_id`; completions of one task (of one `row` or `group_id`, where it has them) are a group; groups
 of one are left out. Nothing is graded from memory: each group is graded twice by each way, the order changing from group to group.
@@ -30,10 +30,12 @@ PASSES = 2
 HALVES = ("without", "with")
 
 
-def groups_of(file: Path, count: int) -> list[list[dict]]:
+def groups_of(file: Path, count: int, only: str | None = None) -> list[list[dict]]:
     """The first `count` groups of two or more completions, in the order of the file."""
     groups: dict[tuple, list[dict]] = {}
     for row in iter_trace(file):
+        if only is not None and row.get("row") != only:
+            continue
         groups.setdefault((row.get("row"), row.get("group_id"), str(row["task_id"])), []).append(row)
     return [rows for rows in groups.values() if len(rows) > 1][:count]
 
@@ -64,11 +66,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("file", type=Path)
     parser.add_argument("--groups", type=int, default=40)
+    parser.add_argument("--row", help="of a results file: only this one")
     parser.add_argument("--workers", type=int, help="programs graded at once (default: all cores)")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args(argv)
     load = os.getloadavg()[0]
-    groups = groups_of(arguments.file, arguments.groups)
+    groups = groups_of(arguments.file, arguments.groups, arguments.row)
     if not groups:
         parser.error(f"{arguments.file}: no task has two completions")
     result = {"file": str(arguments.file), "groups": len(groups), "completions": sum(map(len, groups))}

@@ -648,6 +648,8 @@ SENTENCES = {
         ("pass@1 {} points, build {}, pass@5 {}.", lambda: [difference("cross/mbpp-prompts/mbpp-rs-heldout", name) for name in ("pass@1", "build", "pass@5")]),
         ("{:.2f} on training groups of 8 (`train-lora-1.5b`, {} of {} completions have tests that compile), {:.2f} on groups of 4 (`mbpp-eval-1.5b`, {} of {})",
          lambda: [loaded(f"cross/cost-{name}.json")[key] for name in ("train-lora", "mbpp-eval") for key in ("ratio", "with_tests", "completions")]),
+        ("and {:.2f} where nearly all bring tests (`cross-seed-1/mbpp-rs`, `--groups 40 --row trained`, {} of {};",
+         lambda: [loaded("cross/cost-mbpp-rs-cross-seed-1.json")[key] for key in ("ratio", "with_tests", "completions")]),
         ("of {:,} completions {} were tried on another's test at all",
          lambda: [loaded("cross/precision-train-own-tests.json")[key] for key in ("completions", "with_opinion")]),
     ],
