@@ -512,6 +512,10 @@ def require_same_run(output_dir: Path, facts: dict, script: ScriptArguments, mod
         raise UserError(f"cannot go on with {output_dir}: it was another run: {'; '.join(changed)}")
 
 
+LOWEST = dict.fromkeys(("max_completion_length", "per_device_train_batch_size", "gradient_accumulation_steps", "num_iterations"), 1)
+LOWEST |= dict.fromkeys(("num_train_epochs", "learning_rate", "beta", "epsilon", "epsilon_high", "delta", "neftune_noise_alpha"), 0)
+
+
 def require_possible(script: ScriptArguments, args) -> None:
     """Values that no run can have. Raises UserError or GenerationError."""
     if script.max_minutes is not None and script.max_minutes < 0:
@@ -520,10 +524,11 @@ def require_possible(script: ScriptArguments, args) -> None:
         raise UserError(f"--tokens_per_micro_batch {script.tokens_per_micro_batch}: expected a number above 0, or 0 for TRL's own batches")
     if args.temperature <= 0:
         raise UserError(f"--temperature {args.temperature:g}: the completions of a group must differ: expected a number above 0")
-    sizes = dict.fromkeys(("max_completion_length", "per_device_train_batch_size", "gradient_accumulation_steps"), 1)
-    for name, lowest in {**sizes, "num_train_epochs": 0, "learning_rate": 0, "beta": 0}.items():
-        if not lowest <= (getattr(args, name) or 0) < float("inf"):
-            raise UserError(f"--{name} {getattr(args, name)}: expected a number of at least {lowest}")
+    for name, lowest in LOWEST.items():
+        if (value := getattr(args, name)) is not None and not lowest <= value < float("inf"):
+            raise UserError(f"--{name} {value}: expected a number of at least {lowest}")
+    if not 0 <= args.top_entropy_quantile <= 1:
+        raise UserError(f"--top_entropy_quantile {args.top_entropy_quantile:g}: expected a share of the tokens, from 0 to 1")
     if args.max_steps < 1 and args.max_steps != -1:
         raise UserError(f"--max_steps {args.max_steps}: expected at least 1, or -1 for as many as --num_train_epochs has")
     require_known_values(args)
@@ -545,6 +550,11 @@ def require_known_values(args) -> None:
         known, value = choices(type(args), name), getattr(args, name)
         if known and value not in known:
             raise UserError(f"--{name} {value}: expected {', '.join(known[:-1])} or {known[-1]}")
+    if args.torch_compile_mode is not None:
+        from torch._inductor import list_mode_options
+
+        if args.torch_compile_mode not in (modes := list_mode_options()):
+            raise UserError(f"--torch_compile_mode {args.torch_compile_mode}: expected one of {', '.join(modes)}")
     for name in type(args)._VALID_DICT_FIELDS:  # JSON is a dict by now
         if isinstance(value := getattr(args, name), str) and not Path(value).is_file():
             raise UserError(f"--{name} {value}: expected JSON in braces, such as '{{\"key\": 1}}'")
