@@ -12,7 +12,8 @@ exist and how each ended.
 What a passing test is worth (`honest_tests`): what reading says against the program (`Program.guard`), then runs (`judge/worth.py`).
 A test counts whose assertions are reached, which fails when a panic is the first statement of the functions under test, and which
 notices wrong answers. One such test is enough. Then the functions are asked for other inputs than the tests': they must not say the
-same, nor one thing to everything else, nor their own input, and the tests must ask for more than nothing. All of it is in one
+same, nor one thing to everything else, nor their own input, and the tests must ask for more than nothing. Of several functions, or types
+with methods, each is made wrong alone: one that no test notices is not tested by those of another. All of it is in one
 binary: functions and assertions start with a call into `judge/gate.rs`, so the check costs runs and no compilation. Where a limit or
 a crash ends these runs the guard is TRIED_IN_PART, and takes nothing away.
 
