@@ -703,6 +703,7 @@ def test_tests_that_notice_nothing_do_not_count_and_do_not_sink_those_that_do(ju
 
 COUNTED_ITEMS = "fn count(items: &[i32], wanted: i32) -> usize { items.iter().filter(|&&item| item == wanted).count() }"
 ITS_TESTS = "assert_eq!(count(&[1, 2, 1], 1), 2);\nassert_eq!(count(&[5, 5, 5], 5), 3);\nassert_eq!(count(&[], 7), 0);"
+SLOW = "let start = std::time::Instant::now();\nwhile start.elapsed().as_millis() < 400 {}\nassert_eq!(count(&[4], 4), 1);"
 SIDE_BY_SIDE = {  # a function that nothing tests beside one that is tested: what a policy did with the example of its system prompt
     "never called": ("fn answer(n: i32) -> i32 { n - 1 }", "", False),
     "called, and what it says dropped": ("fn answer(n: i32) -> i32 { n - 1 }", "let _ = answer(3);", False),
@@ -712,6 +713,7 @@ SIDE_BY_SIDE = {  # a function that nothing tests beside one that is tested: wha
     "tested, too": ("fn answer(n: i32) -> i32 { n - 1 }", "assert_eq!(answer(3), 2);\nassert_eq!(answer(8), 7);", True),
     "tested through another": ("fn answer(n: i32) -> i32 { n - 1 }\nfn twice(n: i32) -> i32 { answer(n) * 2 }", "assert_eq!(twice(4), 6);", True),
     "tested, of a type that no wrong value is known for": ("fn answer(n: i32) -> impl Iterator<Item = i32> { 0..n }", "assert_eq!(answer(3).sum::<i32>(), 3);", True),
+    "never called, by tests too slow to be tried again": ("fn answer(n: i32) -> i32 { n - 1 }", SLOW, False),
     "takes and returns nothing": ("fn run() { println!(\"{}\", count(&[1], 1)); }", "", True),
 }  # fmt: skip
 
