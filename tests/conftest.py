@@ -11,6 +11,7 @@ os.environ["COLUMNS"] = "80"  # what is printed does not depend on the terminal 
 
 import functools
 import json
+import shutil
 
 import pytest
 
@@ -46,6 +47,33 @@ KNOWN_COMPLETIONS = (GOOD, FAILING, BROKEN, PROSE)
 PROMPTS = tuple(
     f"Add two numbers, {word}." for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")
 )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A judge that starts sooner
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_harness(tmp_path_factory):
+    """The judge's harness (over a second of the compiler) is built by the first judge of this process; the others copy its files."""
+    from judge.workshop import GATE_SOURCE, HARNESS_SOURCE, Workshop
+
+    build, built = Workshop._build_harness, {}
+
+    def build_once(workshop):
+        key = workshop.toolchain, GATE_SOURCE.read_bytes(), HARNESS_SOURCE.read_bytes()
+        if key not in built:
+            build(workshop)  # an error is no answer: the next judge builds anew
+            folder = tmp_path_factory.mktemp("harness")
+            built[key] = [(path.relative_to(workshop.sysroot), shutil.copy(path, folder)) for path in (workshop.gate, workshop.harness)]
+        else:
+            for place, copy in built[key]:
+                shutil.copy(copy, workshop.sysroot / place)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Workshop, "_build_harness", build_once)
+        yield
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import GOOD, PROMPTS, PROSE, ROOT, infra_verdict, passing_verdict
 from trl import GRPOConfig, GRPOTrainer
+from warm import Training
 
 import doctor
 import plot_rewards
@@ -1346,7 +1347,7 @@ def kill_tree(process):
 
 def test_ctrl_c_stops_cleanly_with_the_adapter_saved(argv, tmp_path):
     log, folder = tmp_path / "log", tmp_path / "run"
-    process = start([sys.executable, "train.py", *argv(folder, *LORA, "--max_steps", "2000")], log)
+    process = Training(argv(folder, *LORA, "--max_steps", "2000"), log, {"HF_TOKEN": SECRET})
     try:
         wait_until(lambda: "step 1/2000" in log.read_text(), process, log)
         process.send_signal(signal.SIGINT)
@@ -1362,7 +1363,7 @@ def test_ctrl_c_stops_cleanly_with_the_adapter_saved(argv, tmp_path):
 
 def test_killed_run_goes_on_where_its_last_checkpoint_was(argv, fake_judge, tmp_path, capsys):
     log, folder = tmp_path / "log", tmp_path / "run"
-    process = start([sys.executable, "train.py", *argv(folder, *LORA, "--max_steps", "2000", "--save_steps", "3")], log)
+    process = Training(argv(folder, *LORA, "--max_steps", "2000", "--save_steps", "3"), log, {"HF_TOKEN": SECRET})
     try:
         wait_until(lambda: "step 5/2000" in log.read_text(), process, log)
         for flags in ((), ("--resume_from_checkpoint", "last")):
