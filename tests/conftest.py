@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a tiny model is slower on many 
 os.environ["COLUMNS"] = "80"  # what is printed does not depend on the terminal that tests run in; some say another width
 
 import functools
+import gc
 import json
 import shutil
 
@@ -19,6 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # for the processes that tests start with this file on their path
 
 from models import make_tiny_coder  # noqa: E402
+
+
+def pytest_collection_finish():
+    """The garbage collection at the end of every training looks at what tests make, not at all that was imported (half a second)."""
+    gc.collect()
+    gc.freeze()
+
 
 GOOD = """```rust
 fn add(a: i32, b: i32) -> i32 {

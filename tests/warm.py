@@ -3,6 +3,7 @@
 What the command line and the import say is not seen here: tests of that start `python train.py`, and torchrun where it matters.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -22,16 +23,16 @@ class Training:
 
     Args:
         argv: of train.py.
-        log: what it prints, stderr too.
+        log, errors: files for what it prints; stderr goes to `log` too where there is no other.
         environment: name -> value, added to this process's.
     """
 
-    def __init__(self, argv, log: Path, environment=()):
+    def __init__(self, argv, log: Path, environment=(), errors: Path | None = None):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(IMPORTED))
         self._start_server()
         log.touch()
-        arguments = list(map(str, argv)), str(log), os.environ | dict(environment)
+        arguments = list(map(str, argv)), str(log), str(errors or log), os.environ | dict(environment)
         self._process = context.Process(target=_train, args=arguments, daemon=True)
         self._process.start()
         self.pid = self._process.pid
@@ -81,14 +82,15 @@ def run_in_two_processes(argv, folder: Path, timeout_s: float = 240) -> None:
     assert statuses == [0, 0], "\n".join(log.read_text()[-3000:] for log in logs)
 
 
-def _train(argv: list[str], log: str, environment: dict[str, str]) -> None:
+def _train(argv: list[str], log: str, errors: str, environment: dict[str, str]) -> None:
+    gc.freeze()  # what was imported is no garbage
     os.setsid()
     os.chdir(ROOT)
     os.environ.clear()
     os.environ.update(environment)
-    with open(log, "ab") as output:
-        os.dup2(output.fileno(), 1)
-        os.dup2(output.fileno(), 2)
+    for number, path in ((1, log), (2, errors)):
+        with open(path, "ab") as output:
+            os.dup2(output.fileno(), number)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     import train
