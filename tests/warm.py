@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -75,7 +76,9 @@ def run_in_two_processes(argv, folder: Path, timeout_s: float = 240) -> None:
     logs = [folder / f"log{rank}" for rank in (0, 1)]
     both = [Training(argv, log, common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank, log in enumerate(logs)]
     try:
-        statuses = [process.wait(timeout_s) for process in both]
+        deadline = time.monotonic() + timeout_s
+        while None in (statuses := [process.poll() for process in both]) and not any(statuses) and time.monotonic() < deadline:
+            time.sleep(0.05)  # where one has failed the other may wait for it for long
     finally:
         for process in both:
             process.kill()
