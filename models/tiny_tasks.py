@@ -11,6 +11,7 @@ on the family alone, never on the composition.
 Everything here is a pure function of a `random.Random`; make_tiny_coder.py writes the files and trains the model.
 """
 
+import functools
 import hashlib
 import math
 import random
@@ -531,7 +532,13 @@ def draw_task(pool: Sequence[str], rng: random.Random) -> TinyTask:
     """A task of a random family (by its share), of a random composition of `pool`."""
     families = list(FAMILIES)
     family = rng.choices(families, [FAMILIES[name][1] for name in families])[0]
-    return make_task(rng.choice([c for c in pool if c.startswith(f"{family}/")]), rng)
+    return make_task(rng.choice(_of_family(family, tuple(pool))), rng)
+
+
+@functools.cache
+def _of_family(family: str, pool: tuple[str, ...]) -> list[str]:
+    """Its compositions in the pool; thousands of tasks are drawn from the same few pools."""
+    return [composition for composition in pool if composition.startswith(f"{family}/")]
 
 
 def hidden_tests(task: TinyTask) -> list[str]:

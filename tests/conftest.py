@@ -10,7 +10,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a tiny model is slower on many 
 os.environ["COLUMNS"] = "80"  # what is printed does not depend on the terminal that tests run in; some say another width
 
 import functools
+import gc
 import json
+import shutil
 
 import pytest
 
@@ -18,6 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # for the processes that tests start with this file on their path
 
 from models import make_tiny_coder  # noqa: E402
+
+
+def pytest_collection_finish():
+    """The garbage collection at the end of every training looks at what tests make, not at all that was imported (half a second)."""
+    gc.collect()
+    gc.freeze()
+
 
 GOOD = """```rust
 fn add(a: i32, b: i32) -> i32 {
@@ -46,6 +55,33 @@ KNOWN_COMPLETIONS = (GOOD, FAILING, BROKEN, PROSE)
 PROMPTS = tuple(
     f"Add two numbers, {word}." for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")
 )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A judge that starts sooner
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_harness(tmp_path_factory):
+    """The judge's harness (over a second of the compiler) is built by the first judge of this process; the others copy its files."""
+    from judge.workshop import GATE_SOURCE, HARNESS_SOURCE, Workshop
+
+    build, built = Workshop._build_harness, {}
+
+    def build_once(workshop):
+        key = workshop.toolchain, GATE_SOURCE.read_bytes(), HARNESS_SOURCE.read_bytes()
+        if key not in built:
+            build(workshop)  # an error is no answer: the next judge builds anew
+            folder = tmp_path_factory.mktemp("harness")
+            built[key] = [(path.relative_to(workshop.sysroot), shutil.copy(path, folder)) for path in (workshop.gate, workshop.harness)]
+        else:
+            for place, copy in built[key]:
+                shutil.copy(copy, workshop.sysroot / place)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Workshop, "_build_harness", build_once)
+        yield
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,13 +1,18 @@
 """Every script in benchmarks/ runs with its smallest arguments, and writes what its docstring says."""
 
+import contextlib
+import io
 import json
+import runpy
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from chromium import found as find_chromium
 from conftest import FAILING, GOOD, ROOT
+from warm import Training
 
 from results import tables
 from training import gpu_memory
@@ -18,6 +23,21 @@ def run(name: str, *arguments) -> str:
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+def run_here(name: str, *arguments) -> str:
+    """The same in this process, which has imported torch and built the judge's harness; that the script starts by itself is tried first."""
+    command = [sys.executable, f"benchmarks/{name}.py", "--help"]
+    assert subprocess.run(command, cwd=ROOT, text=True, capture_output=True).stdout.startswith(f"usage: {name}.py")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.setattr(sys, "argv", [f"benchmarks/{name}.py", *map(str, arguments)])
+        patch.setattr(sys, "path", list(sys.path))
+        patch.chdir(ROOT)
+        try:
+            runpy.run_path(f"benchmarks/{name}.py", run_name="__main__")
+        except SystemExit as end:
+            assert not end.code
+    return printed.getvalue()
 
 
 @pytest.fixture
@@ -35,7 +55,7 @@ def test_every_script_is_tried_here():
 def test_the_judge_against_cargo(tmp_path, monkeypatch):
     """Each row gives the verdicts of plain cargo, and the table of the README can be made of the file."""
     out = tmp_path / "result.json"
-    printed = json.loads(run("judge", "--n", 1, "--workers", 2, "--output", out))
+    printed = json.loads(run_here("judge", "--n", 1, "--workers", 2, "--output", out))
     result = json.loads(out.read_text())
     assert result == printed and (result["n"], result["file"]) == (1, "built in") and result["start_up_s"] > 0
     names = ["judge", "judge, plain", "judge, hidden", "fresh", "fresh, 2", "kept", "tuned", "tuned, hidden"]
@@ -86,7 +106,7 @@ def test_ways_to_run_the_layers(tmp_path):
 
 
 def test_one_step_of_programs(completions, tmp_path):
-    run("judge_batch", completions, "--programs", 4, "--looping", 1, "--output", tmp_path / "batch.json")
+    run_here("judge_batch", completions, "--programs", 4, "--looping", 1, "--output", tmp_path / "batch.json")
     found = json.loads((tmp_path / "batch.json").read_text())
     assert found["batch"]["kinds"] == {"None": 2, "test_failed": 2}
     assert found["batch, 1 that loop"]["kinds"]["timeout"] == 1
@@ -103,9 +123,19 @@ def test_where_the_cpu_goes(tmp_path):
     assert found["empty"]["whole"] < 1.5 * found["binary"]["whole"]
 
 
-def test_seconds_of_a_training_step(tiny_coder, tmp_path):
+def test_seconds_of_a_training_step(tiny_coder, tmp_path, monkeypatch):
+    start = subprocess.run
+
+    def train(command, **options):
+        """What the script starts, where it is train.py, without importing torch once more."""
+        if command[:2] != [sys.executable, "train.py"]:
+            return start(command, **options)
+        assert options == {"cwd": ROOT, "stdout": sys.stderr}
+        return SimpleNamespace(returncode=Training(command[2:], tmp_path / "log").wait(200))
+
+    monkeypatch.setattr(subprocess, "run", train)
     out, flags = tmp_path / "step.json", ["--per_device_train_batch_size", 8, "--num_generations", 4, "--max_completion_length", 64]
-    printed = run("step", "--config", "configs/tiny.yaml", "--model", tiny_coder, "--steps", 2, "--out", out, "--max_prompt_length", 256,
+    printed = run_here("step", "--config", "configs/tiny.yaml", "--model", tiny_coder, "--steps", 2, "--out", out, "--max_prompt_length", 256,
                   "--tokens_per_micro_batch", 500, *flags)  # fmt: skip
     *rows, last = printed.splitlines()
     result = json.loads(out.read_text())

@@ -8,7 +8,8 @@ import pytest
 from rewards import RewardSet
 from rust_tool import RustTool
 
-BOUND_S = 20.0  # of CPU for both programs, however long the one would take
+BUILD_TIMEOUT_S, RUN_TIMEOUT_S = 2.0, 1.0  # of CPU for one compilation, for all tests of a program
+BOUND_S = 4 * BUILD_TIMEOUT_S  # of CPU for both programs, however long the one would take
 
 
 def completion(body: str = "", item: str = "") -> str:
@@ -37,7 +38,7 @@ FLOOD_OF_WARNINGS = completion(
 
 def graded_beside_a_good_one(bomb: str) -> tuple[dict, dict, float]:
     """-> (the bomb's record, its neighbour's, seconds of CPU)."""
-    with RustTool(workers=2) as judge:
+    with RustTool(workers=2, run_timeout_s=RUN_TIMEOUT_S, build_timeout_s=BUILD_TIMEOUT_S) as judge:
         before = judge.child_cpu_s
         bombed, good = RewardSet(judge).grade([{"prompt": "p"}] * 2, [bomb, completion()])
         return bombed, good, judge.child_cpu_s - before

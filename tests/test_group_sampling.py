@@ -3,13 +3,13 @@
 import json
 import shutil
 import statistics
-import sys
 from collections import Counter
 
 import pytest
 from conftest import PROMPTS, passing_verdict
-from test_train import LORA, argv, assert_advantages_follow_from_rewards, groups_of, kill_tree, read_trace, start  # noqa: F401
+from test_train import LORA, argv, assert_advantages_follow_from_rewards, groups_of, read_trace  # noqa: F401
 from test_training_step import ReadingFake, other_engine, step  # noqa: F401
+from warm import run_in_two_processes
 
 import traces
 import train
@@ -228,17 +228,12 @@ def test_with_vllm_rows_that_were_never_sampled_are_not_graded_nor_in_any_mean(s
 @pytest.mark.timeout(300)
 def test_two_processes_sample_train_record_and_evaluate_as_one(argv, tmp_path, prompts_file):  # noqa: F811
     """Groups grow on either process, updates take groups of both, one record and one table come of it."""
-    log, folder, val = tmp_path / "log", tmp_path / "run", tmp_path / "val.jsonl"
+    folder, val = tmp_path / "run", tmp_path / "val.jsonl"
     tasks = [{"task_id": f"v/{word}", "prompt": f"Add two numbers, {word}.", "tests": ["assert_eq!(add(1, 2), 3);"]} for word in ("nine", "ten", "none")]
     val.write_text("".join(json.dumps(task) + "\n" for task in tasks))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "train.py"]
     flags = ("--min_generations", FIRST, "--groups_per_update", 3, "--frontier", "true", "--tokens_per_micro_batch", 600,
              "--eval_tasks", val, "--eval_samples", 2, "--eval_every", 2, "--max_completion_length", 48)  # fmt: skip
-    process = start([*launch, *argv(folder, *LORA, *flags)], log)
-    try:
-        assert process.wait(240) == 0, log.read_text()[-3000:]
-    finally:
-        kill_tree(process)
+    run_in_two_processes(argv(folder, *LORA, *flags), tmp_path)
     records = read_trace(folder) + read_trace(folder, "trace.rank1.jsonl")
     groups = groups_of(records)
     assert len(groups) == 2 * 4 and {len(group) for group in groups.values()} <= {FIRST, SIZE}

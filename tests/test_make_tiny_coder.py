@@ -1,14 +1,17 @@
 """The tiny coder: its tasks compose, split cleanly and are right by cargo's word; its files are small and complete."""
 
 import argparse
+import functools
 import itertools
 import json
 import random
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import tasks
 from judge.program import extract_program
 from models import make_tiny_coder, tiny_tasks
 from rust_tool import Job, RustTool
@@ -68,7 +71,11 @@ def test_the_set_of_evaluations_inside_a_run_is_neither_trained_on_nor_reported(
     assert not any(find_leak(rows, files[2]) for rows in files[:2])
 
 
-def test_committed_prompts_are_what_the_generator_writes(tmp_path):
+def test_committed_prompts_are_what_the_generator_writes(tmp_path, monkeypatch):
+    hashed = tasks.NgramIndex._hashed  # of the same prompts hundreds of times, which is most of the time
+    once = functools.cache(lambda text: hashed(SimpleNamespace(n=tasks.NGRAM_WORDS, words=tasks.normalized_words), text))
+    monkeypatch.setattr(tasks.NgramIndex, "_hashed", lambda index, text: once(text))
+    monkeypatch.setattr(tasks, "normalized", functools.cache(tasks.normalized))
     make_tiny_coder.write_data(tmp_path, tmp_path / "report.json", seed=0)
     for name in ("tiny_prompts.jsonl", "tiny_heldout.jsonl", "tiny_val.jsonl"):
         assert (tmp_path / name).read_text() == (ROOT / "data" / name).read_text()

@@ -784,11 +784,12 @@ def numbered(number: int) -> Program:
     return with_test(f"fn add{number}(a: i32, b: i32) -> i32 {{\n    {body}\n}}", f"assert_eq!(add{number}(2, 3), 5);")
 
 
-def test_a_program_that_has_the_compiler_read_its_own_output_costs_seconds(judge):
+def test_a_program_that_has_the_compiler_read_its_own_output_costs_seconds():
     program = with_test('fn output() -> usize {\n    include_str!("/proc/self/fd/2").len()\n}', "assert_eq!(output(), 0);")
-    before = judge.child_cpu_s
-    (verdict,) = judge.grade([Job(program)])
-    assert (verdict.build_passed, verdict.honest_tests) == (False, False) and judge.child_cpu_s - before < 15
+    with RustTool(workers=2, build_timeout_s=2.0) as judge:
+        before = judge.child_cpu_s
+        (verdict,) = judge.grade([Job(program)])
+        assert (verdict.build_passed, verdict.honest_tests) == (False, False) and judge.child_cpu_s - before < 3 * 2.0
 
 
 def test_first_job_is_compiled_while_the_next_is_read(judge):
@@ -884,11 +885,10 @@ def slow_program(n_tests: int, milliseconds: int) -> Job:
     return Job(extract_program(text), tuple(f"assert_eq!(slow({n}), {n + 1});" for n in range(n_tests)), "slow", "x")
 
 
-def test_all_tests_of_a_program_have_one_limit_together():
-    with RustTool(workers=2, run_timeout_s=2.0) as judge:
-        within, beyond = judge.grade([slow_program(3, 400), slow_program(12, 700)])
+def test_all_tests_of_a_program_have_one_limit_together(judge):
+    within, beyond = judge.grade([slow_program(3, 200), slow_program(12, 350)])
     assert within.test_passed and within.honest_tests and within.error_kind is None and within.hidden_passed == 3
-    ends = list(beyond.tests.values())  # a busy machine gives less CPU to 0.7 s of the clock: where it is cut differs
+    ends = list(beyond.tests.values())  # a busy machine gives less CPU to 0.35 s of the clock: where it is cut differs
     assert ends[:2] == ["ok", "ok"] and "timeout" in ends[2:] and beyond.hidden_passed < 12
     assert beyond.error_kind == "timeout" and not beyond.test_passed
 

@@ -106,6 +106,16 @@ def run_dir(tmp_path) -> Path:
     return folder
 
 
+@pytest.fixture
+def undrawn(tmp_path, monkeypatch):
+    """Pushes draw no plots, which is most of their time: for tests of when a push is made and how it ends."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import sys, types\nsys.modules['plot_rewards'] = types.SimpleNamespace(main=lambda argv: None)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+
+
 def add_steps(folder: Path, *steps: int) -> None:
     with (folder / "trace.jsonl").open("a") as trace, (folder / "metrics.jsonl").open("a") as metrics:
         for step in steps:
@@ -313,7 +323,7 @@ def wait_for_push(sharer) -> None:
     assert not sharer._thread.is_alive()
 
 
-def test_every_so_many_steps_and_once_at_the_end(hub, run_dir):
+def test_every_so_many_steps_and_once_at_the_end(hub, run_dir, undrawn):
     sharer = share.Sharer(run_dir, TARGET, every=2)
     for step in (1, 2, 3):
         sharer.step_done(step)
@@ -346,7 +356,7 @@ def test_full_parts_are_pushed_once_but_drawn_every_time(hub, run_dir):
     assert hub.files["mine/rewards.png"] != first_plot
 
 
-def test_a_failed_push_is_one_warning_and_tried_again(hub, run_dir, capsys):
+def test_a_failed_push_is_one_warning_and_tried_again(hub, run_dir, undrawn, capsys):
     sharer = share.Sharer(run_dir, TARGET, every=2)
     hub.plan = lambda request: 403
     sharer.step_done(2)
@@ -361,7 +371,7 @@ def test_a_failed_push_is_one_warning_and_tried_again(hub, run_dir, capsys):
     assert (hub.commits, capsys.readouterr().err) == (["step 4"], "")
 
 
-def test_an_unreachable_hub_is_a_warning_too(run_dir, hub, monkeypatch, capsys):
+def test_an_unreachable_hub_is_a_warning_too(run_dir, undrawn, hub, monkeypatch, capsys):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     sharer = share.Sharer(run_dir, TARGET, every=1)
     sharer.step_done(1)
@@ -370,7 +380,7 @@ def test_an_unreachable_hub_is_a_warning_too(run_dir, hub, monkeypatch, capsys):
     assert line.startswith("warning: could not share step 1")
 
 
-def test_a_hanging_hub_holds_up_nothing(hub, run_dir, capsys):
+def test_a_hanging_hub_holds_up_nothing(hub, run_dir, undrawn, capsys):
     hub.plan = hang(hub)
     sharer = share.Sharer(run_dir, TARGET, every=1, final_wait_s=1.0)
     sharer.step_done(1)
@@ -386,7 +396,7 @@ def test_a_hanging_hub_holds_up_nothing(hub, run_dir, capsys):
     assert hub.commits == []
 
 
-def test_a_push_that_takes_too_long_is_killed_and_the_next_one_goes_through(hub, run_dir, capsys):
+def test_a_push_that_takes_too_long_is_killed_and_the_next_one_goes_through(hub, run_dir, undrawn, capsys):
     hub.plan = hang(hub)
     sharer = share.Sharer(run_dir, TARGET, every=1, push_timeout_s=8.0)
     sharer.step_done(1)
@@ -400,7 +410,7 @@ def test_a_push_that_takes_too_long_is_killed_and_the_next_one_goes_through(hub,
     assert hub.commits == ["step 2"]
 
 
-def test_nothing_is_left_behind_by_a_killed_push(hub, run_dir, tmp_path, monkeypatch):
+def test_nothing_is_left_behind_by_a_killed_push(hub, run_dir, undrawn, tmp_path, monkeypatch):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(share.tempfile, "tempdir", str(scratch))

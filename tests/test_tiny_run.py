@@ -2,14 +2,12 @@
 
 import contextlib
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from warm import Training
 
 import traces
 import train
@@ -68,10 +66,7 @@ def test_the_tiny_coder_starts_as_a_base_model_does(whole_run):
 def test_a_killed_run_ends_as_one_that_was_not(whole_run, tmp_path):
     """Same weights, same random numbers after the checkpoint: the same completions, so the same rewards."""
     folder, log = tmp_path / "run", tmp_path / "log"
-    with log.open("wb") as output:
-        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-        command = [sys.executable, "train.py", *arguments(folder, steps=RESUMED_STEPS)]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    process = Training(arguments(folder, steps=RESUMED_STEPS), log)
     try:
         while f"step {KILL_AFTER}/{RESUMED_STEPS} " not in log.read_text():
             assert process.poll() is None, log.read_text()[-3000:]

@@ -24,6 +24,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import GOOD, PROMPTS, PROSE, ROOT, infra_verdict, passing_verdict
 from trl import GRPOConfig, GRPOTrainer
+from warm import Training
 
 import doctor
 import plot_rewards
@@ -296,17 +297,20 @@ def test_a_folder_below_a_file_is_refused(refused, tmp_path):
 
 
 def test_a_resumed_run_says_where_it_goes_on_and_nothing_frightening(argv, tmp_path):
-    """All weights, tied: what a user of configs/tiny.yaml sees."""
+    """All weights, tied: what a user of configs/tiny.yaml sees. The second run imports whatever the first one does."""
     flags = ("--max_completion_length", "8", "--save_steps", "1")
-    for more in (("--max_steps", "1"), ("--max_steps", "2", "--resume_from_checkpoint", "last")):
-        done = subprocess.run(
-            [sys.executable, "train.py", *argv(tmp_path / "run", *flags, *more)], cwd=ROOT, capture_output=True, text=True, timeout=200
-        )
-        assert done.returncode == 0, done.stderr
-        assert [line for line in done.stderr.splitlines() if not line.startswith("... ")] == []  # a slow machine is told what takes long
-        assert max(map(len, done.stdout.replace(str(tmp_path), "").splitlines())) <= 80
+    whole = argv(tmp_path / "run", *flags, "--max_steps", "1")
+    resumed = argv(tmp_path / "run", *flags, "--max_steps", "2", "--resume_from_checkpoint", "last")
+    out, err = tmp_path / "out", tmp_path / "err"
+    first = Training(whole, out, errors=err)
+    first.wait(200)
+    second = subprocess.run([sys.executable, "train.py", *resumed], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    for status, printed, said in ((first.poll(), out.read_text(), err.read_text()), (second.returncode, second.stdout, second.stderr)):
+        assert status == 0, said
+        assert [line for line in said.splitlines() if not line.startswith("... ")] == []  # a slow machine is told what takes long
+        assert printed and max(map(len, printed.replace(str(tmp_path), "").splitlines())) <= 80
     assert "lm_head" in (tmp_path / "run" / "debug.log").read_text(), "what transformers says is kept, at debug level"
-    assert f"going on from {tmp_path / 'run' / 'checkpoint-1'}" in " ".join(done.stdout.split())
+    assert f"going on from {tmp_path / 'run' / 'checkpoint-1'}" in " ".join(second.stdout.split())
     assert not (tmp_path / "run" / "README.md").exists(), "TRL's card knows no base model that is a folder"
     assert "None" not in (tmp_path / "run" / "model" / "README.md").read_text()
 
@@ -1350,7 +1354,7 @@ def kill_tree(process):
 
 def test_ctrl_c_stops_cleanly_with_the_adapter_saved(argv, tmp_path):
     log, folder = tmp_path / "log", tmp_path / "run"
-    process = start([sys.executable, "train.py", *argv(folder, *LORA, "--max_steps", "2000")], log)
+    process = Training(argv(folder, *LORA, "--max_steps", "2000"), log, {"HF_TOKEN": SECRET})
     try:
         wait_until(lambda: "step 1/2000" in log.read_text(), process, log)
         process.send_signal(signal.SIGINT)
@@ -1366,7 +1370,7 @@ def test_ctrl_c_stops_cleanly_with_the_adapter_saved(argv, tmp_path):
 
 def test_killed_run_goes_on_where_its_last_checkpoint_was(argv, fake_judge, tmp_path, capsys):
     log, folder = tmp_path / "log", tmp_path / "run"
-    process = start([sys.executable, "train.py", *argv(folder, *LORA, "--max_steps", "2000", "--save_steps", "3")], log)
+    process = Training(argv(folder, *LORA, "--max_steps", "2000", "--save_steps", "3"), log, {"HF_TOKEN": SECRET})
     try:
         wait_until(lambda: "step 5/2000" in log.read_text(), process, log)
         for flags in ((), ("--resume_from_checkpoint", "last")):

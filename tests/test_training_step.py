@@ -20,6 +20,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import FakeJudge
+from warm import run_in_two_processes
 
 from rewards import ReadingJudge
 from training import micro_batches
@@ -142,15 +143,12 @@ def test_two_processes_train_on_what_trls_own_batches_hold(tiny_coder, tmp_path,
     def run(budget):
         out = tmp_path / str(budget)
         accumulated, generated, steps = batches
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, "train.py", "--config", "configs/tiny.yaml",
-                   "--model_name_or_path", tiny_coder, "--output_dir", out, "--max_steps", steps, "--per_device_train_batch_size", 4,
-                   "--gradient_accumulation_steps", accumulated, "--steps_per_generation", generated, "--num_generations", 4, "--max_completion_length", 48, "--max_prompt_length", 256, "--optim",
-                   "sgd", "--learning_rate", 1.0, "--max_grad_norm", 0, "--use_peft", "true", "--lora_dropout", 0, "--save_strategy", "no", "--seed", 3,
-                   "--min_generations", 2, "--groups_per_update", 3, "--rewards", f"{tmp_path / 'own.py'}:by_length=1",
-                   "--tokens_per_micro_batch", budget]  # fmt: skip
-        done = subprocess.run(list(map(str, command)), cwd=train_folder(), capture_output=True, text=True, timeout=200,
-                              env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
+        argv = ["--config", "configs/tiny.yaml", "--model_name_or_path", tiny_coder, "--output_dir", out, "--max_steps", steps, "--per_device_train_batch_size", 4,
+                "--gradient_accumulation_steps", accumulated, "--steps_per_generation", generated, "--num_generations", 4, "--max_completion_length", 48, "--max_prompt_length", 256, "--optim",
+                "sgd", "--learning_rate", 1.0, "--max_grad_norm", 0, "--use_peft", "true", "--lora_dropout", 0, "--save_strategy", "no", "--seed", 3,
+                "--min_generations", 2, "--groups_per_update", 3, "--rewards", f"{tmp_path / 'own.py'}:by_length=1",
+                "--tokens_per_micro_batch", budget]  # fmt: skip
+        run_in_two_processes(argv, tmp_path)
         assert (out / "trace.rank1.jsonl").is_file()
         return load_file(out / "adapter" / "adapter_model.safetensors"), json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
 
