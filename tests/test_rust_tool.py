@@ -811,7 +811,7 @@ def test_results_come_in_batch_order_and_equal_jobs_are_graded_once(judge):
     programs = [numbered(number % 4) for number in range(12)]
     verdicts = grade(judge, *programs)
     assert [said(verdict) for verdict in verdicts] == [((True, True, True), (True, True, False), (False,) * 3)[n % 4 % 3] for n in range(12)]
-    assert len({verdict.duration_s for verdict in verdicts}) == 4
+    assert len({verdict.duration_s for verdict in verdicts}) <= 4, "two may take equally long, not twelve"
     cpu_s = judge.child_cpu_s
     assert grade(judge, *programs) == verdicts
     assert judge.child_cpu_s == cpu_s
