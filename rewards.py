@@ -360,12 +360,16 @@ class RewardSet:
         return graded
 
     def _cross_examined(self, tasks: Sequence[dict], judged: Sequence[tuple]) -> list[tuple]:
-        """Programs and verdicts, with what the tests of each group say; what the machine failed to grade has no part in it."""
+        """Programs and verdicts, with what the tests of each group say; what the machine failed to grade has no part in it.
+
+        A program that lacks the function which the prompt names agrees with nobody, as one that does not build: its caller cannot call it.
+        """
         judged, groups = list(judged), {}
         for i, (task, (_program, verdict)) in enumerate(zip(tasks, judged, strict=True)):
             if verdict.error_kind != "infra":
                 groups.setdefault((task.get("task_id"), task.get("prompt")), []).append(i)
-        members = [[judged[i] for i in group] for group in groups.values()]
+        is_asked = lambda i: judged[i][0] and not lacks_asked_function(judged[i][0], tasks[i].get("prompt") or "")  # noqa: E731
+        members = [[(judged[i][0] if is_asked(i) else None, judged[i][1]) for i in group] for group in groups.values()]
         for group, verdicts in zip(groups.values(), cross_examined(members, self.reader.judge.run_suites), strict=True):
             for i, verdict in zip(group, verdicts, strict=True):
                 judged[i] = judged[i][0], verdict
@@ -515,7 +519,7 @@ def _refused(verdict: Verdict, guard: str) -> Verdict:
     return replace(verdict, honest_tests=False, guard=guard) if verdict.honest_tests else verdict
 
 
-_ASKED = re.compile(r"\bfn\s+(\w+)\s*[(<]|\bfunction,? (?:called |named )?`(\w+)`|`(\w+)\([^`]*\)`")
+_ASKED = re.compile(r"\bfn\s+(\w+)\s*[(<]|\bfunction,? (?:called |named )?`(\w+)`|`(\w+)\([^`]*\)(?:\s*->[^`]*)?`")
 
 
 def lacks_asked_function(program: Program, prompt: str) -> bool:

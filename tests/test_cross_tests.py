@@ -200,6 +200,14 @@ def test_names_are_mapped_where_only_they_differ_and_another_type_is_no_opinion(
     assert record["cross_total"] is None and record["rewards"] == {"cross_tests_reward": None, "group_tests_reward": None}
 
 
+def test_a_name_that_the_prompt_asks_for_is_not_the_programs_to_choose(judged):
+    names = ("right", "other name", "no tests", "own helper")
+    for prompt, is_mapped in (("Twice the number, please: `twice(x: i32) -> i32`.", False), ("Twice the number, please.", True)):
+        graded = RewardSet(judged[1], ["cross_tests_reward=1"]).grade([{"task_id": "named", "prompt": prompt}] * 4, [GROUP[name] for name in names])
+        agreed = dict(zip(names, (record["rewards"]["cross_tests_reward"] for record in graded), strict=True))
+        assert min(agreed["right"], agreed["no tests"]) > 0.3 and (agreed["other name"] > 0.3) == is_mapped and (agreed["other name"] == 0.0) != is_mapped
+
+
 def test_a_suite_that_does_not_compile_is_no_opinion_and_takes_no_other_along(judged):
     found = row(judged, "same fields, no method")
     assert "method by another" not in found and found["right"] == {"tests::works": "ok"}

@@ -529,6 +529,13 @@ def right_above_wrong():
     return [*(shares[run][which] for which in (0, 1) for run in (0, 1)), *silent]
 
 
+def misfits():
+    fits = lambda record: record["build_passed"] and record["hidden_error_kind"] == "compile"  # noqa: E731
+    rows = [("untrained", CROSS[0]), *(("trained", folder) for folder in MEASURED_CROSS)]
+    untrained, *own, cross_0, cross_1, hidden = [sum(record["row"] == row and fits(record) for record in lines(f"{folder}/mbpp-rs/results.jsonl.gz")) for row, folder in rows]
+    return [cross_0, cross_1, *own, hidden, untrained]
+
+
 def picked_by_own_tests():
     shares = []
     for folder in CROSS[2:4]:
@@ -634,6 +641,7 @@ SENTENCES = {
         ("gain {:+.1f} and {:+.1f}. The intervals", lambda: gains_of(CROSS[:2])),
         ("its pick is right in {:.1f} and {:.1f} % of the tasks where a random completion is in {:.1f} and {:.1f} %",
          lambda: [100 * loaded(f"cross/precision-mbpp-rs-cross-seed-{seed}.json")["metrics"][name]["value"] for name in ("picked", "pass@1") for seed in (0, 1)]),
+        ("{} and {} of the 1,770 completions of the cross runs build and do not fit their tests (own tests: {} and {}, hidden tests {}, untrained {})", misfits),
         ("the first whose own tests pass honestly, else the first that builds, is right in {:.1f} and {:.1f} %", picked_by_own_tests),
         ("the two cross runs bring {:.0f} % of what the recipe's three seeds gain", beside_the_recipe),
         ("the two cross runs solve {:.1f} and {:.1f} % of the training completions, the hidden ones {:.1f} and {:.1f} % ({:.1f} to {:.1f} % of the first six steps)", solved_in_training),

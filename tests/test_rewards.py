@@ -222,6 +222,7 @@ def test_handing_back_the_system_prompts_example_earns_no_test_reward(prompt, co
     [
         ("Write a function `add` for two numbers.", True),
         ("Implement `fn total(list: &[i32]) -> i32`.", False),
+        ("A Rust function `total(list: &[i32]) -> i32`, please.", False),
         ("Write a function named `sum_all`; see also `add(1, 2)`.", True),  # one of the names is enough
         ("Sum what `list` holds, in a program with `fn main()`.", True),  # names no function
     ],
