@@ -368,8 +368,9 @@ class RewardSet:
         for i, (task, (_program, verdict)) in enumerate(zip(tasks, judged, strict=True)):
             if verdict.error_kind != "infra":
                 groups.setdefault((task.get("task_id"), task.get("prompt")), []).append(i)
-        is_asked = lambda i: judged[i][0] and not lacks_asked_function(judged[i][0], tasks[i].get("prompt") or "")  # noqa: E731
-        members = [[(judged[i][0] if is_asked(i) else None, judged[i][1]) for i in group] for group in groups.values()]
+        lacks = [program is not None and lacks_asked_function(program, task.get("prompt") or "")
+                 for task, (program, _verdict) in zip(tasks, judged, strict=True)]  # fmt: skip
+        members = [[(None if lacks[i] else judged[i][0], judged[i][1]) for i in group] for group in groups.values()]
         for group, verdicts in zip(groups.values(), cross_examined(members, self.reader.judge.run_suites), strict=True):
             for i, verdict in zip(group, verdicts, strict=True):
                 judged[i] = judged[i][0], verdict

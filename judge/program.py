@@ -452,7 +452,10 @@ def _roots(index: Index) -> tuple[str, ...]:
 
 
 def _units(index: Index) -> tuple[str, ...]:
-    """One that takes and returns nothing has nothing that a test could ask for."""
+    """What can be made wrong alone, where there are several: functions, and types for their methods.
+
+    A function that takes and returns nothing has nothing that a test could ask for.
+    """
     speaks = lambda node: child_of(node, "return_type") is not None or parameters_of(node)  # noqa: E731
     functions = [item for item in index.items if item.is_own_function and not item.trait and speaks(item.node)]
     units = tuple(dict.fromkeys(item.owner or item.name for item in functions))

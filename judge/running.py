@@ -16,6 +16,7 @@ from judge.verdict import MAX_DIAGNOSTICS, TRIED_IN_PART, Diagnostic, InfraError
 from judge.workshop import BINARY_NAME, Workshop
 from judge.worth import untested, worth
 
+UNTESTED = "untested_function"
 MAX_DEATHS = 32  # of a program's own tests: it has failed after one, more are tried for the record
 
 
@@ -32,9 +33,9 @@ class Worth:
         return self.guard in (None, TRIED_IN_PART)
 
 
-def _unread(program: Program) -> str | None:
-    """The guard against functions that no other calls and no test names: all that reading can say of what no run has tried."""
-    return "untested_function" if {*program.alone} & {*program.root_functions} - {*program.tested_functions} else None
+def _unread(program: Program) -> set[str]:
+    """Functions that no other calls and no test names: all that reading can say of what no run has tried."""
+    return {*program.alone} & {*program.root_functions} - {*program.tested_functions}
 
 
 class Runner:
@@ -110,15 +111,15 @@ class Runner:
         if not counted:
             return Worth("survives_panic_stub")
         if not work.is_gated:
-            return Worth(_unread(program), [outcome.names[index] for index in counted])
+            return Worth(UNTESTED if _unread(program) else None, [outcome.names[index] for index in counted])
         wrong, other = (self.workshop.run_tests(binary, mode, counted) for mode in ("wrong", "other"))
         guard, found = worth(wrong.all_ends, other.all_ends, program, len(counted), work.source, is_discounted)
         if guard is None and not (wrong.was_done and other.was_done):
-            guard = _unread(program) or TRIED_IN_PART
+            guard = UNTESTED if _unread(program) else TRIED_IN_PART
         if guard is None and program.alone:
             alone = self.workshop.run_tests(binary, f"alone {len(program.alone)}", counted)
             unseen = untested(alone.all_ends, len(counted), program.alone, work.source) if alone.was_done else _unread(program)
-            guard = "untested_function" if unseen else None
+            guard = UNTESTED if unseen else None
         return Worth(guard, [outcome.names[counted[test]] for test in found])
 
     def _stub_binary(self, work: Work, program: Program) -> Path | None:

@@ -172,8 +172,12 @@ def isize_for_an_index():
     return on_mbpp_rs(lambda record: any("cannot be indexed by `isize`" in one["message"] for one in record["diagnostics"]), folders)
 
 
+def does_not_fit(record):
+    return record["build_passed"] and record["hidden_error_kind"] == "compile"
+
+
 def other_names():
-    return on_mbpp_rs(lambda record: record["build_passed"] and record["hidden_error_kind"] == "compile", PLAIN + SEEDS)
+    return on_mbpp_rs(does_not_fit, PLAIN + SEEDS)
 
 
 def what_is_wrong():
@@ -530,9 +534,7 @@ def right_above_wrong():
 
 
 def misfits():
-    fits = lambda record: record["build_passed"] and record["hidden_error_kind"] == "compile"  # noqa: E731
-    rows = [("untrained", CROSS[0]), *(("trained", folder) for folder in MEASURED_CROSS)]
-    untrained, *own, cross_0, cross_1, hidden = [sum(record["row"] == row and fits(record) for record in lines(f"{folder}/mbpp-rs/results.jsonl.gz")) for row, folder in rows]
+    untrained, *own, cross_0, cross_1, hidden = on_mbpp_rs(does_not_fit, MEASURED_CROSS)
     return [cross_0, cross_1, *own, hidden, untrained]
 
 
