@@ -172,6 +172,14 @@ def isize_for_an_index():
     return on_mbpp_rs(lambda record: any("cannot be indexed by `isize`" in one["message"] for one in record["diagnostics"]), folders)
 
 
+def copies_in_training():
+    runs = loaded("cross/copied-examples.json")["runs"]
+    own, *cross = (runs[name] for name in ("own-seed-0", "cross-seed-0", "cross-seed-1"))
+    late = sum(sum(group["honest"]) for group in lines(f"{CROSS[0]}/groups.jsonl.gz") if group["step"] >= 23)
+    assert late == own["honest_from_step_23"]
+    return [own["of_these_with_the_example"], late], [sum(run[name] for run in cross) for name in ("with_the_example", "honest_with_the_example")]
+
+
 def does_not_fit(record):
     return record["build_passed"] and record["hidden_error_kind"] == "compile"
 
@@ -648,8 +656,10 @@ SENTENCES = {
         ("the two cross runs bring {:.0f} % of what the recipe's three seeds gain", beside_the_recipe),
         ("the two cross runs solve {:.1f} and {:.1f} % of the training completions, the hidden ones {:.1f} and {:.1f} % ({:.1f} to {:.1f} % of the first six steps)", solved_in_training),
         ("to build: {:.0f} to {:.0f} % do, {:.0f} % did; of those that build {:.0f} to {:.0f} % are right, {:.0f} % were.", built_and_right_of_cross),
-        ("{:,} of its 1,770 completions on mbpp-rs were honest passes, and {:.0f} % of these right (seed 1, which did not copy: {:.0f} %; cross tests: {:.0f} and {:.0f} %)",
+        ("{:,} of its 1,770 completions on mbpp-rs were honest passes, and {:.0f} % of these right (seed 1, which hardly copied: {:.0f} %; cross tests: {:.0f} and {:.0f} %)",
          lambda: copied_examples()[0]),
+        ("{:,} of its {:,} honest passes from step 23 on", lambda: copies_in_training()[0]),
+        ("In the two cross runs {} completions hold a copy, {} of them an honest pass", lambda: copies_in_training()[1]),
         ("graded again, {} of the 1,770 are honest passes", lambda: copied_examples()[1]),
         ("in {:.0f} and {:.0f} % of the pairs by `cross_tests_reward`, level with it in {:.0f} and {:.0f} % (all steps). In the first six steps {:.0f} and {:.0f} % of the completions"
          " have no opinion, in the last six {:.0f} and {:.0f} %", right_above_wrong),
