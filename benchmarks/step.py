@@ -19,6 +19,7 @@ peak_gib is the most that was taken on the first card at the end of a step, vLLM
 import argparse
 import importlib.metadata
 import json
+import multiprocessing
 import shlex
 import subprocess
 import sys
@@ -89,16 +90,28 @@ def shape_config(shape: str):
 
 def write_random_model(shape: str, tokenizer_of: str, folder: Path) -> None:
     """A model folder in bf16. Exits when the shape has no room for the tokenizer's words."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     config, tokenizer = shape_config(shape), AutoTokenizer.from_pretrained(tokenizer_of)
     if len(tokenizer) > config.vocab_size:
         sys.exit(f"--random_weights {shape} has {config.vocab_size} words, the tokenizer of {tokenizer_of} {len(tokenizer)}")
     config.bos_token_id, config.eos_token_id, config.pad_token_id = None, tokenizer.eos_token_id, tokenizer.pad_token_id
-    torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+    writer = multiprocessing.get_context("spawn").Process(target=draw, args=(config, folder))  # it leaves nothing on the card
+    writer.start()
+    writer.join()
+    if writer.exitcode:
+        sys.exit(writer.exitcode)
     tokenizer.save_pretrained(folder)
+
+
+def draw(config, folder: Path) -> None:
+    """Save a model with weights of seed 0, drawn on the first card where there is one: a CPU takes minutes for 7B."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
 
 
 def train(name: str, checkout: Path, flags: list[str], arguments: argparse.Namespace, folder: Path) -> Path:

@@ -3,25 +3,29 @@
     python -m pytest -m gpu tests/test_gpu.py                                   # the tiny coder; about three minutes
     TEST_MODEL=~/models/coder python -m pytest -m gpu tests/test_gpu.py         # another Qwen2-like model
 
-Skipped without a card, vLLM, bitsandbytes or cargo; the test of two cards with one. Each vLLM has a process of its own.
+Skipped without a card, vLLM, bitsandbytes or cargo; the tests of two cards with one. Each vLLM has a process of its own.
 """
 
 import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 
 import pytest
 from conftest import ROOT
-from test_train import adapted, base_bytes, same_bits
+from test_train import adapted, base_bytes, descendants, has_variable, is_running, kill_tree, same_bits, wait_until
 
 import traces
 import train
 
 MODEL = os.environ.get("TEST_MODEL", "models/tiny-coder")
 STEPS, COMPLETIONS, GROUP = 3, 32, 8
+ENDS_WITHIN_S, LEFT_GIB = 60, 0.1  # after a SIGKILL
 LEARNING_RATE = 0.0005 if "TEST_MODEL" in os.environ else 0.002  # three steps must show; the tiny coder needs larger ones
 MAX_LOGP_DIFFERENCE = 0.05  # mean per token; 0.007 was measured with the 1.5B model
 N_EVALUATED = 16
@@ -136,17 +140,64 @@ def test_vllm_and_transformers_write_the_same_with_and_without_the_adapter(qlora
         assert equal >= MIN_EQUAL_STARTS * len(keys), row
 
 
-def test_two_cards_train_one_policy(tmp_path):
-    """Both processes' completions are traced, groups stay whole, and one adapter is saved."""
+@pytest.fixture
+def on_two_cards():
+    """The command of a run on two cards, but for the flags of train.py."""
     import torch
 
     if torch.cuda.device_count() < 2:
         pytest.skip("one card")
+    return [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", 2, "--mixed_precision", "bf16", "train.py"]
+
+
+def flags_of_two_cards(folder, *more) -> list:
+    return training_flags(folder, "--load_in_4bit", "false", "--gradient_accumulation_steps", COMPLETIONS // 16, *more)
+
+
+def test_two_cards_train_one_policy(on_two_cards, tmp_path):
+    """Both processes' completions are traced, groups stay whole, and one adapter is saved."""
     folder = tmp_path / "run"
-    flags = training_flags(folder, "--load_in_4bit", "false", "--gradient_accumulation_steps", COMPLETIONS // 16)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", 2, "--mixed_precision", "bf16"]
-    start(tmp_path / "log", *launch, "train.py", *flags)
+    start(tmp_path / "log", *on_two_cards, *flags_of_two_cards(folder))
     records = list(traces.iter_trace(folder))
     assert len(records) == STEPS * COMPLETIONS and {record["rank"] for record in records} == {0, 1}
     assert [line["step"] for line in traces.read_metrics(folder)] == list(range(1, STEPS + 1))
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def used_gib() -> float:
+    """GiB in use on the first two cards, by all processes."""
+    import torch
+
+    return sum(total - free for free, total in map(torch.cuda.mem_get_info, range(2))) / 2**30
+
+
+@pytest.mark.timeout(900)
+def test_a_killed_process_leaves_nothing_on_the_cards_and_the_run_goes_on(on_two_cards, tmp_path):
+    """SIGKILL to each process in turn, at another phase of a step each: all is gone in a minute, and no step is lost or twice."""
+    folder, before = tmp_path / "run", used_gib()
+    flags = flags_of_two_cards(folder, "--use_vllm", "true", "--save_steps", 2, "--save_total_limit", 2)
+    resume, at, last = [], 1, 8
+    for victim, delay in (("RANK=1", 0.0), ("RANK=0", 0.7), ("launcher", 1.5)):
+        at += 2  # one after a checkpoint
+        log = tmp_path / f"{victim}.log"
+        command = [str(part) for part in (*on_two_cards, *flags, "--max_steps", last, *resume)]
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            wait_until(lambda: f"step {at}/{last}" in log.read_text(), process, log, 240)  # noqa: B023
+            time.sleep(delay)
+            everyone = [process.pid, *descendants(process.pid)]
+            is_victim = process.pid.__eq__ if victim == "launcher" else lambda pid: has_variable(pid, victim.encode())  # noqa: B023
+            os.kill(next(filter(is_victim, everyone)), signal.SIGKILL)
+            killed = time.monotonic()
+            while process.poll() is None or any(map(is_running, everyone)) or used_gib() > before + LEFT_GIB:
+                running = [pid for pid in everyone if is_running(pid)]
+                assert time.monotonic() < killed + ENDS_WITHIN_S, (running, used_gib() - before, log.read_text()[-3000:])
+                time.sleep(0.1)
+            print(f"{victim} killed {delay} s after step {at}: all gone after {time.monotonic() - killed:.1f} s")
+        finally:
+            kill_tree(process)
+        resume = ["--resume_from_checkpoint", "last"]
+    start(tmp_path / "last.log", *on_two_cards, *flags, "--max_steps", last, *resume)
+    assert [line["step"] for line in traces.read_metrics(folder)] == list(range(1, last + 1))
+    assert Counter(record["step"] for record in traces.iter_trace(folder)) == dict.fromkeys(range(1, last + 1), COMPLETIONS)
