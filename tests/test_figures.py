@@ -88,10 +88,26 @@ def max_minutes():
     return runs[:1]
 
 
-def two_cards(*names):
+def two_cards(*names, kind="lora"):
     """Of one card, of two, and their ratio, by name."""
-    one, two = (loaded(f"step/h200-x{n}-lora.json")["runs"]["today"] for n in (1, 2))
+    one, two = (loaded(f"step/h200-x{n}-{kind}.json")["runs"]["today"] for n in (1, 2))
     return [value for name in names for value in (one[name], two[name], two[name] / one[name])]
+
+
+def larger_models():
+    """Seconds a step, most GiB in use at the end of one and most reserved within one, and difference of vLLM's log-probs, of 3B and 7B."""
+    runs = [loaded(f"step/h200-{size}.json")["runs"] for size in ("3b", "7b")]
+    steps = [lines(f"results/step/h200-{size}-{kind}-metrics.jsonl") for size in ("3b", "7b") for kind in ("lora", "qlora")]
+    reserved = max(step["gpu/peak_reserved_gib"] for run in steps for step in run)
+    off = [max(step["sampling/sampling_logp_difference/mean"] for step in run) for run in steps]
+    seconds = [of[kind]["step_s"] for of in runs for kind in ("today", "4-bit")]
+    gib = [of[kind]["peak_gib"] for of in runs for kind in ("today", "4-bit")]
+    assert not any(step["grad_norm"] for run in steps for step in run)
+    return {"s": seconds, "gib": gib, "peaks": [max(gib[:2]), max(gib[2:])], "reserved": reserved, "off": [max(off[:2]), max(off[2:])]}
+
+
+def seconds_until_gone():
+    return [float(s) for s in re.findall(r"RANK=\d killed .* all gone after (\S+) s", (ROOT / "results/step/gpu-tests-killed.log").read_text())]
 
 
 def seconds_by_length():
@@ -603,7 +619,7 @@ SENTENCES = {
         ("a step of 256 completions takes {:.1f} s with LoRA and {:.1f} s with QLoRA, below", lambda: step_seconds()[:2]),
         ("On HumanEval-rs pass@1 goes from {:.1f} to {:.1f} % and pass@5 from {:.1f} to {:.1f} %.", humaneval),
         ("QLoRA, below {:.0f} GiB: {:.1f} and {:.1f} times", lambda: [max(math.ceil(one["peak_gib"]) for one in sampled("today")), *step_seconds()[2:]]),
-        ("Two cards sampled {:.2f} times the tokens of one.", lambda: two_cards("tokens_per_s")[2:]),
+        ("Two cards sampled {:.2f} and {:.2f} times the tokens of one.", lambda: [two_cards("tokens_per_s", kind=kind)[2] for kind in ("lora", "qlora")]),
         ("{:.0f} minutes of H200: build {:.1f} to {:.1f} %, own tests {:.1f} to {:.1f} %; held-out", prompts_only),
         ("of {} attacks by outsiders the judge now pays {} (", attacks_paid),
         ("of programs whose own honest tests passed, {} were right in one run", lambda: [own_precision()]),
@@ -704,6 +720,13 @@ SENTENCES = {
         ("A step of {step_s:.1f} s is {generate_s:.1f} s sampling, {wait_s:.1f} s waiting for the last verdicts, {train_s:.1f} s training and {rest:.1f} s that no"
          " phase counts. The arithmetic of training alone (4 x 1.54e9 x 54,000 tokens at 990 TFLOP/s) would take {least:.2f} s", unexplained),
         ("Two cards: {:.1f} to {:.1f} completions/s ({:.2f} times), {:,} to {:,} tokens/s ({:.2f} times).", lambda: two_cards("completions_per_s", "tokens_per_s")),
+        ("QLoRA on two cards: {:.1f} to {:.1f} completions/s ({:.2f} times), {:,} to {:,} tokens/s ({:.2f} times)**, at {:.0f} and {:.0f} tokens",
+         lambda: [*two_cards("completions_per_s", "tokens_per_s", kind="qlora"), *two_cards("mean_tokens", kind="qlora")[:2]]),
+        ("a step of 256 on one card takes {:.1f} s, one of 512 on two {:.1f} s", lambda: two_cards("step_s", kind="qlora")[:2]),
+        ("3B takes {s[0]:.1f} s a step with LoRA and {s[1]:.1f} with a 4-bit base, 7B {s[2]:.1f} and {s[3]:.1f} s; at most {peaks[0]:.1f} and {peaks[1]:.1f} GiB of the card", larger_models),
+        ("and within one at most {reserved:.1f} GiB reserved", larger_models),
+        ("differ by {off[0]:.2f} (3B) and {off[1]:.2f} (7B) a token", larger_models),
+        ("was gone after {:.1f} and {:.1f} s", seconds_until_gone),
         ("The two runs sampled {:.0f} and {:.0f} tokens on average", lambda: two_cards("mean_tokens")[:2]),
         ("Steps of one run take {:.1f} s at {:.0f} tokens, {:.1f} at {:.0f}, {:.1f} at {:.0f} and, where the last verdicts are waited for, {:.1f} at {:.0f}: a looping"
          " program that is sampled late holds the step for up to {:.1f} s", seconds_by_length),
