@@ -4,6 +4,7 @@ A sentence stands here as a template and what fills it. A measured figure that n
 """
 
 import gzip
+import itertools
 import json
 import math
 import re
@@ -11,9 +12,12 @@ import statistics
 from collections import Counter, defaultdict
 from functools import cache
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
+from evaluation.metrics import bootstrap
+from evaluation.metrics import interval as bounds
 from results import tables
 
 SKIPPED = re.compile(r"```.*?```|<!--.*?-->|^    [^\n]*|^#[^\n]*", re.DOTALL | re.MULTILINE)
@@ -92,6 +96,20 @@ def two_cards(*names, kind="lora"):
     """Of one card, of two, and their ratio, by name."""
     one, two = (loaded(f"step/h200-x{n}-{kind}.json")["runs"]["today"] for n in (1, 2))
     return [value for name in names for value in (one[name], two[name], two[name] / one[name])]
+
+
+def two_cards_at_equal_lengths(kind):
+    """Times that two cards are as fast as one: seconds of a step over its mean length, a line for each number of cards, of one slope."""
+    points = []
+    for n in (1, 2):
+        steps = lines(f"results/step/h200-x{n}-{kind}-metrics.jsonl")
+        points.append(np.array([(now["completions/mean_length"], now["elapsed_s"] - before["elapsed_s"]) for before, now in itertools.pairwise(steps)]))
+    means = [of.mean(axis=0) for of in points]
+    around = np.concatenate([of - mean for of, mean in zip(points, means, strict=True)])
+    slope = (around[:, 0] @ around[:, 1]) / (around[:, 0] @ around[:, 0])
+    at = (means[0][0] + means[1][0]) / 2
+    one, two = (seconds + slope * (at - length) for length, seconds in means)
+    return 2 * one / two
 
 
 def larger_models():
@@ -593,6 +611,27 @@ def steps_of_cross():
     return seconds, [run[-1]["elapsed_s"] / 60 for run in runs[4:]]
 
 
+def without_the_frontier():
+    sampled = [sum(len(group["tokens"]) for group in lines(f"{folder}/groups.jsonl.gz")) for folder in SEEDS]
+    assert {sum(len(group["tokens"]) for group in lines(f"{folder}/groups.jsonl.gz")) for folder in CROSS[4:]} == {36 * 256}
+    first, fifth = ([rate(f"{folder.removeprefix('results/')}/mbpp-rs", "trained", name) for folder in CROSS[4:]] for name in ("pass@1", "pass@5"))
+    return {"sampled": [min(sampled), max(sampled)], "first": first, "fifth": fifth, "means": [statistics.mean(first), statistics.mean(fifth)]}
+
+
+def two_updates():
+    """Solved in training, two updates a batch against one, in points with their interval, of all steps and after the first third; groups; clipped tokens."""
+    one, two = (lines(f"{folder}/groups.jsonl.gz") for folder in (CROSS[5], "results/recipe/two-updates"))
+    assert [group["task_id"] for group in one] == [group["task_id"] for group in two]
+    pairs = [(group["step"], statistics.mean(other["solved"]) - statistics.mean(group["solved"])) for group, other in zip(one, two, strict=True)]
+    found = []
+    for first_step in (1, 13):
+        gains = np.array([[gain] for step, gain in pairs if step >= first_step])
+        low, high = bounds(bootstrap(gains, np.ones_like(gains), tables.RESAMPLES)[:, 0])
+        found.append(interval({"value": gains.mean(), "low": low, "high": high}, "+.1f"))
+    clipped = statistics.mean(line["clip_ratio/region_mean"] for line in lines("results/recipe/two-updates/metrics.jsonl") if "clip_ratio/region_mean" in line)
+    return [found[0], len(pairs), found[1], 100 * clipped]
+
+
 SPARK = "results/recipe/spark-code-a-v2"
 
 
@@ -619,7 +658,7 @@ SENTENCES = {
         ("a step of 256 completions takes {:.1f} s with LoRA and {:.1f} s with QLoRA, below", lambda: step_seconds()[:2]),
         ("On HumanEval-rs pass@1 goes from {:.1f} to {:.1f} % and pass@5 from {:.1f} to {:.1f} %.", humaneval),
         ("QLoRA, below {:.0f} GiB: {:.1f} and {:.1f} times", lambda: [max(math.ceil(one["peak_gib"]) for one in sampled("today")), *step_seconds()[2:]]),
-        ("Two cards sampled {:.2f} and {:.2f} times the tokens of one.", lambda: [two_cards("tokens_per_s", kind=kind)[2] for kind in ("lora", "qlora")]),
+        ("At equal lengths two cards are {:.2f} and {:.2f} times as fast.", lambda: [two_cards_at_equal_lengths(kind) for kind in ("lora", "qlora")]),
         ("{:.0f} minutes of H200: build {:.1f} to {:.1f} %, own tests {:.1f} to {:.1f} %; held-out", prompts_only),
         ("of {} attacks by outsiders the judge now pays {} (", attacks_paid),
         ("of programs whose own honest tests passed, {} were right in one run", lambda: [own_precision()]),
@@ -722,6 +761,7 @@ SENTENCES = {
         ("Two cards: {:.1f} to {:.1f} completions/s ({:.2f} times), {:,} to {:,} tokens/s ({:.2f} times).", lambda: two_cards("completions_per_s", "tokens_per_s")),
         ("QLoRA on two cards: {:.1f} to {:.1f} completions/s ({:.2f} times), {:,} to {:,} tokens/s ({:.2f} times)**, at {:.0f} and {:.0f} tokens",
          lambda: [*two_cards("completions_per_s", "tokens_per_s", kind="qlora"), *two_cards("mean_tokens", kind="qlora")[:2]]),
+        ("two cards are {:.2f} times (LoRA) and {:.2f} times (QLoRA) as fast as one", lambda: [two_cards_at_equal_lengths(kind) for kind in ("lora", "qlora")]),
         ("a step of 256 on one card takes {:.1f} s, one of 512 on two {:.1f} s", lambda: two_cards("step_s", kind="qlora")[:2]),
         ("3B takes {s[0]:.1f} s a step with LoRA and {s[1]:.1f} with a 4-bit base, 7B {s[2]:.1f} and {s[3]:.1f} s; at most {peaks[0]:.1f} and {peaks[1]:.1f} GiB of the card", larger_models),
         ("and within one at most {reserved:.1f} GiB reserved", larger_models),
@@ -755,6 +795,9 @@ SENTENCES = {
         ("The gain is {:+.1f} points untrained and {:+.1f} after training", second_try),
     ],
     "results/recipe/tried.md": [
+        ("where a run of the recipe sampled {sampled[0]:,} to {sampled[1]:,},", without_the_frontier),
+        ("pass@1 {first[0]:.1f} and {first[1]:.1f} %, pass@5 {fifth[0]:.1f} and {fifth[1]:.1f} % (mean {means[0]:.1f} and {means[1]:.1f})", without_the_frontier),
+        ("of the training completions {} points solve their task (paired by group, {:,} of them), of those after the first third {}. Clipping touched {:.2f} % of its tokens", two_updates),
         ("goes from {:.1f} to {:.1f} % ({} points), pass@5 from {:.1f} to {:.1f} % ({}), build {}: small",
          lambda: [*of_spark("pass@1"), *of_spark("pass@5"), of_spark("build")[2]]),
         ("({:.0f}, {:.0f} and {:.0f} with signal", lambda: updates_of_spark()[0]),
