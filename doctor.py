@@ -77,6 +77,43 @@ def require_vllm() -> None:
         raise MachineError(f"vLLM needs a CUDA GPU and torch {torch.__version__} sees none: leave out --use_vllm")
 
 
+def vllm_server_url(args) -> str:
+    """Where TRL's client looks for vLLM, by GRPOConfig."""
+    return args.vllm_server_base_url or f"http://{args.vllm_server_host}:{args.vllm_server_port}"
+
+
+def require_vllm_server(url: str, n_tokens: int) -> None:
+    """vLLM's server at `url`, where it answers yet, takes rows of `n_tokens` tokens, and weights. Raises MachineError.
+
+    One that does not answer may still be starting: TRL waits for it, `--vllm_server_timeout` seconds. What a trainer needs of it is
+    what trl/scripts/vllm_serve.py sets.
+    """
+    import httpx
+
+    lacks = None
+    try:
+        with httpx.Client(base_url=url, timeout=5) as client:
+            limit = client.get("/v1/models").raise_for_status().json()["data"][0]["max_model_len"]
+            info = client.get("/server_info", params={"config_format": "json"})
+            if info.status_code == 404:
+                lacks = "VLLM_SERVER_DEV_MODE=1"
+            else:
+                settings = info.raise_for_status().json()["vllm_config"]
+                if settings["weight_transfer_config"] is None:
+                    lacks = "--weight-transfer-config"
+                elif settings["model_config"]["logprobs_mode"] != "processed_logprobs":
+                    lacks = "--logprobs-mode processed_logprobs"
+    except httpx.ConnectError:
+        return
+    except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+        raise MachineError(f"what answers at {url} is no vLLM server: {error!r}") from error
+    again = "start it anew, as REFERENCE.md does"
+    if lacks:
+        raise MachineError(f"the vLLM server at {url} was started without {lacks}, which training needs: {again}")
+    if limit < n_tokens:
+        raise MachineError(f"the vLLM server at {url} takes {limit} tokens, and a prompt and its completion may have {n_tokens}: {again}")
+
+
 def require_free_disk(folder: Path, needed_gib: float) -> float:
     """Free GiB where `folder` will be. Raises MachineError when less than `needed_gib`, or when it is not writable."""
     existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(parent))

@@ -618,6 +618,8 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     require_context(model_args, task_facts["longest_prompt_tokens"], longest_row(args.max_completion_length, script.repair_turns))
     if (total_bytes := doctor.gpu_bytes()) and not args.use_cpu:
         gpu_memory.require_fits(script, args, model_args, task_facts["longest_prompt_tokens"], total_bytes)
+    if args.use_vllm and args.vllm_mode == "server":
+        doctor.require_vllm_server(doctor.vllm_server_url(args), script.max_prompt_length + args.max_completion_length)
     if script.repair_turns:
         require_turns(tokenizer, script, args)
     require_something_to_earn(script.rewards, task_facts)
@@ -724,6 +726,17 @@ def merged_parameters(model, dtype):
             is_packed = hasattr(parameter, "quant_state")  # a 4-bit layer that has no adapter
             owner = base.get_submodule(name.rpartition(".")[0])
             yield name, (dequantize_module_weight(owner) if is_packed else parameter).data.to(dtype)
+
+
+@contextlib.contextmanager
+def vllm_server_answers():
+    """While open, what TRL's client says of a server that it waited for in vain, or cannot use, is one sentence. Raises MachineError."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if not str(error).startswith("The vLLM server"):
+            raise
+        raise doctor.MachineError(str(error)) from error
 
 
 @contextlib.contextmanager
@@ -1031,8 +1044,10 @@ def build_trainer(script: ScriptArguments, args, model_args, rows: list[dict], t
     output_dir, is_main = Path(args.output_dir), args.process_index == 0
     with library_reads_settings():
         quantization_config, peft_config = get_quantization_config(model_args), get_peft_config(model_args)
-    loading = f"loading {model_args.model_name_or_path}{', then starting vLLM' if args.use_vllm else ''}"
-    with console.waiting(loading), vllm_measures_memory(), lossless_vllm_sync() if args.use_vllm else contextlib.nullcontext():
+    then = f", then waiting for vLLM at {doctor.vllm_server_url(args)}" if args.vllm_mode == "server" else ", then starting vLLM"
+    loading = f"loading {model_args.model_name_or_path}{then if args.use_vllm else ''}"
+    syncs = lossless_vllm_sync() if args.use_vllm else contextlib.nullcontext()
+    with console.waiting(loading), vllm_measures_memory(), vllm_server_answers(), syncs:
         trainer = TracedGRPOTrainer(
             model=model_args.model_name_or_path,
             reward_funcs=rewards.functions,

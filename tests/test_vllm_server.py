@@ -1,0 +1,171 @@
+"""--vllm_mode server: TRL's own client and sampling against a server that answers as vLLM's does; only the weights' way to it is another."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import ROOT, FakeJudge, passing_verdict
+from transformers import AutoModelForCausalLM
+
+import doctor
+import train
+
+MAX_LOGP_DIFFERENCE = 0.05  # mean per token: the server holds the policy in bf16
+
+
+class Server(BaseHTTPRequestHandler):
+    """vLLM's answers (0.26) to what TRL's client asks; `state` is a test's."""
+
+    def do_GET(self):  # noqa: N802
+        state = self.server.state
+        path = self.path.partition("?")[0]
+        if path == "/server_info" and not state.is_dev:
+            return self.answer({}, 404)
+        transfer = {"backend": "nccl"} if state.takes_weights else None
+        return self.answer({
+            "/health": {},
+            "/v1/models": {"data": [{"id": "coder", "max_model_len": state.max_model_len}]},
+            "/server_info": {"vllm_config": {"weight_transfer_config": transfer, "model_config": {"logprobs_mode": state.logprobs_mode}}},
+        }[path])  # fmt: skip
+
+    def do_POST(self):  # noqa: N802
+        state = self.server.state
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"] or 0)) or "{}")
+        if self.path == "/reset_prefix_cache":
+            return self.answer({"success": True})
+        assert self.path == "/v1/completions" and asked["model"] == "coder"
+        state.asked.append(asked)
+        return self.answer({"choices": [state.completed(ids, asked) for ids in asked["prompt"] for _ in range(asked["n"])]})
+
+    def answer(self, value, status=200):
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args):
+        pass
+
+
+class Served:
+    """The model behind a server."""
+
+    def __init__(self, folder):
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self.first = {name: weights.clone() for name, weights in self.model.named_parameters()}
+        self.is_dev = self.takes_weights = True
+        self.max_model_len, self.logprobs_mode, self.asked = 4096, "processed_logprobs", []
+
+    @torch.no_grad()
+    def completed(self, prompt, asked):
+        cold = {"temperature": asked["temperature"], "top_p": asked["top_p"], "top_k": asked["top_k"]}
+        whole = self.model.generate(torch.tensor([prompt]), do_sample=True, max_new_tokens=asked["max_tokens"], pad_token_id=0, **cold)
+        ids = whole[0, len(prompt) :].tolist()
+        logits = self.model(whole).logits[0, len(prompt) - 1 : -1].float() / asked["temperature"]
+        logps = logits.log_softmax(-1).gather(1, whole[0, len(prompt) :, None])[:, 0].tolist()
+        names = [f"token_id:{token}" for token in ids]
+        tops = [{name: logp} for name, logp in zip(names, logps, strict=True)]
+        logprobs = {"tokens": names, "token_logprobs": logps, "top_logprobs": tops}
+        return {"prompt_token_ids": prompt, "token_ids": ids, "logprobs": logprobs}
+
+    def update_named_params(self, client, metadata, named):
+        """In place of NCCL."""
+        weights = dict(named)
+        assert [(name, "bfloat16", list(tensor.shape)) for name, tensor in weights.items()] == metadata
+        missing, unexpected = self.model.load_state_dict(weights, strict=False)
+        assert not unexpected and set(missing) <= {"lm_head.weight"}
+
+
+@pytest.fixture
+def served(tiny_coder, monkeypatch):
+    pytest.importorskip("requests")
+    from trl.generation import vllm_client, vllm_generation
+
+    state = Served(tiny_coder)
+    for module in (vllm_client, vllm_generation):
+        monkeypatch.setattr(module, "is_vllm_available", lambda *a, **k: True)
+    monkeypatch.setattr(vllm_client, "_HAS_RESET_PREFIX_CACHE_SUCCESS", True)
+    monkeypatch.setattr(vllm_client.VLLMClient, "init_communicator", lambda client, device: client.get_server_info())
+    monkeypatch.setattr(vllm_client.VLLMClient, "update_named_params", lambda client, *sent: state.update_named_params(client, *sent))
+    monkeypatch.setattr(doctor, "require_vllm", lambda: None)
+    monkeypatch.setattr(train, "RustTool", lambda **options: FakeJudge(passing_verdict))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        server.state = state
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        state.url = f"http://127.0.0.1:{server.server_port}"
+        yield state
+        server.shutdown()
+
+
+@pytest.fixture
+def argv(tiny_coder, prompts_file, tmp_path):
+    return lambda url, *flags: list(map(str, [
+        "--config", ROOT / "configs" / "tiny.yaml", "--model_name_or_path", tiny_coder, "--tasks", prompts_file, "--output_dir", tmp_path / "run",
+        "--per_device_train_batch_size", 16, "--max_completion_length", 48, "--max_steps", 3, "--learning_rate", 0.05, "--use_peft", "true",
+        "--lora_dropout", 0, "--save_strategy", "no", "--rewards", "code_block_reward=1", "--use_vllm", "true", "--vllm_mode", "server",
+        "--vllm_server_base_url", url, "--vllm_server_timeout", 0, *flags,
+    ]))  # fmt: skip
+
+
+def hidden_tests(tmp_path, prompts_file):
+    rows = [json.loads(line) for line in prompts_file.read_text().splitlines()[:3]]
+    path = tmp_path / "held.jsonl"
+    tests = ["#[test]\nfn adds() { assert_eq!(add(1, 2), 3); }"]
+    path.write_text("".join(json.dumps({"task_id": f"held/{n}", "prompt": f"{row['prompt']} Please.", "tests": tests}) + "\n" for n, row in enumerate(rows)))
+    return path
+
+
+def test_a_server_samples_the_policy_that_is_trained_and_the_evaluation(served, argv, tmp_path, prompts_file):
+    """Every step, the ones after an update included, in groups of one prompt; an evaluation asks for each of its samples by itself."""
+    flags = ["--eval_tasks", hidden_tests(tmp_path, prompts_file), "--eval_every", 3, "--eval_samples", 2, "--eval_temperature", 0.5]
+    assert train.main(argv(served.url, *flags)) == 0
+    folder = tmp_path / "run"
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in metrics if "reward" in line]
+    assert max(line["sampling/sampling_logp_difference/mean"] for line in steps) < MAX_LOGP_DIFFERENCE
+    moved = max((weights - served.first[name]).abs().max() for name, weights in served.model.named_parameters())
+    assert moved > 0.05, "without the updates the log-probs would have been equal, too"
+    training = [asked for asked in served.asked if asked["n"] == 8]
+    evaluating = [asked for asked in served.asked if asked["n"] == 1]
+    assert len(training) == 3 and all(len(asked["prompt"]) == 2 and asked["temperature"] == 1.0 for asked in training)
+    assert all(len(asked["prompt"]) == 6 and asked["temperature"] == 0.5 and asked["top_p"] == 0.95 for asked in evaluating)
+    assert len(evaluating) == 2  # before and after training
+    records = [json.loads(line) for line in (folder / "trace.jsonl").read_text().splitlines()]
+    assert len(records) == 48 and all(len({r["task_id"] for r in records if r["group_id"] == one["group_id"]}) == 1 for one in records)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"max_model_len": 100}, "takes 100 tokens, and a prompt and its completion may have 144"),
+        ({"is_dev": False}, "was started without VLLM_SERVER_DEV_MODE=1"),
+        ({"takes_weights": False}, "was started without --weight-transfer-config"),
+        ({"logprobs_mode": "raw_logprobs"}, "was started without --logprobs-mode processed_logprobs"),
+    ],
+)
+def test_a_server_that_cannot_serve_the_run_is_refused_before_the_model_loads(served, argv, monkeypatch, capsys, change, said):
+    vars(served).update(change)
+    monkeypatch.setattr(train, "build_trainer", lambda *a, **k: pytest.fail("the model loads"))
+    assert train.main(argv(served.url)) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_is_no_vllm_server_is_refused(served, argv, capsys):
+    assert train.main(argv(served.url + "/elsewhere")) == 2
+    assert "is no vLLM server" in capsys.readouterr().err
+
+
+def test_a_server_that_never_comes_is_one_sentence(served, argv, capsys):
+    assert train.main(argv("http://127.0.0.1:9")) == 1
+    assert "The vLLM server can't be reached at http://127.0.0.1:9 after 0" in capsys.readouterr().err
+
+
+def test_the_url_is_that_of_the_flags():
+    args = SimpleNamespace(vllm_server_base_url=None, vllm_server_host="10.0.0.2", vllm_server_port=8001)
+    assert doctor.vllm_server_url(args) == "http://10.0.0.2:8001"
+    args.vllm_server_base_url = "http://elsewhere"
+    assert doctor.vllm_server_url(args) == "http://elsewhere"
