@@ -13,6 +13,8 @@
 //! is left out and the test run again, so that it does not take the others along. Which assertion is being evaluated stands in
 //! a page of memory that the judge reads when the process has died; nobody holds its descriptor once it is mapped.
 //!
+//! What hash collections hold comes in the same order in every process, so a program that depends on it gets one verdict.
+//!
 //! Results, one a line, after the nonce: `test I run|ignored plain|should_panic NAME`, `start I`,
 //! `site LINE COLUMN held|failed|fell PANIC_LINE HEX` (the first time; `fell`: a panic left it; column 0: a whole statement),
 //! `limit memory|threads` (the process is about to end for it),
@@ -38,7 +40,7 @@ use std::io::{Read, Write};
 use std::ffi::c_long;
 use std::os::fd::FromRawFd;
 use std::panic::{catch_unwind, set_hook, AssertUnwindSafe};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
 use std::sync::OnceLock;
 
 #[unstable(feature = "test", issue = "none")]
@@ -150,6 +152,15 @@ fn say_limit(what: &str) {
             let _ = report.write_all(text.as_bytes());
         }
     }
+}
+
+/// In place of libc's, which the standard library asks once in a thread, for the keys of its hash collections: they differ between
+/// threads, as they do elsewhere, and are the same in every process.
+#[no_mangle]
+pub unsafe extern "C" fn getrandom(buffer: *mut u8, length: usize, _flags: u32) -> isize {
+    static N_ASKED: AtomicU8 = AtomicU8::new(1);
+    buffer.write_bytes(N_ASKED.fetch_add(1, Ordering::Relaxed), length);
+    length as isize
 }
 
 /// Runs one test, and again as long as a panic leaves one more of its recorded assertions, which is then left out.

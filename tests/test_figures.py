@@ -611,6 +611,18 @@ def steps_of_cross():
     return seconds, [run[-1]["elapsed_s"] / 60 for run in runs[4:]]
 
 
+def graded_again():
+    found = loaded("cross/hidden-seed-1/graded-again.json")
+    differ = found["differ"]
+    hashed = [one for one in differ if one["has_hash_collection"]]
+    solved = [one for one in differ if (set(one["was"]) == {"ok"}) != (set(one["again"]) == {"ok"})]
+    assert all(one in hashed for one in solved) and all("timeout" in one["was"] + one["again"] for one in differ if one not in hashed)
+    programs, version_9 = found["programs_that_build"], found["version_9"]
+    assert version_9["gradings"] == 3
+    with_hash = found["with_hash_collection"]
+    return [len(differ), programs, len(hashed), with_hash, len(solved), len(differ) - len(hashed), version_9["programs"], version_9["differ"]]
+
+
 def without_the_frontier():
     sampled = [sum(len(group["tokens"]) for group in lines(f"{folder}/groups.jsonl.gz")) for folder in SEEDS]
     assert {sum(len(group["tokens"]) for group in lines(f"{folder}/groups.jsonl.gz")) for folder in CROSS[4:]} == {36 * 256}
@@ -716,6 +728,8 @@ SENTENCES = {
         ("**Prompts alone give {mean:.0f} % of what hidden tests give**", share_of_gain),
         ("gains {gains[0]:+.1f} and {gains[1]:+.1f} points where hidden tests bring {gains[2]:+.1f} and {gains[3]:+.1f}, so {shares[0]:.0f} % with seed 0 and {shares[1]:.0f} % with seed 1.", share_of_gain),
         ("The two runs sampled {:,} completions of the same lengths", trained_twice),
+        ("{} of its {:,} programs that build got other statuses: {} of the {} with a hash collection, of which {} solve their task in one grading and not in the other, and {} whose loops"
+         " ended by the limit in one and by an overflow in the other. Since judge version 9 the order is the same in every process: of the {}, graded three times, {} differ.", graded_again),
         ("gain {:+.1f} and {:+.1f}. The intervals", lambda: gains_of(CROSS[:2])),
         ("its pick is right in {:.1f} and {:.1f} % of the tasks where a random completion is in {:.1f} and {:.1f} %",
          lambda: [100 * loaded(f"cross/precision-mbpp-rs-cross-seed-{seed}.json")["metrics"][name]["value"] for name in ("picked", "pass@1") for seed in (0, 1)]),

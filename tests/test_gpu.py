@@ -164,6 +164,27 @@ def test_two_cards_train_one_policy(on_two_cards, tmp_path):
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
 
 
+def test_vllm_on_a_card_of_its_own_samples_the_policy_that_is_trained(on_two_cards, tmp_path):
+    """TRL's server mode: every step, the ones after an update included."""
+    served, folder = tmp_path / "server.log", tmp_path / "run"
+    command = [
+        sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", MODEL, "--port", "8123", "--dtype", "bfloat16", "--max-model-len", "1024",
+        "--gpu-memory-utilization", "0.4", "--weight-transfer-config", '{"backend": "nccl"}', "--logprobs-mode", "processed_logprobs",
+        "--max-logprobs", "-1",
+    ]  # fmt: skip
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "1", "VLLM_SERVER_DEV_MODE": "1"}
+    with served.open("wb") as output:
+        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        wait_until(lambda: "Application startup complete" in served.read_text(), server, served, 240)
+        flags = training_flags(folder, "--use_vllm", "true", "--vllm_mode", "server", "--vllm_server_port", 8123, "--max_prompt_length", 256)
+        start(tmp_path / "log", "env", "CUDA_VISIBLE_DEVICES=0", sys.executable, "train.py", *flags)
+    finally:
+        kill_tree(server)
+    differences = [line["sampling/sampling_logp_difference/mean"] for line in traces.read_metrics(folder)]
+    assert len(differences) == STEPS and max(differences) < MAX_LOGP_DIFFERENCE, differences
+
+
 def used_gib() -> float:
     """GiB in use on the first two cards, by all processes."""
     import torch

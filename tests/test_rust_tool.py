@@ -463,6 +463,35 @@ fn main() {
 """
 
 
+LAST_BY_KEY = """use std::collections::HashMap;
+fn last_by_key(pairs: &[(i32, i32)]) -> Vec<i32> {
+    let last: HashMap<i32, i32> = pairs.iter().copied().collect();
+    ORDERED
+}"""
+IN_ANY_ORDER = LAST_BY_KEY.replace("ORDERED", "last.into_values().collect()")
+IN_ORDER = LAST_BY_KEY.replace("ORDERED", "let mut last: Vec<_> = last.into_iter().collect(); last.sort(); last.into_iter().map(|(_, value)| value).collect()")
+
+
+def test_a_program_that_depends_on_the_order_of_a_hash_collection_gets_one_verdict(judge):
+    """In some processes it would be right, in others wrong; one that does not depend on it is right. Each in a process of its own: the texts differ."""
+    calls = [f"assert_eq!(last_by_key(&{[(k, 9 - k) for k in range(n)]}), {[9 - k for k in range(n)]});" for n in (1, 2, 2, 2, 3, 3, 6)]
+    as_tests = tuple(f"#[test]\nfn number_{at}() {{ {call} }}" for at, call in enumerate(calls))
+    for tests in (as_tests, ("fn main() {\n" + "\n".join(calls) + "\n}",)):
+        jobs = [Job(extract_program(f"```rust\n{IN_ANY_ORDER}\n// {at}\n```"), tests, "last_by_key") for at in range(8)]
+        (statuses,) = {verdict.hidden_statuses for verdict in judge.grade(jobs)}
+        assert statuses[0] == "ok" and statuses[-1] == "failed"
+        (verdict,) = judge.grade([Job(extract_program(f"```rust\n{IN_ORDER}\n```"), tests, "last_by_key")])
+        assert verdict.hidden_passed == len(calls)
+
+
+def test_hash_collections_of_two_tests_have_orders_of_their_own(judge):
+    """As without the judge: the order that one test has seen is no order for the next."""
+    test = "#[test]\nfn number_%d() { assert_eq!(keys(), vec![%s]); }"
+    program = "use std::collections::HashSet;\nfn keys() -> Vec<i32> { (0..6).collect::<HashSet<i32>>().into_iter().collect() }"
+    (verdict,) = judge.grade([Job(extract_program(f"```rust\n{program}\n```"), tuple(test % (n, "9") for n in range(4)), "keys")])
+    assert len({reason.partition("\n right")[0] for reason in verdict.hidden_failures.values()}) > 1
+
+
 def test_a_main_of_hidden_asserts_has_the_items_beside_it(judge):
     assert hidden(judge, "fn f(n: i32) -> i32 {\n    n + 1\n}", WITH_HELPERS) == (2, 3)
     assert hidden(judge, "fn f(n: i32) -> i32 {\n    n\n}", WITH_HELPERS, "assert_eq!(f(7), 7);") == (2, 4)
