@@ -64,7 +64,7 @@ from training.curriculum import columns_of, training_row
 from training.grading_ahead import GradingProcess, JudgeGone
 from training.iterations import EvalSampling, Iterations
 from training.second_turn import longest_row, require_turns
-from training.task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record, tallied
+from training.task_record import RECORD_FILE, TaskRecord, lines_until, read_first_record
 
 HERE = Path(__file__).resolve().parent
 DEFAULT_CONFIG = HERE / "configs" / "qwen2.5-coder-1.5b-qlora.yaml"
@@ -172,7 +172,7 @@ class ScriptArguments(JudgeSettings):
     )
     task_record: str | None = field(
         default=None,
-        metadata={"help": "First record for --frontier: results.jsonl of eval.py (of the untrained model), or a trace."},
+        metadata={"help": "First record for --frontier: results.jsonl of eval.py (the untrained model), a trace, or a task_record.jsonl."},
     )
     min_generations: int | None = field(
         default=None,
@@ -447,8 +447,7 @@ def open_task_record(script: ScriptArguments, args, rows: list[dict], resume: st
         return None
     if resume:  # it has the first record in its own
         return TaskRecord(lines_until(Path(args.output_dir) / RECORD_FILE, step_of(resume)))
-    first = read_first_record(script.task_record, rows) if script.task_record is not None else []
-    return TaskRecord([{"step": 0, **tallied(first)}] if first else [])
+    return TaskRecord(read_first_record(script.task_record, rows) if script.task_record is not None else [])
 
 
 def completions_per_step(args) -> int:

@@ -19,6 +19,8 @@ from conftest import ROOT
 from evaluation.metrics import bootstrap
 from evaluation.metrics import interval as bounds
 from results import tables
+from results.recipe import first_record as make_first_record
+from training.task_record import TaskRecord
 
 SKIPPED = re.compile(r"```.*?```|<!--.*?-->|^    [^\n]*|^#[^\n]*", re.DOTALL | re.MULTILINE)
 UNIT = r"(?:%|s\b|min|ms\b|[KMG]i?B\b|points\b)"
@@ -611,6 +613,22 @@ def steps_of_cross():
     return seconds, [run[-1]["elapsed_s"] / 60 for run in runs[4:]]
 
 
+def first_record():
+    """Of the groups of a run that sampled every prompt alike, % that hold a solution and a failure: all, by the record's weights, its top and last third."""
+    record = TaskRecord(lines("data/first_record.jsonl"))
+    groups = [(record.weight(group["task_id"], 8), 0 < sum(group["solved"]) < 8) for group in lines(f"{CROSS[5]}/groups.jsonl.gz")]
+    share = lambda chosen: 100 * statistics.mean(has_signal for _, has_signal in chosen)  # noqa: E731
+    by_weight = 100 * sum(weight * has_signal for weight, has_signal in groups) / sum(weight for weight, _ in groups)
+    groups.sort(reverse=True)
+    of_recipe = [100 * statistics.mean(0 < sum(group["solved"]) < 8 for group in lines(f"{folder}/groups.jsonl.gz")) for folder in SEEDS]
+    n_known, third = len(lines("data/first_record.jsonl")[0]["outcomes"]), len(groups) // 3
+    return [n_known, share(groups), by_weight, share(groups[:third]), share(groups[-third:]), min(of_recipe), max(of_recipe)]
+
+
+def test_the_first_record_is_what_the_runs_say():
+    assert lines("data/first_record.jsonl") == [make_first_record.record()]
+
+
 def graded_again():
     found = loaded("cross/hidden-seed-1/graded-again.json")
     differ = found["differ"]
@@ -809,6 +827,8 @@ SENTENCES = {
         ("The gain is {:+.1f} points untrained and {:+.1f} after training", second_try),
     ],
     "results/recipe/tried.md": [
+        ("ten of these runs know of {:,} prompts. Of the groups of `cross/hidden-seed-1`, which sampled every prompt alike and is not among the ten, {:.1f} % hold a solution and a failure; drawn by the"
+         " record's weights {:.1f} % would (its top third: {:.1f} %, its last third: {:.1f} %). The recipe's frontier, which starts from nothing, reaches {:.1f} to {:.1f} % over a run", first_record),
         ("where a run of the recipe sampled {sampled[0]:,} to {sampled[1]:,},", without_the_frontier),
         ("pass@1 {first[0]:.1f} and {first[1]:.1f} %, pass@5 {fifth[0]:.1f} and {fifth[1]:.1f} % (mean {means[0]:.1f} and {means[1]:.1f})", without_the_frontier),
         ("of the training completions {} points solve their task (paired by group, {:,} of them), of those after the first third {}. Clipping touched {:.2f} % of its tokens", two_updates),

@@ -128,4 +128,18 @@ def test_a_first_record_of_something_else_is_refused(tmp_path, lines, message):
 def test_first_record_counts_the_tasks_that_are_trained_on(tmp_path):
     path = tmp_path / "results.jsonl"
     path.write_text("".join(json.dumps(record_of(task)) + "\n" for task in "aab"))
-    assert read_first_record(str(path), [{"task_id": "a", "user_prompt": "Add."}]) == [("a", False, ("ok", "failed"))] * 2
+    (line,) = read_first_record(str(path), [{"task_id": "a", "user_prompt": "Add."}])
+    assert line == {"step": 0, "outcomes": {"a": [0, 2]}, "tests": {"a": [[2, 0], 2]}}
+
+
+def test_the_record_of_another_run_is_a_first_record(tmp_path):
+    path = tmp_path / "task_record.jsonl"
+    other = TaskRecord()
+    other.write_to(path)
+    for step, n_solved in enumerate((8, 1), start=1):
+        other.add(step, batch({"a": (n_solved, 8), "elsewhere": (0, 8)}))
+    lines = read_first_record(str(path), [{"task_id": "a", "user_prompt": "Add."}])
+    assert [(line["step"], line["outcomes"]) for line in lines] == [(0, {"a": [8, 8]}), (0, {"a": [1, 8]})]
+    assert TaskRecord(lines).weight("a", 8) == other.weight("a", 8)
+    with pytest.raises(TaskError, match="a record of other tasks"):
+        read_first_record(str(path), [{"task_id": "b", "user_prompt": "Add."}])

@@ -140,24 +140,30 @@ def outcomes_of(graded: Iterable[dict]) -> list[tuple[str, bool, tuple[str, ...]
     ]
 
 
-def read_first_record(file: str, rows: Sequence[dict]) -> list[tuple[str, bool, tuple[str, ...]]]:
-    """Outcomes of the tasks of `rows` in graded completions of eval.py (results.jsonl) or of another run (trace.jsonl).
+def read_first_record(file: str, rows: Sequence[dict]) -> list[dict]:
+    """What a file knows of the tasks of `rows` -> lines of a record, of step 0.
 
-    An evaluation samples colder than training does, so its pass rates are nearer to 0 and 1 than those of a group.
-    Raises TaskError when the file is not there, holds something else, or none of these tasks, or other tasks of the same names.
+    Graded completions of eval.py (results.jsonl) or of another run (trace.jsonl), or the record of another run. An evaluation samples
+    colder than training does, so its pass rates are nearer to 0 and 1 than those of a group.
+    Raises TaskError when the file is not there, holds something else, or none of these tasks, or graded ones with other prompts.
     """
+    expected = "expected results.jsonl of eval.py, a trace, or a task_record.jsonl"
     if not Path(file).is_file():
-        raise TaskError(f"--task_record {file}: no such file; expected results.jsonl of eval.py, or a trace")
+        raise TaskError(f"--task_record {file}: no such file; {expected}")
     prompts = {row["task_id"]: row["user_prompt"] for row in rows}
-    found = []
+    lines, graded = [], []
     for number, record in iter_rows(Path(file)):
+        if isinstance(record.get("outcomes"), dict):
+            outcomes, tests = ({task: n for task, n in record.get(what, {}).items() if task in prompts} for what in ("outcomes", "tests"))
+            lines += [{"step": 0, "outcomes": outcomes, "tests": tests}] if outcomes else []
+            continue
         if not {"task_id", "prompt", "error_kind", "test_passed", "hidden_passed"} <= record.keys():
-            raise TaskError(f"--task_record {file}, line {number}: not a graded completion; expected results.jsonl of eval.py, or a trace")
+            raise TaskError(f"--task_record {file}, line {number}: not a graded completion; {expected}")
         prompt = prompts.get(record["task_id"])
         if prompt is not None and prompt != record["prompt"]:
             raise TaskError(f"--task_record {file}: its task {record['task_id']!r} has another prompt than the training task of that name")
         if prompt is not None:
-            found.append(record)
-    if not found:
+            graded.append(record)
+    if not lines and not graded:
         raise TaskError(f"--task_record {file} is a record of other tasks: none of the {len(prompts)} training tasks is in it")
-    return outcomes_of(found)
+    return lines + ([{"step": 0, **tallied(outcomes_of(graded))}] if graded else [])
