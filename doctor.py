@@ -86,27 +86,33 @@ def require_vllm_server(url: str, n_tokens: int) -> None:
     """vLLM's server at `url`, where it answers yet, takes rows of `n_tokens` tokens, and weights. Raises MachineError.
 
     One that does not answer may still be starting: TRL waits for it, `--vllm_server_timeout` seconds. What a trainer needs of it is
-    what trl/scripts/vllm_serve.py sets.
+    what trl/scripts/vllm_serve.py sets. Asked with what TRL asks with, so proxies and certificates are the same.
     """
-    import httpx
+    import requests
+
+    def get(path: str) -> requests.Response:
+        return requests.get(url + path, timeout=(5, 60))  # /server_info looks at the whole machine first
 
     lacks = None
     try:
-        with httpx.Client(base_url=url, timeout=5) as client:
-            limit = client.get("/v1/models").raise_for_status().json()["data"][0]["max_model_len"]
-            info = client.get("/server_info", params={"config_format": "json"})
-            if info.status_code == 404:
-                lacks = "VLLM_SERVER_DEV_MODE=1"
-            else:
-                settings = info.raise_for_status().json()["vllm_config"]
-                if settings["weight_transfer_config"] is None:
-                    lacks = "--weight-transfer-config"
-                elif settings["model_config"]["logprobs_mode"] != "processed_logprobs":
-                    lacks = "--logprobs-mode processed_logprobs"
-    except httpx.ConnectError:
+        models, info = get("/v1/models"), get("/server_info?config_format=json")
+        if max(models.status_code, info.status_code) >= 500:
+            return
+        models.raise_for_status()
+        limit = models.json()["data"][0]["max_model_len"]
+        if info.status_code == 404:
+            lacks = "VLLM_SERVER_DEV_MODE=1"
+        else:
+            info.raise_for_status()
+            settings = info.json()["vllm_config"]
+            if settings["weight_transfer_config"] is None:
+                lacks = "--weight-transfer-config"
+            elif settings["model_config"]["logprobs_mode"] != "processed_logprobs":
+                lacks = "--logprobs-mode processed_logprobs"
+    except (requests.ConnectionError, requests.Timeout):
         return
-    except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
-        raise MachineError(f"what answers at {url} is no vLLM server: {error!r}") from error
+    except (requests.RequestException, ValueError, LookupError, TypeError) as error:
+        raise MachineError(f"what answers at {url} is no vLLM server: {error}") from error
     again = "start it anew, as REFERENCE.md does"
     if lacks:
         raise MachineError(f"the vLLM server at {url} was started without {lacks}, which training needs: {again}")

@@ -235,6 +235,7 @@ def parse_arguments(argv: list[str]) -> tuple:
     except yaml.YAMLError as error:
         raise UserError(f"the config file is not YAML: {' '.join(str(error).split())}") from error
     script, args, _ = parsed
+    args.vllm_server_base_url = args.vllm_server_base_url and args.vllm_server_base_url.rstrip("/")  # TRL appends "/health"
     script.chooses_checkpointing = args.gradient_checkpointing is None
     args.gradient_checkpointing = args.gradient_checkpointing is not False  # TRL's default, until there is a model to choose for
     if args.use_liger_kernel is None:
@@ -617,8 +618,6 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     require_context(model_args, task_facts["longest_prompt_tokens"], longest_row(args.max_completion_length, script.repair_turns))
     if (total_bytes := doctor.gpu_bytes()) and not args.use_cpu:
         gpu_memory.require_fits(script, args, model_args, task_facts["longest_prompt_tokens"], total_bytes)
-    if args.use_vllm and args.vllm_mode == "server":
-        doctor.require_vllm_server(doctor.vllm_server_url(args), script.max_prompt_length + args.max_completion_length)
     if script.repair_turns:
         require_turns(tokenizer, script, args)
     require_something_to_earn(script.rewards, task_facts)
@@ -626,6 +625,9 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     eval_tasks = evaluation_tasks(script, rows, tokenizer)
     if eval_tasks:
         task_facts |= {"eval_tasks": len(eval_tasks), "eval_tasks_hash": tasks_hash(eval_tasks)}
+    if args.use_vllm and args.vllm_mode == "server" and args.process_index == 0:  # TRL's client is in this process
+        longest = script.max_prompt_length if eval_tasks or script.fix_share else task_facts["longest_prompt_tokens"]
+        doctor.require_vllm_server(doctor.vllm_server_url(args), longest + args.max_completion_length)
     if resuming:
         require_same_run(Path(args.output_dir), task_facts, script, model_args)
     workers = script.judge_workers or max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))

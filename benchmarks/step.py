@@ -7,7 +7,7 @@ Each is a `train.py` process with the same seed (with `--processes N` under `acc
 go to both. Before: TRL's own micro-batches (a count of rows, padded to the longest of the step) and its extra forward pass, grading when
 all are sampled; `--before_checkout DIR` runs the train.py of another checkout instead, as it is. `--variant "NAME: FLAGS"` adds a run.
 `--random_weights 3B|7B|CONFIG.json` trains a model of that shape (Qwen2.5-Coder's, or a transformers config's) whose weights are random,
-with the tokenizer of `--model`: for memory and seconds only. It writes on and on, so every completion has the longest length allowed.
+with the tokenizer of `--model`: for memory and seconds only. It writes on and on, so nearly every completion is as long as it may be.
 The first step of each run is not counted: it compiles kernels. Seconds are the clock's, from step to step, with all that lies between.
 
 The last line is JSON: {"device", "n_devices", "config", "model" (a folder's name), "steps", "completions_per_step", "completions_per_s",

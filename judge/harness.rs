@@ -13,7 +13,8 @@
 //! is left out and the test run again, so that it does not take the others along. Which assertion is being evaluated stands in
 //! a page of memory that the judge reads when the process has died; nobody holds its descriptor once it is mapped.
 //!
-//! What hash collections hold comes in the same order in every process, so a program that depends on it gets one verdict.
+//! What the hash collections of a test's own thread hold comes in the same order in every process, so a program that depends on it
+//! gets one verdict (threads that it starts ask for keys in their own order).
 //!
 //! Results, one a line, after the nonce: `test I run|ignored plain|should_panic NAME`, `start I`,
 //! `site LINE COLUMN held|failed|fell PANIC_LINE HEX` (the first time; `fell`: a panic left it; column 0: a whole statement),
@@ -154,12 +155,14 @@ fn say_limit(what: &str) {
     }
 }
 
+/// The number of the next thread that asks for hash keys, counted from one that the test has of its own.
+static NEXT_KEYS: AtomicU8 = AtomicU8::new(0);
+
 /// In place of libc's, which the standard library asks once in a thread, for the keys of its hash collections: they differ between
 /// threads, as they do elsewhere, and are the same in every process.
 #[no_mangle]
 pub unsafe extern "C" fn getrandom(buffer: *mut u8, length: usize, _flags: u32) -> isize {
-    static N_ASKED: AtomicU8 = AtomicU8::new(1);
-    buffer.write_bytes(N_ASKED.fetch_add(1, Ordering::Relaxed), length);
+    buffer.write_bytes(NEXT_KEYS.fetch_add(1, Ordering::Relaxed), length);
     length as isize
 }
 
@@ -256,6 +259,7 @@ pub fn test_main_static(tests: &[&TestDescAndFn]) {
         IS_REACHED.store(false, Ordering::Relaxed);
         IS_MISSING.store(false, Ordering::Relaxed);
         MODE.store(mode, Ordering::Relaxed);
+        NEXT_KEYS.store((37 * index + 1) as u8, Ordering::Relaxed);
         N_CALLS.store(0, Ordering::Relaxed);
         N_CALLS_FIRST.store(first_calls.get(&index).copied().unwrap_or(0), Ordering::Relaxed);
         lines.clear();

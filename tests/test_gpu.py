@@ -1,6 +1,6 @@
 """On a CUDA card: QLoRA, vLLM, and that what is sampled is what is trained.
 
-    python -m pytest -m gpu tests/test_gpu.py                                   # the tiny coder; about three minutes
+    python -m pytest -m gpu tests/test_gpu.py                                   # the tiny coder; ten minutes on two cards
     TEST_MODEL=~/models/coder python -m pytest -m gpu tests/test_gpu.py         # another Qwen2-like model
 
 Skipped without a card, vLLM, bitsandbytes or cargo; the tests of two cards with one. Each vLLM has a process of its own.
@@ -15,9 +15,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
+from safetensors.torch import load_file
 from test_train import adapted, base_bytes, descendants, has_variable, is_running, kill_tree, same_bits, wait_until
 
 import traces
@@ -164,9 +166,10 @@ def test_two_cards_train_one_policy(on_two_cards, tmp_path):
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.timeout(900)
 def test_vllm_on_a_card_of_its_own_samples_the_policy_that_is_trained(on_two_cards, tmp_path):
     """TRL's server mode: every step, the ones after an update included."""
-    served, folder = tmp_path / "server.log", tmp_path / "run"
+    served, folder, before = tmp_path / "server.log", tmp_path / "run", used_gib()
     command = [
         sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", MODEL, "--port", "8123", "--dtype", "bfloat16", "--max-model-len", "1024",
         "--gpu-memory-utilization", "0.4", "--weight-transfer-config", '{"backend": "nccl"}', "--logprobs-mode", "processed_logprobs",
@@ -181,8 +184,12 @@ def test_vllm_on_a_card_of_its_own_samples_the_policy_that_is_trained(on_two_car
         start(tmp_path / "log", "env", "CUDA_VISIBLE_DEVICES=0", sys.executable, "train.py", *flags)
     finally:
         kill_tree(server)
+        wait_until(lambda: used_gib() <= before + LEFT_GIB, SimpleNamespace(poll=lambda: None), served, ENDS_WITHIN_S)
     differences = [line["sampling/sampling_logp_difference/mean"] for line in traces.read_metrics(folder)]
     assert len(differences) == STEPS and max(differences) < MAX_LOGP_DIFFERENCE, differences
+    adapter = load_file(folder / "adapter" / "adapter_model.safetensors")
+    moved = max(weights.abs().max() for name, weights in adapter.items() if "lora_B" in name)  # 0 at first
+    assert moved > LEARNING_RATE / 10, "nothing was learned that could have been missed"
 
 
 def used_gib() -> float:

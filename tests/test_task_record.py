@@ -112,7 +112,11 @@ def test_what_counts_as_solved():
     ("lines", "message"),
     [
         (None, "no such file"),
-        ([{"task_id": "a", "prompt": "Add."}], "line 1: not a graded completion"),
+        ([{"task_id": "a", "prompt": "Add."}], "line 1: neither a graded completion nor a line of a record"),
+        *(([{"step": 1, "outcomes": {"a": wrong}}], "line 1: neither a graded completion nor a line of a record")
+          for wrong in ([8], [1, 2, 3], "8", "ab", None, ["1", "8"], [9, 8], [-3, 8], [float("nan"), 8], [True, 8])),
+        *(([{"step": 1, "outcomes": {"a": [1, 8]}, "tests": wrong}], "line 1: neither a graded completion nor a line of a record")
+          for wrong in (None, [], {"a": [3, 8]}, {"a": [[9], 8]}, {"a": [["1"], 8]})),
         ([record_of("b")], "a record of other tasks: none of the 1 training tasks is in it"),
         ([record_of("a", prompt="Multiply.")], "its task 'a' has another prompt"),
     ],

@@ -140,6 +140,25 @@ def outcomes_of(graded: Iterable[dict]) -> list[tuple[str, bool, tuple[str, ...]
     ]
 
 
+def _is_count(found: object, most: object) -> bool:
+    """Whether `found` of `most` completions can be: both numbers."""
+    is_number = lambda value: isinstance(value, int | float) and not isinstance(value, bool)  # noqa: E731
+    return is_number(found) and is_number(most) and 0 <= found <= most < math.inf
+
+
+def _is_line(record: dict) -> bool:
+    """Whether this is a line of a task_record.jsonl."""
+    outcomes, tests = record.get("outcomes"), record.get("tests", {})
+    if not isinstance(outcomes, dict) or not isinstance(tests, dict):
+        return False
+    pairs = [*outcomes.values(), *tests.values()]
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        return False
+    return all(_is_count(*pair) for pair in outcomes.values()) and all(
+        isinstance(passes, list) and all(_is_count(passed, ran) for passed in passes) for passes, ran in tests.values()
+    )
+
+
 def read_first_record(file: str, rows: Sequence[dict]) -> list[dict]:
     """What a file knows of the tasks of `rows` -> lines of a record, of step 0.
 
@@ -153,12 +172,12 @@ def read_first_record(file: str, rows: Sequence[dict]) -> list[dict]:
     prompts = {row["task_id"]: row["user_prompt"] for row in rows}
     lines, graded = [], []
     for number, record in iter_rows(Path(file)):
-        if isinstance(record.get("outcomes"), dict):
+        if _is_line(record):
             outcomes, tests = ({task: n for task, n in record.get(what, {}).items() if task in prompts} for what in ("outcomes", "tests"))
             lines += [{"step": 0, "outcomes": outcomes, "tests": tests}] if outcomes else []
             continue
         if not {"task_id", "prompt", "error_kind", "test_passed", "hidden_passed"} <= record.keys():
-            raise TaskError(f"--task_record {file}, line {number}: not a graded completion; {expected}")
+            raise TaskError(f"--task_record {file}, line {number}: neither a graded completion nor a line of a record; {expected}")
         prompt = prompts.get(record["task_id"])
         if prompt is not None and prompt != record["prompt"]:
             raise TaskError(f"--task_record {file}: its task {record['task_id']!r} has another prompt than the training task of that name")

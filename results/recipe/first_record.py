@@ -1,10 +1,10 @@
-"""What the committed runs know of the bank's training prompts, as a first record for `--frontier`: data/first_record.jsonl.
+"""What the committed runs know of the bank's training prompts, as a first record for `--frontier`: results/recipe/first_record.jsonl.
 
-    python results/recipe/first_record.py > data/first_record.jsonl
-    python train.py --config configs/qwen2.5-coder-1.5b-recipe.yaml --task_record data/first_record.jsonl ...
+    python results/recipe/first_record.py > results/recipe/first_record.jsonl
+    python train.py --config configs/qwen2.5-coder-1.5b-recipe.yaml --task_record results/recipe/first_record.jsonl ...
 
 Completions that solved a prompt, and completions graded, over these runs of Qwen2.5-Coder-1.5B-Instruct (temperature 1, at whatever
-step they came); at most MOST of a prompt count, in the same proportion, so that the first group of a run can move it.
+step they came); more than MOST of a prompt are scaled down to that, so that the first group of a run can move it.
 """
 
 import gzip
@@ -31,8 +31,11 @@ def record() -> dict:
             group = json.loads(line)
             solved[group["task_id"]] += sum(group["solved"])
             graded[group["task_id"]] += len(group["solved"])
-    counted = {task_id: min(MOST, n) for task_id, n in graded.items()}
-    return {"step": 0, "outcomes": {task_id: [round(solved[task_id] * n / graded[task_id]), n] for task_id, n in sorted(counted.items())}}
+    outcomes = {}
+    for task_id, n in sorted(graded.items()):
+        scale = min(1.0, MOST / n)
+        outcomes[task_id] = [round(scale * solved[task_id], 3), round(scale * n, 3)]
+    return {"step": 0, "outcomes": outcomes}
 
 
 if __name__ == "__main__":
