@@ -5,8 +5,8 @@ The record is `task_record.jsonl` of the run folder, one line per generation bat
     {"step": 3, "outcomes": {"median": [1, 8]}, "tests": {"median": [[7, 1, 1], 8]}}
 
 `outcomes`: completions that solved the task, completions graded. `tests`: passes of each hidden test, programs that ran them.
-Step 0 is a first record, from an evaluation, a trace or the record of another run (`read_first_record`). A resumed run reads the lines up to
-its checkpoint's step and drops the others, so what it samples depends on the seed, the step and the record alone.
+Step 0 is a first record, from an evaluation, a trace or the record of another run (`read_first_record`). A resumed run reads the lines
+up to its checkpoint's step and drops the others, so what it samples depends on the seed, the step and the record alone.
 """
 
 import json
