@@ -259,7 +259,7 @@ pub fn test_main_static(tests: &[&TestDescAndFn]) {
         IS_REACHED.store(false, Ordering::Relaxed);
         IS_MISSING.store(false, Ordering::Relaxed);
         MODE.store(mode, Ordering::Relaxed);
-        NEXT_KEYS.store((37 * index + 1) as u8, Ordering::Relaxed);
+        NEXT_KEYS.store((37 * index + 1) as u8, Ordering::Relaxed); // room for 36 threads before the next test's
         N_CALLS.store(0, Ordering::Relaxed);
         N_CALLS_FIRST.store(first_calls.get(&index).copied().unwrap_or(0), Ordering::Relaxed);
         lines.clear();

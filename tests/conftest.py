@@ -236,6 +236,17 @@ def tiny_coder(tmp_path_factory) -> Path:
     return folder
 
 
+def sampled(model, prompt: list[int], n_tokens: int, pad: int, temperature: float = 1.0, **more) -> tuple[list[int], list[float]]:
+    """A completion of a prompt (token ids both), and the log-prob of each of its tokens under what it was drawn from, without cuts."""
+    import torch
+
+    with torch.no_grad():
+        whole = model.generate(torch.tensor([prompt]), do_sample=True, max_new_tokens=n_tokens, pad_token_id=pad, temperature=temperature, **more)
+        logits = model(whole).logits[0, len(prompt) - 1 : -1].float() / temperature
+    ids = whole[0, len(prompt) :]
+    return ids.tolist(), logits.log_softmax(-1).gather(1, ids[:, None])[:, 0].tolist()
+
+
 @pytest.fixture(scope="session")
 def prompts_file(tmp_path_factory) -> Path:
     """jsonl of eight prompts that `tiny_coder` was taught."""

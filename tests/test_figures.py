@@ -127,7 +127,7 @@ def larger_models():
 
 
 def seconds_until_gone():
-    return [float(s) for s in re.findall(r"RANK=\d killed .* all gone after (\S+) s", (ROOT / "results/step/gpu-tests-killed.log").read_text())]
+    return [float(s) for s in re.findall(r"RANK=\d killed .* all gone after (\S+) s", text_of("results/step/gpu-tests-killed.log"))]
 
 
 def seconds_by_length():

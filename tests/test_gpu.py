@@ -48,11 +48,21 @@ def card():
         pytest.skip(f"not here: {', '.join(missing) or 'cargo'}")
 
 
-def start(log, *command) -> None:
-    """Run one of the project's scripts from its root, output to a file; fails with the end of it."""
+def launched(log, *command, **environment) -> subprocess.Popen:
+    """One of the project's scripts, from its root, in a session of its own; output to a file."""
     with log.open("w") as output:
-        status = subprocess.run([str(part) for part in command], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT).returncode
-    assert status == 0, log.read_text()[-4000:]
+        return subprocess.Popen(
+            list(map(str, command)), cwd=ROOT, env=os.environ | environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def start(log, *command) -> None:
+    """Run one to its end; fails with its last words."""
+    process = launched(log, *command)
+    try:
+        assert process.wait() == 0, log.read_text()[-4000:]
+    finally:
+        kill_tree(process)
 
 
 def training_flags(folder, *more) -> list:
@@ -175,9 +185,7 @@ def test_vllm_on_a_card_of_its_own_samples_the_policy_that_is_trained(on_two_car
         "--gpu-memory-utilization", "0.4", "--weight-transfer-config", '{"backend": "nccl"}', "--logprobs-mode", "processed_logprobs",
         "--max-logprobs", "-1",
     ]  # fmt: skip
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "1", "VLLM_SERVER_DEV_MODE": "1"}
-    with served.open("wb") as output:
-        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+    server = launched(served, *command, CUDA_VISIBLE_DEVICES="1", VLLM_SERVER_DEV_MODE="1")
     try:
         wait_until(lambda: "Application startup complete" in served.read_text(), server, served, 240)
         flags = training_flags(folder, "--use_vllm", "true", "--vllm_mode", "server", "--vllm_server_port", 8123, "--max_prompt_length", 256)
@@ -208,9 +216,7 @@ def test_a_killed_process_leaves_nothing_on_the_cards_and_the_run_goes_on(on_two
     for victim, delay in (("RANK=1", 0.0), ("RANK=0", 0.7), ("launcher", 0.4)):
         at += 2  # one after a checkpoint
         log = tmp_path / f"{victim}.log"
-        command = [str(part) for part in (*on_two_cards, *flags, "--max_steps", last, *resume)]
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        process = launched(log, *on_two_cards, *flags, "--max_steps", last, *resume)
         try:
             wait_until(lambda: f"step {at}/{last}" in log.read_text(), process, log, 240)  # noqa: B023
             time.sleep(delay)

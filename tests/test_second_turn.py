@@ -4,8 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-import torch
-from conftest import ROOT, FakeJudge, passing_verdict
+from conftest import ROOT, FakeJudge, passing_verdict, sampled
 
 import doctor
 import generate
@@ -118,13 +117,10 @@ class Engine:
             finished |= {output.request_id: output for output in self.llm_engine.step()}
         return [finished[number] for number in sorted(finished)]
 
-    @torch.no_grad()
     def step(self):
         number, (prompt, n_tokens) = self.waiting.popitem()
-        whole = self.model.generate(torch.tensor([prompt]), do_sample=True, max_new_tokens=n_tokens, pad_token_id=self.tokenizer.pad_token_id)
-        ids = whole[0, len(prompt) :].tolist()
-        logps = self.model(whole).logits[0, len(prompt) - 1 : -1].float().log_softmax(-1).gather(1, whole[0, len(prompt) :, None])[:, 0]
-        logprobs = [{token: SimpleNamespace(rank=1, logprob=value)} for token, value in zip(ids, logps.tolist(), strict=True)]
+        ids, logps = sampled(self.model, prompt, n_tokens, self.tokenizer.pad_token_id)
+        logprobs = [{token: SimpleNamespace(rank=1, logprob=value)} for token, value in zip(ids, logps, strict=True)]
         answer = SimpleNamespace(text="", token_ids=ids, logprobs=logprobs)
         return [SimpleNamespace(request_id=number, finished=True, prompt_token_ids=prompt, outputs=[answer])]
 

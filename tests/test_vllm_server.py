@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ROOT, FakeJudge, passing_verdict
+from conftest import ROOT, FakeJudge, passing_verdict, sampled
 from transformers import AutoModelForCausalLM
 
 import doctor
@@ -62,19 +62,15 @@ class Served:
         self.is_dev = self.takes_weights = True
         self.max_model_len, self.logprobs_mode, self.status, self.asked = 4096, "processed_logprobs", 200, []
 
-    @torch.no_grad()
     def completed(self, prompt, asked):
-        cold = {"temperature": asked["temperature"], "top_p": asked["top_p"], "top_k": asked["top_k"]}
-        whole = self.model.generate(torch.tensor([prompt]), do_sample=True, max_new_tokens=asked["max_tokens"], pad_token_id=0, **cold)
-        ids = whole[0, len(prompt) :].tolist()
-        logits = self.model(whole).logits[0, len(prompt) - 1 : -1].float() / asked["temperature"]
-        logps = logits.log_softmax(-1).gather(1, whole[0, len(prompt) :, None])[:, 0].tolist()
+        cold = {name: asked[name] for name in ("temperature", "top_p", "top_k")}
+        ids, logps = sampled(self.model, prompt, asked["max_tokens"], 0, **cold)
         names = [f"token_id:{token}" for token in ids]
         tops = [{name: logp} for name, logp in zip(names, logps, strict=True)]
         logprobs = {"tokens": names, "token_logprobs": logps, "top_logprobs": tops}
         return {"prompt_token_ids": prompt, "token_ids": ids, "logprobs": logprobs}
 
-    def update_named_params(self, client, metadata, named):
+    def update_named_params(self, metadata, named):
         """In place of NCCL."""
         weights = dict(named)
         assert [(name, "bfloat16", list(tensor.shape)) for name, tensor in weights.items()] == metadata
@@ -92,7 +88,7 @@ def served(tiny_coder, monkeypatch):
         monkeypatch.setattr(module, "is_vllm_available", lambda *a, **k: True)
     monkeypatch.setattr(vllm_client, "_HAS_RESET_PREFIX_CACHE_SUCCESS", True)
     monkeypatch.setattr(vllm_client.VLLMClient, "init_communicator", lambda client, device: client.get_server_info())
-    monkeypatch.setattr(vllm_client.VLLMClient, "update_named_params", lambda client, *sent: state.update_named_params(client, *sent))
+    monkeypatch.setattr(vllm_client.VLLMClient, "update_named_params", lambda client, *sent: state.update_named_params(*sent))
     monkeypatch.setattr(doctor, "require_vllm", lambda: None)
     monkeypatch.setattr(train, "RustTool", lambda **options: FakeJudge(passing_verdict))
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
