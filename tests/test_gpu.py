@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -179,10 +178,10 @@ def test_two_cards_train_one_policy(on_two_cards, tmp_path):
 @pytest.mark.timeout(900)
 def test_vllm_on_a_card_of_its_own_samples_the_policy_that_is_trained(on_two_cards, tmp_path):
     """TRL's server mode: every step, the ones after an update included."""
-    served, folder, before = tmp_path / "server.log", tmp_path / "run", used_gib()
+    served, folder = tmp_path / "server.log", tmp_path / "run"
     command = [
         sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", MODEL, "--port", "8123", "--dtype", "bfloat16", "--max-model-len", "1024",
-        "--gpu-memory-utilization", "0.4", "--weight-transfer-config", '{"backend": "nccl"}', "--logprobs-mode", "processed_logprobs",
+        "--gpu-memory-utilization", "0.1", "--weight-transfer-config", '{"backend": "nccl"}', "--logprobs-mode", "processed_logprobs",
         "--max-logprobs", "-1",
     ]  # fmt: skip
     server = launched(served, *command, CUDA_VISIBLE_DEVICES="1", VLLM_SERVER_DEV_MODE="1")
@@ -192,7 +191,6 @@ def test_vllm_on_a_card_of_its_own_samples_the_policy_that_is_trained(on_two_car
         start(tmp_path / "log", "env", "CUDA_VISIBLE_DEVICES=0", sys.executable, "train.py", *flags)
     finally:
         kill_tree(server)
-        wait_until(lambda: used_gib() <= before + LEFT_GIB, SimpleNamespace(poll=lambda: None), served, ENDS_WITHIN_S)
     differences = [line["sampling/sampling_logp_difference/mean"] for line in traces.read_metrics(folder)]
     assert len(differences) == STEPS and max(differences) < MAX_LOGP_DIFFERENCE, differences
     adapter = load_file(folder / "adapter" / "adapter_model.safetensors")
