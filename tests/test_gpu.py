@@ -78,7 +78,7 @@ def training_flags(folder, *more) -> list:
 def qlora_run(tmp_path_factory):
     """Folder of a QLoRA run sampled by a colocated vLLM."""
     folder = tmp_path_factory.mktemp("gpu") / "run"
-    start(folder.with_suffix(".log"), sys.executable, "train.py", *training_flags(folder, "--use_vllm", "true"))
+    start(folder.with_suffix(".log"), sys.executable, "train.py", *training_flags(folder, "--use_vllm", "true", "--save_merged", "true"))
     return folder
 
 
@@ -129,25 +129,30 @@ def test_reading_the_merged_weights_leaves_a_four_bit_base_bit_identical():
     assert (got - wanted).abs().max() < 0.02 * (wanted - untrained).abs().max(), "the adapter moves the logits far more"
 
 
-def test_vllm_and_transformers_write_the_same_with_and_without_the_adapter(qlora_run, tmp_path):
-    """Greedy: one prompt builder, one sampling, one adapter."""
+@pytest.mark.parametrize("kind", ["adapter", "merged"])
+def test_vllm_and_transformers_write_the_same(qlora_run, tmp_path, kind):
+    """The model before and after, by the adapter and by what `--save_merged` wrote."""
+    models = {
+        "adapter": ("--model", MODEL, "--adapter", qlora_run / "adapter", "--row_names", "before", "after"),
+        "merged": ("--model", qlora_run / "merged", "--row_names", "after"),
+    }
     written = {}
     for backend in ("vllm", "transformers"):
         out = tmp_path / backend
         start(
-            tmp_path / f"{backend}.log", sys.executable, "eval.py", "--model", MODEL, "--adapter", qlora_run / "adapter",
-            "--row_names", "before", "after", "--tasks", "data/tiny_heldout.jsonl", "--limit", N_EVALUATED, "--system_prompt", "none",
-            "--num_samples", 1, "--temperature", 0, "--max_new_tokens", 256, "--backend", backend, "--output_dir", out,
-            "--gpu_memory_utilization", 0.4,
+            tmp_path / f"{backend}.log", sys.executable, "eval.py", *models[kind], "--tasks", "data/tiny_heldout.jsonl", "--limit", N_EVALUATED,
+            "--system_prompt", "none", "--num_samples", 1, "--temperature", 0, "--max_new_tokens", 256, "--backend", backend,
+            "--output_dir", out, "--gpu_memory_utilization", 0.4,
         )  # fmt: skip
         lines = (out / "results.jsonl").read_text().splitlines()
         written[backend] = {(r["row"], r["task_id"]): r["completion"] for r in map(json.loads, lines)}
-    assert written["vllm"].keys() == written["transformers"].keys() and len(written["vllm"]) == 2 * N_EVALUATED
-    ours = written["transformers"]
-    assert any(ours["before", task] != ours["after", task] for row, task in ours if row == "after"), "the adapter does something"
-    for row in ("before", "after"):
-        keys = [key for key in written["vllm"] if key[0] == row]
-        equal = sum(written["vllm"][key][:START] == written["transformers"][key][:START] for key in keys)
+    ours, rows = written["transformers"], {row for row, _ in written["transformers"]}
+    assert written["vllm"].keys() == ours.keys() and len(ours) == len(rows) * N_EVALUATED
+    if kind == "adapter":
+        assert any(ours["before", task] != ours["after", task] for row, task in ours if row == "after"), "the adapter does something"
+    for row in rows:
+        keys = [key for key in ours if key[0] == row]
+        equal = sum(written["vllm"][key][:START] == ours[key][:START] for key in keys)
         assert equal >= MIN_EQUAL_STARTS * len(keys), row
 
 
@@ -187,7 +192,9 @@ def test_vllm_on_a_card_of_its_own_samples_the_policy_that_is_trained(on_two_car
     server = launched(served, *command, CUDA_VISIBLE_DEVICES="1", VLLM_SERVER_DEV_MODE="1")
     try:
         wait_until(lambda: "Application startup complete" in served.read_text(), server, served, 240)
-        flags = training_flags(folder, "--use_vllm", "true", "--vllm_mode", "server", "--vllm_server_port", 8123, "--max_prompt_length", 256)
+        flags = training_flags(
+            folder, "--use_vllm", "true", "--vllm_mode", "server", "--vllm_server_port", 8123, "--max_prompt_length", 256
+        )
         start(tmp_path / "log", "env", "CUDA_VISIBLE_DEVICES=0", sys.executable, "train.py", *flags)
     finally:
         kill_tree(server)
