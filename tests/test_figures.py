@@ -127,7 +127,17 @@ def larger_models():
 
 
 def seconds_until_gone():
-    return [float(s) for s in re.findall(r"RANK=\d killed .* all gone after (\S+) s", text_of("results/step/gpu-tests-killed.log"))]
+    return [float(s) for s in re.findall(r"killed .* all gone after (\S+) s", text_of("results/step/gpu-tests-killed.log"))]
+
+
+def server_mode():
+    """Its step, means; and of each counted step how far vLLM's log-probs are off."""
+    steps = lines("results/step/h200-server-metrics.jsonl")
+    assert all(step["time/wait_s"] == step["time/grade_s"] for step in steps), "grading waited for the last completion"
+    shares = [step["time/wait_s"] / step["time/grade_s"] for kind in ("lora", "qlora") for step in lines(f"results/step/h200-x1-{kind}-metrics.jsonl")]
+    assert max(shares) < 0.55, shares
+    off = [step["sampling/sampling_logp_difference/mean"] for step in steps[1:]]
+    return loaded("step/h200-server.json")["runs"]["today"] | {"low": min(off), "high": max(off)}
 
 
 def seconds_by_length():
@@ -633,6 +643,40 @@ def first_record():
     return [n_known, share(groups), by_weight, share(groups[:third]), share(groups[-third:]), min(of_recipe), max(of_recipe)]
 
 
+WITH_RECORD = ["results/recipe/first-record/seed-0", "results/recipe/first-record/seed-1"]
+
+
+def with_first_record():
+    """mbpp-rs with the first record and without, seed by seed; the difference of the seeds' means, by task; groups that hold a solution and a failure; minutes."""
+    names, found = ("record-0", "record-1"), {}
+    for name, of in (("first", statistics.mean), ("fifth", max)):
+        with_it, without = [], []
+        for seed, row in enumerate(names):
+            with_it.append(by_task("results/recipe/first-record/mbpp-rs", row, of))
+            without.append(by_task(f"{CROSS[4 + seed]}/mbpp-rs", "trained", of))
+        found[name] = [100 * statistics.mean(of_task.values()) for of_task in with_it + without]
+        gains = np.array([[statistics.mean(one[task] - other[task] for one, other in zip(with_it, without, strict=True))] for task in sorted(with_it[0])])
+        low, high = bounds(bootstrap(gains, np.ones_like(gains), tables.RESAMPLES)[:, 0])
+        found[f"gain_{name}"] = interval({"value": gains.mean(), "low": low, "high": high}, "+.1f")
+        found[f"means_{name}"] = [statistics.mean(found[name][:2]), statistics.mean(found[name][2:])]
+    groups = [lines(f"{folder}/groups.jsonl.gz") for folder in (*WITH_RECORD, *CROSS[4:])]
+    found["signal"] = [100 * statistics.mean(0 < sum(group["solved"]) < len(group["solved"]) for group in of) for of in groups]
+    found["prompts"] = [len({group["task_id"] for group in of}) for of in groups]
+    found["late"] = [100 * statistics.mean(statistics.mean(group["solved"]) for group in of if group["step"] > 24) for of in groups]
+    found["minutes"] = [lines(f"{folder}/metrics.jsonl")[-1]["elapsed_s"] / 60 for folder in WITH_RECORD]
+    found["entropy"] = [lines(f"{folder}/metrics.jsonl")[-1]["entropy"] for folder in (*WITH_RECORD, *CROSS[4:])]
+    return found
+
+
+def by_task(folder, row, of):
+    """{task: `of` its completions' being right}."""
+    right = defaultdict(list)
+    for record in lines(f"{folder}/results.jsonl.gz"):
+        if record["row"] == row:
+            right[record["task_id"]].append(record["hidden_passed"] == record["hidden_total"] > 0)
+    return {task: float(of(outcomes)) for task, outcomes in right.items()}
+
+
 def test_the_first_record_is_what_the_runs_say():
     assert lines("results/recipe/first_record.jsonl") == [make_first_record.record()]
 
@@ -806,7 +850,10 @@ SENTENCES = {
         ("3B takes {s[0]:.1f} s a step with LoRA and {s[1]:.1f} with a 4-bit base, 7B {s[2]:.1f} and {s[3]:.1f} s; at most {peaks[0]:.1f} and {peaks[1]:.1f} GiB of the card", larger_models),
         ("and within one at most {reserved:.1f} GiB reserved", larger_models),
         ("differ by {off[0]:.2f} (3B) and {off[1]:.2f} (7B) a token", larger_models),
-        ("was gone after {:.1f} and {:.1f} s", seconds_until_gone),
+        ("was gone after {:.1f} and {:.1f} s (the launcher asks the other process, and kills it 30 s later) and after {:.1f} s", seconds_until_gone),
+        ("{completions_per_s:.1f} completions/s at {mean_tokens:.0f} tokens, {step_s:.1f} s a step ({generate_s:.1f} sampling, {wait_s:.1f} waiting for verdicts, {train_s:.1f} training)", server_mode),
+        ("its memory is in the {peak_gib:.1f} GiB", server_mode),
+        ("log-probs {low:.3f} to {high:.3f} a token apart", server_mode),
         ("The two runs sampled {:.0f} and {:.0f} tokens on average", lambda: two_cards("mean_tokens")[:2]),
         ("Steps of one run take {:.1f} s at {:.0f} tokens, {:.1f} at {:.0f}, {:.1f} at {:.0f} and, where the last verdicts are waited for, {:.1f} at {:.0f}: a looping"
          " program that is sampled late holds the step for up to {:.1f} s", seconds_by_length),
@@ -837,6 +884,13 @@ SENTENCES = {
     "results/recipe/tried.md": [
         ("ten of these runs know of {:,} prompts. Of the groups of `cross/hidden-seed-1`, which sampled every prompt alike and is not among the ten, {:.1f} % hold a solution and a failure; drawn by the"
          " record's weights {:.1f} % would (its top third: {:.1f} %, its last third: {:.1f} %). The recipe's frontier, which starts from nothing, reaches {:.1f} to {:.1f} % over a run", first_record),
+        ("in {minutes[0]:.1f} and {minutes[1]:.1f} minutes of a card", with_first_record),
+        ("mbpp-rs pass@1 {first[0]:.1f} and {first[1]:.1f} % where the runs without it have {first[2]:.1f} and {first[3]:.1f} %, pass@5 {fifth[0]:.1f} and {fifth[1]:.1f} % against {fifth[2]:.1f} and"
+         " {fifth[3]:.1f} %: in the mean {gain_first} and {gain_fifth} points", with_first_record),
+        ("The mean of {means_first[0]:.1f} and {means_fifth[0]:.1f} % is above", with_first_record),
+        ("{signal[0]:.1f} and {signal[1]:.1f} % of the groups hold a solution and a failure ({signal[2]:.1f} and {signal[3]:.1f} % without), from {prompts[0]} and {prompts[1]} different"
+         " prompts ({prompts[2]:,}). Of the last third's completions {late[0]:.1f} and {late[1]:.1f} % solve their task ({late[2]:.1f} and {late[3]:.1f} %)", with_first_record),
+        ("is their mean**: {:.1f} and {:.1f} %", lambda: [rate("recipe/first-record/mbpp-rs", "soup", name) for name in ("pass@1", "pass@5")]),
         ("where a run of the recipe sampled {sampled[0]:,} to {sampled[1]:,},", without_the_frontier),
         ("pass@1 {first[0]:.1f} and {first[1]:.1f} %, pass@5 {fifth[0]:.1f} and {fifth[1]:.1f} % (mean {means[0]:.1f} and {means[1]:.1f})", without_the_frontier),
         ("of the training completions {} points solve their task (paired by group, {:,} of them), of those after the first third {}. Clipping touched {:.2f} % of its tokens", two_updates),
