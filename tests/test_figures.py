@@ -887,7 +887,7 @@ SENTENCES = {
         ("in {minutes[0]:.1f} and {minutes[1]:.1f} minutes of a card", with_first_record),
         ("mbpp-rs pass@1 {first[0]:.1f} and {first[1]:.1f} % where the runs without it have {first[2]:.1f} and {first[3]:.1f} %, pass@5 {fifth[0]:.1f} and {fifth[1]:.1f} % against {fifth[2]:.1f} and"
          " {fifth[3]:.1f} %: in the mean {gain_first} and {gain_fifth} points", with_first_record),
-        ("The mean of {means_first[0]:.1f} and {means_fifth[0]:.1f} % is above", with_first_record),
+        ("The mean of {means_first[0]:.1f} and {means_fifth[0]:.1f} % is also above", with_first_record),
         ("{signal[0]:.1f} and {signal[1]:.1f} % of the groups hold a solution and a failure ({signal[2]:.1f} and {signal[3]:.1f} % without), from {prompts[0]} and {prompts[1]} different"
          " prompts ({prompts[2]:,}). Of the last third's completions {late[0]:.1f} and {late[1]:.1f} % solve their task ({late[2]:.1f} and {late[3]:.1f} %)", with_first_record),
         ("is their mean**: {:.1f} and {:.1f} %", lambda: [rate("recipe/first-record/mbpp-rs", "soup", name) for name in ("pass@1", "pass@5")]),
