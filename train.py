@@ -638,7 +638,7 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     if args.push_to_hub:
         share.check_hub("--push_to_hub")
     limits = script.judge_options() | {"workers": workers}
-    elsewhere = GradingProcess(**limits) if args.use_vllm and args.vllm_mode == "colocate" and script.grade_ahead else None
+    elsewhere = GradingProcess(**limits) if args.use_vllm and script.grade_ahead else None
     judge = elsewhere or RustTool(**limits)
     with contextlib.ExitStack() as if_it_fails:
         if_it_fails.callback(judge.close)

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ROOT, FakeJudge, passing_verdict, sampled
+from conftest import ROOT, sampled
+from test_second_turn import ReadsHere
 from transformers import AutoModelForCausalLM
 
 import doctor
@@ -39,7 +40,11 @@ class Server(BaseHTTPRequestHandler):
         if self.path == "/reset_prefix_cache":
             return self.answer({"success": True})
         assert self.path == "/v1/completions" and asked["model"] == "coder"
-        state.asked.append(asked)
+        with state.lock:
+            state.asked.append(asked)
+            is_second = asked["n"] == 8 and sum(before["n"] == 8 for before in state.asked) % 2 == 0
+        if is_second and state.started is not None:
+            assert state.started.wait(20), "grading waits for the last answer"
         return self.answer({"choices": [state.completed(ids, asked) for ids in asked["prompt"] for _ in range(asked["n"])]})
 
     def answer(self, value, status=200):
@@ -60,6 +65,7 @@ class Served:
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         self.first = {name: weights.clone() for name, weights in self.model.named_parameters()}
         self.is_dev = self.takes_weights = True
+        self.lock, self.started = threading.Lock(), None  # with an event: the second of two prompts is answered when it is set
         self.max_model_len, self.logprobs_mode, self.status, self.asked = 4096, "processed_logprobs", 200, []
 
     def completed(self, prompt, asked):
@@ -90,7 +96,7 @@ def served(tiny_coder, monkeypatch):
     monkeypatch.setattr(vllm_client.VLLMClient, "init_communicator", lambda client, device: client.get_server_info())
     monkeypatch.setattr(vllm_client.VLLMClient, "update_named_params", lambda client, *sent: state.update_named_params(*sent))
     monkeypatch.setattr(doctor, "require_vllm", lambda: None)
-    monkeypatch.setattr(train, "RustTool", lambda **options: FakeJudge(passing_verdict))
+    monkeypatch.setattr(train, "GradingProcess", lambda **options: ReadsHere())
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
         server.state = state
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -107,6 +113,28 @@ def argv(tiny_coder, prompts_file, tmp_path):
         "--lora_dropout", 0, "--save_strategy", "no", "--rewards", "code_block_reward=1", "--use_vllm", "true", "--vllm_mode", "server",
         "--vllm_server_base_url", url, "--vllm_server_timeout", 0, *flags,
     ]))  # fmt: skip
+
+
+def test_what_one_prompt_was_answered_is_graded_while_the_other_is_sampled(served, argv, monkeypatch):
+    """In every step; the other waits for it here."""
+    served.started, graded = threading.Event(), []
+
+    class Watched(ReadsHere):
+        def start(self, task, completion):
+            super().start(task, completion)
+            graded.append((task["task_id"], completion))
+            served.started.set()
+
+        def grade(self, tasks, completions):
+            asked = sorted((task["task_id"], completion) for task, completion in zip(tasks, completions, strict=True))
+            assert sorted(graded) == asked, "each once, with its task"
+            graded.clear()
+            served.started.clear()
+            return super().grade(tasks, completions)
+
+    monkeypatch.setattr(train, "GradingProcess", lambda **options: Watched())
+    assert train.main(argv(served.url)) == 0
+    assert len(served.asked) == 6 and not graded
 
 
 def hidden_tests(tmp_path, prompts_file):
@@ -129,7 +157,7 @@ def test_a_server_samples_the_policy_that_is_trained_and_the_evaluation(served, 
     assert moved > 0.05, "without the updates the log-probs would have been equal, too"
     training = [asked for asked in served.asked if asked["n"] == 8]
     evaluating = [asked for asked in served.asked if asked["n"] == 1]
-    assert len(training) == 3 and all(len(asked["prompt"]) == 2 and asked["temperature"] == 1.0 for asked in training)
+    assert len(training) == 6 and all(len(asked["prompt"]) == 1 and asked["temperature"] == 1.0 for asked in training)
     assert all(len(asked["prompt"]) == 6 and asked["temperature"] == 0.5 and asked["top_p"] == 0.95 for asked in evaluating)
     assert len(evaluating) == 2  # before and after training
     records = [json.loads(line) for line in (folder / "trace.jsonl").read_text().splitlines()]

@@ -2,7 +2,7 @@
 
 Only a head start: the verdicts are asked for afterwards, as without it, and whatever was not started then is graded then. The judge
 has a process of its own, which gives way to others: with its threads in vLLM's process, the engine sampled half as fast.
-Checked against vLLM 0.26, whose LLM.generate calls `llm_engine.step` until all is finished.
+Checked against vLLM 0.26, whose LLM.generate calls `llm_engine.step` until all is finished, and the client for its server in TRL 1.16.
 """
 
 import atexit
@@ -20,6 +20,7 @@ from judge.errors import UserError
 from rewards import ReadingJudge
 from rust_tool import RustTool
 
+REQUESTS = 64  # to a server at once: TRL's client keeps as many connections
 NICENESS = 5  # the engine gets three quarters of a core that it shares with a compiler
 FOR_THE_TRAINER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a terminal sends them to both; the trainer saves and closes the pipe
 
@@ -50,6 +51,41 @@ def finished_requests(engine, take: Callable[[list[int], list[int]], object]) ->
             yield
         finally:
             engine.step = step
+
+
+@contextlib.contextmanager
+def finished_answers(client, take: Callable[[list[int], list[int]], object]) -> Iterator[None]:
+    """The same for vLLM's server: while open, `client.generate` asks for every prompt by itself, and `take` gets what each answer holds.
+
+    TRL's own asks for all prompts at once, and gets nothing before the last completion is sampled. vLLM batches either way.
+    """
+    generate = client.generate
+
+    def generate_in_parts(prompts, **sampling):
+        size = -(-len(prompts) // REQUESTS)
+        parts = [prompts[start : start + size] for start in range(0, len(prompts), size)]
+
+        def ask(part):
+            answer = generate(prompts=part, **sampling)
+            copies = len(answer["completion_ids"]) // len(part)
+            for number, completion in enumerate(answer["completion_ids"]):
+                reader.submit(take, list(part[number // copies]), list(completion))
+            return answer
+
+        with ThreadPoolExecutor(len(parts), "asking-vllm") as asking:
+            answers = list(asking.map(ask, parts))
+        return {name: _joined([answer[name] for answer in answers]) for name in answers[0]}
+
+    with ThreadPoolExecutor(1, "grading-ahead") as reader:
+        client.generate = generate_in_parts
+        try:
+            yield
+        finally:
+            del client.generate
+
+
+def _joined(lists: list[list | None]) -> list | None:
+    return None if lists[0] is None else [item for one in lists for item in one]
 
 
 class GradingProcess:

@@ -16,7 +16,7 @@ from rewards import RewardSet, batch_metrics
 from traces import TraceWriter
 from training import micro_batches, shared_prompts
 from training.curriculum import Curriculum, columns_of
-from training.grading_ahead import finished_requests
+from training.grading_ahead import finished_answers, finished_requests
 from training.group_sampling import GroupSampling
 from training.iterations import Iterations
 from training.iterations import line as evaluation_line
@@ -81,16 +81,21 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, G
         return kinds.tokenized(prompts, self.processing_class, of_chats), None, {}
 
     def _generate_single_turn(self, prompt_ids, *args, **kwargs):
-        if not (self.grade_ahead and self.use_vllm and self.vllm_mode == "colocate" and self.model.training):
+        is_server = self.use_vllm and self.vllm_mode == "server"
+        if not (self.grade_ahead and self.use_vllm and self.model.training) or is_server and not self.accelerator.is_main_process:
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         tasks = {tuple(ids): task for ids, task in zip(prompt_ids, self._tasks, strict=True)}
 
         def start_grading(prompt: list[int], completion: list[int]) -> None:
+            if (task := tasks.get(tuple(prompt))) is None:
+                return  # another process's, which the client in this one asks for, too
             self._first_finished = self._first_finished or time.perf_counter()
             text = self.processing_class.decode(completion, skip_special_tokens=True)
-            self.reward_set.start(tasks[tuple(prompt)], text)
+            self.reward_set.start(task, text)
 
-        with finished_requests(self.vllm_generation.llm.llm_engine, start_grading):
+        vllm = self.vllm_generation
+        finished = finished_answers(vllm.vllm_client, start_grading) if is_server else finished_requests(vllm.llm.llm_engine, start_grading)
+        with finished:
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
 
     # Training on the tokens there are. The Trainer asks for gradient_accumulation_steps micro-batches a step, each padded as
