@@ -648,12 +648,9 @@ WITH_RECORD = ["results/recipe/first-record/seed-0", "results/recipe/first-recor
 
 def with_first_record():
     """mbpp-rs with the first record and without, seed by seed; the difference of the seeds' means, by task; groups that hold a solution and a failure; minutes."""
-    names, found = ("record-0", "record-1"), {}
+    found = {}
     for name, of in (("first", statistics.mean), ("fifth", max)):
-        with_it, without = [], []
-        for seed, row in enumerate(names):
-            with_it.append(by_task("results/recipe/first-record/mbpp-rs", row, of))
-            without.append(by_task(f"{CROSS[4 + seed]}/mbpp-rs", "trained", of))
+        with_it, without = ([by_task("results/recipe/first-record/mbpp-rs", f"{row}-{seed}", of) for seed in range(2)] for row in ("record", "uniform"))
         found[name] = [100 * statistics.mean(of_task.values()) for of_task in with_it + without]
         gains = np.array([[statistics.mean(one[task] - other[task] for one, other in zip(with_it, without, strict=True))] for task in sorted(with_it[0])])
         low, high = bounds(bootstrap(gains, np.ones_like(gains), tables.RESAMPLES)[:, 0])
@@ -666,6 +663,22 @@ def with_first_record():
     found["minutes"] = [lines(f"{folder}/metrics.jsonl")[-1]["elapsed_s"] / 60 for folder in WITH_RECORD]
     found["entropy"] = [lines(f"{folder}/metrics.jsonl")[-1]["entropy"] for folder in (*WITH_RECORD, *CROSS[4:])]
     return found
+
+
+def judged_again():
+    """Completions of the runs without a first record, and of the untrained model, whose verdict is another with today's judge; of how many."""
+    rows = {"untrained": (CROSS[5], "untrained"), "uniform-0": (CROSS[4], "trained"), "uniform-1": (CROSS[5], "trained")}
+    again = lines("results/recipe/first-record/mbpp-rs/results.jsonl.gz")
+    differ = n = 0
+    for name, (folder, row) in rows.items():
+        before = {(one["task_id"], one["sample"]): one for one in lines(f"{folder}/mbpp-rs/results.jsonl.gz") if one["row"] == row}
+        for one in again:
+            if one["row"] == name:
+                was = before.pop((one["task_id"], one["sample"]))
+                assert was["completion"] == one["completion"]
+                differ, n = differ + (was["hidden_statuses"] != one["hidden_statuses"]), n + 1
+        assert not before
+    return differ, n
 
 
 def by_task(folder, row, of):
@@ -891,6 +904,7 @@ SENTENCES = {
         ("The mean of {means_first[0]:.1f} and {means_fifth[0]:.1f} % is also above", with_first_record),
         ("{signal[0]:.1f} and {signal[1]:.1f} % of the groups hold a solution and a failure ({signal[2]:.1f} and {signal[3]:.1f} % without), from {prompts[0]} and {prompts[1]} different"
          " prompts ({prompts[2]:,}). Of the last third's completions {late[0]:.1f} and {late[1]:.1f} % solve their task ({late[2]:.1f} and {late[3]:.1f} %)", with_first_record),
+        ("{} of their {:,} verdicts are others", judged_again),
         ("is their mean**: {:.1f} and {:.1f} %", lambda: [rate("recipe/first-record/mbpp-rs", "soup", name) for name in ("pass@1", "pass@5")]),
         ("where a run of the recipe sampled {sampled[0]:,} to {sampled[1]:,},", without_the_frontier),
         ("pass@1 {first[0]:.1f} and {first[1]:.1f} %, pass@5 {fifth[0]:.1f} and {fifth[1]:.1f} % (mean {means[0]:.1f} and {means[1]:.1f})", without_the_frontier),
