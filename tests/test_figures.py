@@ -665,6 +665,20 @@ def with_first_record():
     return found
 
 
+def same_prompts():
+    """Prompts that runs with the first record and runs without sampled in the last third of their steps, and % of the completions that solve them."""
+    found = []
+    for folders in (WITH_RECORD, CROSS[4:]):
+        of_prompt = defaultdict(list)
+        for folder in folders:
+            for group in lines(f"{folder}/groups.jsonl.gz"):
+                if group["step"] > 24:
+                    of_prompt[group["task_id"]].append(statistics.mean(group["solved"]))
+        found.append(of_prompt)
+    both = found[0].keys() & found[1].keys()
+    return len(both), *(100 * statistics.mean(statistics.mean(of_prompt[task]) for task in both) for of_prompt in found)
+
+
 def judged_again():
     """Completions of the runs without a first record, and of the untrained model, whose verdict is another with today's judge; of how many."""
     rows = {"untrained": (CROSS[5], "untrained"), "uniform-0": (CROSS[4], "trained"), "uniform-1": (CROSS[5], "trained")}
@@ -904,6 +918,7 @@ SENTENCES = {
         ("The mean of {means_first[0]:.1f} and {means_fifth[0]:.1f} % is also above", with_first_record),
         ("{signal[0]:.1f} and {signal[1]:.1f} % of the groups hold a solution and a failure ({signal[2]:.1f} and {signal[3]:.1f} % without), from {prompts[0]} and {prompts[1]} different"
          " prompts ({prompts[2]:,}). Of the last third's completions {late[0]:.1f} and {late[1]:.1f} % solve their task ({late[2]:.1f} and {late[3]:.1f} %)", with_first_record),
+        ("on the {} prompts that both kinds of runs sampled in the last third they solve {:.1f} and {:.1f} %", same_prompts),
         ("{} of their {:,} verdicts are others", judged_again),
         ("is their mean**: {:.1f} and {:.1f} %", lambda: [rate("recipe/first-record/mbpp-rs", "soup", name) for name in ("pass@1", "pass@5")]),
         ("where a run of the recipe sampled {sampled[0]:,} to {sampled[1]:,},", without_the_frontier),
