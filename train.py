@@ -146,7 +146,8 @@ class ScriptArguments(JudgeSettings):
         default=True, metadata={"help": "Train on a group as one sequence, its prompt read once; not with --tokens_per_micro_batch 0."}
     )
     grade_ahead: bool = field(
-        default=True, metadata={"help": "vLLM only: completions reach the judge when each is finished, not when all are sampled."}
+        default=True,
+        metadata={"help": "vLLM only: completions reach the judge when each (of a server: a prompt's) is finished, not when all are sampled."},
     )
     max_minutes: float | None = field(
         default=None, metadata={"help": "Stop cleanly, adapter saved, before training takes longer than this."}

@@ -134,10 +134,9 @@ def server_mode():
     """Its step, means; and of each counted step how far vLLM's log-probs are off."""
     steps = lines("results/step/h200-server-metrics.jsonl")
     assert all(step["time/wait_s"] == step["time/grade_s"] for step in steps), "grading waited for the last completion"
-    shares = [step["time/wait_s"] / step["time/grade_s"] for kind in ("lora", "qlora") for step in lines(f"results/step/h200-x1-{kind}-metrics.jsonl")]
-    assert max(shares) < 0.55, shares
+    waited = [100 * step["time/wait_s"] / step["time/grade_s"] for kind in ("lora", "qlora") for step in lines(f"results/step/h200-x1-{kind}-metrics.jsonl")]
     off = [step["sampling/sampling_logp_difference/mean"] for step in steps[1:]]
-    return loaded("step/h200-server.json")["runs"]["today"] | {"low": min(off), "high": max(off)}
+    return loaded("step/h200-server.json")["runs"]["today"] | {"low": min(off), "high": max(off), "least": min(waited), "most": max(waited)}
 
 
 def seconds_by_length():
@@ -761,7 +760,6 @@ def difference(folder, name):
 SENTENCES = {
     "README.md": [
         ("pass@1 {2:+.1f} and {3:+.1f} points; own tests {0:+.1f} and {1:+.1f}, hidden {4:+.1f} and {5:+.1f}.", lambda: gains_of(CROSS)),
-        ("mbpp-rs {means_first[0]:.1f} and {means_fifth[0]:.1f} % in six minutes (two seeds)", with_first_record),
         ("three of six iterations: [HumanEval-rs {:.1f} to {:.1f} %]", lambda: [rate("recipe/spark-code-a-v2/humaneval-rs", row, "pass@1") for row in ("untrained", "trained")]),
         ("build goes from {:.0f} to {:.0f} %, hidden tests from {:.0f} to {:.0f} %, honest own tests from {:.0f} to {:.0f} % (seed 0",
          lambda: [value for pair in zip(tiny("before"), tiny("after"), strict=True) for value in pair]),
@@ -802,7 +800,7 @@ SENTENCES = {
         ("The device as a whole showed {:.1f} GiB", lambda: [max(line["gpu/device_used_gib"] for line in lines("results/train-lora-1.5b/metrics.jsonl"))]),
         ("after **{} minutes of GRPO on one H200**", max_minutes),
         ("sampled on average: {:.0f} and {:.0f} tokens in the rows with a `before`", lambda: [one["mean_tokens"] for one in sampled("today")]),
-        ("{:.0f} and {:.0f} in the other two", lambda: two_cards("mean_tokens")[:2]),
+        ("{:.0f} and {:.0f} in `x1-lora` and `x2-lora`", lambda: two_cards("mean_tokens")[:2]),
         ("two cards sample {:.2f} times the tokens a second and {:.2f} times the completions",
          lambda: [two_cards("tokens_per_s")[2], two_cards("completions_per_s")[2]]),
         ("generated in {} s, graded in {} s", evaluation_seconds),
@@ -881,6 +879,7 @@ SENTENCES = {
         ("was gone after {:.1f} and {:.1f} s (the launcher asks the other process, and kills it 30 s later) and after {:.1f} s", seconds_until_gone),
         ("{completions_per_s:.1f} completions/s at {mean_tokens:.0f} tokens, {step_s:.1f} s a step ({generate_s:.1f} sampling, {wait_s:.1f} waiting for verdicts, {train_s:.1f} training)", server_mode),
         ("its memory is in the {peak_gib:.1f} GiB", server_mode),
+        ("of the steps on one card above {least:.0f} to {most:.0f} %", server_mode),
         ("log-probs {low:.3f} to {high:.3f} a token apart", server_mode),
         ("The two runs sampled {:.0f} and {:.0f} tokens on average", lambda: two_cards("mean_tokens")[:2]),
         ("Steps of one run take {:.1f} s at {:.0f} tokens, {:.1f} at {:.0f}, {:.1f} at {:.0f} and, where the last verdicts are waited for, {:.1f} at {:.0f}: a looping"
@@ -912,15 +911,14 @@ SENTENCES = {
     "results/recipe/tried.md": [
         ("ten of these runs know of {:,} prompts. Of the groups of `cross/hidden-seed-1`, which sampled every prompt alike and is not among the ten, {:.1f} % hold a solution and a failure; drawn by the"
          " record's weights {:.1f} % would (its top third: {:.1f} %, its last third: {:.1f} %). The recipe's frontier, which starts from nothing, reaches {:.1f} to {:.1f} % over a run", first_record),
-        ("in {minutes[0]:.1f} and {minutes[1]:.1f} minutes of a card", with_first_record),
-        ("mbpp-rs pass@1 {first[0]:.1f} and {first[1]:.1f} % where the runs without it have {first[2]:.1f} and {first[3]:.1f} %, pass@5 {fifth[0]:.1f} and {fifth[1]:.1f} % against {fifth[2]:.1f} and"
+        ("pass@1 {first[0]:.1f} and {first[1]:.1f} % where the runs without it have {first[2]:.1f} and {first[3]:.1f} %, pass@5 {fifth[0]:.1f} and {fifth[1]:.1f} % against {fifth[2]:.1f} and"
          " {fifth[3]:.1f} %: in the mean {gain_first} and {gain_fifth} points", with_first_record),
-        ("The mean of {means_first[0]:.1f} and {means_fifth[0]:.1f} % is also above", with_first_record),
+        ("{means_first[0]:.1f} and {means_fifth[0]:.1f} % in the mean, in {minutes[0]:.1f} and {minutes[1]:.1f} minutes of a card", with_first_record),
         ("{signal[0]:.1f} and {signal[1]:.1f} % of the groups hold a solution and a failure ({signal[2]:.1f} and {signal[3]:.1f} % without), from {prompts[0]} and {prompts[1]} different"
          " prompts ({prompts[2]:,}). Of the last third's completions {late[0]:.1f} and {late[1]:.1f} % solve their task ({late[2]:.1f} and {late[3]:.1f} %)", with_first_record),
         ("on the {} prompts that both kinds of runs sampled in the last third they solve {:.1f} and {:.1f} %", same_prompts),
         ("{} of their {:,} verdicts are others", judged_again),
-        ("is their mean**: {:.1f} and {:.1f} %", lambda: [rate("recipe/first-record/mbpp-rs", "soup", name) for name in ("pass@1", "pass@5")]),
+        ("no better than the two**: {:.1f} and {:.1f} %", lambda: [rate("recipe/first-record/mbpp-rs", "soup", name) for name in ("pass@1", "pass@5")]),
         ("where a run of the recipe sampled {sampled[0]:,} to {sampled[1]:,},", without_the_frontier),
         ("pass@1 {first[0]:.1f} and {first[1]:.1f} %, pass@5 {fifth[0]:.1f} and {fifth[1]:.1f} % (mean {means[0]:.1f} and {means[1]:.1f})", without_the_frontier),
         ("of the training completions {} points solve their task (paired by group, {:,} of them), of those after the first third {}. Clipping touched {:.2f} % of its tokens", two_updates),

@@ -197,7 +197,10 @@ def test_vllm_on_a_card_of_its_own_samples_the_policy_that_is_trained(on_two_car
         )
         start(tmp_path / "log", "env", "CUDA_VISIBLE_DEVICES=0", sys.executable, "train.py", *flags)
     finally:
+        everyone = [server.pid, *descendants(server.pid)]
         kill_tree(server)
+        while any(map(is_running, everyone)):  # the next test counts what is on the cards
+            time.sleep(0.1)
     differences = [line["sampling/sampling_logp_difference/mean"] for line in traces.read_metrics(folder)]
     assert len(differences) == STEPS and max(differences) < MAX_LOGP_DIFFERENCE, differences
     adapter = load_file(folder / "adapter" / "adapter_model.safetensors")

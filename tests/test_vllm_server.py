@@ -2,7 +2,9 @@
 
 import json
 import re
+import signal
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -40,11 +42,9 @@ class Server(BaseHTTPRequestHandler):
         if self.path == "/reset_prefix_cache":
             return self.answer({"success": True})
         assert self.path == "/v1/completions" and asked["model"] == "coder"
-        with state.lock:
-            state.asked.append(asked)
-            is_second = asked["n"] == 8 and sum(before["n"] == 8 for before in state.asked) % 2 == 0
-        if is_second and state.started is not None:
-            assert state.started.wait(20), "grading waits for the last answer"
+        state.asked.append(asked)
+        if state.both is not None and not state.may_answer():
+            return self.answer({}, 400)
         return self.answer({"choices": [state.completed(ids, asked) for ids in asked["prompt"] for _ in range(asked["n"])]})
 
     def answer(self, value, status=200):
@@ -65,8 +65,15 @@ class Served:
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         self.first = {name: weights.clone() for name, weights in self.model.named_parameters()}
         self.is_dev = self.takes_weights = True
-        self.lock, self.started = threading.Lock(), None  # with an event: the second of two prompts is answered when it is set
+        self.both = self.started = None  # a barrier of two requests, and what one of them then waits for
         self.max_model_len, self.logprobs_mode, self.status, self.asked = 4096, "processed_logprobs", 200, []
+
+    def may_answer(self):
+        """One of two requests when both are there, the other when something is graded; not at all after ten seconds."""
+        try:
+            return self.both.wait(10) == 0 or self.started.wait(10)
+        except threading.BrokenBarrierError:
+            return False
 
     def completed(self, prompt, asked):
         cold = {name: asked[name] for name in ("temperature", "top_p", "top_k")}
@@ -116,8 +123,8 @@ def argv(tiny_coder, prompts_file, tmp_path):
 
 
 def test_what_one_prompt_was_answered_is_graded_while_the_other_is_sampled(served, argv, monkeypatch):
-    """In every step; the other waits for it here."""
-    served.started, graded = threading.Event(), []
+    """In every step; both are asked for at once, and the other waits for it here."""
+    served.both, served.started, graded = threading.Barrier(2), threading.Event(), []
 
     class Watched(ReadsHere):
         def start(self, task, completion):
@@ -135,6 +142,44 @@ def test_what_one_prompt_was_answered_is_graded_while_the_other_is_sampled(serve
     monkeypatch.setattr(train, "GradingProcess", lambda **options: Watched())
     assert train.main(argv(served.url)) == 0
     assert len(served.asked) == 6 and not graded
+
+
+def test_answers_come_in_order_each_with_its_prompt(monkeypatch):
+    """Of more prompts than there may be requests; and the client is itself again after an error."""
+    from training import grading_ahead
+
+    monkeypatch.setattr(grading_ahead, "REQUESTS", 2)
+    requests, taken, prompts = [], [], [[number] for number in range(5)]
+
+    class Client:
+        def generate(self, prompts, n):
+            requests.append(prompts)
+            assert n == 2, "not asked for"
+            ids = [[prompt[0], copy] for prompt in prompts for copy in range(n)]
+            return {"prompt_ids": prompts, "completion_ids": ids, "logprobs": None}
+
+    client = Client()
+    with grading_ahead.finished_answers(client, lambda *pair: taken.append(pair)):
+        answer = client.generate(prompts=prompts, n=2)
+    everything = [(prompt, [prompt[0], copy]) for prompt in prompts for copy in range(2)]
+    assert sorted(requests) == [prompts[:3], prompts[3:]] and sorted(taken) == everything
+    assert answer == {"prompt_ids": prompts, "completion_ids": [ids for _, ids in everything], "logprobs": None}
+    with pytest.raises(AssertionError, match="not asked for"), grading_ahead.finished_answers(client, print):
+        client.generate(prompts=prompts, n=3)
+    assert client.generate(prompts[:1], 2)["prompt_ids"] == prompts[:1] and requests[-1] == prompts[:1]
+
+
+def test_an_interrupt_does_not_wait_for_the_server():
+    from training.grading_ahead import finished_answers
+
+    answered = threading.Event()
+    client = SimpleNamespace(generate=lambda prompts: answered.wait(30))
+    threading.Timer(0.2, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), finished_answers(client, print):
+        client.generate(prompts=[[1], [2]])
+    assert time.monotonic() - began < 10 and not answered.is_set()
+    answered.set()
 
 
 def hidden_tests(tmp_path, prompts_file):

@@ -1,4 +1,4 @@
-"""Completions reach the judge when each is finished, while vLLM still samples the others.
+"""Completions reach the judge when each is finished (of a server: all of a prompt), while vLLM still samples the others.
 
 Only a head start: the verdicts are asked for afterwards, as without it, and whatever was not started then is graded then. The judge
 has a process of its own, which gives way to others: with its threads in vLLM's process, the engine sampled half as fast.
@@ -14,6 +14,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 from types import SimpleNamespace
 
 from judge.errors import UserError
@@ -55,9 +56,10 @@ def finished_requests(engine, take: Callable[[list[int], list[int]], object]) ->
 
 @contextlib.contextmanager
 def finished_answers(client, take: Callable[[list[int], list[int]], object]) -> Iterator[None]:
-    """The same for vLLM's server: while open, `client.generate` asks for every prompt by itself, and `take` gets what each answer holds.
+    """The same for vLLM's server: while open, `client.generate` asks for every prompt by itself (above REQUESTS for a few), all at once.
 
-    TRL's own asks for all prompts at once, and gets nothing before the last completion is sampled. vLLM batches either way.
+    `take` gets the completions of an answer as it comes. TRL's client asks for all prompts in one request, and gets nothing before the
+    last completion is sampled. It is in the first process alone: of several that train, only that one's completions have a head start.
     """
     generate = client.generate
 
@@ -72,8 +74,8 @@ def finished_answers(client, take: Callable[[list[int], list[int]], object]) -> 
                 reader.submit(take, list(part[number // copies]), list(completion))
             return answer
 
-        with ThreadPoolExecutor(len(parts), "asking-vllm") as asking:
-            answers = list(asking.map(ask, parts))
+        with ThreadPool(len(parts)) as asking:  # interrupted, it waits for no answer
+            answers = asking.map(ask, parts, chunksize=1)
         return {name: _joined([answer[name] for answer in answers]) for name in answers[0]}
 
     with ThreadPoolExecutor(1, "grading-ahead") as reader:

@@ -24,6 +24,8 @@ def soup(model: str, adapters: list[str], output_dir: Path) -> None:
     policy = PeftModel.from_pretrained(base, adapters[0], adapter_name=names[0])
     for name, adapter in zip(names[1:], adapters[1:], strict=True):
         policy.load_adapter(adapter, adapter_name=name)
+    if any(config.use_rslora for config in policy.peft_config.values()):
+        sys.exit("an adapter of rank-stabilised LoRA (use_rslora): its scale would not be that of the soup")
     policy.add_weighted_adapter(names, [1 / len(names)] * len(names), adapter_name="soup", combination_type="cat")
     with tempfile.TemporaryDirectory() as folder:
         policy.save_pretrained(folder, selected_adapters=["soup"])
