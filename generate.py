@@ -1075,7 +1075,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     parser = make_parser((TryArguments, BackendArguments, SamplingArguments), description=__doc__.split("\n\n")[0])
-    parser.add_argument("prompt", nargs="?", default="", help="What to ask for; the file to mend (kind fix).")
+    parser.add_argument("prompt", nargs="*", help="What to ask for; the file to mend (kind fix).")
     try:
         args, backend, sampling, rest = parsed(parser, argv)
         if sampling.num_samples != 1:
@@ -1084,7 +1084,7 @@ def _main(argv: Sequence[str] | None) -> int:
             raise GenerationError(f"--best_of {args.best_of}: expected at least 1")
         if args.best_of > 1 and sampling.temperature == 0:
             raise GenerationError(f"--best_of {args.best_of} at temperature 0 would be the same completion each time: raise --temperature")
-        graded = try_prompt(rest.prompt, args, backend, sampling)
+        graded = try_prompt(" ".join(rest.prompt), args, backend, sampling)
     except KeyboardInterrupt:
         return 130
     except (UserError, OSError) as error:

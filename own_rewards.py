@@ -55,14 +55,14 @@ def _imported(file: str, path: str) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:  # somebody else's code: whatever it raises, say where
         del sys.modules[module_name]
-        raise OwnRewardError(_import_failure(file, error)) from error
+        raise OwnRewardError(failure(file, error)) from error
     finally:
         sys.path.remove(str(Path(path).parent))
     return module
 
 
-def _import_failure(file: str, error: Exception) -> str:
-    """`FILE, line N: Error: message` about a file that could not be imported, in one line."""
+def failure(file: str, error: Exception) -> str:
+    """`FILE, line N: Error: message` about what code of a file raised, in one line; N is the file's own last line on the way."""
     if isinstance(error, SyntaxError):
         where, line, what = error.filename or file, error.lineno, error.msg
     else:

@@ -459,7 +459,7 @@ class RewardSet:
             try:
                 values = own_rewards.answers(function, {**kwargs, "prompts": prompts, "completions": completions, "graded": graded})
             except Exception as error:  # somebody else's code: whatever it raises, say whose it was
-                raise RewardError(f"the reward {name} raised {type(error).__name__}: {error}") from error
+                raise RewardError(f"the reward {name} raised an error at {own_rewards.failure(file, error)}") from error
             if not isinstance(values, Sequence) or len(values) != len(completions) or not all(map(_is_reward, values)):
                 raise RewardError(f"{name} must return {len(completions)} finite numbers or None, got {values!r:.80}")
             for record, value in zip(graded, values, strict=True):

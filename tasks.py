@@ -21,6 +21,7 @@ from typing import IO
 
 import kinds
 from judge.errors import UserError
+from judge.program import code_blocks
 
 SIGNATURE_REQUEST = (
     "Complete this Rust function. Keep its name and signature, and answer with the whole function in one ```rust block."
@@ -123,6 +124,7 @@ def as_test_list(tests: object) -> list[str] | None:
     if tests is None or (isinstance(tests, float) and tests != tests):  # NaN is how pandas reads a missing cell
         return None
     if isinstance(tests, str):
+        tests = _without_fence(tests)
         if tests.lstrip().startswith("["):
             try:
                 tests = json.loads(tests)
@@ -132,7 +134,12 @@ def as_test_list(tests: object) -> list[str] | None:
             return [tests] if tests.strip() else None
     if isinstance(tests, dict) or not isinstance(tests, Iterable) or not all(isinstance(test, str) for test in tests):
         raise TaskError(f"tests must be text or a list of texts, found {type(tests).__name__}")
-    return [test for test in tests if test.strip()] or None
+    return [test for test in map(_without_fence, tests) if test.strip()] or None
+
+
+def _without_fence(test: str) -> str:
+    """Tests as a model writes them: what stands in Markdown's fences, where one opens the text."""
+    return "\n".join(block.text for block in code_blocks(test)) if test.lstrip().startswith(("```", "~~~")) else test
 
 
 RUST_TEST = re.compile(r"\bassert(_eq|_ne)?!\s*[(\[{]|#\[test\]")
@@ -277,7 +284,10 @@ def _iter_file(path: Path) -> Iterator[tuple[Place, dict | TaskError]]:
         for number, row in enumerate(rows, start=1):
             yield f"{path}, row {number}", row
     else:
+        is_known = {".jsonl", ".json"} & set(path.suffixes)
         for number, row in _iter_lines(path):
+            if isinstance(row, TaskError) and not is_known:
+                raise TaskError(f"{row}: files of tasks are .jsonl, .json or .parquet") from row
             yield f"{path}, line {number}", row
 
 

@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -53,6 +54,7 @@ from tasks import (
     load_heldout,
     load_task_sets,
     read_system_prompt,
+    report_bad_rows,
     require_no_leak,
     tasks_hash,
     without_leaks,
@@ -147,7 +149,7 @@ class ScriptArguments(JudgeSettings):
     )
     grade_ahead: bool = field(
         default=True,
-        metadata={"help": "vLLM only: completions reach the judge when each (of a server: a prompt's) is finished, not when all are sampled."},
+        metadata={"help": "vLLM only: completions are graded as each (from a server: each prompt) is finished, not when all are sampled."},
     )
     max_minutes: float | None = field(
         default=None, metadata={"help": "Stop cleanly, adapter saved, before training takes longer than this."}
@@ -228,7 +230,12 @@ def parse_arguments(argv: list[str]) -> tuple:
     except OSError as error:
         shipped = ", ".join(sorted(f"configs/{path.name}" for path in (HERE / "configs").glob("*.yaml")))
         raise UserError(f"no config file {error.filename} ({error.strerror}); shipped configs: {shipped}") from error
+    except ZeroDivisionError as error:  # TRL divides a batch by it before it looks
+        raise UserError("--num_generations 0: expected at least 2") from error
     except (ValueError, ImportError) as error:
+        if "generation_batch_size" in str(error):
+            batch = "--per_device_train_batch_size x processes x --gradient_accumulation_steps"
+            raise UserError(f"the configuration does not work: {error} These are the completions sampled at once: {batch}") from error
         if "bf16/gpu" in str(error):
             message = "this config trains in bf16 on a CUDA GPU and torch sees none: on a CPU run --config configs/tiny.yaml"
             raise UserError(message) from error
@@ -320,12 +327,17 @@ def prompt_lengths(messages: list[list[dict]], tokenizer, names: list[str] | Non
 
 def check_hidden_tests(tasks: list[dict]) -> None:
     """Every task's hidden tests can be understood. Raises UserError naming the first task whose tests cannot."""
+    if found := next(iter(unreadable_tests(tasks)), None):
+        raise UserError(f"task {found[0]['task_id']!r}: {found[1]}")
+
+
+def unreadable_tests(tasks: list[dict]) -> Iterator[tuple[dict, str]]:
+    """Tasks whose hidden tests cannot be understood, and what is wrong with them."""
     for task in tasks:
-        if task["tests"]:
-            try:
-                check_texts(task["tests"], task["entry_point"])
-            except ValueError as error:
-                raise UserError(f"task {task['task_id']!r}: {error}") from error
+        try:
+            check_texts(task["tests"] or ["assert!(true);"], task["entry_point"])
+        except ValueError as error:
+            yield task, str(error)
 
 
 def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[dict], dict]:
@@ -343,8 +355,12 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
     n_loaded = len(tasks)
     if script.drop_leaks:
         tasks = without_leaks(tasks, [*script.heldout, *script.eval_tasks])
+        if not tasks:
+            raise UserError("--drop_leaks leaves no task: --heldout or --eval_tasks hold all of them")
     n_heldout = require_no_leak(tasks, script.heldout)
-    check_hidden_tests(tasks)
+    if bad := {task["task_id"]: f"task {task['task_id']!r}: {why}" for task, why in unreadable_tests(tasks)}:
+        report_bad_rows("the tasks", list(bad.values()), len(tasks) - len(bad), script.bad_rows)
+        tasks = [task for task in tasks if task["task_id"] not in bad]
     system_prompt = read_system_prompt(script.system_prompt)
     tasks = kinds.with_fim_format(tasks, script.fim_format)
     messages = [kinds.conversation(task, system_prompt) for task in tasks]
@@ -356,8 +372,6 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
             f"(the longest has {max(lengths)}, the first is task {too_long[0]!r}): raise the budget or pass --drop_long_prompts"
         )
     kept = [i for i, length in enumerate(lengths) if length <= script.max_prompt_length]
-    if not tasks:
-        raise UserError("--drop_leaks leaves no task: --heldout or --eval_tasks hold all of them")
     if not kept:
         raise UserError(f"every prompt is longer than --max_prompt_length {script.max_prompt_length} tokens")
     rows = [training_row(tasks[i], messages[i]) for i in kept]
@@ -650,7 +664,15 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
         if_it_fails.pop_all()
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
     plan |= {"references": told} if told else {}
+    if rewards.task_record is not None and script.frontier:
+        plan["known_tasks"] = rewards.task_record.known(row["task_id"] for row in rows)
     return rows, eval_tasks, tokenizer, rewards, plan
+
+
+def pays_no_hidden_tests(script: ScriptArguments) -> bool:
+    """Whether no reward looks at the tasks' own tests; a user's may."""
+    names = [parse_reward_spec(spec)[0] for spec in script.rewards]
+    return not any(name in HIDDEN_REWARDS or ":" in name for name in names)
 
 
 def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
@@ -672,6 +694,10 @@ def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:
         ("a step", f"{n} completions = {prompts:g} prompts x {size}, sampled by {generator}{once}"),
         ("steps", f"{plan['steps']} ({plan['epochs']} epochs){f', at most {script.max_minutes:g} minutes' if script.max_minutes else ''}"),
         ("rewards", rewards),
+        *([("", f"the hidden tests of {plan['with_hidden_tests']} tasks earn nothing by these: hidden_tests_reward=4 would pay them")]
+          if plan["with_hidden_tests"] and pays_no_hidden_tests(script) else []),
+        *([("frontier", f"outcomes of {plan['known_tasks']} of {plan['tasks']} prompts are known"
+                        f"{f' from {script.task_record}' if script.task_record else ''}")] if "known_tasks" in plan else []),
         *([("evaluation", f"{plan['eval_tasks']} tasks of {' + '.join(script.eval_tasks)} x {script.eval_samples}, "
                           f"every {script.eval_every} steps")] if "eval_tasks" in plan else []),
         ("toolchain", f"{judge['cargo']}; {judge['clippy']}; {judge['workers']} workers"),

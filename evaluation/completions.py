@@ -1,5 +1,6 @@
 """Completions that already exist: a file or a trace is read, checked whole before anything is graded, and joined with its tasks."""
 
+import functools
 import math
 import sys
 from collections import Counter
@@ -222,6 +223,7 @@ class Survey:
     without_prompt: int = 0
     without_id: int = 0  # nor a prompt that could give them one
     known: int = 0  # in --tasks
+    other_prompt: int = 0  # in --tasks under this id, asking for something else
     forms: Counter = field(default_factory=Counter)  # "fenced", "plain", "other", up to the first that is fenced
     samples: Counter = field(default_factory=Counter)  # of (row, task), for pass@k
     tests: dict[str, str] = field(default_factory=dict)  # task -> hash of its hidden tests
@@ -245,6 +247,7 @@ class Survey:
         self.without_prompt += not has_prompt
         self.without_id += not has_prompt and task["task_id"] == completion_rows.row_of(where)
         self.known += given_task(task["task_id"], self.source.tasks) is not None
+        self._compare_prompts(where, task)
         if self.source.began is not None:
             _check_traced_tests(where, task, row, self.args)
         is_new = self.tasks.add(task)
@@ -260,6 +263,24 @@ class Survey:
         asked = text_hash("\0".join(task["tests"]))[:16]
         if self.tests.setdefault(task["task_id"], asked) != asked:
             self.mixed.setdefault(task["task_id"], where)
+
+    def _compare_prompts(self, where: str, task: dict) -> None:
+        """Ids made of a file's name and a row's number move with the rows. Raises EvalError where that is plain."""
+        meant = self.source.tasks.get(task["task_id"], task)["prompt"]
+        if task["prompt"] == meant or not meant:
+            return
+        self.other_prompt += 1
+        if task["prompt"] in self.ids:
+            found, asked = task["task_id"], self.ids[task["prompt"]]
+            raise EvalError(
+                f"{where}: its prompt is that of task {asked!r} of {self.args.tasks}, its id {found!r} another's: "
+                "give the tasks ids of their own (column task_id), or leave out --tasks"
+            )
+
+    @functools.cached_property
+    def ids(self) -> dict[str, str]:
+        """Prompt -> id, of --tasks."""
+        return {task["prompt"]: task_id for task_id, task in self.source.tasks.items()}
 
     @property
     def is_plain(self) -> bool:
@@ -280,11 +301,16 @@ class Survey:
             self._check_k()
 
     def _oddities(self) -> Iterator[str]:
-        tasks = self.source.tasks
+        tasks, args = self.source.tasks, self.args
         if tasks and self.known < self.count:
             yield (
                 f"warning: {self.known} of {self.count} completions belong to a task of {self.args.tasks} "
                 f"(its first id is {next(iter(tasks))!r})"
+            )
+        if self.other_prompt:
+            yield (
+                f"warning: {self.other_prompt} of {self.count} completions answer another prompt than {args.tasks} has for their id: "
+                "are these their tasks?"
             )
         if self.without_prompt:
             yield (

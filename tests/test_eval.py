@@ -1218,10 +1218,27 @@ def test_hidden_tests_of_a_trace_come_from_its_own_columns_first(tmp_path, judge
     assert [job.hidden_tests for job in fake.batches[-1]] == [("assert!(add(0, 0) == 0);",), tuple(HIDDEN)]
 
 
+def test_completions_of_rows_that_moved_are_refused(tmp_path, judge, capsys):
+    """A task file without ids names its rows by their number."""
+    judge(hidden_verdict)
+    rows = [{"prompt": "Add.", "tests": HIDDEN}, {"prompt": "Halve.", "tests": ["assert!(halve(4) == 2);"]}]
+    tasks = write_jsonl(tmp_path / "t.jsonl", rows)
+    answers = [{"task_id": f"t/{n}", "prompt": row["prompt"], "completion": GOOD} for n, row in enumerate(rows)]
+    given = write_jsonl(tmp_path / "given.jsonl", answers)
+    assert run("--completions", given, "--output_dir", tmp_path / "out", "--tasks", tasks) == 0
+    assert "another prompt" not in capsys.readouterr().err
+    write_jsonl(tasks, rows[::-1])
+    said = refused(capsys, "--completions", given, "--output_dir", tmp_path / "moved", "--tasks", tasks)
+    assert "line 1: its prompt is that of task 't/1'" in said and "its id 't/0' another's" in said
+    write_jsonl(tasks, [{"prompt": f"Not {row['prompt']}", "tests": row["tests"]} for row in rows])
+    assert run("--completions", given, "--output_dir", tmp_path / "other", "--tasks", tasks) == 0
+    assert "warning: 2 of 2 completions answer another prompt than" in capsys.readouterr().err
+
+
 def test_a_trace_of_a_task_in_two_wordings_finds_its_tests(tmp_path, judge, capsys):
     """train.py tells the second by `#COLUMN` behind the id; a task whose own id has that is preferred."""
-    fake = judge(hidden_verdict)
-    run_dir = write_run(tmp_path / "run", [traced(task=name, hidden_passed=1, hidden_total=2) for name in ("add", "add#short", "add#own")])
+    fake, asked = judge(hidden_verdict), {"add": "Add.", "add#short": "Add.", "add#own": "Add!"}
+    run_dir = write_run(tmp_path / "run", [traced(task=name, hidden_passed=1, hidden_total=2, prompt=prompt) for name, prompt in asked.items()])
     others = ["assert!(add(0, 0) == 0);"]
     rows = [{"task_id": "add", "prompt": "Add.", "tests": HIDDEN, "level": 3}, {"task_id": "add#own", "prompt": "Add!", "tests": others}]
     assert run("--completions", run_dir, "--output_dir", tmp_path / "out", "--tasks", write_jsonl(tmp_path / "t.jsonl", rows)) == 0

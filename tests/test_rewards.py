@@ -488,7 +488,7 @@ def test_own_reward_that_answers_nonsense_is_named(own_reward, body, message):
 
 def test_own_reward_that_raises_is_named_with_what_it_raised(own_reward):
     reward_set = RewardSet(FakeJudge(), [f"{own_reward('return 1 / 0')}=1"])
-    with pytest.raises(RewardError, match="the reward pay raised ZeroDivisionError: division by zero"):
+    with pytest.raises(RewardError, match=r"the reward pay raised an error at \S+\.py, line \d+: ZeroDivisionError: division by zero"):
         call_all(reward_set, conversations(GOOD))
 
 

@@ -117,6 +117,7 @@ def test_what_counts_as_solved():
           for wrong in ([8], [1, 2, 3], "8", "ab", None, ["1", "8"], [9, 8], [-3, 8], [float("nan"), 8], [True, 8])),
         *(([{"step": 1, "outcomes": {"a": [1, 8]}, "tests": wrong}], "line 1: neither a graded completion nor a line of a record")
           for wrong in (None, [], {"a": [3, 8]}, {"a": [[9], 8]}, {"a": [["1"], 8]})),
+        ([], "is empty"),
         ([record_of("b")], "a record of other tasks: none of the 1 training tasks is in it"),
         ([record_of("a", prompt="Multiply.")], "its task 'a' has another prompt"),
     ],
@@ -127,6 +128,14 @@ def test_a_first_record_of_something_else_is_refused(tmp_path, lines, message):
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(TaskError, match=message):
         read_first_record(str(path), [{"task_id": "a", "user_prompt": "Add."}])
+
+
+def test_a_folder_is_no_first_record(tmp_path):
+    with pytest.raises(TaskError, match="is a folder; expected results.jsonl"):
+        read_first_record(str(tmp_path), [])
+    (tmp_path / "trace.jsonl").write_text("")
+    with pytest.raises(TaskError, match="is a folder: give .*/trace.jsonl$"):
+        read_first_record(str(tmp_path), [])
 
 
 def test_first_record_counts_the_tasks_that_are_trained_on(tmp_path):

@@ -6,7 +6,7 @@ import json
 import pytest
 
 import tasks
-from tasks import TaskError, build_messages, load_tasks, rust_wording, tasks_hash
+from tasks import TaskError, as_test_list, build_messages, load_tasks, rust_wording, tasks_hash
 
 
 def write_jsonl(path, rows):
@@ -296,6 +296,20 @@ def test_hash_depends_on_order_and_takes_lone_surrogates():
 # ---------------------------------------------------------------------------------------------------------------------
 
 GOOD_LINE = '{"prompt": "One."}\n'
+
+
+def test_a_fence_around_tests_is_none_of_theirs():
+    fenced, plain = "```rust\nassert_eq!(double(2), 4);\n```", "assert_eq!(double(2), 4);"
+    assert as_test_list(fenced) == as_test_list([fenced]) == as_test_list(f"{fenced}\n") == [plain]
+    assert as_test_list([f"{fenced}\nand\n{fenced}", plain]) == [f"{plain}\n{plain}", plain]
+    inside = 'assert_eq!(shown("x"), "```\\nx\\n```");'
+    assert as_test_list([inside]) == [inside]
+
+
+def test_a_table_is_no_set_of_tasks(tmp_path):
+    (tmp_path / "set.csv").write_text("prompt,tests\nOne.,\n")
+    with pytest.raises(TaskError, match=r"line 1: not JSON .*: files of tasks are \.jsonl, \.json or \.parquet"):
+        load_tasks(str(tmp_path / "set.csv"))
 
 
 @pytest.mark.parametrize(

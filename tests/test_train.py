@@ -148,7 +148,8 @@ def test_shipped_configs_have_no_unknown_key_and_only_known_rewards(config):
         ([], "lora_rr: 3\n", "unknown setting in the config file: lora_rr; did you mean lora_r?"),
         (["configs/tiny.yaml"], "", "unknown setting on the command line: configs/tiny.yaml"),
         ([], "max_steps: [1\n", "not YAML"),
-        ([], "num_generations: 7\n", "the configuration does not work: .*num_generations"),
+        ([], "num_generations: 7\n", "the configuration does not work: .*num_generations.*These are the completions sampled at once: --per_device_train_batch_size x"),
+        (["--num_generations", "0"], "", "--num_generations 0: expected at least 2"),
         (["--hub_token", SECRET], "", "set HF_TOKEN in the environment"),
         (["--model_init_kwargs", json.dumps({"token": SECRET})], "", "model_init_kwargs holds 'token': .*set HF_TOKEN"),
         ([], f"generation_kwargs: {{stop: [{{accessToken: {SECRET}}}]}}\n", "generation_kwargs holds 'accessToken'"),
@@ -1799,3 +1800,26 @@ def test_warning_is_said_once_and_written_with_every_step_it_holds_for(tmp_path,
 def means(values):
     """Means of the windows that end at each value from the fifth on."""
     return [sum(values[i - 4 : i + 1]) / 5 for i in range(4, len(values))]
+
+
+def test_the_plan_says_what_is_left_out_not_paid_and_known(argv, fake_judge, prompts_file, tmp_path, capsys):
+    """A task whose tests cannot be read goes with --bad_rows skip, and is named with it in the refusal without."""
+    fake_judge(passing_verdict)
+    rows = [json.loads(line) | {"task_id": f"add/{n}", "tests": ["assert_eq!(add(1, 2), 3);"]} for n, line in enumerate(prompts_file.open())]
+    rows[3]["tests"] = ["assert_eq!(add(1, 2), 3"]
+    path, record = tmp_path / "tasks.jsonl", tmp_path / "task_record.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    record.write_text(json.dumps({"step": 1, "outcomes": {"add/0": [1, 4], "elsewhere": [1, 4]}}) + "\n")
+    flags = ("--tasks", path, "--max_steps", 1, "--rewards", "cargo_build_reward=1", "--frontier", "true", "--task_record", record)
+    assert train.main(argv(tmp_path / "run", *flags)) == 2
+    said = capsys.readouterr().err
+    assert "task 'add/3': hidden test 0: not Rust statements" in said and "`--bad_rows skip` leaves them out" in said
+    assert train.main(argv(tmp_path / "run", *flags, "--bad_rows", "skip")) == 0
+    out, err = capsys.readouterr()
+    plan, n = " ".join(out.split()), len(rows) - 1
+    assert f"left out 1 of {len(rows)} rows, the first: task 'add/3'" in " ".join(err.split())
+    assert f"{n} with hidden tests, 1 left out" in plan and f"outcomes of 1 of {n} prompts are known from" in plan
+    assert f"the hidden tests of {n} tasks earn nothing by these" in plan
+    leaks = ("--tasks", prompts_file, "--heldout", prompts_file, "--drop_leaks", "true")
+    assert train.main(argv(tmp_path / "none", *leaks)) == 2
+    assert "--drop_leaks leaves no task" in capsys.readouterr().err

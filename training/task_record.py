@@ -67,6 +67,10 @@ class TaskRecord:
         os.replace(temporary, path)
         self._path = path
 
+    def known(self, task_ids: Iterable[str]) -> int:
+        """How many of these it holds outcomes of."""
+        return sum(task_id in self._solved for task_id in task_ids)
+
     def _count(self, line: dict) -> None:
         for task_id, (solved, graded) in line["outcomes"].items():
             self._solved[task_id] = KEPT * self._solved.get(task_id, 0.0) + solved
@@ -167,22 +171,27 @@ def read_first_record(file: str, rows: Sequence[dict]) -> list[dict]:
     Raises TaskError when the file is not there, holds something else, or none of these tasks, or graded ones with other prompts.
     """
     expected = "expected results.jsonl of eval.py, a trace, or a task_record.jsonl"
+    if Path(file).is_dir():
+        held = [name for name in ("task_record.jsonl", "trace.jsonl", "results.jsonl") if Path(file, name).is_file()]
+        raise TaskError(f"--task_record {file} is a folder{f': give {Path(file, held[0])}' if held else f'; {expected}'}")
     if not Path(file).is_file():
         raise TaskError(f"--task_record {file}: no such file; {expected}")
     prompts = {row["task_id"]: row["user_prompt"] for row in rows}
-    lines, graded = [], []
+    lines, graded, number = [], [], None
     for number, record in iter_rows(Path(file)):
         if _is_line(record):
             outcomes, tests = ({task: n for task, n in record.get(what, {}).items() if task in prompts} for what in ("outcomes", "tests"))
             lines += [{"step": 0, "outcomes": outcomes, "tests": tests}] if outcomes else []
             continue
         if not {"task_id", "prompt", "error_kind", "test_passed", "hidden_passed"} <= record.keys():
-            raise TaskError(f"--task_record {file}, line {number}: neither a graded completion nor a line of a record; {expected}")
+            raise TaskError(f"--task_record {number}: neither a graded completion nor a line of a record; {expected}")
         prompt = prompts.get(record["task_id"])
         if prompt is not None and prompt != record["prompt"]:
             raise TaskError(f"--task_record {file}: its task {record['task_id']!r} has another prompt than the training task of that name")
         if prompt is not None:
             graded.append(record)
+    if number is None:
+        raise TaskError(f"--task_record {file} is empty; {expected}")
     if not lines and not graded:
         raise TaskError(f"--task_record {file} is a record of other tasks: none of the {len(prompts)} training tasks is in it")
     return lines + ([{"step": 0, **tallied(outcomes_of(graded))}] if graded else [])
