@@ -36,11 +36,11 @@ from judge.program import check_hidden_tests, code_blocks, extract_program, pani
 from judge.sandbox import TIERS
 from judge.syntax import Node, parse_any_length, text_of, walk
 from rust_tool import EDITIONS, Job, RustTool, Verdict
-from task_proof.faults import readable_fault, try_references
+from task_proof.faults import contradiction, readable_fault, try_references
 from task_proof.kinds import prove_in_batches
 from task_proof.likeness import OVERLAP_NGRAM, duplicate_problems, overlap_with
 from task_proof.mutants import KINDS, MAX_MUTANTS, constant_answers, functions_named, mutants
-from tasks import TaskError, load_tasks, read_rows
+from tasks import TaskError, load_tasks, normalized, read_rows
 
 DATA = Path(__file__).with_name("data")
 BANK = tuple(DATA / f"rust_tasks_{split}.jsonl" for split in ("train", "val", "test"))
@@ -412,12 +412,17 @@ def check_others(arguments: argparse.Namespace, tasks: Sequence[dict]) -> tuple[
     given = load_solutions(arguments.solutions) if arguments.solutions else {}
     chosen = sample_of(tasks, arguments.sample, arguments.seed)
     faults = {task["task_id"]: why for task in chosen if (why := readable_fault(task))}
+    first: dict[str, dict] = {}  # of those that ask the same
+    again = [(first[text], task) for task in chosen if first.setdefault(text := normalized(task["prompt"]), task) is not task]
+    for one, other in again:
+        if why := contradiction([*(one["tests"] or ()), *(other["tests"] or ())]):
+            faults.setdefault(other["task_id"], f"asks what {one['task_id']} asks, and {why}")
     with open_judge(arguments) as judge:
         n_tried, failed = try_references(chosen, judge, given=given)
         described = judge.describe()
     problems = [f"{task_id}: {why}" for task_id, why in (faults | failed).items()]
     n_tested = sum(bool(task["tests"]) for task in chosen)
-    counts = {"tasks": len(tasks), "looked_at": len(chosen), "with_tests": n_tested, "references": n_tried}
+    counts = {"tasks": len(tasks), "looked_at": len(chosen), "with_tests": n_tested, "references": n_tried, "asked_again": len(again)}
     judged_by = {key: described[key] for key in ("judge_version", "rustc", "edition")}
     return problems, {"counts": counts, "problems": problems, "judge": judged_by}
 
@@ -434,6 +439,10 @@ def summary_lines(report: Mapping) -> Iterator[str]:
             f"{counts['looked_at']} of {counts['tasks']} tasks, {counts['with_tests']} with tests, {counts['references']} with a reference "
             f"solution: {len(report['problems'])} broken"
         )
+        if counts["asked_again"]:
+            yield f"{counts['asked_again']} ask what another one asks"
+        if counts["references"] < counts["with_tests"]:
+            yield f"the tests of {counts['with_tests'] - counts['references']} were read, not run: there is no reference solution"
         return
     for overlap in report["overlap"]:
         found = f"{overlap['tasks_sharing_a_run']} tasks share a run of {OVERLAP_NGRAM} words, largest share {overlap['largest_share']:.0%}"

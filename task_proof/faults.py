@@ -4,13 +4,13 @@
 
 A reference is a column whose text is Rust that defines what the tests call: a whole program, a fenced answer, or the rest of the
 function that the prompt begins. One that does not pass its own task's tests shows that no program may be able to. Without a
-reference there is nothing to run, and only what can be read is told: tests that nobody can read, and two that ask one call for
-two answers.
+reference there is nothing to run, and only what can be read is told: tests that nobody can read, two that ask one call for
+two answers, and tests of functions that the prompt does not name.
 """
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import kinds
 from judge.guards import LITERALS as PLAIN_LITERALS
@@ -66,10 +66,34 @@ def readable_fault(task: Mapping) -> str | None:
         check_hidden_tests(tests, task.get("entry_point"))
     except ValueError as error:
         return str(error)
-    return _contradiction(tests)
+    return contradiction(tests) or _unnamed(task)
 
 
-def _contradiction(tests: Sequence[str]) -> str | None:
+def _unnamed(task: Mapping) -> str | None:
+    """Tests that call functions, none of which a program could know of: by the prompt, `entry_point` or the tests themselves."""
+    called, known = set(), {*re.findall(r"\w+", task["prompt"]), str(task.get("entry_point"))}
+    for text in task["tests"]:
+        root = parse_rust(text if "fn " in text else f"fn main() {{\n{text}\n}}")
+        known |= {text_of(child_of(node, "name")) for node in walk(root) if node.type == "function_item"}
+        known |= {text_of(child_of(node, "pattern")) for node in walk(root) if node.type == "let_declaration"}
+        called |= {text_of(child_of(node, "function")) for node in walk(root) if node.type == "call_expression"}
+        called |= {text_of(token) for node in walk(root) if node.type == "token_tree" for token in _called(node)}
+    plain = sorted(name for name in called if re.fullmatch(r"[a-z_]\w*", name) and name != "drop")
+    if plain and kinds.kind_of(task) == kinds.WRITE and not known & {*plain}:
+        return f"its tests call {plain[0]}, which its prompt does not name"
+    return None
+
+
+def _called(arguments: Node) -> Iterator[Node]:
+    """Names with parentheses behind them, in a macro's arguments, but for methods and paths."""
+    parts = arguments.children
+    for before, name, behind in zip([None, *parts], parts, parts[1:], strict=False):
+        if name.type == "identifier" and behind.type == "token_tree" and text_of(behind).startswith("("):
+            if before is None or text_of(before) not in (".", "::"):
+                yield name
+
+
+def contradiction(tests: Sequence[str]) -> str | None:
     """Two asserts that expect two literals of one call with literals."""
     expected: dict[str, str] = {}
     for text in tests:

@@ -80,7 +80,12 @@ def test_one_reference_that_passes_is_enough(judge):
     (["fn main() { assert_eq!(clamp(1), 1); assert_eq!(-1, clamp(1)); }"], "contradict each other"),
     (["assert_eq!(clamp(1), 1);", "assert_eq!(clamp(1), 1);", "assert_eq!(clamp(-1), 0);"], None),
     (["let mut v = vec![1, 2]; assert_eq!(v.pop(), Some(2)); assert_eq!(v.pop(), Some(1));"], None),
-    (["assert_eq!(next(), 1); assert_eq!(next(), 2);"], None),
+    (["assert_eq!(clamp(next()), 1); assert_eq!(clamp(next()), 2);"], None),
+    (["assert_eq!(clump(1), 1);", "assert!(!limit(2, 3));"], "call clump, which its prompt does not name"),
+    (["fn main() { let held = clump(1); }\n#[test]\nfn holds() { assert!(true) }"], "call clump"),
+    (["let candidate = clamp;\nassert_eq!(candidate(1), 1);"], None),
+    (["fn twice(x: i32) -> i32 { clamp(clamp(x)) }\n#[test]\nfn holds() { assert_eq!(twice(1), 1) }"], None),
+    (["assert_eq!(Clamp::new(9).of(1), 1);", "assert_eq!(vec![1].iter().map(|x| x + 1).sum::<i32>(), 2);"], None),
     (["this is no test"], "not Rust statements"),
     (None, None),
 ])  # fmt: skip
@@ -104,17 +109,28 @@ def test_the_command_takes_any_layout(tmp_path, capsys):
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert len(load_tasks(str(file))) == 2
     assert check_tasks.main([str(file), "--workers", "2"]) == 1
-    first, last = capsys.readouterr().out.strip().splitlines()
+    first, last, again = capsys.readouterr().out.strip().splitlines()
+    assert again == "1 ask what another one asks"
     assert first.startswith("bad: its reference passes 1 of 3 tests (text0:2:1: ")
     assert last == "2 of 2 tasks, 2 with tests, 2 with a reference solution: 1 broken"
     file.write_text(json.dumps(rows[0]) + "\n")
     assert check_tasks.main([str(file), "--workers", "2"]) == 0
 
 
+def test_tasks_that_ask_the_same_are_told_and_may_not_contradict_each_other(tmp_path, capsys):
+    rows = [{"prompt": "Write `clamp(x: i32)`.", "tests": f"assert_eq!(clamp(1), {value});"} for value in (1, 1, 2)]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert check_tasks.main([str(file), "--workers", "2"]) == 1
+    first, *rest = capsys.readouterr().out.strip().splitlines()
+    assert first == "mine/2: asks what mine/0 asks, and its tests contradict each other: clamp(1) is to be 1 and 2"
+    assert rest[1:] == ["2 ask what another one asks", "the tests of 3 were read, not run: there is no reference solution"]
+
+
 @pytest.mark.parametrize(("edition", "status"), [("2021", 1), ("2024", 0)])
 def test_the_command_takes_an_edition_and_solutions_beside_the_file(tmp_path, edition, status):
     chained = "fn even(t: Option<i32>) -> bool {\n    if let Some(n) = t && n % 2 == 0 { true } else { false }\n}"
-    (tmp_path / "tasks.jsonl").write_text(json.dumps(task(tests=["assert!(even(Some(2)));"])) + "\n")
+    (tmp_path / "tasks.jsonl").write_text(json.dumps(task(prompt="Write even.", tests=["assert!(even(Some(2)));"])) + "\n")
     (tmp_path / "solutions.jsonl").write_text(json.dumps({"task_id": "t", "solution": chained}) + "\n")
     call = [str(tmp_path / "tasks.jsonl"), "--solutions", str(tmp_path / "solutions.jsonl"), "--edition", edition, "--workers", "1"]
     assert check_tasks.main(call) == status
