@@ -522,6 +522,12 @@ def require_same_run(output_dir: Path, facts: dict, script: ScriptArguments, mod
     if "eval_tasks_hash" in had["plan"] and "eval_tasks_hash" in facts:  # their rows stand in one table
         before["eval_tasks"], now["eval_tasks"] = had["plan"]["eval_tasks_hash"], facts["eval_tasks_hash"]
     before["edition"], now["edition"] = str(had["config"]["script"].get("edition", "2021")), str(script.edition)
+    for key in {"tasks", "system_prompt", "eval_tasks"} & now.keys():  # told by their contents, named by their files
+        if before[key] != now[key]:
+            files = [script_of.get(key) or "the default" for script_of in (had["config"]["script"], vars(script))]
+            before[key], now[key] = (name if isinstance(name, str) else " ".join(name) for name in files)
+            if before[key] == now[key]:
+                before[key], now[key] = now[key], "the same with other contents"
     changed = [f"{key} ({before[key]} before, {now[key]} now)" for key in now if before[key] != now[key]]
     if changed:
         raise UserError(f"cannot go on with {output_dir}: it was another run: {'; '.join(changed)}")
