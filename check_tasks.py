@@ -36,7 +36,7 @@ from judge.program import check_hidden_tests, code_blocks, extract_program, pani
 from judge.sandbox import TIERS
 from judge.syntax import Node, parse_any_length, text_of, walk
 from rust_tool import EDITIONS, Job, RustTool, Verdict
-from task_proof.faults import contradiction, readable_fault, try_references
+from task_proof.faults import contradiction, readable_fault, try_references, unnamed
 from task_proof.kinds import prove_in_batches
 from task_proof.likeness import OVERLAP_NGRAM, duplicate_problems, overlap_with
 from task_proof.mutants import KINDS, MAX_MUTANTS, constant_answers, functions_named, mutants
@@ -411,7 +411,7 @@ def check_others(arguments: argparse.Namespace, tasks: Sequence[dict]) -> tuple[
     """Tasks that are not the bank's: which are broken, as far as reading them and their references tell."""
     given = load_solutions(arguments.solutions) if arguments.solutions else {}
     chosen = sample_of(tasks, arguments.sample, arguments.seed)
-    faults = {task["task_id"]: why for task in chosen if (why := readable_fault(task))}
+    faults = {task["task_id"]: why for task in chosen if (why := readable_fault(task) or unnamed(task))}
     first: dict[str, dict] = {}  # of those that ask the same
     again = [(first[text], task) for task in chosen if first.setdefault(text := normalized(task["prompt"]), task) is not task]
     for one, other in again:

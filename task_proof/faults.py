@@ -66,20 +66,22 @@ def readable_fault(task: Mapping) -> str | None:
         check_hidden_tests(tests, task.get("entry_point"))
     except ValueError as error:
         return str(error)
-    return contradiction(tests) or _unnamed(task)
+    return contradiction(tests)
 
 
-def _unnamed(task: Mapping) -> str | None:
+def unnamed(task: Mapping) -> str | None:
     """Tests that call functions, none of which a program could know of: by the prompt, `entry_point` or the tests themselves."""
+    if kinds.kind_of(task) != kinds.WRITE:
+        return None
     called, known = set(), {*re.findall(r"\w+", task["prompt"]), str(task.get("entry_point"))}
-    for text in task["tests"]:
+    for text in task["tests"] or ():
         root = parse_rust(text if "fn " in text else f"fn main() {{\n{text}\n}}")
         known |= {text_of(child_of(node, "name")) for node in walk(root) if node.type == "function_item"}
         known |= {text_of(child_of(node, "pattern")) for node in walk(root) if node.type == "let_declaration"}
         called |= {text_of(child_of(node, "function")) for node in walk(root) if node.type == "call_expression"}
         called |= {text_of(token) for node in walk(root) if node.type == "token_tree" for token in _called(node)}
     plain = sorted(name for name in called if re.fullmatch(r"[a-z_]\w*", name) and name != "drop")
-    if plain and kinds.kind_of(task) == kinds.WRITE and not known & {*plain}:
+    if plain and not known & {*plain}:
         return f"its tests call {plain[0]}, which its prompt does not name"
     return None
 

@@ -6,7 +6,7 @@ import pytest
 
 import check_tasks
 from rust_tool import RustTool
-from task_proof.faults import readable_fault, references, references_line, try_references
+from task_proof.faults import readable_fault, references, references_line, try_references, unnamed
 from tasks import load_tasks
 
 CLAMP = "pub fn clamp(x: i32) -> i32 {\n    x.max(0).min(9)\n}"
@@ -81,16 +81,25 @@ def test_one_reference_that_passes_is_enough(judge):
     (["assert_eq!(clamp(1), 1);", "assert_eq!(clamp(1), 1);", "assert_eq!(clamp(-1), 0);"], None),
     (["let mut v = vec![1, 2]; assert_eq!(v.pop(), Some(2)); assert_eq!(v.pop(), Some(1));"], None),
     (["assert_eq!(clamp(next()), 1); assert_eq!(clamp(next()), 2);"], None),
-    (["assert_eq!(clump(1), 1);", "assert!(!limit(2, 3));"], "call clump, which its prompt does not name"),
-    (["fn main() { let held = clump(1); }\n#[test]\nfn holds() { assert!(true) }"], "call clump"),
-    (["let candidate = clamp;\nassert_eq!(candidate(1), 1);"], None),
-    (["fn twice(x: i32) -> i32 { clamp(clamp(x)) }\n#[test]\nfn holds() { assert_eq!(twice(1), 1) }"], None),
-    (["assert_eq!(Clamp::new(9).of(1), 1);", "assert_eq!(vec![1].iter().map(|x| x + 1).sum::<i32>(), 2);"], None),
     (["this is no test"], "not Rust statements"),
     (None, None),
 ])  # fmt: skip
 def test_what_can_be_read_without_running(tests, says):
     fault = readable_fault(task(tests=tests))
+    assert fault is None if says is None else says in fault
+
+
+@pytest.mark.parametrize(("tests", "says"), [
+    (["assert_eq!(clump(1), 1);", "assert!(!limit(2, 3));"], "call clump, which its prompt does not name"),
+    (["fn main() { let held = clump(1); }\n#[test]\nfn holds() { assert!(true) }"], "call clump"),
+    (["assert_eq!(clamp(1), clump(1));"], None),
+    (["let candidate = clamp;\nassert_eq!(candidate(1), 1);"], None),
+    (["fn twice(x: i32) -> i32 { clamp(clamp(x)) }\n#[test]\nfn holds() { assert_eq!(twice(1), 1) }"], None),
+    (["assert_eq!(Clamp::new(9).of(1), 1);", "assert_eq!(vec![1].iter().map(|x| x + 1).sum::<i32>(), 2);"], None),
+    (None, None),
+])  # fmt: skip
+def test_tests_of_what_the_prompt_does_not_name(tests, says):
+    fault = unnamed(task(tests=tests))
     assert fault is None if says is None else says in fault
 
 
