@@ -174,12 +174,16 @@ def test_an_interrupt_does_not_wait_for_the_server():
 
     answered = threading.Event()
     client = SimpleNamespace(generate=lambda prompts: answered.wait(30))
-    threading.Timer(0.2, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
-    began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), finished_answers(client, print):
-        client.generate(prompts=[[1], [2]])
-    assert time.monotonic() - began < 10 and not answered.is_set()
-    answered.set()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a worker of pytest-xdist ignores it
+    try:
+        threading.Timer(0.2, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt), finished_answers(client, print):
+            client.generate(prompts=[[1], [2]])
+        assert time.monotonic() - began < 10
+    finally:
+        signal.signal(signal.SIGINT, before)
+        answered.set()
 
 
 def hidden_tests(tmp_path, prompts_file):
