@@ -415,8 +415,9 @@ def check_others(arguments: argparse.Namespace, tasks: Sequence[dict]) -> tuple[
     first: dict[str, dict] = {}  # of those that ask the same
     again = [(first[text], task) for task in chosen if first.setdefault(text := normalized(task["prompt"]), task) is not task]
     for one, other in again:
-        if why := contradiction([*(one["tests"] or ()), *(other["tests"] or ())]):
-            faults.setdefault(other["task_id"], f"asks what {one['task_id']} asks, and {why}")
+        readable = not faults.keys() & {one["task_id"], other["task_id"]}
+        if readable and (why := contradiction([*(one["tests"] or ()), *(other["tests"] or ())])):
+            faults[other["task_id"]] = f"asks what {one['task_id']} asks, and {why}"
     with open_judge(arguments) as judge:
         n_tried, failed = try_references(chosen, judge, given=given)
         described = judge.describe()

@@ -82,9 +82,9 @@ def help_text(usage: str, about: str, settings: Sequence[argparse.Action], more:
         default = "" if action.default in (None, argparse.SUPPRESS, [], "") else f" (default: {action.default})"
         if isinstance(action.default, list) and action.default:
             default = f" (default: {' '.join(map(str, action.default))})"
-        if action.const is False:  # what HfArgumentParser adds to a flag that is on, with that one's words
-            action, default = argparse.Action([f"--no_{action.dest}"], action.dest, help=f"Turns --{action.dest} off."), ""
         text = " ".join((action.help or "").replace("%%", "%").split()) + default
+        if action.const is False:  # HfArgumentParser's --no_x beside an x that is on, with that one's words
+            text = f"Turns --{action.dest} off."
         indented = {"initial_indent": "      ", "subsequent_indent": "      ", "break_on_hyphens": False}
         lines += [f"  {(action.option_strings or [action.dest.upper()])[0]}{choices}", textwrap.fill(text, width(), **indented)]
     return "\n".join([*lines, "", *([textwrap.fill(more, width(), break_on_hyphens=False), ""] if more else [])])

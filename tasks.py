@@ -287,7 +287,7 @@ def _iter_file(path: Path) -> Iterator[tuple[Place, dict | TaskError]]:
         is_known = {".jsonl", ".json"} & set(path.suffixes)
         for number, row in _iter_lines(path):
             if isinstance(row, TaskError) and not is_known:
-                raise TaskError(f"{row}: files of tasks are .jsonl, .json or .parquet") from row
+                row = TaskError(f"{row}: files of tasks are .jsonl, .json or .parquet")
             yield f"{path}, line {number}", row
 
 

@@ -23,7 +23,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -327,17 +326,20 @@ def prompt_lengths(messages: list[list[dict]], tokenizer, names: list[str] | Non
 
 def check_hidden_tests(tasks: list[dict]) -> None:
     """Every task's hidden tests can be understood. Raises UserError naming the first task whose tests cannot."""
-    if found := next(iter(unreadable_tests(tasks)), None):
-        raise UserError(f"task {found[0]['task_id']!r}: {found[1]}")
+    if why := next(iter(unreadable_tests(tasks).values()), None):
+        raise UserError(why)
 
 
-def unreadable_tests(tasks: list[dict]) -> Iterator[tuple[dict, str]]:
-    """Tasks whose hidden tests cannot be understood, and what is wrong with them."""
+def unreadable_tests(tasks: list[dict]) -> dict[str, str]:
+    """Task id -> what is wrong, of the tasks whose hidden tests cannot be understood."""
+    found = {}
     for task in tasks:
-        try:
-            check_texts(task["tests"] or ["assert!(true);"], task["entry_point"])
-        except ValueError as error:
-            yield task, str(error)
+        if task["tests"]:
+            try:
+                check_texts(task["tests"], task["entry_point"])
+            except ValueError as error:
+                found[task["task_id"]] = f"task {task['task_id']!r}: {error}"
+    return found
 
 
 def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[dict], dict]:
@@ -358,7 +360,7 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
         if not tasks:
             raise UserError("--drop_leaks leaves no task: --heldout or --eval_tasks hold all of them")
     n_heldout = require_no_leak(tasks, script.heldout)
-    if bad := {task["task_id"]: f"task {task['task_id']!r}: {why}" for task, why in unreadable_tests(tasks)}:
+    if bad := unreadable_tests(tasks):
         report_bad_rows("the tasks", list(bad.values()), len(tasks) - len(bad), script.bad_rows)
         tasks = [task for task in tasks if task["task_id"] not in bad]
     system_prompt = read_system_prompt(script.system_prompt)
@@ -527,13 +529,14 @@ def require_same_run(output_dir: Path, facts: dict, script: ScriptArguments, mod
             files = [script_of.get(key) or "the default" for script_of in (had["config"]["script"], vars(script))]
             before[key], now[key] = (name if isinstance(name, str) else " ".join(name) for name in files)
             if before[key] == now[key]:
-                before[key], now[key] = now[key], "the same with other contents"
+                now[key] = "the same with other contents"
     changed = [f"{key} ({before[key]} before, {now[key]} now)" for key in now if before[key] != now[key]]
     if changed:
         raise UserError(f"cannot go on with {output_dir}: it was another run: {'; '.join(changed)}")
 
 
 LOWEST = dict.fromkeys(("max_completion_length", "per_device_train_batch_size", "gradient_accumulation_steps", "num_iterations"), 1)
+LOWEST |= {"steps_per_generation": 1}
 LOWEST |= dict.fromkeys(("num_train_epochs", "learning_rate", "beta", "epsilon", "epsilon_high", "delta", "neftune_noise_alpha"), 0)
 
 
@@ -670,15 +673,15 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
         if_it_fails.pop_all()
     plan = {**task_facts, **batch, "gpu": doctor.gpu_facts(), "free_disk_gib": round(free_gib, 1), "judge": judge.describe()}
     plan |= {"references": told} if told else {}
-    if rewards.task_record is not None and script.frontier:
+    if script.frontier:
         plan["known_tasks"] = rewards.task_record.known(row["task_id"] for row in rows)
     return rows, eval_tasks, tokenizer, rewards, plan
 
 
 def pays_no_hidden_tests(script: ScriptArguments) -> bool:
     """Whether no reward looks at the tasks' own tests; a user's may."""
-    names = [parse_reward_spec(spec)[0] for spec in script.rewards]
-    return not any(name in HIDDEN_REWARDS or ":" in name for name in names)
+    paid = [name for name, weight in map(parse_reward_spec, script.rewards) if weight]
+    return not any(name in HIDDEN_REWARDS or ":" in name for name in paid)
 
 
 def print_plan(plan: dict, script: ScriptArguments, args, model_args) -> None:

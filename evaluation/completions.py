@@ -304,7 +304,7 @@ class Survey:
         tasks, args = self.source.tasks, self.args
         if tasks and self.known < self.count:
             yield (
-                f"warning: {self.known} of {self.count} completions belong to a task of {self.args.tasks} "
+                f"warning: {self.known} of {self.count} completions belong to a task of {args.tasks} "
                 f"(its first id is {next(iter(tasks))!r})"
             )
         if self.other_prompt:

@@ -75,11 +75,11 @@ def unnamed(task: Mapping) -> str | None:
         return None
     called, known = set(), {*re.findall(r"\w+", task["prompt"]), str(task.get("entry_point"))}
     for text in task["tests"] or ():
-        root = parse_rust(text if "fn " in text else f"fn main() {{\n{text}\n}}")
-        known |= {text_of(child_of(node, "name")) for node in walk(root) if node.type == "function_item"}
-        known |= {text_of(child_of(node, "pattern")) for node in walk(root) if node.type == "let_declaration"}
-        called |= {text_of(child_of(node, "function")) for node in walk(root) if node.type == "call_expression"}
-        called |= {text_of(token) for node in walk(root) if node.type == "token_tree" for token in _called(node)}
+        nodes = [*walk(_tree(text))]
+        known |= {text_of(child_of(node, "name")) for node in nodes if node.type == "function_item"}
+        known |= {text_of(child_of(node, "pattern")) for node in nodes if node.type == "let_declaration"}
+        called |= {text_of(child_of(node, "function")) for node in nodes if node.type == "call_expression"}
+        called |= {text_of(token) for node in nodes if node.type == "token_tree" for token in _called(node)}
     plain = sorted(name for name in called if re.fullmatch(r"[a-z_]\w*", name) and name != "drop")
     if plain and not known & {*plain}:
         return f"its tests call {plain[0]}, which its prompt does not name"
@@ -95,11 +95,15 @@ def _called(arguments: Node) -> Iterator[Node]:
                 yield name
 
 
+def _tree(test: str) -> Node:
+    return parse_rust(test if "fn " in test else f"fn main() {{\n{test}\n}}")
+
+
 def contradiction(tests: Sequence[str]) -> str | None:
     """Two asserts that expect two literals of one call with literals."""
     expected: dict[str, str] = {}
     for text in tests:
-        for node in walk(parse_rust(text if "fn " in text else f"fn main() {{\n{text}\n}}")):
+        for node in walk(_tree(text)):
             if node.type != "macro_invocation" or text_of(child_of(node, "macro")) != "assert_eq":
                 continue
             inside = text_of(node).partition("!")[2].strip()[1:-1]

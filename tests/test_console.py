@@ -146,6 +146,7 @@ def test_a_quiet_command_shows_its_end_only_when_it_fails(tmp_path, status):
 def test_help_says_nothing_else(script):
     done = subprocess.run([sys.executable, f"{script}.py", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "usage:" in done.stdout
+    assert script != "eval" or "  --no_baseline\n      Turns --baseline off.\n" in done.stdout
     assert [line for line in done.stderr.splitlines() if not line.startswith("... ")] == []  # a slow machine is told what takes long
 
 

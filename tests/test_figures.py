@@ -660,7 +660,6 @@ def with_first_record():
     found["prompts"] = [len({group["task_id"] for group in of}) for of in groups]
     found["late"] = [100 * statistics.mean(statistics.mean(group["solved"]) for group in of if group["step"] > 24) for of in groups]
     found["minutes"] = [lines(f"{folder}/metrics.jsonl")[-1]["elapsed_s"] / 60 for folder in WITH_RECORD]
-    found["entropy"] = [lines(f"{folder}/metrics.jsonl")[-1]["entropy"] for folder in (*WITH_RECORD, *CROSS[4:])]
     return found
 
 

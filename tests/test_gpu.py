@@ -192,9 +192,7 @@ def test_vllm_on_a_card_of_its_own_samples_the_policy_that_is_trained(on_two_car
     server = launched(served, *command, CUDA_VISIBLE_DEVICES="1", VLLM_SERVER_DEV_MODE="1")
     try:
         wait_until(lambda: "Application startup complete" in served.read_text(), server, served, 240)
-        flags = training_flags(
-            folder, "--use_vllm", "true", "--vllm_mode", "server", "--vllm_server_port", 8123, "--max_prompt_length", 256
-        )
+        flags = training_flags(folder, "--use_vllm", "true", "--vllm_mode", "server", "--vllm_server_port", 8123, "--max_prompt_length", 256)
         start(tmp_path / "log", "env", "CUDA_VISIBLE_DEVICES=0", sys.executable, "train.py", *flags)
     finally:
         everyone = [server.pid, *descendants(server.pid)]

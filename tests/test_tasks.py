@@ -310,6 +310,8 @@ def test_a_table_is_no_set_of_tasks(tmp_path):
     (tmp_path / "set.csv").write_text("prompt,tests\nOne.,\n")
     with pytest.raises(TaskError, match=r"line 1: not JSON .*: files of tasks are \.jsonl, \.json or \.parquet"):
         load_tasks(str(tmp_path / "set.csv"))
+    (tmp_path / "set.txt").write_text(GOOD_LINE + "{\n")
+    assert len(load_tasks(str(tmp_path / "set.txt"), bad_rows="skip")) == 1
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,7 @@ def refused(tmp_path, argv, monkeypatch, capsys):
         (["--max_completion_length", "0"], "--max_completion_length 0: expected a number of at least 1"),
         (["--learning_rate", "nan"], "--learning_rate nan: expected a number of at least 0"),
         (["--gradient_accumulation_steps", "0"], "--gradient_accumulation_steps 0: expected a number of at least 1"),
+        (["--steps_per_generation", "0"], "--steps_per_generation 0: expected a number of at least 1"),
         (["--num_iterations", "0"], "--num_iterations 0: expected a number of at least 1"),
         (["--neftune_noise_alpha", "-1"], "--neftune_noise_alpha -1.0: expected a number of at least 0"),
         (["--top_entropy_quantile", "2"], "--top_entropy_quantile 2: expected a share of the tokens, from 0 to 1"),
