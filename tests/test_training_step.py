@@ -80,6 +80,16 @@ def test_the_entropy_bonus_is_the_mean_over_all_tokens(step):
     assert metrics["entropy_coef"] == 2
 
 
+@pytest.mark.parametrize("target", [0.01, 9])
+def test_the_adaptive_entropy_coefficient_changes_once_a_step_by_all_its_tokens(step, target):
+    flags = ("--per_device_train_batch_size", 32, "--gradient_accumulation_steps", 1, "--max_steps", 3, "--learning_rate", 0.1, "--use_adaptive_entropy", "true",
+             "--entropy_target", target, "--entropy_coef", 2, "--entropy_coef_delta", 0.5, "--entropy_coef_max", 2.75)  # fmt: skip
+    expected, of_trl = step("--tokens_per_micro_batch", 0, *flags)
+    packed, metrics = step("--tokens_per_micro_batch", 500, *flags)
+    assert furthest(expected, packed) < 1e-2
+    assert metrics["entropy_coef"] == of_trl["entropy_coef"] == (2.75 if target == 9 else 0.5)
+
+
 def test_what_goes_into_an_adapter_is_not_cast_to_fp32_and_back(step, monkeypatch):
     from peft.tuners.tuners_utils import BaseTunerLayer
 

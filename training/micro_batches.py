@@ -112,18 +112,25 @@ def trimmed(batch: dict, rows: Sequence[int]) -> dict:
 
 
 @contextlib.contextmanager
-def entropy_by_tokens(trainer, part: Mapping, batch: Mapping) -> Iterator[None]:
-    """TRL's entropy bonus is the mean of a micro-batch over how many it takes for a step: while open, each counts by its tokens."""
-    coefficient = trainer.entropy_coef
-    if coefficient == 0:
+def entropy_by_tokens(trainer, part: Mapping, batch: Mapping, is_last: bool) -> Iterator[None]:
+    """TRL's entropy bonus is the mean of a micro-batch over how many it takes for a step: while open, each counts by its tokens.
+
+    TRL adapts the coefficient (`--use_adaptive_entropy`) at the end of a step, by the entropy of all its tokens: after the last part only.
+    """
+    coefficient, ends_step, args = trainer.entropy_coef, trainer.accelerator.sync_gradients, trainer.args
+    if coefficient == 0 and not trainer.use_adaptive_entropy:
         yield  # no bonus: nothing to wait for the card for
         return
     share = part["completion_mask"].sum().item() / max(1, batch["completion_mask"].sum().item())
     trainer.entropy_coef = coefficient * share * trainer._slots()
+    trainer.accelerator.sync_gradients = ends_step and is_last
     try:
         yield
+        if trainer.use_adaptive_entropy and trainer.accelerator.sync_gradients:  # as TRL has just done with the scaled one
+            change = args.entropy_coef_delta if trainer._last_world_entropy <= args.entropy_target else -args.entropy_coef_delta
+            coefficient = min(max(coefficient + change, args.entropy_coef_min), args.entropy_coef_max)
     finally:
-        trainer.entropy_coef = coefficient
+        trainer.entropy_coef, trainer.accelerator.sync_gradients = coefficient, ends_step
         if logged := trainer._metrics["train"].get("entropy_coef"):
             logged[-1] = coefficient
 

@@ -107,7 +107,7 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, G
             return False
         divides_by_tokens = self.loss_type in TOKEN_MEAN_LOSSES and self.top_entropy_quantile == 1.0
         fewer, more = sorted((self.args.steps_per_generation, self.args.gradient_accumulation_steps))
-        has_other_terms = self.use_adaptive_entropy or self.aux_loss_enabled or self.off_policy_mask_threshold is not None
+        has_other_terms = self.aux_loss_enabled or self.off_policy_mask_threshold is not None
         return divides_by_tokens and not has_other_terms and not self._is_vlm and more % fewer == 0
 
     def _slots(self) -> int:
@@ -201,7 +201,8 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, G
     def _forward_backward(self, model, batch: dict, sequences: list[list[int]], is_last: bool):
         part = self._part(batch, sequences)
         self._corrected = part if self._needs_ratio(part) else None
-        with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model), micro_batches.entropy_by_tokens(self, part, batch):
+        no_sync = contextlib.nullcontext() if is_last else self.accelerator.no_sync(model)
+        with no_sync, micro_batches.entropy_by_tokens(self, part, batch, is_last):
             loss = super().compute_loss(model, part)
             self.accelerator.backward(loss)
         self._corrected = self._shared = None
