@@ -60,7 +60,7 @@ def furthest(one, other):
 @pytest.mark.parametrize("flags", [
     "--share_prompts true", "--share_prompts false", "--loss_type grpo",  # grpo's depends on the division: TRL's own is kept
     "--loss_type cispo --importance_sampling_level sequence", "--loss_type vespo", "--mask_truncated_completions true",
-    "--beta 0.5 --steps_per_generation 2 --num_iterations 2", "--steps_per_generation 8 --num_iterations 2 --max_steps 3",
+    "--beta 0.5 --steps_per_generation 2 --num_iterations 2", "--loss_type grpo --beta 0.5 --steps_per_generation 8 --max_steps 2", "--steps_per_generation 8 --num_iterations 2 --max_steps 3",
 ])  # fmt: skip
 def test_the_gradient_is_that_of_trls_own_batches(step, flags):
     expected, before = step("--tokens_per_micro_batch", 0, *flags.split())

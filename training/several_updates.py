@@ -4,7 +4,8 @@ A mixin for a GRPOTrainer, for TRL's `steps_per_generation` above `gradient_accu
 of a batch to its updates by chance. Where not every row is trained on, each update here gets as many of those that are, a group in one
 of them, but for groups at a cut. The loss of each is divided by the mean tokens of an update, as TRL does it: a token weighs the same in
 all of them. TRL asks for the log-probs before it is known which rows are trained on, of all of them, padded to the longest; here
-those that are go through the model in micro-batches of ours, where the loss allows these.
+those that are go through the model in micro-batches of ours, where the loss allows these; where it does not, and under the frozen policy, all
+rows do, those of like length together.
 """
 
 import itertools
@@ -46,11 +47,30 @@ class SeveralUpdates:
         self._buffered_inputs = [micro_batches.only_rows(batch, rows) for rows in order]
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
-    def _get_per_token_logps_and_entropies(self, *args, **kwargs):
-        if not self._scores_later:
-            return super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        self._scores_later = False
-        return torch.zeros(len(args[1]), args[3], device=args[1].device), None, None
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, **kwargs):
+        known = model, input_ids, attention_mask, logits_to_keep
+        if self._scores_later:
+            self._scores_later = False
+            return torch.zeros(len(input_ids), logits_to_keep, device=input_ids.device), None, None
+        is_scored_alone = batch_size and not torch.is_grad_enabled() and not any(value is not None for value in kwargs.values())
+        if not is_scored_alone or self.token_budget == 0:
+            return super()._get_per_token_logps_and_entropies(*known, batch_size=batch_size, **kwargs)
+        return self._logps_by_length(*known), None, None
+
+    def _logps_by_length(self, model, ids, mask, n_tokens: int):
+        """Log-probs of the last `n_tokens` of each row, (B, n_tokens), 0 where it has none; no gradient.
+
+        TRL passes rows as they come, each as wide as the widest of the batch; here those of like length go together, without padding.
+        """
+        start = ids.shape[1] - n_tokens
+        lengths = [part.sum(dim=1).tolist() for part in (mask[:, :start], mask[:, start:])]
+        parts = micro_batches.cut(*lengths, self._budget())
+        logps = torch.zeros(len(ids), n_tokens, device=ids.device)
+        for rows in micro_batches.split_to(parts, self._over_processes(len(parts), "MAX")):
+            before, after = (max(1, max(of[row] for row in rows)) for of in lengths)
+            ids_of, mask_of = (values[rows, start - before : start + after] for values in (ids, mask))
+            logps[rows, :after] = super()._get_per_token_logps_and_entropies(model, ids_of, mask_of, after)[0].to(logps.dtype)
+        return logps
 
     @torch.no_grad()
     def add_old_logps(self, output: dict) -> None:
