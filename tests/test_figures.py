@@ -747,8 +747,12 @@ def of_spark(name, folder="recipe/spark-code-a-v2/humaneval-rs"):
 
 
 def updates_of_spark():
-    iterations = [[line for line in lines(f"{SPARK}/metrics.jsonl") if first <= line["step"] < first + 143] for first in (1, 144, 287)]
-    return [iteration[0]["groups/trained"] for iteration in iterations], [100 * statistics.mean(line["clip_ratio/region_mean"] for line in part) for part in iterations]
+    """Of SPARK-Code's six iterations: groups with signal, % of tokens whose ratio is clipped, seconds of the first update; least and most of each."""
+    found = lines(f"{SPARK}/metrics.jsonl")
+    parts = [found[first : first + 143] for first in range(0, 858, 143)]
+    clipped = [100 * statistics.mean(line["clip_ratio/region_mean"] for line in part) for part in parts]
+    each = ([part[0]["groups/trained"] for part in parts], clipped, [part[0]["time/train_s"] for part in parts])
+    return [value for values in each for value in (min(values), max(values))]
 
 
 def difference(folder, name):
@@ -759,7 +763,7 @@ def difference(folder, name):
 SENTENCES = {
     "README.md": [
         ("pass@1 {2:+.1f} and {3:+.1f} points; own tests {0:+.1f} and {1:+.1f}, hidden {4:+.1f} and {5:+.1f}.", lambda: gains_of(CROSS)),
-        ("three of six iterations: [HumanEval-rs {:.1f} to {:.1f} %]", lambda: [rate("recipe/spark-code-a-v2/humaneval-rs", row, "pass@1") for row in ("untrained", "trained")]),
+        ("all six iterations: [HumanEval-rs {:.1f} to {:.1f} %]", lambda: [rate("recipe/spark-code-a-v2/humaneval-rs", row, "pass@1") for row in ("untrained", "trained")]),
         ("build goes from {:.0f} to {:.0f} %, hidden tests from {:.0f} to {:.0f} %, honest own tests from {:.0f} to {:.0f} % (seed 0",
          lambda: [value for pair in zip(tiny("before"), tiny("after"), strict=True) for value in pair]),
         ("a step of 256 completions takes {:.1f} s with LoRA and {:.1f} s with QLoRA, below", lambda: step_seconds()[:2]),
@@ -921,11 +925,11 @@ SENTENCES = {
         ("where a run of the recipe sampled {sampled[0]:,} to {sampled[1]:,},", without_the_frontier),
         ("pass@1 {first[0]:.1f} and {first[1]:.1f} %, pass@5 {fifth[0]:.1f} and {fifth[1]:.1f} % (mean {means[0]:.1f} and {means[1]:.1f})", without_the_frontier),
         ("of the training completions {} points solve their task (paired by group, {:,} of them), of those after the first third {}. Clipping touched {:.2f} % of its tokens", two_updates),
-        ("goes from {:.1f} to {:.1f} % ({} points), pass@5 from {:.1f} to {:.1f} % ({}), build {}: small",
+        ("goes from {:.1f} to {:.1f} % ({} points), pass@5 from {:.1f} to {:.1f} % ({}), build {}.",
          lambda: [*of_spark("pass@1"), *of_spark("pass@5"), of_spark("build")[2]]),
-        ("({:.0f}, {:.0f} and {:.0f} with signal", lambda: updates_of_spark()[0]),
-        ("the ratio of {:.2f}, {:.2f} and {:.2f} % of an iteration's tokens", lambda: updates_of_spark()[1]),
-        ("waits {:.0f} s for the log-probs", lambda: [lines(f"{SPARK}/metrics.jsonl")[0]["time/train_s"]]),
+        ("({0:.0f} to {1:.0f} with signal", updates_of_spark),
+        ("the ratio of {2:.2f} to {3:.2f} % of an iteration's tokens", updates_of_spark),
+        ("waits {4:.0f} to {5:.0f} s for the log-probs", updates_of_spark),
         ("Our own recipe gains {:+.1f} points on HumanEval-rs", lambda: [statistics.mean(gains_of(SEEDS, "humaneval-rs"))]),
         ("it reached {:.1f} % on mbpp-rs", lambda: [rate("kinds/mixed/mbpp-rs", "trained", "pass@1")]),
         ("{} of the untrained model take an `isize` for an index, {} and {} after the setting below, {} and {} after this one ({}, {} and {} after today's)",

@@ -1266,11 +1266,13 @@ def test_full_disk_while_tracing_stops_with_whole_batches_and_the_adapter(
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
 
 
-def test_max_minutes_stops_cleanly_with_adapter_and_checkpoint(argv, fake_judge, tmp_path, capsys):
+@pytest.mark.parametrize("max_steps", [50, 1])
+def test_max_minutes_stops_cleanly_with_adapter_and_checkpoint(argv, fake_judge, tmp_path, capsys, max_steps):
     fake_judge()
-    flags = ("--max_minutes", "0.0001", "--max_steps", "50", "--max_completion_length", "8")
-    assert train.main(argv(tmp_path / "run", *LORA, *flags)) == 0
-    assert "another step would pass --max_minutes" in capsys.readouterr().err
+    flags = ("--max_minutes", "0.0001", "--max_steps", max_steps, "--max_completion_length", "8")
+    assert train.main(argv(tmp_path / "run", *LORA, *map(str, flags))) == 0
+    said = "stopped early: another step would pass --max_minutes" in capsys.readouterr().err
+    assert said == (max_steps > 1), "the last step was the last anyway"
     assert {record["step"] for record in read_trace(tmp_path / "run")} == {1}
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
     assert (tmp_path / "run" / "checkpoint-1" / "trainer_state.json").is_file()

@@ -105,7 +105,8 @@ class RunCallback(TrainerCallback):
         if self.steps_per_batch > 1 and done % self.steps_per_batch == 0:  # it samples, for others too
             next_s *= self.steps_per_batch
         closing_s = self.iterations.seconds if self.iterations else 0.0  # as long as the last evaluation took
-        is_late = bool(self.script.max_minutes) and elapsed + next_s + closing_s > self.script.max_minutes * 60
+        is_limited = bool(self.script.max_minutes) and state.global_step < state.max_steps
+        is_late = is_limited and elapsed + next_s + closing_s > self.script.max_minutes * 60
         self.is_out_of_time = any_process(is_late, args.device)
         if self.is_out_of_time:
             self.stop_reason = f"another step would pass --max_minutes {self.script.max_minutes:g}"
