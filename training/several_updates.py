@@ -4,8 +4,8 @@ A mixin for a GRPOTrainer, for TRL's `steps_per_generation` above `gradient_accu
 of a batch to its updates by chance. Where not every row is trained on, each update here gets as many of those that are, a group in one
 of them, but for groups at a cut. The loss of each is divided by the mean tokens of an update, as TRL does it: a token weighs the same in
 all of them. TRL asks for the log-probs before it is known which rows are trained on, of all of them, padded to the longest; here
-those that are go through the model in micro-batches of ours, where the loss allows these; where it does not, and under the frozen policy, all
-rows do, those of like length together.
+those that are go through the model in micro-batches of ours, where the loss allows these; where it does not, and under the frozen
+policy, all rows do, those of like length together.
 """
 
 import itertools
