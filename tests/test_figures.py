@@ -11,6 +11,8 @@ import re
 import statistics
 from collections import Counter, defaultdict
 from functools import cache
+from itertools import groupby, permutations
+from operator import itemgetter
 
 import numpy as np
 import pytest
@@ -755,6 +757,90 @@ def updates_of_spark():
     return [value for values in each for value in (min(values), max(values))]
 
 
+MATCHED = "results/recipe/matched"
+UNKNOWN_NAMES = {"E0405", "E0412", "E0422", "E0423", "E0425", "E0432", "E0433"}
+
+
+def set_of(task_id):
+    return "plain" if task_id.endswith("#plain") else "short" if "/short/" in task_id else "bank"
+
+
+def seen_before(first_step=31):
+    """Of tasks that one run had not seen after step 30 and another had twice or more: % solved there, % solved here, the difference; how many tasks."""
+    outcomes = []
+    for run in ("seed-0", "seed-1", "entropy-0"):
+        times, found = Counter(), {"never": defaultdict(list), "twice": defaultdict(list)}
+        for step, groups in groupby(lines(f"{MATCHED}/{run}/groups.jsonl.gz"), key=itemgetter("step")):
+            groups = list(groups)
+            for group in groups:
+                if step >= first_step and times[group["task_id"]] != 1:
+                    found["twice" if times[group["task_id"]] else "never"][group["task_id"]].append(statistics.mean(group["solved"]))
+            times.update(group["task_id"] for group in groups)
+        outcomes.append(found)
+    of_task = defaultdict(list)
+    for one, other in permutations(outcomes, 2):
+        for task in one["never"].keys() & other["twice"].keys():
+            of_task[task].append([statistics.mean(one["never"][task]), statistics.mean(other["twice"][task])])
+    pairs = np.array([np.mean(of_task[task], axis=0) for task in sorted(of_task)])
+    gains = pairs[:, 1:] - pairs[:, :1]
+    low, high = bounds(bootstrap(gains, np.ones_like(gains), tables.RESAMPLES)[:, 0])
+    return [*100 * pairs.mean(axis=0), interval({"value": gains.mean(), "low": low, "high": high}, "+.1f"), len(pairs)]
+
+
+def on_val(which, rows=("untrained", "recipe-0", "recipe-1", "recipe-2", "matched-0", "matched-1", "entropy-0")):
+    """% of each row's completions of one of the three sets of val that pass every hidden test."""
+    right = defaultdict(list)
+    for record in lines(f"{MATCHED}/val/results.jsonl.gz"):
+        if set_of(record["task_id"]) == which:
+            right[record["row"]].append(record["hidden_passed"] == record["hidden_total"] > 0)
+    return [100 * statistics.mean(right[row]) for row in rows]
+
+
+def unknown_names(file, rows, which=None):
+    """% of each row's completions that do not build and use a name that is nowhere defined."""
+    found = defaultdict(list)
+    for record in lines(file):
+        if which in (None, set_of(record["task_id"])):
+            found[record["row"]].append(not record["build_passed"] and any(one["code"] in UNKNOWN_NAMES for one in record["diagnostics"]))
+    return [100 * statistics.mean(found[row]) for row in rows]
+
+
+def matched_names():
+    val = unknown_names(f"{MATCHED}/val/results.jsonl.gz", ("recipe-0", "recipe-1", "recipe-2", "matched-0", "matched-1", "entropy-0"), "bank")
+    held_out = unknown_names(f"{MATCHED}/mbpp-rs/results.jsonl.gz", ("matched-0", "matched-1", "entropy-0"))
+    return val + held_out + unknown_names("results/recipe/first-record/mbpp-rs/results.jsonl.gz", ("record-0", "record-1"))
+
+
+def matched_means():
+    """pass@1 and pass@5 on mbpp-rs and val, means of the two seeds (of the recipe's three on val); seconds of a step, entropy of the last ten."""
+    mean = lambda folder, rows, name: statistics.mean(rate(folder, row, name) for row in rows)  # noqa: E731
+    of = {name: [mean("recipe/matched/mbpp-rs", ("matched-0", "matched-1"), name), mean("recipe/matched/val", ("matched-0", "matched-1"), name),
+                 mean("recipe/matched/val", ("recipe-0", "recipe-1", "recipe-2"), name)] for name in ("pass@1", "pass@5")}  # fmt: skip
+    others = {"val": ("matched/val", [f"recipe-{seed}" for seed in range(3)]), "mbpp-rs": ("first-record/mbpp-rs", ["record-0", "record-1"])}
+    for name, (folder, rows) in others.items():
+        ours = [by_task(f"{MATCHED}/{name}", f"matched-{seed}", statistics.mean) for seed in range(2)]
+        theirs = [by_task(f"results/recipe/{folder}", row, statistics.mean) for row in rows]
+        gains = np.array([[statistics.mean(one[task] for one in ours) - statistics.mean(one[task] for one in theirs)] for task in sorted(ours[0])])
+        low, high = bounds(bootstrap(gains, np.ones_like(gains), tables.RESAMPLES)[:, 0])
+        of[name] = interval({"value": gains.mean(), "low": low, "high": high}, "+.1f")
+    runs = [lines(f"{MATCHED}/{run}/metrics.jsonl") for run in ("seed-0", "seed-1", "entropy-0")]
+    last = [statistics.mean(line["entropy"] for line in run[-10:]) for run in runs]
+    return of | {"step": [statistics.mean(line["step_time"] for line in run) for run in runs], "entropy": last}
+
+
+def late_and_new(first_step=61):
+    """% of the late completions that solve their task, of tasks sampled four times or more before, each seed."""
+    found = []
+    for run in ("seed-0", "seed-1"):
+        times, late = Counter(), []
+        for step, groups in groupby(lines(f"{MATCHED}/{run}/groups.jsonl.gz"), key=itemgetter("step")):
+            groups = list(groups)
+            late += [solved for group in groups if step >= first_step and times[group["task_id"]] >= 4 for solved in group["solved"]]
+            times.update(group["task_id"] for group in groups)
+        found.append(100 * statistics.mean(late))
+    return found
+
+
 def difference(folder, name):
     return interval(loaded(f"{folder}/summary.json")["differences"][0]["metrics"][name], "+.1f")
 
@@ -921,6 +1007,18 @@ SENTENCES = {
          " prompts ({prompts[2]:,}). Of the last third's completions {late[0]:.1f} and {late[1]:.1f} % solve their task ({late[2]:.1f} and {late[3]:.1f} %)", with_first_record),
         ("on the {} prompts that both kinds of runs sampled in the last third they solve {:.1f} and {:.1f} %", same_prompts),
         ("{} of their {:,} verdicts are others", judged_again),
+        ("{0:.1f} % where it is new to the run and {1:.1f} % where it was sampled twice or more: {2} points, {3} tasks", seen_before),
+        ("late in the run solve {:.1f} and {:.1f} % of tasks that they had sampled four times or more", late_and_new),
+        ("plain signatures {4:.1f} and {5:.1f} % (the recipe's three runs {1:.1f}, {2:.1f} and {3:.1f}, untrained {0:.1f})", lambda: on_val("plain")),
+        ("short tasks {4:.1f} and {5:.1f} % ({1:.1f}, {2:.1f}, {3:.1f}; {0:.1f})", lambda: on_val("short")),
+        ("the bank, which they did not train on, {4:.1f} and {5:.1f} % ({1:.1f}, {2:.1f}, {3:.1f}; {0:.1f})", lambda: on_val("bank")),
+        ("{first[1]:.1f} % in the mean against {first[2]:.1f} ({gain} points)", lambda: {"first": matched_means()["pass@1"], "gain": matched_means()["val"]}),
+        ("{3:.1f} and {4:.1f} % of the completions on the bank's val do not build for a name that is nowhere defined ({0:.1f}, {1:.1f} and {2:.1f} % after the recipe), on mbpp-rs"
+         " {6:.1f} and {7:.1f} % ({9:.1f} and {10:.1f} % after the runs above)", matched_names),
+        ("{means[0]:.1f} and {means[1]:.1f} % in the mean of the two seeds, {gain} points of pass@1 beside the runs above",
+         lambda: {"means": [matched_means()[name][0] for name in ("pass@1", "pass@5")], "gain": matched_means()["mbpp-rs"]}),
+        ("entropy stays at {2:.2f} where it falls to {0:.2f} and {1:.2f}", lambda: matched_means()["entropy"]),
+        ("a step took {2:.1f} s, since SPARK-Code's run had the card too ({0:.1f} and {1:.1f} s)", lambda: matched_means()["step"]),
         ("no better than the two**: {:.1f} and {:.1f} %", lambda: [rate("recipe/first-record/mbpp-rs", "soup", name) for name in ("pass@1", "pass@5")]),
         ("where a run of the recipe sampled {sampled[0]:,} to {sampled[1]:,},", without_the_frontier),
         ("pass@1 {first[0]:.1f} and {first[1]:.1f} %, pass@5 {fifth[0]:.1f} and {fifth[1]:.1f} % (mean {means[0]:.1f} and {means[1]:.1f})", without_the_frontier),
