@@ -11,6 +11,7 @@ other column of the task file is there under its name (`own_rewards.py`).
 
 import functools
 import json
+import logging
 import math
 import numbers
 import re
@@ -459,6 +460,7 @@ class RewardSet:
             try:
                 values = own_rewards.answers(function, {**kwargs, "prompts": prompts, "completions": completions, "graded": graded})
             except Exception as error:  # somebody else's code: whatever it raises, say whose it was
+                logging.getLogger(own_rewards.__name__).warning("the reward %s raised", name, exc_info=True)  # for debug.log: the whole way there
                 raise RewardError(f"the reward {name} raised an error at {own_rewards.failure(file, error)}") from error
             if not isinstance(values, Sequence) or len(values) != len(completions) or not all(map(_is_reward, values)):
                 raise RewardError(f"{name} must return {len(completions)} finite numbers or None, got {values!r:.80}")

@@ -1168,6 +1168,16 @@ def test_own_reward_that_fails_mid_run_loses_nothing(argv, fake_judge, tmp_path,
     assert made[0].is_closed
 
 
+def test_own_reward_that_raises_leaves_its_whole_way_in_debug_log(argv, fake_judge, tmp_path, capfd):
+    fake_judge()
+    (tmp_path / "mine.py").write_text("def half(x):\n    return 1 / x\n\ndef pay(prompts, **kwargs):\n    return [half(0) for _ in prompts]\n")
+    assert train.main(argv(tmp_path / "run", "--rewards", f"{tmp_path / 'mine.py'}:pay=1", "--max_completion_length", "8", "--max_steps", "1")) == 1
+    said = capfd.readouterr().err
+    assert "the reward pay raised an error at" in said and "line 2: ZeroDivisionError" in said and "Traceback" not in said
+    debug = (tmp_path / "run" / "debug.log").read_text()
+    assert "Traceback" in debug and "in pay" in debug and "in half" in debug
+
+
 def test_other_columns_reach_the_trace(argv, fake_judge, tmp_path):
     fake_judge()
     rows = [{"prompt": prompt, "level": i, "tags": ["a"] if i % 2 else None} for i, prompt in enumerate(PROMPTS)]
