@@ -459,8 +459,8 @@ class RewardSet:
             graded = self.grade_batch(prompts, completions, kwargs)
             try:
                 values = own_rewards.answers(function, {**kwargs, "prompts": prompts, "completions": completions, "graded": graded})
-            except Exception as error:  # somebody else's code: whatever it raises, say whose it was
-                logging.getLogger(own_rewards.__name__).warning("the reward %s raised", name, exc_info=True)  # for debug.log: the whole way there
+            except Exception as error:  # somebody else's code: whatever it raises, say whose it was; debug.log has its whole way
+                logging.getLogger(own_rewards.__name__).warning("the reward %s raised", name, exc_info=True)
                 raise RewardError(f"the reward {name} raised an error at {own_rewards.failure(file, error)}") from error
             if not isinstance(values, Sequence) or len(values) != len(completions) or not all(map(_is_reward, values)):
                 raise RewardError(f"{name} must return {len(completions)} finite numbers or None, got {values!r:.80}")
