@@ -30,7 +30,7 @@ pub fn stamps_for(grams: u32, abroad: bool) -> u32 {
 }
 """
 DOC = "/// One stamp up to 20 g, one more for every 10 g begun above; twice as many abroad."
-SHORT = [DATA / f"short_tasks_{split}.jsonl" for split in ("train", "val")]
+SHORT, BASIC = ([DATA / f"{name}_tasks_{split}.jsonl" for split in ("train", "val")] for name in ("short", "basic"))
 SIGNATURE = f"{DOC}\npub fn stamps_for(grams: u32, abroad: bool) -> u32"
 TASK = {
     "task_id": "planted/stamps_for",
@@ -328,7 +328,7 @@ def test_every_split_has_every_category_and_difficulty(bank):
 
 
 def test_the_bank_loads_in_both_wordings():
-    for path in (*BANK, *SHORT):
+    for path in (*BANK, *SHORT, *BASIC):
         words, signatures = load_tasks(str(path)), load_tasks(str(path), columns={"prompt": "signature_prompt"})
         assert [task["tests"] for task in words] == [task["tests"] for task in signatures]
         for task in signatures:  # as the prompt builder would put it
@@ -336,10 +336,11 @@ def test_the_bank_loads_in_both_wordings():
             assert task["prompt"] == signature_prompt(declaration), task["task_id"]
 
 
-def test_a_sample_of_the_short_tasks_is_proved(judge):
-    tasks, solutions = load_bank(SHORT), load_solutions(DATA / "short_tasks_solutions.jsonl")
+@pytest.mark.parametrize(("files", "others"), [(SHORT, []), (BASIC, SHORT)], ids=["short", "basic"])
+def test_a_sample_of_the_tasks_beside_the_bank_is_proved(judge, files, others):
+    tasks, solutions = load_bank(files), load_solutions(DATA / files[0].name.replace("train", "solutions"))
     assert {task["task_id"] for task in tasks} == solutions.keys()
-    assert not {task["entry_point"] for task in tasks} & {task["entry_point"] for task in load_bank()}
+    assert not {task["entry_point"] for task in tasks} & {task["entry_point"] for task in (*load_bank(), *(load_bank(others) if others else ()))}
     assert [problem for task in tasks for problem in row_problems(task, solutions[task["task_id"]])] == []
     proofs = prove(sample_of(tasks, 8, seed=0), solutions, judge, max_mutants=2)
     assert [f"{proof.task_id}: {problem}" for proof in proofs for problem in proof.problems] == []

@@ -841,6 +841,12 @@ def late_and_new(first_step=61):
     return found
 
 
+def references(name):
+    """% of reference solutions that have a second function, and % that have an import."""
+    solutions = [row["solution"] for row in lines(f"data/{name}_tasks_solutions.jsonl")]
+    return [100 * statistics.mean(found) for found in ([text.count("fn ") > 1 for text in solutions], ["use std" in text for text in solutions])]
+
+
 def difference(folder, name):
     return interval(loaded(f"{folder}/summary.json")["differences"][0]["metrics"][name], "+.1f")
 
@@ -1008,6 +1014,8 @@ SENTENCES = {
         ("on the {} prompts that both kinds of runs sampled in the last third they solve {:.1f} and {:.1f} %", same_prompts),
         ("{} of their {:,} verdicts are others", judged_again),
         ("{0:.1f} % where it is new to the run and {1:.1f} % where it was sampled twice or more: {2} points, {3} tasks", seen_before),
+        ("No reference solution of a short task has a second function or an import ({2:.0f} and {3:.0f} % of the bank's have)",
+         lambda: [*map(round, references("short")), *references("rust")] if references("short") == [0, 0] else []),
         ("late in the run solve {:.1f} and {:.1f} % of tasks that they had sampled four times or more", late_and_new),
         ("plain signatures {4:.1f} and {5:.1f} % (the recipe's three runs {1:.1f}, {2:.1f} and {3:.1f}, untrained {0:.1f})", lambda: on_val("plain")),
         ("short tasks {4:.1f} and {5:.1f} % ({1:.1f}, {2:.1f}, {3:.1f}; {0:.1f})", lambda: on_val("short")),
@@ -1077,6 +1085,13 @@ SENTENCES = {
          lambda: [*proof("proof-added"), 100 * proof("proof-added")[1] / proof("proof-added")[2]]),
         ("`results/task-bank/proof-short.json`: {} proved, {:,} of {:,} mutants noticed ({:.1f} %)",
          lambda: [*proof("proof-short"), 100 * proof("proof-short")[1] / proof("proof-short")[2]]),
+        ("`results/task-bank/proof-basic.json`: {} proved, {:,} of {:,} mutants noticed ({:.1f} %)",
+         lambda: [*proof("proof-basic"), 100 * proof("proof-basic")[1] / proof("proof-basic")[2]]),
+        ("`basic_tasks_val.jsonl` ({} / {})", lambda: [len(lines(f"data/basic_tasks_{split}.jsonl")) for split in ("train", "val")]),
+        ("{} easy, {} medium by their authors' word, {:,} hidden asserts; {} names as other languages write them",
+         lambda: [*loaded("task-bank/proof-basic.json")["counts"]["difficulty"].values(), loaded("task-bank/proof-basic.json")["counts"]["hidden_tests"],
+                  sum(row["entry_point"] != row["entry_point"].lower() for split in ("train", "val") for row in lines(f"data/basic_tasks_{split}.jsonl"))]),
+        ("of the bank's {:.0f} and {:.0f} %, of these {:.0f} and {:.0f} %", lambda: [*references("rust"), *references("basic")]),
         ("{} have a name of another language", lambda: [sum(row["entry_point"] != row["entry_point"].lower() for split in ("train", "val", "test")
                                                             for row in lines(f"data/plain_signatures_{split}.jsonl"))]),
         ("{} easy, {} medium, {:,} hidden asserts", lambda: [*loaded("task-bank/proof-short.json")["counts"]["difficulty"].values(),
