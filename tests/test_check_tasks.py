@@ -340,7 +340,7 @@ def test_the_bank_loads_in_both_wordings():
 def test_a_sample_of_the_tasks_beside_the_bank_is_proved(judge, files, others):
     tasks, solutions = load_bank(files), load_solutions(DATA / files[0].name.replace("train", "solutions"))
     assert {task["task_id"] for task in tasks} == solutions.keys()
-    assert not {task["entry_point"] for task in tasks} & {task["entry_point"] for task in (*load_bank(), *(load_bank(others) if others else ()))}
+    assert not {task["entry_point"] for task in tasks} & {task["entry_point"] for task in load_bank([*BANK, *others])}
     assert [problem for task in tasks for problem in row_problems(task, solutions[task["task_id"]])] == []
     proofs = prove(sample_of(tasks, 8, seed=0), solutions, judge, max_mutants=2)
     assert [f"{proof.task_id}: {problem}" for proof in proofs for problem in proof.problems] == []

@@ -11,7 +11,6 @@ import re
 import statistics
 from collections import Counter, defaultdict
 from functools import cache
-from itertools import groupby, permutations
 from operator import itemgetter
 
 import numpy as np
@@ -43,6 +42,13 @@ def lines(name):
     path = ROOT / name
     data = gzip.decompress(path.read_bytes()) if name.endswith(".gz") else path.read_bytes()
     return [json.loads(line) for line in data.splitlines()]
+
+
+def mean_gain(gains):
+    """Mean of what tasks (or groups) gain, a share each, in points with its interval."""
+    gains = np.array(gains)[:, None]
+    low, high = bounds(bootstrap(gains, np.ones_like(gains), tables.RESAMPLES)[:, 0])
+    return interval({"value": gains.mean(), "low": low, "high": high}, "+.1f")
 
 
 def interval(metric, style=".1f"):
@@ -653,9 +659,9 @@ def with_first_record():
     for name, of in (("first", statistics.mean), ("fifth", max)):
         with_it, without = ([by_task("results/recipe/first-record/mbpp-rs", f"{row}-{seed}", of) for seed in range(2)] for row in ("record", "uniform"))
         found[name] = [100 * statistics.mean(of_task.values()) for of_task in with_it + without]
-        gains = np.array([[statistics.mean(one[task] - other[task] for one, other in zip(with_it, without, strict=True))] for task in sorted(with_it[0])])
-        low, high = bounds(bootstrap(gains, np.ones_like(gains), tables.RESAMPLES)[:, 0])
-        found[f"gain_{name}"] = interval({"value": gains.mean(), "low": low, "high": high}, "+.1f")
+        found[f"gain_{name}"] = mean_gain(
+            [statistics.mean(one[task] - other[task] for one, other in zip(with_it, without, strict=True)) for task in sorted(with_it[0])]
+        )
         found[f"means_{name}"] = [statistics.mean(found[name][:2]), statistics.mean(found[name][2:])]
     groups = [lines(f"{folder}/groups.jsonl.gz") for folder in (*WITH_RECORD, *CROSS[4:])]
     found["signal"] = [100 * statistics.mean(0 < sum(group["solved"]) < len(group["solved"]) for group in of) for of in groups]
@@ -734,9 +740,7 @@ def two_updates():
     pairs = [(group["step"], statistics.mean(other["solved"]) - statistics.mean(group["solved"])) for group, other in zip(one, two, strict=True)]
     found = []
     for first_step in (1, 13):
-        gains = np.array([[gain] for step, gain in pairs if step >= first_step])
-        low, high = bounds(bootstrap(gains, np.ones_like(gains), tables.RESAMPLES)[:, 0])
-        found.append(interval({"value": gains.mean(), "low": low, "high": high}, "+.1f"))
+        found.append(mean_gain([gain for step, gain in pairs if step >= first_step]))
     clipped = statistics.mean(line["clip_ratio/region_mean"] for line in lines("results/recipe/two-updates/metrics.jsonl") if "clip_ratio/region_mean" in line)
     return [found[0], len(pairs), found[1], 100 * clipped]
 
@@ -765,54 +769,69 @@ def set_of(task_id):
     return "plain" if task_id.endswith("#plain") else "short" if "/short/" in task_id else "bank"
 
 
+def sampled_before(run):
+    """Groups of a run, each with how often its task was sampled in the steps before."""
+    times = Counter()
+    for _, groups in itertools.groupby(lines(f"{MATCHED}/{run}/groups.jsonl.gz"), key=itemgetter("step")):
+        groups = list(groups)
+        yield from ((group, times[group["task_id"]]) for group in groups)
+        times.update(group["task_id"] for group in groups)
+
+
 def seen_before(first_step=31):
     """Of tasks that one run had not seen after step 30 and another had twice or more: % solved there, % solved here, the difference; how many tasks."""
     outcomes = []
     for run in ("seed-0", "seed-1", "entropy-0"):
-        times, found = Counter(), {"never": defaultdict(list), "twice": defaultdict(list)}
-        for step, groups in groupby(lines(f"{MATCHED}/{run}/groups.jsonl.gz"), key=itemgetter("step")):
-            groups = list(groups)
-            for group in groups:
-                if step >= first_step and times[group["task_id"]] != 1:
-                    found["twice" if times[group["task_id"]] else "never"][group["task_id"]].append(statistics.mean(group["solved"]))
-            times.update(group["task_id"] for group in groups)
+        found = {"never": defaultdict(list), "twice": defaultdict(list)}
+        for group, times in sampled_before(run):
+            if group["step"] >= first_step and times != 1:
+                found["twice" if times else "never"][group["task_id"]].append(statistics.mean(group["solved"]))
         outcomes.append(found)
     of_task = defaultdict(list)
-    for one, other in permutations(outcomes, 2):
+    for one, other in itertools.permutations(outcomes, 2):
         for task in one["never"].keys() & other["twice"].keys():
             of_task[task].append([statistics.mean(one["never"][task]), statistics.mean(other["twice"][task])])
     pairs = np.array([np.mean(of_task[task], axis=0) for task in sorted(of_task)])
-    gains = pairs[:, 1:] - pairs[:, :1]
-    low, high = bounds(bootstrap(gains, np.ones_like(gains), tables.RESAMPLES)[:, 0])
-    return [*100 * pairs.mean(axis=0), interval({"value": gains.mean(), "low": low, "high": high}, "+.1f"), len(pairs)]
+    return [*100 * pairs.mean(axis=0), mean_gain(pairs[:, 1] - pairs[:, 0]), len(pairs)]
 
 
-def on_val(which, rows=("untrained", "recipe-0", "recipe-1", "recipe-2", "matched-0", "matched-1", "entropy-0")):
-    """% of each row's completions of one of the three sets of val that pass every hidden test."""
-    right = defaultdict(list)
-    for record in lines(f"{MATCHED}/val/results.jsonl.gz"):
-        if set_of(record["task_id"]) == which:
-            right[record["row"]].append(record["hidden_passed"] == record["hidden_total"] > 0)
-    return [100 * statistics.mean(right[row]) for row in rows]
+def late_and_new(first_step=61):
+    """% of the late completions that solve their task, of tasks sampled four times or more before, each seed."""
+    late = [[group for group, times in sampled_before(run) if group["step"] >= first_step and times >= 4] for run in ("seed-0", "seed-1")]
+    return [100 * statistics.mean(solved for group in groups for solved in group["solved"]) for groups in late]
 
 
-def unknown_names(file, rows, which=None):
-    """% of each row's completions that do not build and use a name that is nowhere defined."""
+def share_by_row(file, rows, is_so, which=None):
+    """% of each row's completions, of one of the sets of val or of all, of which something is so."""
     found = defaultdict(list)
     for record in lines(file):
         if which in (None, set_of(record["task_id"])):
-            found[record["row"]].append(not record["build_passed"] and any(one["code"] in UNKNOWN_NAMES for one in record["diagnostics"]))
+            found[record["row"]].append(is_so(record))
     return [100 * statistics.mean(found[row]) for row in rows]
 
 
+def on_val(which):
+    """% that passes every hidden test on one of the three sets of val: untrained, the recipe's three runs, these three."""
+    rows = ("untrained", "recipe-0", "recipe-1", "recipe-2", "matched-0", "matched-1", "entropy-0")
+    return share_by_row(f"{MATCHED}/val/results.jsonl.gz", rows, lambda record: record["hidden_passed"] == record["hidden_total"] > 0, which)
+
+
+def uses_unknown_name(record):
+    """Whether a completion does not build and uses a name that is nowhere defined."""
+    return not record["build_passed"] and any(one["code"] in UNKNOWN_NAMES for one in record["diagnostics"])
+
+
 def matched_names():
-    val = unknown_names(f"{MATCHED}/val/results.jsonl.gz", ("recipe-0", "recipe-1", "recipe-2", "matched-0", "matched-1", "entropy-0"), "bank")
-    held_out = unknown_names(f"{MATCHED}/mbpp-rs/results.jsonl.gz", ("matched-0", "matched-1", "entropy-0"))
-    return val + held_out + unknown_names("results/recipe/first-record/mbpp-rs/results.jsonl.gz", ("record-0", "record-1"))
+    """% that uses an unknown name: on the bank's val after the recipe and after these runs, on mbpp-rs after these and after those with the first record."""
+    after = ("matched-0", "matched-1", "entropy-0")
+    val = share_by_row(f"{MATCHED}/val/results.jsonl.gz", ("recipe-0", "recipe-1", "recipe-2", *after), uses_unknown_name, "bank")
+    held_out = share_by_row(f"{MATCHED}/mbpp-rs/results.jsonl.gz", after, uses_unknown_name)
+    return val + held_out + share_by_row("results/recipe/first-record/mbpp-rs/results.jsonl.gz", ("record-0", "record-1"), uses_unknown_name)
 
 
 def matched_means():
-    """pass@1 and pass@5 on mbpp-rs and val, means of the two seeds (of the recipe's three on val); seconds of a step, entropy of the last ten."""
+    """pass@1 and pass@5 on mbpp-rs and val, means of the two seeds (of the recipe's three on val); `val` and `mbpp-rs`: their gain there in pass@1 beside
+    the recipe's runs and those with the first record; seconds of a step, entropy of the last ten."""
     mean = lambda folder, rows, name: statistics.mean(rate(folder, row, name) for row in rows)  # noqa: E731
     of = {name: [mean("recipe/matched/mbpp-rs", ("matched-0", "matched-1"), name), mean("recipe/matched/val", ("matched-0", "matched-1"), name),
                  mean("recipe/matched/val", ("recipe-0", "recipe-1", "recipe-2"), name)] for name in ("pass@1", "pass@5")}  # fmt: skip
@@ -820,25 +839,10 @@ def matched_means():
     for name, (folder, rows) in others.items():
         ours = [by_task(f"{MATCHED}/{name}", f"matched-{seed}", statistics.mean) for seed in range(2)]
         theirs = [by_task(f"results/recipe/{folder}", row, statistics.mean) for row in rows]
-        gains = np.array([[statistics.mean(one[task] for one in ours) - statistics.mean(one[task] for one in theirs)] for task in sorted(ours[0])])
-        low, high = bounds(bootstrap(gains, np.ones_like(gains), tables.RESAMPLES)[:, 0])
-        of[name] = interval({"value": gains.mean(), "low": low, "high": high}, "+.1f")
+        of[name] = mean_gain([statistics.mean(one[task] for one in ours) - statistics.mean(one[task] for one in theirs) for task in sorted(ours[0])])
     runs = [lines(f"{MATCHED}/{run}/metrics.jsonl") for run in ("seed-0", "seed-1", "entropy-0")]
     last = [statistics.mean(line["entropy"] for line in run[-10:]) for run in runs]
     return of | {"step": [statistics.mean(line["step_time"] for line in run) for run in runs], "entropy": last}
-
-
-def late_and_new(first_step=61):
-    """% of the late completions that solve their task, of tasks sampled four times or more before, each seed."""
-    found = []
-    for run in ("seed-0", "seed-1"):
-        times, late = Counter(), []
-        for step, groups in groupby(lines(f"{MATCHED}/{run}/groups.jsonl.gz"), key=itemgetter("step")):
-            groups = list(groups)
-            late += [solved for group in groups if step >= first_step and times[group["task_id"]] >= 4 for solved in group["solved"]]
-            times.update(group["task_id"] for group in groups)
-        found.append(100 * statistics.mean(late))
-    return found
 
 
 def references(name):

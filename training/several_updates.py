@@ -5,7 +5,7 @@ of a batch to its updates by chance. Where not every row is trained on, each upd
 of them, but for groups at a cut. The loss of each is divided by the mean tokens of an update, as TRL does it: a token weighs the same in
 all of them. TRL asks for the log-probs before it is known which rows are trained on, of all of them, padded to the longest; here
 those that are go through the model in micro-batches of ours, where the loss allows these; where it does not, and under the frozen
-policy, all rows do, those of like length together.
+policy, all rows do.
 """
 
 import itertools
@@ -55,21 +55,24 @@ class SeveralUpdates:
         is_scored_alone = batch_size and not torch.is_grad_enabled() and not any(value is not None for value in kwargs.values())
         if not is_scored_alone or self.token_budget == 0:
             return super()._get_per_token_logps_and_entropies(*known, batch_size=batch_size, **kwargs)
-        return self._logps_by_length(*known), None, None
+        start = input_ids.shape[1] - logits_to_keep
+        batch = {}
+        for of, part in (("prompt", slice(start)), ("completion", slice(start, None))):
+            batch |= {f"{of}_ids": input_ids[:, part], f"{of}_mask": attention_mask[:, part]}
+        return self._logps(model, batch), None, None
 
-    def _logps_by_length(self, model, ids, mask, n_tokens: int):
-        """Log-probs of the last `n_tokens` of each row, (B, n_tokens), 0 where it has none; no gradient.
-
-        TRL passes rows as they come, each as wide as the widest of the batch; here those of like length go together, without padding.
-        """
-        start = ids.shape[1] - n_tokens
-        lengths = [part.sum(dim=1).tolist() for part in (mask[:, :start], mask[:, start:])]
-        parts = micro_batches.cut(*lengths, self._budget())
-        logps = torch.zeros(len(ids), n_tokens, device=ids.device)
-        for rows in micro_batches.split_to(parts, self._over_processes(len(parts), "MAX")):
-            before, after = (max(1, max(of[row] for row in rows)) for of in lengths)
-            ids_of, mask_of = (values[rows, start - before : start + after] for values in (ids, mask))
-            logps[rows, :after] = super()._get_per_token_logps_and_entropies(model, ids_of, mask_of, after)[0].to(logps.dtype)
+    def _logps(self, model, batch: dict):
+        """Log-probs of a batch's completions, (B, C), 0 where a row has no token; for use without gradient, in micro-batches of ours."""
+        logps = torch.zeros(batch["completion_ids"].shape, device=batch["completion_ids"].device)
+        casts = disable_input_dtype_casting(model, active=self.accelerator.mixed_precision != "no")
+        with casts, disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
+            for sequences in self._micro_batches(batch):
+                part = self._part(batch, sequences)
+                ids, mask = (torch.cat([part[f"{of}_{what}"] for of in ("prompt", "completion")], dim=1) for what in ("ids", "mask"))
+                n_tokens = part["completion_ids"].shape[1]
+                found, _, _ = self._get_per_token_logps_and_entropies(model, ids, mask, n_tokens)
+                logps[[row for sequence in sequences for row in sequence], :n_tokens] = found.to(logps.dtype)
+        self._shared = None
         return logps
 
     @torch.no_grad()
@@ -78,16 +81,7 @@ class SeveralUpdates:
         n_rows, device = len(output["prompt_ids"]), output["prompt_ids"].device
         is_trained = output.get("is_trained", torch.ones(n_rows, dtype=torch.bool, device=device))
         rows = self._rows_to_pass(is_trained)
-        batch = micro_batches.only_rows(output, rows)
-        casts = disable_input_dtype_casting(self.model, active=self.accelerator.mixed_precision != "no")
-        with casts, disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
-            for sequences in self._micro_batches(batch):
-                part = self._part(batch, sequences)
-                ids, mask = (torch.cat([part[f"{of}_{what}"] for of in ("prompt", "completion")], dim=1) for what in ("ids", "mask"))
-                n_tokens = part["completion_ids"].shape[1]
-                logps, _, _ = self._get_per_token_logps_and_entropies(self.model, ids, mask, n_tokens)
-                output["old_per_token_logps"][rows[[row for sequence in sequences for row in sequence]], :n_tokens] = logps
-        self._shared = None
+        output["old_per_token_logps"][rows] = self._logps(self.model, micro_batches.only_rows(output, rows))
         if self._needs_ratio(output):
             mask = output["completion_mask"] * output.get("tool_mask", 1) * is_trained[:, None]
             compared = self._add_ratio(output, output["old_per_token_logps"], mask)
