@@ -174,7 +174,7 @@ class ScriptArguments(JudgeSettings):
     )
     task_record: str | None = field(
         default=None,
-        metadata={"help": "First record for --frontier: results.jsonl of eval.py (the untrained model), a trace, or a task_record.jsonl."},
+        metadata={"help": "First record for --frontier: results.jsonl of eval.py (the untrained model), a trace, a task_record.jsonl, or ''."},
     )
     min_generations: int | None = field(
         default=None,
@@ -448,8 +448,8 @@ def require_recipe(script: ScriptArguments, args) -> None:
         raise UserError(f"--groups_per_update {script.groups_per_update}: expected 1 to {groups}, the groups that are sampled at once")
     if script.groups_by != "chance" and script.groups_per_update is None:
         raise UserError(f"--groups_by {script.groups_by} says which groups --groups_per_update trains on: pass both, or none")
-    if script.task_record is not None and not script.frontier:
-        raise UserError("--task_record is the first record for --frontier true: pass both, or none")
+    if script.task_record and not script.frontier:
+        raise UserError("--task_record is the first record for --frontier true: pass both, or none ('')")
     for name in ("eval_every", "eval_samples"):
         if getattr(script, name) < 1:
             raise UserError(f"--{name} {getattr(script, name)}: expected at least 1")
@@ -465,7 +465,7 @@ def open_task_record(script: ScriptArguments, args, rows: list[dict], resume: st
         return None
     if resume:  # it has the first record in its own
         return TaskRecord(lines_until(Path(args.output_dir) / RECORD_FILE, step_of(resume)))
-    return TaskRecord(read_first_record(script.task_record, rows) if script.task_record is not None else [])
+    return TaskRecord(read_first_record(script.task_record, rows) if script.task_record else [])
 
 
 def completions_per_step(args) -> int:

@@ -36,7 +36,7 @@ sys.path.insert(0, str(ROOT))
 import eval as evaluation  # noqa: E402
 from evaluation.folders import read_jsonl  # noqa: E402
 from evaluation.metrics import RowStats  # noqa: E402
-from evaluation.tables import cell, markdown_table  # noqa: E402
+from evaluation.tables import NOT_PERCENT, cell, markdown_table, shown_columns  # noqa: E402
 
 RESAMPLES = evaluation.EvalArguments.bootstrap_samples
 BLOCK = re.compile(r"(<!-- table: (\w+) (.+?) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
@@ -148,10 +148,15 @@ def chosen(name: str, *columns: str) -> str:
 
 
 def _values(sources: Sequence[Path], columns: Sequence[str]) -> dict[str, list[tuple[float, ...]]]:
-    """title of a row or difference -> for each column its values in the evaluations."""
+    """title of a row or difference -> for each column its values in the evaluations, not rounded."""
     found: dict[str, list] = {}
-    for title, cells in (line for source in sources for line in _lines(source)):
-        found.setdefault(title, []).append([float(cells[column].split()[0]) for column in columns])
+    for summary in (json.loads((source / "summary.json").read_text(encoding="utf-8")) for source in sources):
+        names = {title: name for name, title in shown_columns(summary).items()}
+        lines = [(f"**{row['row']}**", row) for row in summary["rows"]]
+        lines += [(f"{one['row']} - {one['versus']}", one) for one in summary["differences"]]
+        for title, line in lines:
+            values = [line["metrics"][names[column]]["value"] * (1 if names[column] in NOT_PERCENT else 100) for column in columns]
+            found.setdefault(title, []).append(values)
     return {title: list(zip(*values, strict=True)) for title, values in found.items()}
 
 

@@ -156,7 +156,7 @@ def seconds_by_length():
 
 def shared_cards():
     """Completions/s of each of the four runs, card by card, tokens/s of each card, and of a run that had its card to itself; without the first step."""
-    pairs = [[SEEDS[0], PLAIN[1]], SEEDS[1:], PLAIN[:1]]
+    pairs = [[THREE_SETS[0], PLAIN[1]], THREE_SETS[1:], PLAIN[:1]]
     rates = [[recipe_steps([folder])[:3:2] for folder in pair] for pair in pairs]
     tokens = [sum(rate * length for rate, length in pair) for pair in rates]
     return [rate for pair in rates[:2] for rate, _ in pair] + tokens
@@ -177,11 +177,11 @@ def learning():
     return [gains[0], first["elapsed_s"] / 60, gains[1], (second["elapsed_s"] - first["elapsed_s"]) / 60]
 
 
-BEFORE = [f"results/recipe/before/seed-{seed}" for seed in range(3)]  # of the recipe's setting before this one
-
-
-SEEDS = [f"results/recipe/seed-{seed}" for seed in range(3)]
-PLAIN = [f"results/recipe/plain-signatures/seed-{seed}" for seed in range(2)]  # the setting between these two
+BEFORE = [f"results/recipe/before/seed-{seed}" for seed in range(3)]  # the first setting
+SEEDS = [f"results/recipe/seed-{seed}" for seed in range(2)]
+WITHOUT_BANK = [f"results/recipe/without-the-bank/seed-{seed}" for seed in range(2)]
+THREE_SETS = [f"results/recipe/three-sets/seed-{seed}" for seed in range(3)]  # the setting before
+PLAIN = [f"results/recipe/plain-signatures/seed-{seed}" for seed in range(2)]  # the one between these two
 
 
 def of_seeds(folders, tasks, name, row="trained"):
@@ -204,9 +204,9 @@ def solved_on_val(*steps):
 
 
 def kept_on_val():
-    """% of the completions of the val tasks that SEEDS and PLAIN both have, at the step whose adapter each run kept."""
+    """% of the completions of the val tasks that THREE_SETS and PLAIN both have, at the step whose adapter each run kept."""
     shares, common = [], {record["task_id"] for record in lines(f"{PLAIN[0]}/evaluations.jsonl.gz")}
-    for folder in SEEDS + PLAIN:
+    for folder in THREE_SETS + PLAIN:
         best = max(lines(f"{folder}/iterations.jsonl"), key=lambda line: line["pass@1"])["step"]
         chosen = [record for record in lines(f"{folder}/evaluations.jsonl.gz") if record["step"] == best and record["task_id"] in common]
         assert len(chosen) == 179 * 5
@@ -221,7 +221,7 @@ def on_mbpp_rs(of, folders):
 
 
 def isize_for_an_index():
-    folders = [*BEFORE[1:], *PLAIN, *SEEDS]  # BEFORE[0] was not measured on mbpp-rs
+    folders = [*BEFORE[1:], *PLAIN, *THREE_SETS]  # BEFORE[0] was not measured on mbpp-rs
     return on_mbpp_rs(lambda record: any("cannot be indexed by `isize`" in one["message"] for one in record["diagnostics"]), folders)
 
 
@@ -238,20 +238,20 @@ def does_not_fit(record):
 
 
 def other_names():
-    return on_mbpp_rs(does_not_fit, PLAIN + SEEDS)
+    return on_mbpp_rs(does_not_fit, PLAIN + THREE_SETS)
 
 
 def what_is_wrong():
     """% of the completions of mbpp-rs that do not build, and that build and fail: lowest and highest of the seeds."""
-    broken = on_mbpp_rs(lambda record: not record["build_passed"], SEEDS)[1:]
-    failing = on_mbpp_rs(lambda record: record["hidden_error_kind"] == "test_failed", SEEDS)[1:]
+    broken = on_mbpp_rs(lambda record: not record["build_passed"], THREE_SETS)[1:]
+    failing = on_mbpp_rs(lambda record: record["hidden_error_kind"] == "test_failed", THREE_SETS)[1:]
     return [100 * pick(counts) / 1770 for counts in (broken, failing) for pick in (min, max)]
 
 
 def solved_early():
     """% of the completions of easy tasks that solve them in the first 10 steps, all seeds: short ones, the bank's own."""
     easy = {name: {row["task_id"] for row in lines(f"data/{name}_train.jsonl") if row["difficulty"] == "easy"} for name in ("short_tasks", "rust_tasks")}
-    groups = [group for folder in SEEDS for group in lines(f"{folder}/groups.jsonl.gz") if group["step"] <= 10]
+    groups = [group for folder in THREE_SETS for group in lines(f"{folder}/groups.jsonl.gz") if group["step"] <= 10]
     solved = {name: [one for group in groups if group["task_id"].removesuffix("#signature_prompt") in of for one in group["solved"]] for name, of in easy.items()}
     return [100 * statistics.mean(of) for of in solved.values()]
 
@@ -645,7 +645,7 @@ def first_record():
     share = lambda chosen: 100 * statistics.mean(has_signal for _, has_signal in chosen)  # noqa: E731
     by_weight = 100 * sum(weight * has_signal for weight, has_signal in groups) / sum(weight for weight, _ in groups)
     groups.sort(reverse=True)
-    of_recipe = [100 * statistics.mean(0 < sum(group["solved"]) < 8 for group in lines(f"{folder}/groups.jsonl.gz")) for folder in SEEDS]
+    of_recipe = [100 * statistics.mean(0 < sum(group["solved"]) < 8 for group in lines(f"{folder}/groups.jsonl.gz")) for folder in THREE_SETS]
     n_known, third = len(lines("results/recipe/first_record.jsonl")[0]["outcomes"]), len(groups) // 3
     return [n_known, share(groups), by_weight, share(groups[:third]), share(groups[-third:]), min(of_recipe), max(of_recipe)]
 
@@ -727,7 +727,7 @@ def graded_again():
 
 
 def without_the_frontier():
-    sampled = [sum(len(group["tokens"]) for group in lines(f"{folder}/groups.jsonl.gz")) for folder in SEEDS]
+    sampled = [sum(len(group["tokens"]) for group in lines(f"{folder}/groups.jsonl.gz")) for folder in THREE_SETS]
     assert {sum(len(group["tokens"]) for group in lines(f"{folder}/groups.jsonl.gz")) for folder in CROSS[4:]} == {36 * 256}
     first, fifth = ([rate(f"{folder.removeprefix('results/')}/mbpp-rs", "trained", name) for folder in CROSS[4:]] for name in ("pass@1", "pass@5"))
     return {"sampled": [min(sampled), max(sampled)], "first": first, "fifth": fifth, "means": [statistics.mean(first), statistics.mean(fifth)]}
@@ -845,6 +845,47 @@ def matched_means():
     return of | {"step": [statistics.mean(line["step_time"] for line in run) for run in runs], "entropy": last}
 
 
+def of_trained(folders, tasks="mbpp-rs"):
+    """(folder, row) of each run's evaluation."""
+    return [(f"{folder}/{tasks}", "trained") for folder in folders]
+
+
+IN_VAL = {"all": [("results/recipe/val", f"seed-{seed}") for seed in range(2)], "without": [("results/recipe/val", f"without-the-bank-{seed}") for seed in range(2)]}
+
+
+def beside(ours, theirs):
+    """Differences of the runs' means in pass@1 and pass@5, by task, with intervals."""
+    gains = []
+    for of in (statistics.mean, max):
+        one, other = ([by_task(folder, row, of) for folder, row in rows] for rows in (ours, theirs))
+        gains.append(mean_gain([statistics.mean(run[task] for run in one) - statistics.mean(run[task] for run in other) for task in sorted(one[0])]))
+    return gains
+
+
+def solved_of_set(name, step):
+    """% of the completions of a set's val that are right at a step of the evaluations inside the runs with all sets, lowest and highest."""
+    found = []
+    for folder in SEEDS:
+        at = [record for record in lines(f"{folder}/evaluations.jsonl.gz") if record["step"] == step and f"/{name}/" in record["task_id"]]
+        found.append(100 * statistics.mean(record["hidden_passed"] == record["hidden_total"] > 0 for record in at))
+    return found
+
+
+def trained_on_sets():
+    """Of the runs with all sets: % of the training completions on basic and on short tasks that are right, % of groups that hold both, their prompts."""
+    groups = [lines(f"{folder}/groups.jsonl.gz") for folder in SEEDS]
+    solved = [[share_in([group for group in of if f"/{name}/" in group["task_id"]], lambda group: group["solved"]) for of in groups] for name in ("basic", "short")]
+    mixed = [100 * statistics.mean(0 < sum(group["solved"]) < len(group["solved"]) for group in of) for of in groups]
+    return [*solved[0], *solved[1], *mixed, *(len({group["task_id"] for group in of}) for of in groups)]
+
+
+def names_after_basic_tasks():
+    """% of the completions on mbpp-rs that use an unknown name: after all sets (two seeds), untrained, after short tasks and plain signatures alone."""
+    after = [share_by_row(f"{folder}/mbpp-rs/results.jsonl.gz", ("trained", "untrained"), uses_unknown_name) for folder in SEEDS]
+    alone = share_by_row(f"{MATCHED}/mbpp-rs/results.jsonl.gz", ("matched-0", "matched-1"), uses_unknown_name)
+    return [after[0][0], after[1][0], after[0][1], *alone]
+
+
 def references(name):
     """% of reference solutions that have a second function, and % that have an import."""
     solutions = [row["solution"] for row in lines(f"data/{name}_tasks_solutions.jsonl")]
@@ -930,7 +971,7 @@ SENTENCES = {
          lambda: [100 * loaded(f"cross/precision-mbpp-rs-cross-seed-{seed}.json")["metrics"][name]["value"] for name in ("picked", "pass@1") for seed in (0, 1)]),
         ("{} and {} of the 1,770 completions of the cross runs build and do not fit their tests (own tests: {} and {}, hidden tests {} and {}, untrained {})", misfits),
         ("the first whose own tests pass honestly, else the first that builds, is right in {:.1f} and {:.1f} %", picked_by_own_tests),
-        ("the two cross runs bring {:.0f} % of what the recipe's three seeds gain", beside_the_recipe),
+        ("the two cross runs bring {:.0f} % of what the recipe's two seeds gain", beside_the_recipe),
         ("the two cross runs solve {:.1f} and {:.1f} % of the training completions, the hidden ones {:.1f} and {:.1f} % ({:.1f} to {:.1f} % of the first six steps)", solved_in_training),
         ("to build: {:.0f} to {:.0f} % do, {:.0f} % did; of those that build {:.0f} to {:.0f} % are right, {:.0f} % were.", built_and_right_of_cross),
         ("{:,} of its 1,770 completions on mbpp-rs were honest passes, and {:.0f} % of these right (seed 1, which hardly copied: {:.0f} %; cross tests: {:.0f} and {:.0f} %)",
@@ -1008,6 +1049,16 @@ SENTENCES = {
         ("The gain is {:+.1f} points untrained and {:+.1f} after training", second_try),
     ],
     "results/recipe/tried.md": [
+        ("is not** ({:.1f} %)", lambda: [of_seeds(SEEDS, "humaneval-rs", "pass@5")]),
+        ("{} points of pass@1 on mbpp-rs, {} of pass@5 (paired by task", lambda: beside(of_trained(WITHOUT_BANK), [(f"{MATCHED}/mbpp-rs", f"matched-{seed}") for seed in range(2)])),
+        ("All sets beside the three sets below: {} and {}; on HumanEval-rs {} and {}.",
+         lambda: [gain for tasks in ("mbpp-rs", "humaneval-rs") for gain in beside(of_trained(SEEDS, tasks), of_trained(THREE_SETS, tasks))]),
+        ("with it {} points of pass@1 and {} of pass@5 on val, of mbpp-rs {} and {}.",
+         lambda: [*beside(IN_VAL["all"], IN_VAL["without"]), *beside(of_trained(SEEDS), of_trained(WITHOUT_BANK))]),
+        ("{:.1f} and {:.1f} % of the completions on mbpp-rs do not build for a name that is nowhere defined ({:.1f} % untrained, {:.1f} and {:.1f} % after", names_after_basic_tasks),
+        ("untrained it solves {0:.1f} % of the completions on their val, {2:.1f} and {3:.1f} % after 45 steps", lambda: solved_of_set("basic", 0) + solved_of_set("basic", 45)),
+        ("on them {:.1f} and {:.1f} % solve their task, of those on short tasks {:.1f} and {:.1f} %.", lambda: trained_on_sets()[:4]),
+        ("{:.1f} and {:.1f} % of the groups hold a solution and a failure, from {:,} and {:,} different prompts", lambda: trained_on_sets()[4:]),
         ("ten of these runs know of {:,} prompts. Of the groups of `cross/hidden-seed-1`, which sampled every prompt alike and is not among the ten, {:.1f} % hold a solution and a failure; drawn by the"
          " record's weights {:.1f} % would (its top third: {:.1f} %, its last third: {:.1f} %). The recipe's frontier, which starts from nothing, reaches {:.1f} to {:.1f} % over a run", first_record),
         ("pass@1 {first[0]:.1f} and {first[1]:.1f} % where the runs without it have {first[2]:.1f} and {first[3]:.1f} %, pass@5 {fifth[0]:.1f} and {fifth[1]:.1f} % against {fifth[2]:.1f} and"
@@ -1042,13 +1093,13 @@ SENTENCES = {
         ("waits {4:.0f} to {5:.0f} s for the log-probs", updates_of_spark),
         ("Our own recipe gains {:+.1f} points on HumanEval-rs", lambda: [statistics.mean(gains_of(SEEDS, "humaneval-rs"))]),
         ("it reached {:.1f} % on mbpp-rs", lambda: [rate("kinds/mixed/mbpp-rs", "trained", "pass@1")]),
-        ("{} of the untrained model take an `isize` for an index, {} and {} after the setting below, {} and {} after this one ({}, {} and {} after today's)",
+        ("{} of the untrained model take an `isize` for an index, {} and {} after the setting below, {} and {} after this one ({}, {} and {} after the three sets)",
          isize_for_an_index),
         ("{1} of the 1,770 completions on mbpp-rs after seed 0 of the setting below, and {2} after seed 1,", other_names),
         ("Now {3}, {4} and {5} are left ({0} untrained)", other_names),
         ("the steps that were kept solve {:.1f}, {:.1f} and {:.1f} %, and {:.1f} and {:.1f} % below", kept_on_val),
         ("On mbpp-rs pass@1 is {:.1f} against {:.1f} % (means of three and of two seeds), on HumanEval-rs {:.1f} against {:.1f} %",
-         lambda: [of_seeds(folders, tasks, "pass@1") for tasks in ("mbpp-rs", "humaneval-rs") for folders in (SEEDS, PLAIN)]),
+         lambda: [of_seeds(folders, tasks, "pass@1") for tasks in ("mbpp-rs", "humaneval-rs") for folders in (THREE_SETS, PLAIN)]),
         ("in the first 10 steps {:.0f} % of the completions of an easy one solve it, of an easy one of the bank {:.0f} %", solved_early),
         ("In 41 steps a run samples {:,} of its {:,} prompts at most", prompts_of_a_run),
         ("{:.0f} to {:.0f} % do not build, {:.0f} to {:.0f} % build and fail a test", what_is_wrong),
@@ -1095,6 +1146,8 @@ SENTENCES = {
         ("{} easy, {} medium by their authors' word, {:,} hidden asserts; {} names as other languages write them",
          lambda: [*loaded("task-bank/proof-basic.json")["counts"]["difficulty"].values(), loaded("task-bank/proof-basic.json")["counts"]["hidden_tests"],
                   sum(row["entry_point"] != row["entry_point"].lower() for split in ("train", "val") for row in lines(f"data/basic_tasks_{split}.jsonl"))]),
+        ("solves {:.1f} % of the completions of their val (71 tasks x 5, temperature 0.2, of short tasks {:.1f} %)",
+         lambda: [solved_of_set(name, 0)[0] for name in ("basic", "short")]),
         ("of the bank's {:.0f} and {:.0f} %, of these {:.0f} and {:.0f} %", lambda: [*references("rust"), *references("basic")]),
         ("{} have a name of another language", lambda: [sum(row["entry_point"] != row["entry_point"].lower() for split in ("train", "val", "test")
                                                             for row in lines(f"data/plain_signatures_{split}.jsonl"))]),

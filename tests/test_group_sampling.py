@@ -191,6 +191,7 @@ def test_a_first_record_steers_the_first_step(run, tmp_path):
     assert {"adding/6", "adding/7"} <= {record["task_id"] for record in read_trace(folder)}
     first = json.loads((folder / "task_record.jsonl").read_text().splitlines()[0])
     assert first["step"] == 0 and first["outcomes"]["adding/0"] == [40, 40]
+    assert '"step": 0' not in (run("unknown", passing_verdict, "--frontier", "true", "--task_record", "", "--max_steps", 1) / "task_record.jsonl").read_text()
 
 
 def test_with_vllm_rows_that_were_never_sampled_are_not_graded_nor_in_any_mean(step, other_engine, monkeypatch, tmp_path):  # noqa: F811

@@ -193,5 +193,6 @@ def read_first_record(file: str, rows: Sequence[dict]) -> list[dict]:
     if number is None:
         raise TaskError(f"--task_record {file} is empty; {expected}")
     if not lines and not graded:
-        raise TaskError(f"--task_record {file} is a record of other tasks: none of the {len(prompts)} training tasks is in it")
+        none = f"none of the {len(prompts)} training tasks is in it"
+        raise TaskError(f"--task_record {file} is a record of other tasks: {none}; --task_record '' starts with nothing known")
     return lines + ([{"step": 0, **tallied(outcomes_of(graded))}] if graded else [])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parents[1]
 RUNS = [
-    *(f"recipe/seed-{seed}" for seed in range(3)),
+    *(f"recipe/three-sets/seed-{seed}" for seed in range(3)),
     *(f"recipe/plain-signatures/seed-{seed}" for seed in range(2)),
     *(f"cross/{rewards}-seed-{seed}" for rewards in ("own", "cross") for seed in range(2)),
     "cross/hidden-seed-0",  # cross/hidden-seed-1 is what the record is tried on (tests/test_figures.py)
