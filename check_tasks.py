@@ -14,7 +14,8 @@ reference (mutants) are noticed. Over the files: no id, function name, prompt or
 wording with a prompt of `--against`. One line per problem; exit status 1 when there is one.
 
 Not proved: that a prompt determines what its tests check (people read for that), and that a task resembles nothing published
-elsewhere; wording is compared with the files named only. Surviving mutants are reported, not refused: some equal the reference.
+elsewhere; wording is compared with the files named only. References that pass all tests of a row there, whose function has their types, are
+named, not refused: the tasks are the same, or the row's tests are few. Surviving mutants are reported, not refused: some equal the reference.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from task_proof.faults import contradiction, readable_fault, try_references, unn
 from task_proof.kinds import prove_in_batches
 from task_proof.likeness import OVERLAP_NGRAM, duplicate_problems, overlap_with
 from task_proof.mutants import KINDS, MAX_MUTANTS, constant_answers, functions_named, mutants
+from task_proof.same_tasks import answers
 from tasks import TaskError, load_tasks, normalized, read_rows
 
 DATA = Path(__file__).with_name("data")
@@ -372,6 +374,8 @@ def check(arguments: argparse.Namespace) -> tuple[list[str], dict]:
     chosen = sample_of(list(provable.values()), arguments.sample, arguments.seed)
     with open_judge(arguments, run_timeout_s=RUN_TIMEOUT_S) as judge:
         proofs = prove(chosen, solutions, judge, max_mutants=arguments.mutants, show_progress=True)
+        for (row, _), path in zip(overlaps, arguments.against):
+            row["answered"] = answers(tasks, solutions, load_tasks(path), judge)
         described = judge.describe()
     problems += [f"{proof.task_id}: {problem}" for proof in proofs for problem in proof.problems]
     report = {
@@ -449,6 +453,7 @@ def summary_lines(report: Mapping) -> Iterator[str]:
         found = f"{overlap['tasks_sharing_a_run']} tasks share a run of {OVERLAP_NGRAM} words, largest share {overlap['largest_share']:.0%}"
         yield f"against {overlap['file']} ({overlap['texts']} texts): {found}"
         yield from (f"  same function name: {one} and {other}" for one, other in overlap["equal_names"])
+        yield from (f"  the reference passes the other's tests: {one} and {other}" for one, other in overlap["answered"])
         yield from (f"  nearest in words ({pair['value']:.2f}): {pair['one']} and {pair['other']}" for pair in overlap["nearest"])
     mutated = report["mutants"]
     share = f" ({mutated['killed'] / mutated['compiled']:.1%})" if mutated["compiled"] else ""

@@ -279,8 +279,19 @@ SOUND_OTHER = OTHER | {
 
 
 def test_the_command_says_0_for_a_sound_bank_and_writes_the_report(bank_of, capsys, tmp_path):
-    assert main(bank_of([TASK], [SOUND_OTHER])) == 0
+    asks = "/// Postage.\nfn {}(weight: u32, far: bool) -> u32 {{\n"
+    tests = "}\nfn main() {\n    let candidate = postage;\n    assert_eq!(candidate(20, %s), 1);\n    assert_eq!(candidate(21, true), 4);\n}"
+    rows = [
+        {"name": "same", "language": "rs", "prompt": asks.format("postage"), "tests": tests % "false"},
+        {"name": "like", "language": "rs", "prompt": asks.format("postage"), "tests": tests % "true"},
+        {"name": "listed", "prompt": signature_prompt(asks.format("stamps").strip(" {\n")), "tests": ["assert_eq!(stamps(31, true), 6);"], "entry_point": "stamps"},
+        {"name": "types", "language": "rs", "prompt": asks.format("postage").replace("weight: u32", "weight: u64"), "tests": tests % "false"},
+        {"name": "python", "prompt": "Count the stamps of a letter.", "tests": ["assert stamps(31, True) == 6"]},
+    ]  # fmt: skip
+    theirs = [str(write_jsonl(tmp_path / name, some)) for name, some in (("rust.jsonl", [rows[0], rows[1], rows[3]]), ("any.jsonl", [rows[2], rows[4]]))]
+    assert main([*bank_of([TASK], [SOUND_OTHER]), "--against", *theirs]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
+    assert [overlap["answered"] for overlap in report["overlap"]] == [[["planted/stamps_for", "same"]], [["planted/stamps_for", "any/0"]]]
     assert report["problems"] == [] and report["proved"] == 2
     assert report["counts"]["category"] == {"numbers": 2} and report["counts"]["file"] == {"train.jsonl": 1, "test.jsonl": 1}
     assert report["mutants"]["killed"] == sum(task["killed"] for task in report["tasks"]) >= 2 * MIN_KILLED

@@ -1,0 +1,56 @@
+"""Which of our reference solutions are right answers to a task of another set, whatever words either uses: the other's tests are run."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from judge.program import code_blocks, read_program
+from judge.syntax import Node, body_of, edited, parse_any_length, text_of
+from rust_tool import Job, RustTool
+from task_proof.mutants import functions_named
+
+PER_PROGRAM = 64  # references that are compiled together
+
+
+def types_of(function: Node) -> tuple[str, ...]:
+    """Types of the parameters and of what is returned, without layout and paths."""
+    parameters = [node.child_by_field_name("type") for node in function.child_by_field_name("parameters").named_children if node.type == "parameter"]
+    return tuple(re.sub(r"\b(?:[a-z_]\w*::)+(?=\w)|\s", "", text_of(node)) for node in (*parameters, function.child_by_field_name("return_type")))
+
+
+def answers(tasks: Sequence[Mapping], solutions: Mapping[str, str], texts: Sequence[Mapping], judge: RustTool) -> list[tuple[str, str]]:
+    """(task, text) of every reference that passes all tests of another set's row whose function has its types.
+
+    tasks: task_id and entry_point. texts: rows of `load_tasks`; those without a Rust signature in the prompt or without tests in Rust are
+    passed over. A row with few tests, or one that asks yes or no, is also answered by chance: people look at what is found.
+    """
+    fitting = defaultdict(list)
+    for task in tasks:
+        for function in functions_named(parse_any_length(solutions.get(task["task_id"], "")), task["entry_point"])[-1:]:
+            fitting[types_of(function)].append((task["task_id"], task["entry_point"], _with_public(solutions[task["task_id"]], function)))
+    asked, jobs = [], []
+    for text in texts:
+        name, tests = text.get("entry_point") or "", "\n".join(map(_statements, text["tests"] or ()))
+        declared = [found for block in code_blocks(text["prompt"]) for found in functions_named(parse_any_length(block.text), name)]
+        candidates = fitting[types_of(declared[-1])] if declared and tests else []
+        for start in range(0, len(candidates), PER_PROGRAM):
+            some = candidates[start : start + PER_PROGRAM]
+            program = read_program("\n".join(f"mod answer_{n} {{\n{source}\n}}" for n, (_, _, source) in enumerate(some)))
+            suites = [f"#[test]\nfn is_right() {{\nuse crate::answer_{n}::{own} as {name};\n{tests}\n}}" for n, (_, own, _) in enumerate(some)]
+            asked.append((text["task_id"], [task_id for task_id, _, _ in some]))
+            jobs.append(Job(program=program, hidden_tests=tuple(suites)))
+    found = zip(asked, judge.run_suites(jobs), strict=True)
+    return [(task_id, other) for (other, ids), ended in found for task_id, how in zip(ids, ended, strict=True) if how and set(how.values()) == {"ok"}]
+
+
+def _with_public(source: str, function: Node) -> str:
+    at = function.start_byte
+    return source if text_of(function).startswith("pub") else edited(source, [(at, at, "pub ")])
+
+
+def _statements(test: str) -> str:
+    """A test as statements: the body of its `main`, or itself."""
+    mains = functions_named(parse_any_length(test), "main")
+    return text_of(body_of(mains[0])) if mains else f"{test}\n;"
