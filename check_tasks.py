@@ -14,8 +14,8 @@ reference (mutants) are noticed. Over the files: no id, function name, prompt or
 wording with a prompt of `--against`. One line per problem; exit status 1 when there is one.
 
 Not proved: that a prompt determines what its tests check (people read for that), and that a task resembles nothing published
-elsewhere; wording is compared with the files named only. References that pass all tests of a row there, whose function has their types, are
-named, not refused: the tasks are the same, or the row's tests are few. Surviving mutants are reported, not refused: some equal the reference.
+elsewhere; wording is compared with the files named only. References that pass all tests of a row there are named, not refused: the tasks
+are the same, or the row's tests are few. Surviving mutants are reported, not refused: some equal the reference.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ class ScriptArguments(JudgeSettings):
     )
     task_record: str | None = field(
         default=None,
-        metadata={"help": "First record for --frontier: results.jsonl of eval.py (the untrained model), a trace, a task_record.jsonl, or ''."},
+        metadata={"help": "First record for --frontier: results.jsonl of eval.py (untrained), a trace, a task_record.jsonl; '': none."},
     )
     min_generations: int | None = field(
         default=None,

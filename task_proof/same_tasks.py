@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from judge.program import code_blocks, read_program
 from judge.syntax import Node, body_of, edited, parse_any_length, text_of
@@ -16,8 +16,9 @@ PER_PROGRAM = 64  # references that are compiled together
 
 def types_of(function: Node) -> tuple[str, ...]:
     """Types of the parameters and of what is returned, without layout and paths."""
-    parameters = [node.child_by_field_name("type") for node in function.child_by_field_name("parameters").named_children if node.type == "parameter"]
-    return tuple(re.sub(r"\b(?:[a-z_]\w*::)+(?=\w)|\s", "", text_of(node)) for node in (*parameters, function.child_by_field_name("return_type")))
+    parameters = [node for node in function.child_by_field_name("parameters").named_children if node.type == "parameter"]
+    types = [*(node.child_by_field_name("type") for node in parameters), function.child_by_field_name("return_type")]
+    return tuple(re.sub(r"\b(?:[a-z_]\w*::)+(?=\w)|\s", "", text_of(node)) for node in types)
 
 
 def answers(tasks: Sequence[Mapping], solutions: Mapping[str, str], texts: Sequence[Mapping], judge: RustTool) -> list[tuple[str, str]]:
@@ -38,11 +39,13 @@ def answers(tasks: Sequence[Mapping], solutions: Mapping[str, str], texts: Seque
         for start in range(0, len(candidates), PER_PROGRAM):
             some = candidates[start : start + PER_PROGRAM]
             program = read_program("\n".join(f"mod answer_{n} {{\n{source}\n}}" for n, (_, _, source) in enumerate(some)))
-            suites = [f"#[test]\nfn is_right() {{\nuse crate::answer_{n}::{own} as {name};\n{tests}\n}}" for n, (_, own, _) in enumerate(some)]
+            uses = [f"use crate::answer_{n}::{own} as {name};" for n, (_, own, _) in enumerate(some)]
             asked.append((text["task_id"], [task_id for task_id, _, _ in some]))
-            jobs.append(Job(program=program, hidden_tests=tuple(suites)))
-    found = zip(asked, judge.run_suites(jobs), strict=True)
-    return [(task_id, other) for (other, ids), ended in found for task_id, how in zip(ids, ended, strict=True) if how and set(how.values()) == {"ok"}]
+            jobs.append(Job(program=program, hidden_tests=tuple(f"#[test]\nfn is_right() {{\n{use}\n{tests}\n}}" for use in uses)))
+    found = []
+    for (other, ids), ended in zip(asked, judge.run_suites(jobs), strict=True):
+        found += [(task_id, other) for task_id, statuses in zip(ids, ended, strict=True) if statuses == {"is_right": "ok"}]
+    return found
 
 
 def _with_public(source: str, function: Node) -> str:

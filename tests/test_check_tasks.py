@@ -30,7 +30,7 @@ pub fn stamps_for(grams: u32, abroad: bool) -> u32 {
 }
 """
 DOC = "/// One stamp up to 20 g, one more for every 10 g begun above; twice as many abroad."
-SHORT, BASIC = ([DATA / f"{name}_tasks_{split}.jsonl" for split in ("train", "val")] for name in ("short", "basic"))
+SHORT, BASIC, EXAMPLE = ([DATA / f"{name}_tasks_{split}.jsonl" for split in ("train", "val")] for name in ("short", "basic", "example"))
 SIGNATURE = f"{DOC}\npub fn stamps_for(grams: u32, abroad: bool) -> u32"
 TASK = {
     "task_id": "planted/stamps_for",
@@ -339,7 +339,7 @@ def test_every_split_has_every_category_and_difficulty(bank):
 
 
 def test_the_bank_loads_in_both_wordings():
-    for path in (*BANK, *SHORT, *BASIC):
+    for path in (*BANK, *SHORT, *BASIC, *EXAMPLE):
         words, signatures = load_tasks(str(path)), load_tasks(str(path), columns={"prompt": "signature_prompt"})
         assert [task["tests"] for task in words] == [task["tests"] for task in signatures]
         for task in signatures:  # as the prompt builder would put it
@@ -347,7 +347,7 @@ def test_the_bank_loads_in_both_wordings():
             assert task["prompt"] == signature_prompt(declaration), task["task_id"]
 
 
-@pytest.mark.parametrize(("files", "others"), [(SHORT, []), (BASIC, SHORT)], ids=["short", "basic"])
+@pytest.mark.parametrize(("files", "others"), [(SHORT, []), (BASIC, SHORT), (EXAMPLE, SHORT + BASIC)], ids=["short", "basic", "example"])
 def test_a_sample_of_the_tasks_beside_the_bank_is_proved(judge, files, others):
     tasks, solutions = load_bank(files), load_solutions(DATA / files[0].name.replace("train", "solutions"))
     assert {task["task_id"] for task in tasks} == solutions.keys()

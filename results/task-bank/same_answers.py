@@ -30,7 +30,7 @@ def ours() -> tuple[list[dict], dict[str, str]]:
             continue
         tasks.append(row)
         solutions[row["task_id"]] = reference(solutions[task["task_id"]])
-    for name in ("short", "basic"):
+    for name in ("short", "basic", "example"):
         tasks += load_bank(ROOT / "data" / f"{name}_tasks_{split}.jsonl" for split in ("train", "val"))
         solutions |= load_solutions(ROOT / "data" / f"{name}_tasks_solutions.jsonl")
     return tasks, solutions
