@@ -906,6 +906,11 @@ def references(name):
     return [100 * statistics.mean(found) for found in ([text.count("fn ") > 1 for text in solutions], ["use std" in text for text in solutions])]
 
 
+def shows_calls(task):
+    """Whether the doc comment in a task's second wording calls its function."""
+    return any(line.startswith("///") and f"{task['entry_point']}(" in line for line in task["signature_prompt"].split("\n"))
+
+
 def difference(folder, name):
     return interval(loaded(f"{folder}/summary.json")["differences"][0]["metrics"][name], "+.1f")
 
@@ -1166,6 +1171,13 @@ SENTENCES = {
         ("{} easy, {} medium by their authors' word, {:,} hidden asserts; {} names as other languages write them",
          lambda: [*loaded("task-bank/proof-basic.json")["counts"]["difficulty"].values(), loaded("task-bank/proof-basic.json")["counts"]["hidden_tests"],
                   sum(row["entry_point"] != row["entry_point"].lower() for split in ("train", "val") for row in lines(f"data/basic_tasks_{split}.jsonl"))]),
+        ("`example_tasks_val.jsonl` ({} / {})", lambda: [len(lines(f"data/example_tasks_{split}.jsonl")) for split in ("train", "val")]),
+        ("in {} the doc comment of `signature_prompt` shows calls", lambda: [sum(shows_calls(row) for split in ("train", "val") for row in lines(f"data/example_tasks_{split}.jsonl"))]),
+        ("hidden test. {} easy, {} medium, {:,} hidden asserts; {} names as other languages write them; {:.0f} % of the references have a second function, {:.0f} % an import",
+         lambda: [*loaded("task-bank/proof-example.json")["counts"]["difficulty"].values(), loaded("task-bank/proof-example.json")["counts"]["hidden_tests"],
+                  sum(row["entry_point"] != row["entry_point"].lower() for split in ("train", "val") for row in lines(f"data/example_tasks_{split}.jsonl")), *references("example")]),
+        ("`results/task-bank/proof-example.json`: {} proved, {:,} of {:,} mutants noticed ({:.1f} %)",
+         lambda: [*proof("proof-example"), 100 * proof("proof-example")[1] / proof("proof-example")[2]]),
         ("solves {:.1f} % of the completions of their val (71 tasks x 5, temperature 0.2, of short tasks {:.1f} %)",
          lambda: [solved_of_set(name, 0)[0] for name in ("basic", "short")]),
         ("of the bank's {:.0f} and {:.0f} %, of these {:.0f} and {:.0f} %", lambda: [*references("rust"), *references("basic")]),
