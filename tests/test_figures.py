@@ -978,7 +978,11 @@ SENTENCES = {
         ("{:.0f} to {:.0f} s of a {:.0f} to {:.0f} s step, {:.1f} s in one", lambda: hidden_then_own()[1]),
         ("over both runs {:.1f} % of completions of easy tasks pass all hidden tests, {:.1f} % of medium, {:.1f} % of hard ones", lambda: solved()[0]),
     ],
-    "results/task-bank/README.md": [("{} tasks, all proved; {:,} of the {:,} mutants that compile are noticed", proof)],
+    "results/task-bank/README.md": [
+        ("{} tasks, all proved; {:,} of the {:,} mutants that compile are noticed", proof),
+        ("{} pairs pass, of {} tasks of mbpp-rs, and {}, of {} of HumanEval-rs.",
+         lambda: [n for name in ("mbpp-rs.jsonl", "humaneval-rs.jsonl") for n in (len(loaded("task-bank/same_answers.json")[name]["answered"]), len(passed_by_ours(name)))]),
+    ],
     "results/cross/README.md": [
         ("**Prompts alone give {mean:.0f} % [{low:.0f}, {high:.0f}] of what hidden tests give**", share_of_gain),
         ("gains {gains[0]:+.1f} and {gains[1]:+.1f} points where hidden tests bring {gains[2]:+.1f} and {gains[3]:+.1f}, so {shares[0]:.0f} % with seed 0 and {shares[1]:.0f} %, below the goal, with seed 1.", share_of_gain),
