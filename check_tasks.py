@@ -39,7 +39,7 @@ from judge.syntax import Node, parse_any_length, text_of, walk
 from rust_tool import EDITIONS, Job, RustTool, Verdict
 from task_proof.faults import contradiction, readable_fault, try_references, unnamed
 from task_proof.kinds import prove_in_batches
-from task_proof.likeness import OVERLAP_NGRAM, duplicate_problems, overlap_with
+from task_proof.likeness import OVERLAP_NGRAM, duplicate_problems, overlap_with, plain_code
 from task_proof.mutants import KINDS, MAX_MUTANTS, constant_answers, functions_named, mutants
 from task_proof.same_tasks import answers
 from tasks import TaskError, load_tasks, normalized, read_rows
@@ -66,19 +66,12 @@ JOBS_PER_WORKER = 24  # graded at once
 
 
 def shape_of(function: Node) -> str:
-    """A function's generics, parameters and return type as text to be compared (see `_plain_code`)."""
+    """A function's generics, parameters and return type as text to be compared (see `plain_code`)."""
     fields = ("type_parameters", "parameters", "return_type")
     parts = [text_of(function.child_by_field_name(name)) for name in fields]
     clauses = [text_of(child) for child in function.named_children if child.type == "where_clause"]
     returns = f"->{parts[2]}" if parts[2] else ""
-    return _plain_code(parts[0] + parts[1] + returns + "".join(clauses))
-
-
-def _plain_code(text: str) -> str:
-    """Text without what does not matter to a caller: layout, `mut` of a parameter, paths of std's names, trailing commas."""
-    text = re.sub(r"([(,])\s*mut\s+(?=\w+\s*:)", r"\1", text)
-    text = re.sub(r"\b(?:[a-z_]\w*::)+(?=\w)", "", text)
-    return re.sub(r",(?=[)}>]|$)", "", re.sub(r"\s+", "", text))
+    return plain_code(parts[0] + parts[1] + returns + "".join(clauses))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -257,7 +250,7 @@ def _signature_problems(prompt: str, variant: str, name: str, solution: str | No
     if defined and shape_of(shown[-1]) != shape_of(defined[0]):
         return [f"signature_prompt shows `{shape_of(shown[-1])}`, the reference has `{shape_of(defined[0])}`"]
     problems = []
-    if defined and name + shape_of(defined[0]) not in _plain_code(prompt):
+    if defined and name + shape_of(defined[0]) not in plain_code(prompt):
         problems.append(f"the prompt does not show the signature `{name}{shape_of(defined[0])}`")
     types = [node for block in code_blocks(variant) for node in walk(parse_any_length(block.text)) if node.type in TYPE_ITEMS]
     for type_name in (text_of(node.child_by_field_name("name")) for node in types):
@@ -367,15 +360,16 @@ def check(arguments: argparse.Namespace) -> tuple[list[str], dict]:
     by_row = {id(task): row_problems(task, solutions.get(task["task_id"])) for task in tasks}
     problems = [f"{task['task_id']}: {problem}" for task in tasks for problem in by_row[id(task)]]
     problems += duplicate_problems(tasks, solutions)
-    overlaps = [overlap_with(tasks, path) for path in arguments.against]
+    others = {path: load_tasks(path) for path in arguments.against}
+    overlaps = [overlap_with(tasks, texts, Path(path).name) for path, texts in others.items()]
     problems += [line for _, found in overlaps for line in found]
 
     provable = {task["task_id"]: task for task in tasks if not by_row[id(task)]}
     chosen = sample_of(list(provable.values()), arguments.sample, arguments.seed)
     with open_judge(arguments, run_timeout_s=RUN_TIMEOUT_S) as judge:
         proofs = prove(chosen, solutions, judge, max_mutants=arguments.mutants, show_progress=True)
-        for (row, _), path in zip(overlaps, arguments.against):
-            row["answered"] = answers(tasks, solutions, load_tasks(path), judge)
+        for (row, _), texts in zip(overlaps, others.values()):
+            row["answered"] = answers(tasks, solutions, texts, judge)
         described = judge.describe()
     problems += [f"{proof.task_id}: {problem}" for proof in proofs for problem in proof.problems]
     report = {

@@ -7,10 +7,9 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from judge.syntax import parse_any_length, text_of, tokens_of
-from tasks import load_tasks, ngrams, signature_prompt
+from tasks import ngrams, signature_prompt
 
 # Near duplicates. Prompts of different tasks share few runs of three words besides "write a rust function": at most 15 % of
 # them in this bank. Solutions are short and full of idioms: up to 61 % between different tasks, 68 % and more where two
@@ -33,6 +32,13 @@ def solution_tokens(source: str) -> list[str]:
     """Tokens of a program without comments, plain names (variables, functions) all alike; methods, types and literals stay."""
     names = ("identifier", "shorthand_field_identifier")
     return ["name" if token.type in names else text_of(token) for token in tokens_of(parse_any_length(source))]
+
+
+def plain_code(text: str) -> str:
+    """Text without what does not matter to a caller: layout, `mut` of a parameter, paths of std's names, trailing commas."""
+    text = re.sub(r"([(,])\s*mut\s+(?=\w+\s*:)", r"\1", text)
+    text = re.sub(r"\b(?:[a-z_]\w*::)+(?=\w)", "", text)
+    return re.sub(r",(?=[)}>]|$)", "", re.sub(r"\s+", "", text))
 
 
 def shared_counts(left: Sequence[Set], right: Sequence[Set]) -> Iterator[tuple[int, int, int]]:
@@ -93,14 +99,13 @@ def similar_solutions(keys: Sequence[str], solutions: Mapping[str, str], at_leas
     return near_duplicates(list(grams), list(grams.values()), at_least)
 
 
-def overlap_with(tasks: Sequence[Mapping], path: str) -> tuple[dict, list[str]]:
-    """Prompts in both wordings against every prompt of a file of any known layout -> (its part of the report, problems).
+def overlap_with(tasks: Sequence[Mapping], texts: Sequence[Mapping], file: str) -> tuple[dict, list[str]]:
+    """Prompts in both wordings against every prompt of another set's rows -> (its part of the report, problems). `file`: its name.
 
     The report has ids and numbers only: how many tasks share a run of OVERLAP_NGRAM words with some text, the largest share of such runs
     by task (of the shorter text), (task, text) that ask for a function of one name, and each task's nearest text by content words.
-    A problem is a task that takes its wording from a text. Raises TaskError.
+    A problem is a task that takes its wording from a text.
     """
-    texts = load_tasks(path)
     ours = [_wordings(task) for task in tasks]
     theirs = [ngrams(_unframed(text["prompt"]), OVERLAP_NGRAM, words_of) for text in texts]
     largest: dict[str, Likeness] = {}
@@ -112,7 +117,7 @@ def overlap_with(tasks: Sequence[Mapping], path: str) -> tuple[dict, list[str]]:
     for text in texts:
         for name in function_names(text):
             names[_plain(name)].append(text["task_id"])
-    file, limit = Path(path).name, f"limit {OVERLAP_SHARE:.0%} of the shorter text's runs of {OVERLAP_NGRAM} words"
+    limit = f"limit {OVERLAP_SHARE:.0%} of the shorter text's runs of {OVERLAP_NGRAM} words"
     row = {
         "file": file,
         "texts": len(texts),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from judge.program import code_blocks, read_program
 from judge.syntax import Node, body_of, edited, parse_any_length, text_of
 from rust_tool import Job, RustTool
+from task_proof.likeness import plain_code
 from task_proof.mutants import functions_named
 
 PER_PROGRAM = 64  # references that are compiled together
@@ -18,7 +18,7 @@ def types_of(function: Node) -> tuple[str, ...]:
     """Types of the parameters and of what is returned, without layout and paths."""
     parameters = [node for node in function.child_by_field_name("parameters").named_children if node.type == "parameter"]
     types = [*(node.child_by_field_name("type") for node in parameters), function.child_by_field_name("return_type")]
-    return tuple(re.sub(r"\b(?:[a-z_]\w*::)+(?=\w)|\s", "", text_of(node)) for node in types)
+    return tuple(plain_code(text_of(node)) for node in types)
 
 
 def answers(tasks: Sequence[Mapping], solutions: Mapping[str, str], texts: Sequence[Mapping], judge: RustTool) -> list[tuple[str, str]]:

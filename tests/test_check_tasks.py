@@ -230,7 +230,7 @@ def test_wording_taken_from_another_prompt_set_is_caught(tmp_path):
     copied = "Count the stamps. " + TASK["prompt"].split("that ")[1]
     texts = ("Say hello to the whole wide world, once and never again.", copied)
     path = write_jsonl(tmp_path / "theirs.jsonl", [{"prompt": text} for text in texts])
-    overlap, (problem,) = overlap_with([TASK, OTHER], str(path))
+    overlap, (problem,) = overlap_with([TASK, OTHER], load_tasks(str(path)), path.name)
     assert problem.startswith("planted/stamps_for: shares ") and "theirs/1 of theirs.jsonl" in problem
     assert overlap["tasks_sharing_a_run"] == 1 and overlap["nearest"][0]["other"] == "theirs/1"
 
@@ -240,7 +240,8 @@ def test_docstrings_of_other_layouts_are_compared_but_not_our_own_frame(tmp_path
     unlike = "/// Hello.\nfn hello() {\n"
     row = {"language": "rs", "tests": "}\nfn main() { assert_eq!(1, 1); }"}
     rows = [row | {"name": f"other_{i}", "prompt": prompt} for i, prompt in enumerate((unlike, declaration))]
-    overlap, _ = overlap_with([TASK, OTHER], str(write_jsonl(tmp_path / "multipl-e.jsonl", rows)))
+    path = write_jsonl(tmp_path / "multipl-e.jsonl", rows)
+    overlap, _ = overlap_with([TASK, OTHER], load_tasks(str(path)), path.name)
     assert {(pair["one"], pair["other"]) for pair in overlap["shares"]} >= {("planted/stamps_for", "other_1")}
     assert not any(pair["other"] == "other_0" for pair in overlap["shares"])
     assert overlap["equal_names"] == [["planted/stamps_for", "other_1"]]

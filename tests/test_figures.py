@@ -571,6 +571,11 @@ def groups_of_steps(folder, first, last):
     return [group for group in lines(f"{folder}/groups.jsonl.gz") if first <= group["step"] <= last]
 
 
+def mixed(groups):
+    """% of the groups that hold a solution and a failure."""
+    return 100 * statistics.mean(0 < sum(group["solved"]) < len(group["solved"]) for group in groups)
+
+
 def share_in(groups, values):
     found = [value for group in groups for value in values(group)]
     return 100 * sum(found) / len(found)
@@ -645,7 +650,7 @@ def first_record():
     share = lambda chosen: 100 * statistics.mean(has_signal for _, has_signal in chosen)  # noqa: E731
     by_weight = 100 * sum(weight * has_signal for weight, has_signal in groups) / sum(weight for weight, _ in groups)
     groups.sort(reverse=True)
-    of_recipe = [100 * statistics.mean(0 < sum(group["solved"]) < 8 for group in lines(f"{folder}/groups.jsonl.gz")) for folder in THREE_SETS]
+    of_recipe = [mixed(lines(f"{folder}/groups.jsonl.gz")) for folder in THREE_SETS]
     n_known, third = len(lines("results/recipe/first_record.jsonl")[0]["outcomes"]), len(groups) // 3
     return [n_known, share(groups), by_weight, share(groups[:third]), share(groups[-third:]), min(of_recipe), max(of_recipe)]
 
@@ -655,16 +660,13 @@ WITH_RECORD = ["results/recipe/first-record/seed-0", "results/recipe/first-recor
 
 def with_first_record():
     """mbpp-rs with the first record and without, seed by seed; the difference of the seeds' means, by task; groups that hold a solution and a failure; minutes."""
-    found = {}
+    with_it, without = ([("results/recipe/first-record/mbpp-rs", f"{row}-{seed}") for seed in range(2)] for row in ("record", "uniform"))
+    found = dict(zip(("gain_first", "gain_fifth"), beside(with_it, without), strict=True))
     for name, of in (("first", statistics.mean), ("fifth", max)):
-        with_it, without = ([by_task("results/recipe/first-record/mbpp-rs", f"{row}-{seed}", of) for seed in range(2)] for row in ("record", "uniform"))
-        found[name] = [100 * statistics.mean(of_task.values()) for of_task in with_it + without]
-        found[f"gain_{name}"] = mean_gain(
-            [statistics.mean(one[task] - other[task] for one, other in zip(with_it, without, strict=True)) for task in sorted(with_it[0])]
-        )
+        found[name] = [100 * statistics.mean(by_task(folder, row, of).values()) for folder, row in with_it + without]
         found[f"means_{name}"] = [statistics.mean(found[name][:2]), statistics.mean(found[name][2:])]
     groups = [lines(f"{folder}/groups.jsonl.gz") for folder in (*WITH_RECORD, *CROSS[4:])]
-    found["signal"] = [100 * statistics.mean(0 < sum(group["solved"]) < len(group["solved"]) for group in of) for of in groups]
+    found["signal"] = list(map(mixed, groups))
     found["prompts"] = [len({group["task_id"] for group in of}) for of in groups]
     found["late"] = [100 * statistics.mean(statistics.mean(group["solved"]) for group in of if group["step"] > 24) for of in groups]
     found["minutes"] = [lines(f"{folder}/metrics.jsonl")[-1]["elapsed_s"] / 60 for folder in WITH_RECORD]
@@ -837,9 +839,7 @@ def matched_means():
                  mean("recipe/matched/val", ("recipe-0", "recipe-1", "recipe-2"), name)] for name in ("pass@1", "pass@5")}  # fmt: skip
     others = {"val": ("matched/val", [f"recipe-{seed}" for seed in range(3)]), "mbpp-rs": ("first-record/mbpp-rs", ["record-0", "record-1"])}
     for name, (folder, rows) in others.items():
-        ours = [by_task(f"{MATCHED}/{name}", f"matched-{seed}", statistics.mean) for seed in range(2)]
-        theirs = [by_task(f"results/recipe/{folder}", row, statistics.mean) for row in rows]
-        of[name] = mean_gain([statistics.mean(one[task] for one in ours) - statistics.mean(one[task] for one in theirs) for task in sorted(ours[0])])
+        of[name], _ = beside([(f"{MATCHED}/{name}", f"matched-{seed}") for seed in range(2)], [(f"results/recipe/{folder}", row) for row in rows])
     runs = [lines(f"{MATCHED}/{run}/metrics.jsonl") for run in ("seed-0", "seed-1", "entropy-0")]
     last = [statistics.mean(line["entropy"] for line in run[-10:]) for run in runs]
     return of | {"step": [statistics.mean(line["step_time"] for line in run) for run in runs], "entropy": last}
@@ -863,7 +863,7 @@ def beside(ours, theirs):
 
 
 def solved_of_set(name, step):
-    """% of the completions of a set's val that are right at a step of the evaluations inside the runs with all sets, lowest and highest."""
+    """% of the completions of a set's val that are right at a step of the evaluations inside the runs with all sets, each seed."""
     found = []
     for folder in SEEDS:
         at = [record for record in lines(f"{folder}/evaluations.jsonl.gz") if record["step"] == step and f"/{name}/" in record["task_id"]]
@@ -875,8 +875,7 @@ def trained_on_sets():
     """Of the runs with all sets: % of the training completions on basic and on short tasks that are right, % of groups that hold both, their prompts."""
     groups = [lines(f"{folder}/groups.jsonl.gz") for folder in SEEDS]
     solved = [[share_in([group for group in of if f"/{name}/" in group["task_id"]], lambda group: group["solved"]) for of in groups] for name in ("basic", "short")]
-    mixed = [100 * statistics.mean(0 < sum(group["solved"]) < len(group["solved"]) for group in of) for of in groups]
-    return [*solved[0], *solved[1], *mixed, *(len({group["task_id"] for group in of}) for of in groups)]
+    return [*solved[0], *solved[1], *map(mixed, groups), *(len({group["task_id"] for group in of}) for of in groups)]
 
 
 def passed_by_ours(file):
@@ -904,6 +903,27 @@ def references(name):
     """% of reference solutions that have a second function, and % that have an import."""
     solutions = [row["solution"] for row in lines(f"data/{name}_tasks_solutions.jsonl")]
     return [100 * statistics.mean(found) for found in ([text.count("fn ") > 1 for text in solutions], ["use std" in text for text in solutions])]
+
+
+def rows_of(name, splits=("train", "val")):
+    return [row for split in splits for row in lines(f"data/{name}_{split}.jsonl")]
+
+
+def names_of_others(name, splits=("train", "val")):
+    """Tasks whose function has a name as other languages write them."""
+    return sum(row["entry_point"] != row["entry_point"].lower() for row in rows_of(name, splits))
+
+
+def card(name):
+    """Easy and medium tasks, hidden asserts."""
+    counts = loaded(f"task-bank/proof-{name}.json")["counts"]
+    return [*counts["difficulty"].values(), counts["hidden_tests"]]
+
+
+def noticed(name):
+    """Tasks proved, mutants noticed, mutants that compile, % noticed."""
+    proved, killed, compiled = proof(name)
+    return [proved, killed, compiled, 100 * killed / compiled]
 
 
 def shows_calls(task):
@@ -1164,31 +1184,23 @@ SENTENCES = {
     ],
     "data/README.md": [
         ("{} Rust tasks ({} / {} / {})", lambda: [sum(splits()), *splits()]),
-        ("{} proved, {:,} of {:,} mutants that compile are noticed ({:.1f} %)", lambda: [*proof(), 100 * proof()[1] / proof()[2]]),
-        ("are in `proof-added.json`: {} proved, {:,} of {:,} mutants noticed ({:.1f} %)",
-         lambda: [*proof("proof-added"), 100 * proof("proof-added")[1] / proof("proof-added")[2]]),
-        ("`results/task-bank/proof-short.json`: {} proved, {:,} of {:,} mutants noticed ({:.1f} %)",
-         lambda: [*proof("proof-short"), 100 * proof("proof-short")[1] / proof("proof-short")[2]]),
-        ("`results/task-bank/proof-basic.json`: {} proved, {:,} of {:,} mutants noticed ({:.1f} %)",
-         lambda: [*proof("proof-basic"), 100 * proof("proof-basic")[1] / proof("proof-basic")[2]]),
+        ("{} proved, {:,} of {:,} mutants that compile are noticed ({:.1f} %)", lambda: noticed("proof")),
+        ("are in `proof-added.json`: {} proved, {:,} of {:,} mutants noticed ({:.1f} %)", lambda: noticed("proof-added")),
+        ("`results/task-bank/proof-short.json`: {} proved, {:,} of {:,} mutants noticed ({:.1f} %)", lambda: noticed("proof-short")),
+        ("`results/task-bank/proof-basic.json`: {} proved, {:,} of {:,} mutants noticed ({:.1f} %)", lambda: noticed("proof-basic")),
         ("`basic_tasks_val.jsonl` ({} / {})", lambda: [len(lines(f"data/basic_tasks_{split}.jsonl")) for split in ("train", "val")]),
         ("{} easy, {} medium by their authors' word, {:,} hidden asserts; {} names as other languages write them",
-         lambda: [*loaded("task-bank/proof-basic.json")["counts"]["difficulty"].values(), loaded("task-bank/proof-basic.json")["counts"]["hidden_tests"],
-                  sum(row["entry_point"] != row["entry_point"].lower() for split in ("train", "val") for row in lines(f"data/basic_tasks_{split}.jsonl"))]),
+         lambda: [*card("basic"), names_of_others("basic_tasks")]),
         ("`example_tasks_val.jsonl` ({} / {})", lambda: [len(lines(f"data/example_tasks_{split}.jsonl")) for split in ("train", "val")]),
-        ("in {} the doc comment of `signature_prompt` shows calls", lambda: [sum(shows_calls(row) for split in ("train", "val") for row in lines(f"data/example_tasks_{split}.jsonl"))]),
+        ("in {} the doc comment of `signature_prompt` shows calls", lambda: [sum(map(shows_calls, rows_of("example_tasks")))]),
         ("hidden test. {} easy, {} medium, {:,} hidden asserts; {} names as other languages write them; {:.0f} % of the references have a second function, {:.0f} % an import",
-         lambda: [*loaded("task-bank/proof-example.json")["counts"]["difficulty"].values(), loaded("task-bank/proof-example.json")["counts"]["hidden_tests"],
-                  sum(row["entry_point"] != row["entry_point"].lower() for split in ("train", "val") for row in lines(f"data/example_tasks_{split}.jsonl")), *references("example")]),
-        ("`results/task-bank/proof-example.json`: {} proved, {:,} of {:,} mutants noticed ({:.1f} %)",
-         lambda: [*proof("proof-example"), 100 * proof("proof-example")[1] / proof("proof-example")[2]]),
+         lambda: [*card("example"), names_of_others("example_tasks"), *references("example")]),
+        ("`results/task-bank/proof-example.json`: {} proved, {:,} of {:,} mutants noticed ({:.1f} %)", lambda: noticed("proof-example")),
         ("solves {:.1f} % of the completions of their val (71 tasks x 5, temperature 0.2, of short tasks {:.1f} %)",
          lambda: [solved_of_set(name, 0)[0] for name in ("basic", "short")]),
         ("of the bank's {:.0f} and {:.0f} %, of these {:.0f} and {:.0f} %", lambda: [*references("rust"), *references("basic")]),
-        ("{} have a name of another language", lambda: [sum(row["entry_point"] != row["entry_point"].lower() for split in ("train", "val", "test")
-                                                            for row in lines(f"data/plain_signatures_{split}.jsonl"))]),
-        ("{} easy, {} medium, {:,} hidden asserts", lambda: [*loaded("task-bank/proof-short.json")["counts"]["difficulty"].values(),
-                                                             loaded("task-bank/proof-short.json")["counts"]["hidden_tests"]]),
+        ("{} have a name of another language", lambda: [names_of_others("plain_signatures", ("train", "val", "test"))]),
+        ("{} easy, {} medium, {:,} hidden asserts", lambda: card("short")),
         ("{} % of the easy tasks {}, {} % of the medium, none of the 22 hard ones; on average {} % of a task's hidden tests",
          lambda: [*bank("easy").split(" ", 1), bank("medium").split()[0], bank("all", "share of hidden tests %")]),
         ("First error of a `fix` row, all splits: a failing test {}; {}; {} other codes {}.", first_errors),
