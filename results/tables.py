@@ -14,7 +14,7 @@ In a README file a table stands between two comments, and the first says what it
 `steps FOLDER...`: seconds per step of training runs, from `metrics.jsonl` and `run.json`.
 `speed FILE...`: measured steps against what they were before. `judge FILE...`: the judge against cargo.
 `runs FOLDER...`: training runs by their own evaluations (`evaluations.jsonl.gz`), at the start and at the best.
-`bank FILE | COLUMN`: tasks solved, grouped by a column.
+`bank FILE | COLUMN | SET`: tasks solved, grouped by a column; of one set of tasks or of all.
 `chosen FOLDER | COLUMN...`: those columns of the first table of its `table.md` that has them.
 `attacks FILE`: rounds of programs that would fool the judge. Names may have `*`; a table made of no file is left out.
 
@@ -247,12 +247,12 @@ def cross(names: str) -> str:
     return markdown_table(["", *(f"`{path.stem.removeprefix('precision-')}`" for path in results)], body) if results else ""
 
 
-def bank(names: str, column: str) -> str:
+def bank(names: str, column: str, of: str = "") -> str:
     """Completions of one row, grouped: builds, all hidden tests, mean share of them, with the intervals of eval.py."""
     (path,) = found(names)
     groups: dict[str, list[dict]] = {}
     for record in read_jsonl(path):
-        for group in (record[column], "all"):
+        for group in (record[column], "all") if not of or record["set"] == of else ():
             groups.setdefault(group, []).append(record)
     body = []
     for group, records in sorted(groups.items(), key=lambda item: (item[0] == "all", item[0])):
@@ -262,7 +262,7 @@ def bank(names: str, column: str) -> str:
         metrics = evaluation.summarise([stats], [], RESAMPLES)["rows"][0]["metrics"]
         share = sum(record["hidden_passed"] / record["hidden_total"] for record in records) / len(records)
         cells = [cell(metrics, name) for name in ("build", "hidden_tests")]
-        body.append([group, str(len(records)), *cells, f"{100 * share:.1f}"])
+        body.append([group, str(len({record["task_id"] for record in records})), *cells, f"{100 * share:.1f}"])
     return markdown_table([column, "tasks", "builds %", "all hidden tests %", "share of hidden tests %"], body)
 
 

@@ -387,9 +387,8 @@ def attacks_paid():
 
 
 def prompts_only():
-    """Minutes of the run on MBPP prompts with own tests, and rates on 200 held-out prompts, before and after."""
-    minutes = loaded("train-lora-1.5b/run.json")["config"]["script"]["max_minutes"]
-    return [minutes, *(rate("mbpp-eval-1.5b", row, name) for name in ("build", "tests") for row in ("base", "lora"))]
+    """Minutes of the runs on MBPP prompts with own tests, and rates on 200 held-out prompts, before and after."""
+    return [statistics.mean(minutes_of(OWN_SEEDS)), *(rate(f"{OWN}/mbpp-eval", row, name) for name in ("build", "tests") for row in ("base", "own-0", "own-1"))]
 
 
 def parameters():
@@ -403,9 +402,14 @@ def splits():
     return [len(lines(f"data/rust_tasks_{split}.jsonl")) for split in ("train", "val", "test")]
 
 
-def bank(difficulty, heading="all hidden tests %"):
-    (table,) = tables.read_tables(tables.bank("results/task-bank/base-1.5b.jsonl", "difficulty") + "\n")
+def bank(difficulty, heading="all hidden tests %", name="bank"):
+    """What the untrained model solves of a set of our tasks."""
+    (table,) = tables.read_tables(tables.bank("results/task-bank/untrained.jsonl.gz", "difficulty", name) + "\n")
     return next(row[heading] for row in table if row["difficulty"] == difficulty)
+
+
+def easy_and_medium(*names):
+    return [bank(difficulty, name=name).split()[0] for name in names for difficulty in ("easy", "medium")]
 
 
 def proof(name="proof"):
@@ -850,6 +854,9 @@ def of_trained(folders, tasks="mbpp-rs"):
     return [(f"{folder}/{tasks}", "trained") for folder in folders]
 
 
+OWN = "own-tests-1.5b"
+OWN_SEEDS = [f"results/{OWN}/seed-{seed}" for seed in range(2)]
+WITH_EXAMPLES = [("results/recipe/example-tasks/mbpp-rs", f"example-{seed}") for seed in range(3)]
 IN_VAL = {"all": [("results/recipe/val", f"seed-{seed}") for seed in range(2)], "without": [("results/recipe/val", f"without-the-bank-{seed}") for seed in range(2)]}
 
 
@@ -860,6 +867,38 @@ def beside(ours, theirs):
         one, other = ([by_task(folder, row, of) for folder, row in rows] for rows in (ours, theirs))
         gains.append(mean_gain([statistics.mean(run[task] for run in one) - statistics.mean(run[task] for run in other) for task in sorted(one[0])]))
     return gains
+
+
+def minutes_of(folders):
+    return [lines(f"{folder}/metrics.jsonl")[-1]["elapsed_s"] / 60 for folder in folders]
+
+
+def gained_by_own_tests(*names, without=()):
+    """Points that each seed gains on `names` (fields of a graded completion), without those prompts."""
+    rows = [row for row in lines(f"results/{OWN}/mbpp-eval/results.jsonl.gz") if row["task_id"] not in without]
+    share = {(row, name): 100 * statistics.mean(one[name] for one in rows if one["row"] == row) for row in ("base", "own-0", "own-1") for name in names}
+    return [share[row, name] - share["base", name] for name in names for row in ("own-0", "own-1")]
+
+
+def honest_passes(row):
+    return [one for one in lines(f"results/{OWN}/mbpp-eval/results.jsonl.gz") if one["row"] == row and one["test_passed"] and one["honest_tests"]]
+
+
+def copies_of_the_example():
+    passed = honest_passes("own-0") + honest_passes("own-1")
+    return sum("count_occurrences" in one["completion"] for one in passed), len(passed)
+
+
+def passes_read():
+    """Of the honest passes that were read: how many do what is asked, row by row; and of those on prompts that the untrained model never passes, of how many."""
+    read, known = loaded(f"{OWN}/read.json"), {one["task_id"] for one in honest_passes("base")}
+    for row in ("base", "own-0", "own-1"):
+        ids = {(one["task_id"], one["sample"]) for one in honest_passes(row)}
+        assert all((one["task_id"], one["sample"]) in ids for one in read if one["row"] == row)
+        assert len({one["task_id"] for one in read if one["row"] == row}) == 30
+    right = Counter(one["row"] for one in read if one["as_asked"])
+    new = {row: [one["as_asked"] for one in read if one["row"] == row and one["task_id"] not in known] for row in ("own-0", "own-1")}
+    return {"right": right, "new": {row: (sum(found), len(found)) for row, found in new.items()}}
 
 
 def solved_of_set(name, step):
@@ -946,23 +985,23 @@ SENTENCES = {
         ("On HumanEval-rs pass@1 goes from {:.1f} to {:.1f} % and pass@5 from {:.1f} to {:.1f} %.", humaneval),
         ("QLoRA, below {:.0f} GiB: {:.1f} and {:.1f} times", lambda: [max(math.ceil(one["peak_gib"]) for one in sampled("today")), *step_seconds()[2:]]),
         ("At equal lengths two cards are about {:.1f} times as fast.", lambda: [statistics.mean(map(two_cards_at_equal_lengths, ("lora", "qlora")))]),
-        ("{:.0f} minutes of H200: build {:.1f} to {:.1f} %, own tests {:.1f} to {:.1f} %; held-out", prompts_only),
+        ("{:.0f} minutes of half an H200, two seeds: build {:.1f} to {:.1f} and {:.1f} %, own tests {:.1f} to {:.1f} and {:.1f} %;", prompts_only),
         ("of {} attacks by outsiders the judge now pays {} (", attacks_paid),
-        ("of programs whose own honest tests passed, {} were right in one run", lambda: [own_precision()]),
+        ("{right[own-0]} and {right[own-1]} do what was asked, {right[base]} before", passes_read),
         ("{} tasks of ours with hidden tests", lambda: [sum(splits())]),
     ],
     "REFERENCE.md": [
         ("`tests/cases/` holds {} attacks ({} earn nothing, the {} others are marked `open`) and {} honest but odd completions", cases),
         ("{} tasks ({} / {} / {}) in 14 categories", lambda: [sum(splits()), *splits()]),
         ("all {} hold, their tests notice {:.1f} % of {:,} mutants", whole_proof),
-        ("solves {} % of the easy tasks {}, {} % of the medium, 0 of 22 hard ones",
-         lambda: [*bank("easy").split(" ", 1), bank("medium").split()[0]]),
+        ("solves {} % of the easy tasks {}, {} % of the medium, {} % of the hard ones",
+         lambda: [*bank("easy").split(" ", 1), *(bank(difficulty).split()[0] for difficulty in ("medium", "hard"))]),
         ("(`frac_reward_zero_std` of `results/tiny/seed-0`: {:.1f} %)", lambda: [100 * mean("tiny/seed-0", "frac_reward_zero_std")]),
         ("mean |log-prob difference| per token {:.3f} for bf16 and for QLoRA, {:.1f} % of sequences masked", lambda: mismatch("lora")),
         ("mean |log-prob difference| per token {:.3f} for bf16 and for QLoRA, {:.1f} % of sequences masked", lambda: mismatch("qlora")),
     ],
     "results/README.md": [
-        ("build {:.1f} -> {:.1f} %, own tests {:.1f} -> {:.1f} %, honest ones {:.1f} -> {:.1f} % on 200 held-out prompts",
+        ("build {:.1f} -> {:.1f} %, own tests {:.1f} -> {:.1f} %, honest ones {:.1f} -> {:.1f} %, but",
          lambda: [rate("mbpp-eval-1.5b", row, name) for name in ("build", "tests", "honest_tests") for row in ("base", "lora")]),
         ("the untrained model builds {} with a system prompt of rules only, {} with one that shows an example, {:.1f} % with none",
          lambda: [*(with_interval("prompt-pilot", row, "build") for row in ("rules", "example")), rate("prompt-pilot", "none", "build")]),
@@ -1000,6 +1039,9 @@ SENTENCES = {
     ],
     "results/task-bank/README.md": [
         ("{} tasks, all proved; {:,} of the {:,} mutants that compile are noticed", proof),
+        ("of short tasks {} and {} %, basic tasks {} and {} %, example tasks {} and {} % (easy and medium), the bank's {} and {} % are solved",
+         lambda: easy_and_medium("short", "basic", "example", "bank")),
+        ("two completions each, with verdicts ({:,}", lambda: [len(lines("results/task-bank/untrained.jsonl.gz"))]),
         ("{} pairs pass, of {} tasks of mbpp-rs, and {}, of {} of HumanEval-rs.",
          lambda: [n for name in ("mbpp-rs.jsonl", "humaneval-rs.jsonl") for n in (len(loaded("task-bank/same_answers.json")[name]["answered"]), len(passed_by_ours(name)))]),
     ],
@@ -1090,6 +1132,16 @@ SENTENCES = {
         ("{:.0f} % of them have tests of its own, and in {:.0f} % of all these pass", own_tests_of_mixed),
         ("({:.0f} tokens against {:.0f})", lambda: [rate(f"{run}/mbpp-rs", "trained", "mean_length") / 100 for run in ("kinds/mixed", "recipe/plain-signatures/seed-0")]),
         ("The gain is {:+.1f} points untrained and {:+.1f} after training", second_try),
+    ],
+    "results/own-tests-1.5b/README.md": [
+        ("takes {:.1f} and {:.1f} minutes of half a card", lambda: minutes_of(OWN_SEEDS)),
+        ("build {:+.1f} and {:+.1f} points, own tests {:+.1f} and {:+.1f}, honest ones", lambda: gained_by_own_tests("build_passed", "test_passed")),
+        ("(they fail when the function is made wrong) {:+.1f} and {:+.1f}.",
+         lambda: [rate(f"{OWN}/mbpp-eval", row, "honest_tests") - rate(f"{OWN}/mbpp-eval", "base", "honest_tests") for row in ("own-0", "own-1")]),
+        ("{right[base]} of 30 before, {right[own-0]} and {right[own-1]} of 30 after", passes_read),
+        ("{new[own-0][0]} of {new[own-0][1]} and {new[own-1][0]} of {new[own-1][1]} do what is asked", passes_read),
+        ("without them build {:+.1f} and {:+.1f} points, own tests {:+.1f} and {:+.1f}.", lambda: gained_by_own_tests("build_passed", "test_passed", without=("mbpp/505", "mbpp/591"))),
+        ("stands in {} of the {} honest passes", copies_of_the_example),
     ],
     "results/recipe/tried.md": [
         ("is not** ({:.1f} %)", lambda: [of_seeds(SEEDS, "humaneval-rs", "pass@5")]),
@@ -1201,8 +1253,9 @@ SENTENCES = {
         ("of the bank's {:.0f} and {:.0f} %, of these {:.0f} and {:.0f} %", lambda: [*references("rust"), *references("basic")]),
         ("{} have a name of another language", lambda: [names_of_others("plain_signatures", ("train", "val", "test"))]),
         ("{} easy, {} medium, {:,} hidden asserts", lambda: card("short")),
-        ("{} % of the easy tasks {}, {} % of the medium, none of the 22 hard ones; on average {} % of a task's hidden tests",
-         lambda: [*bank("easy").split(" ", 1), bank("medium").split()[0], bank("all", "share of hidden tests %")]),
+        ("{} % of the easy tasks {}, {} % of the medium, {} % of the hard ones; on average {} % of a task's hidden tests",
+         lambda: [*bank("easy").split(" ", 1), *(bank(difficulty).split()[0] for difficulty in ("medium", "hard")), bank("all", "share of hidden tests %")]),
+        ("The untrained model solves {} % of them (`", lambda: [bank("all", name="example").split()[0]]),
         ("First error of a `fix` row, all splits: a failing test {}; {}; {} other codes {}.", first_errors),
         ("Edits of `next_edit`: {}. Names are {} of them.", edits_made),
         ("Changes of `patch`: {}.", lambda: [named(kinds_card("changes"))]),
