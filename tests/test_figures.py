@@ -857,7 +857,8 @@ def of_trained(folders, tasks="mbpp-rs"):
 OWN = "own-tests-1.5b"
 OWN_SEEDS = [f"results/{OWN}/seed-{seed}" for seed in range(2)]
 WITH_EXAMPLES = [("results/recipe/example-tasks/mbpp-rs", f"example-{seed}") for seed in range(3)]
-IN_VAL = {"all": [("results/recipe/val", f"seed-{seed}") for seed in range(2)], "without": [("results/recipe/val", f"without-the-bank-{seed}") for seed in range(2)]}
+EXAMPLE_RUNS = [f"results/recipe/example-tasks/seed-{seed}" for seed in range(3)]
+IN_VAL = {"examples": [("results/recipe/val", f"example-{seed}") for seed in range(3)], "all": [("results/recipe/val", f"seed-{seed}") for seed in range(2)], "without": [("results/recipe/val", f"without-the-bank-{seed}") for seed in range(2)]}
 
 
 def beside(ours, theirs):
@@ -887,6 +888,36 @@ def honest_passes(row):
 def copies_of_the_example():
     passed = honest_passes("own-0") + honest_passes("own-1")
     return sum("count_occurrences" in one["completion"] for one in passed), len(passed)
+
+
+def beside_the_function(row):
+    """Whether a completion has tests, or an explanation behind its block."""
+    return "#[test]" in row["completion"] or len(row["completion"].split("```")[-1].strip()) > 30
+
+
+def forms_of_adapters():
+    """Adapters measured on mbpp-rs before the example tasks whose completions are the function alone (all but a twentieth), and all of them."""
+    found = []
+    for path in sorted(ROOT.glob("results/recipe/**/mbpp-rs/results.jsonl.gz")):
+        if "example-tasks" not in path.parts:
+            by_row = {}
+            for row in lines(str(path.relative_to(ROOT))):
+                by_row.setdefault(row["row"], []).append(beside_the_function(row))
+            found += [statistics.mean(forms) < 0.05 for name, forms in by_row.items() if name not in ("untrained", "soup")]
+    return sum(found), len(found)
+
+
+def with_examples():
+    """Of the runs that had the example tasks and of those that had not: % solved of the other sets in steps 31 to 60; on the example tasks' val before and after."""
+    late, own = [], []
+    for folder in [*EXAMPLE_RUNS, *SEEDS]:
+        groups = lines(f"{folder}/groups.jsonl.gz")
+        late.append(share_in([group for group in groups if 31 <= group["step"] <= 60 and "/example/" not in group["task_id"]], lambda group: group["solved"]))
+    for folder in EXAMPLE_RUNS:
+        at = [record for record in lines(f"{folder}/evaluations.jsonl.gz") if "/example/" in record["task_id"]]
+        own.append([100 * statistics.mean(record["hidden_passed"] == record["hidden_total"] for record in at if (record["step"] > 0) == after) for after in (False, True)])
+    assert len({before for before, _ in own}) == 1
+    return {"late": late, "before": own[0][0], "after": [after for _, after in own], "step": [statistics.mean(line["step_time"] for line in lines(f"{run}/metrics.jsonl")) for run in EXAMPLE_RUNS]}
 
 
 def passes_read():
@@ -1144,6 +1175,13 @@ SENTENCES = {
         ("stands in {} of the {} honest passes", copies_of_the_example),
     ],
     "results/recipe/tried.md": [
+        ("On val the setting of today is {} points of pass@1 and {} of pass@5 better, on mbpp-rs {} and {} (paired",
+         lambda: [*beside(IN_VAL["all"], IN_VAL["examples"]), *beside(of_trained(SEEDS), WITH_EXAMPLES)]),
+        ("{late[0]:.1f}, {late[1]:.1f} and {late[2]:.1f} % of the completions where the setting of today solves {late[3]:.1f} and {late[4]:.1f} %", with_examples),
+        ("own val {before:.1f} % are solved before, {after[0]:.1f}, {after[1]:.1f} and {after[2]:.1f} % after", with_examples),
+        ("A step took {step[0]:.1f}, {step[1]:.1f} and {step[2]:.1f} s.", with_examples),
+        ("as {} of the {} earlier adapters in this file do", forms_of_adapters),
+        ("{:.1f} % are honest passes), seed 2", lambda: [rate("recipe/example-tasks/mbpp-rs", "example-1", "honest_tests")]),
         ("is not** ({:.1f} %)", lambda: [of_seeds(SEEDS, "humaneval-rs", "pass@5")]),
         ("{} points of pass@1 on mbpp-rs, {} of pass@5 (paired by task", lambda: beside(of_trained(WITHOUT_BANK), [(f"{MATCHED}/mbpp-rs", f"matched-{seed}") for seed in range(2)])),
         ("All sets beside the three sets below: {} and {}; on HumanEval-rs {} and {}.",
