@@ -21,7 +21,7 @@ from evaluation.metrics import bootstrap
 from evaluation.metrics import interval as bounds
 from results import tables
 from results.recipe import first_record as make_first_record
-from training.task_record import TaskRecord
+from training.task_record import TaskRecord, chance_of_signal
 
 SKIPPED = re.compile(r"```.*?```|<!--.*?-->|^    [^\n]*|^#[^\n]*", re.DOTALL | re.MULTILINE)
 UNIT = r"(?:%|s\b|min|ms\b|[KMG]i?B\b|points\b)"
@@ -659,6 +659,32 @@ def first_record():
     return [n_known, share(groups), by_weight, share(groups[:third]), share(groups[-third:]), min(of_recipe), max(of_recipe)]
 
 
+def new_prompts_by_record():
+    """Of the groups of basic and example tasks that a run samples for the first time after step 10, % that hold both: all, by what the untrained model
+    makes of the task, by what the other runs know of the prompt; the least and the most over four runs."""
+    every = {folder: lines(f"{folder}/groups.jsonl.gz") for folder in (*SEEDS, *WITHOUT_BANK, *EXAMPLE_RUNS)}
+    untrained = {}
+    for record in lines("results/task-bank/untrained.jsonl.gz"):
+        untrained.setdefault(record["task_id"], []).append(record["hidden_passed"] == record["hidden_total"])
+    found = []
+    for target in (*SEEDS, *EXAMPLE_RUNS[1:]):
+        known, first = {}, {}
+        for group in (group for folder, groups in every.items() if folder != target for group in groups):
+            known.setdefault(group["task_id"], []).extend(group["solved"])
+        for group in every[target]:
+            first.setdefault(group["task_id"], group)
+        rows = []
+        for task_id, group in first.items():
+            if group["step"] > 10 and ("/basic/" in task_id or "/example/" in task_id):
+                weights = [1.0]
+                for outcomes in (untrained.get(task_id.split("#")[0], []), known.get(task_id, [])):
+                    scale = min(1, 16 / max(1, len(outcomes)))
+                    weights.append(chance_of_signal(scale * sum(outcomes), scale * (len(outcomes) - sum(outcomes)), 8))
+                rows.append((0 < sum(group["solved"]) < len(group["solved"]), weights))
+        found.append([100 * sum(both * weights[i] for both, weights in rows) / sum(weights[i] for _, weights in rows) for i in range(3)])
+    return [of(column) for column in zip(*found, strict=True) for of in (min, max)]
+
+
 WITH_RECORD = ["results/recipe/first-record/seed-0", "results/recipe/first-record/seed-1"]
 
 
@@ -1175,6 +1201,8 @@ SENTENCES = {
         ("stands in {} of the {} honest passes", copies_of_the_example),
     ],
     "results/recipe/tried.md": [
+        ("{:.1f} to {:.1f} % hold a solution and a failure; drawn by what two answers of the untrained model say {:.1f} to {:.1f} % would, by what the other runs know {:.1f} to {:.1f} %",
+         new_prompts_by_record),
         ("On val the setting of today is {} points of pass@1 and {} of pass@5 better, on mbpp-rs {} and {} (paired",
          lambda: [*beside(IN_VAL["all"], IN_VAL["examples"]), *beside(of_trained(SEEDS), WITH_EXAMPLES)]),
         ("{late[0]:.1f}, {late[1]:.1f} and {late[2]:.1f} % of the completions where the setting of today solves {late[3]:.1f} and {late[4]:.1f} %", with_examples),
