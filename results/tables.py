@@ -252,6 +252,8 @@ def bank(names: str, column: str, of: str = "") -> str:
     (path,) = found(names)
     groups: dict[str, list[dict]] = {}
     for record in read_jsonl(path):
+        _, *of_set = record["task_id"].split("/")[:-1]  # rust-tasks/short/median; without a middle, of the bank itself
+        record["set"] = of_set[0] if of_set else "bank"
         for group in (record[column], "all") if not of or record["set"] == of else ():
             groups.setdefault(group, []).append(record)
     body = []

@@ -191,7 +191,7 @@ class Fields:
     def strange(self, row: dict) -> set[str]:
         """What a row should not hold: names of fields, or where there is no completion, texts that are no names."""
         if "completion" not in row:
-            return {text for text in texts_of(row) if not NAME.fullmatch(text)}
+            return {text for text in texts_of({key: value for key, value in row.items() if key != "warnings"}) if not NAME.fullmatch(text)}
         is_ours = self.is_ours(row)
         columns = row["columns"].keys() if is_ours and isinstance(row.get("columns"), dict) else set()
         return (row.keys() | columns) - (self.made | self.of_tasks if is_ours else self.made)
