@@ -911,6 +911,24 @@ def honest_passes(row):
     return [one for one in lines(f"results/{OWN}/mbpp-eval/results.jsonl.gz") if one["row"] == row and one["test_passed"] and one["honest_tests"]]
 
 
+def right_by_mbpp(row="base", folder="mbpp-eval"):
+    """Whether a completion passes MBPP's tests, by prompt."""
+    return {task_id: [answer == "right" for answer in answers] for task_id, answers in loaded(f"{OWN}/right.json")[folder][row].items()}
+
+
+def as_asked():
+    """By MBPP's tests, % before, after each seed and after an earlier run; paired differences; of the honest passes; functions of other types."""
+    found, before = {}, right_by_mbpp()
+    after = [right_by_mbpp("own-0"), right_by_mbpp("own-1"), right_by_mbpp("lora", "mbpp-eval-1.5b")]
+    found["right"] = [100 * statistics.mean(map(statistics.mean, of.values())) for of in (before, *after)]
+    found["gain"] = [mean_gain([statistics.mean(of[task_id]) - statistics.mean(before[task_id]) for task_id in sorted(before)]) for of in after]
+    answers = loaded(f"{OWN}/right.json")["mbpp-eval"]
+    rows = ("base", "own-0", "own-1")
+    found["types"] = [100 * statistics.mean(answer == "other types" for of in answers[row].values() for answer in of) for row in rows]
+    found["passes"] = [100 * statistics.mean(right_by_mbpp(row)[one["task_id"]][one["sample"]] for one in honest_passes(row)) for row in rows]
+    return found
+
+
 def copies_of_the_example():
     passed = honest_passes("own-0") + honest_passes("own-1")
     return sum("count_occurrences" in one["completion"] for one in passed), len(passed)
@@ -1044,7 +1062,7 @@ SENTENCES = {
         ("At equal lengths two cards are about {:.1f} times as fast.", lambda: [statistics.mean(map(two_cards_at_equal_lengths, ("lora", "qlora")))]),
         ("{:.0f} minutes of half an H200, two seeds: build {:.1f} to {:.1f} and {:.1f} %, own tests {:.1f} to {:.1f} and {:.1f} %;", prompts_only),
         ("of {} attacks by outsiders the judge now pays {} (", attacks_paid),
-        ("{right[own-0]} and {right[own-1]} do what was asked, {right[base]} before", passes_read),
+        ("never shown, {right[0]:.1f} % are right before, {right[1]:.1f} and {right[2]:.1f} % after", as_asked),
         ("{} tasks of ours with hidden tests", lambda: [sum(splits())]),
     ],
     "REFERENCE.md": [
@@ -1058,6 +1076,7 @@ SENTENCES = {
         ("mean |log-prob difference| per token {:.3f} for bf16 and for QLoRA, {:.1f} % of sequences masked", lambda: mismatch("qlora")),
     ],
     "results/README.md": [
+        ("fewer right answers by MBPP's tests ({right[0]:.1f} % before, {right[1]:.1f} and {right[2]:.1f} % after)", as_asked),
         ("build {:.1f} -> {:.1f} %, own tests {:.1f} -> {:.1f} %, honest ones {:.1f} -> {:.1f} %, but",
          lambda: [rate("mbpp-eval-1.5b", row, name) for name in ("build", "tests", "honest_tests") for row in ("base", "lora")]),
         ("the untrained model builds {} with a system prompt of rules only, {} with one that shows an example, {:.1f} % with none",
@@ -1195,8 +1214,12 @@ SENTENCES = {
         ("build {:+.1f} and {:+.1f} points, own tests {:+.1f} and {:+.1f}, honest ones", lambda: gained_by_own_tests("build_passed", "test_passed")),
         ("(they fail when the function is made wrong) {:+.1f} and {:+.1f}.",
          lambda: [rate(f"{OWN}/mbpp-eval", row, "honest_tests") - rate(f"{OWN}/mbpp-eval", "base", "honest_tests") for row in ("own-0", "own-1")]),
-        ("{right[base]} of 30 before, {right[own-0]} and {right[own-1]} of 30 after", passes_read),
-        ("{new[own-0][0]} of {new[own-0][1]} and {new[own-1][0]} of {new[own-1][1]} do what is asked", passes_read),
+        ("{right[base]} of 30 do what the prompt asks before, {right[own-0]} and {right[own-1]} of 30 after", passes_read),
+        ("never passes, {new[own-0][0]} of {new[own-0][1]} and {new[own-1][0]} of {new[own-1][1]}.", passes_read),
+        ("pass in {right[0]:.1f} % of the completions before, in {right[1]:.1f} and {right[2]:.1f} % after ({gain[0]} and {gain[1]} points, paired by prompt; the earlier run of `results/mbpp-eval-1.5b`: {right[3]:.1f} %)",
+         as_asked),
+        ("Of the honest passes {passes[0]:.1f} % are right by them before, {passes[1]:.1f} and {passes[2]:.1f} % after. {types[0]:.1f} % of all functions have types that these tests do not fit before, {types[1]:.1f} and"
+         " {types[2]:.1f} % after", as_asked),
         ("without them build {:+.1f} and {:+.1f} points, own tests {:+.1f} and {:+.1f}.", lambda: gained_by_own_tests("build_passed", "test_passed", without=("mbpp/505", "mbpp/591"))),
         ("stands in {} of the {} honest passes", copies_of_the_example),
     ],
