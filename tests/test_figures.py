@@ -1218,7 +1218,7 @@ SENTENCES = {
         ("never passes, {new[own-0][0]} of {new[own-0][1]} and {new[own-1][0]} of {new[own-1][1]}.", passes_read),
         ("pass in {right[0]:.1f} % of the completions before, in {right[1]:.1f} and {right[2]:.1f} % after ({gain[0]} and {gain[1]} points, paired by prompt; the earlier run of `results/mbpp-eval-1.5b`: {right[3]:.1f} %)",
          as_asked),
-        ("Of the honest passes {passes[0]:.1f} % are right by them before, {passes[1]:.1f} and {passes[2]:.1f} % after. {types[0]:.1f} % of all functions have types that these tests do not fit before, {types[1]:.1f} and"
+        ("Of the honest passes {passes[0]:.1f} % are right by them before, {passes[1]:.1f} and {passes[2]:.1f} % after. In {types[0]:.1f} % of the completions the function has types that these tests do not fit before, in {types[1]:.1f} and"
          " {types[2]:.1f} % after", as_asked),
         ("without them build {:+.1f} and {:+.1f} points, own tests {:+.1f} and {:+.1f}.", lambda: gained_by_own_tests("build_passed", "test_passed", without=("mbpp/505", "mbpp/591"))),
         ("stands in {} of the {} honest passes", copies_of_the_example),
