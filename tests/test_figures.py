@@ -916,6 +916,12 @@ def right_by_mbpp(row="base", folder="mbpp-eval"):
     return {task_id: [answer == "right" for answer in answers] for task_id, answers in loaded(f"{OWN}/right.json")[folder][row].items()}
 
 
+def right_by_prompt():
+    """% of the untrained model's completions that pass MBPP's tests, by system prompt; tasks whose tests can be put."""
+    of = [right_by_mbpp(row, "prompt-pilot") for row in ("rules", "example", "none")]
+    return [*(100 * statistics.mean(right for answers in one.values() for right in answers) for one in of), len(of[0])]
+
+
 def as_asked():
     """By MBPP's tests, % before, after each seed and after an earlier run; paired differences; of the honest passes; functions of other types."""
     found, before = {}, right_by_mbpp()
@@ -1081,6 +1087,7 @@ SENTENCES = {
          lambda: [rate("mbpp-eval-1.5b", row, name) for name in ("build", "tests", "honest_tests") for row in ("base", "lora")]),
         ("the untrained model builds {} with a system prompt of rules only, {} with one that shows an example, {:.1f} % with none",
          lambda: [*(with_interval("prompt-pilot", row, "build") for row in ("rules", "example")), rate("prompt-pilot", "none", "build")]),
+        ("{:.1f}, {:.1f} and {:.1f} % pass MBPP's own tests (`results/own-tests-1.5b/right.py`, {} of the tasks)", right_by_prompt),
         ("went with being right in {} of cases", lambda: [own_precision()]),
         ("Of the {} completions of `results/mbpp-eval-1.5b` that build, bring tests and use a `HashMap` or `HashSet`, {} changed its verdict when graded {} times",
          coin_tosses),

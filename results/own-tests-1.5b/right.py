@@ -1,7 +1,7 @@
 """Which completions answer MBPP's own tests, though their prompts show neither a name nor types: results/own-tests-1.5b/right.json.
 
     python results/own-tests-1.5b/right.py mbpp.jsonl results/own-tests-1.5b/mbpp-eval results/mbpp-eval-1.5b \
-        > results/own-tests-1.5b/right.json
+        results/prompt-pilot > results/own-tests-1.5b/right.json
 
 A test `assert name(ARGUMENTS) == EXPECTED` becomes Rust by the types of the completion's function: literals as its parameters and its
 result take them, a list for `Vec`, slice or array; what is changed in place is compared where nothing is returned, floats to a hundredth.
