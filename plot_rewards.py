@@ -41,7 +41,8 @@ FOLLOW_EVERY_S = 2.0
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _pyplot():
+def pyplot():
+    """matplotlib's pyplot, imported when something is drawn."""
     import matplotlib
 
     matplotlib.use("Agg")  # works without a display
@@ -55,7 +56,7 @@ def plot(frames: dict, output: Path, window: int) -> None:
 
     frames: run name -> what load_trace returns. window: completions in the rolling average.
     """
-    plt = _pyplot()
+    plt = pyplot()
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6), constrained_layout=True)
     named: set[str] = set()  # in the legend: a colour means the same in every run
     functions, n_functions = moved_most(frames, window)
@@ -107,7 +108,7 @@ def plot_details(frames: dict, metrics: dict, output: Path) -> None:
     a group. Then a row per run: seconds per step by phase, error kinds, rustc error codes, guard hits.
     frames: run name -> load_trace's frame. metrics: run name -> read_metrics' list (may be empty: then those are left out).
     """
-    plt = _pyplot()
+    plt = pyplot()
     figure, axes = plt.subplots(1 + len(frames), 4, figsize=(20, 4.2 * (1 + len(frames))), constrained_layout=True, squeeze=False)
     for run, (label, frame) in enumerate(frames.items()):
         is_only = len(frames) == 1
