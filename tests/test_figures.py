@@ -884,7 +884,10 @@ OWN = "own-tests-1.5b"
 OWN_SEEDS = [f"results/{OWN}/seed-{seed}" for seed in range(2)]
 WITH_EXAMPLES = [("results/recipe/example-tasks/mbpp-rs", f"example-{seed}") for seed in range(3)]
 EXAMPLE_RUNS = [f"results/recipe/example-tasks/seed-{seed}" for seed in range(3)]
-IN_VAL = {"examples": [("results/recipe/val", f"example-{seed}") for seed in range(3)], "all": [("results/recipe/val", f"seed-{seed}") for seed in range(2)], "without": [("results/recipe/val", f"without-the-bank-{seed}") for seed in range(2)]}
+IN_VAL = {
+    name: [("results/recipe/val", f"{row}-{seed}") for seed in range(n)]
+    for name, row, n in (("all", "seed", 2), ("without", "without-the-bank", 2), ("examples", "example", 3))
+}
 
 
 def beside(ours, theirs):
@@ -1068,7 +1071,7 @@ SENTENCES = {
         ("At equal lengths two cards are about {:.1f} times as fast.", lambda: [statistics.mean(map(two_cards_at_equal_lengths, ("lora", "qlora")))]),
         ("{:.0f} minutes of half an H200, two seeds: build {:.1f} to {:.1f} and {:.1f} %, own tests {:.1f} to {:.1f} and {:.1f} %;", prompts_only),
         ("of {} attacks by outsiders the judge now pays {} (", attacks_paid),
-        ("never shown, {right[0]:.1f} % are right before, {right[1]:.1f} and {right[2]:.1f} % after", as_asked),
+        ("never shown, fewer are right: {right[0]:.1f} % before, {right[1]:.1f} and {right[2]:.1f} % after", as_asked),
         ("{} tasks of ours with hidden tests", lambda: [sum(splits())]),
     ],
     "REFERENCE.md": [
