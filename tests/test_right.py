@@ -31,6 +31,15 @@ CASES = {
     "always true": (["assert f(2) == 'Yes'", "assert f(3) == 'No'"], "fn f(n: u32) -> bool { n < 9 }", "wrong"),
     "what its tests call": (["assert f(2) == 5"], "fn help(x: i32) -> i32 { x }\nfn f(x: i32) -> i32 { help(x) * 2 + 1 }\n#[test]\nfn t() { assert_eq!(f(1), 3) }", "right"),
     "it panics": (["assert f([]) == 0"], "fn f(xs: Vec<i32>) -> i32 { xs[0] }", "wrong"),
+    "below zero": (["assert f(-3) == -2"], "fn f(x: i8) -> i64 { x as i64 + 1 }", "right"),
+    "a number for yes": (["assert f(1) == True"], "fn f(x: i32) -> i32 { x }", "other types"),
+    "yes for a number": (["assert f(1) == 1"], "fn f(x: i32) -> bool { x == 1 }", "other types"),
+    "a text's characters": (["assert f('aba') == ['b', 'a']"], "fn f(xs: &[char]) -> Vec<char> { xs[1..].to_vec() }", "right"),
+    "a float in a tuple": (["assert f(1) == (1, 0.5, 'a')"], 'fn f(x: i32) -> (i32, f64, String) { (x, 0.5001, "a".to_string()) }', "right"),
+    "perhaps a float": (["assert f(2) == 1.0", "assert f(0) == None"], "fn f(x: u8) -> Option<f32> { (x > 0).then(|| x as f32 / 2.0) }", "right"),
+    "borrowed from a list": (["assert f([1, 3]) == 3"], "fn f<'a, T: Ord + Copy>(xs: &'a [T]) -> T { *xs.iter().max().unwrap() }", "right"),
+    "an empty list of anything": (["assert f([]) == 0"], "fn f<T>(xs: Vec<T>) -> usize { xs.len() }", "right"),
+    "two of any type": (["assert f(1, 'a') == 1"], "fn f<A, B>(a: A, _b: B) -> A { a }", "other types"),
     "nothing but a main": (["assert f(1) == 1"], "fn main() {}", "no program"),
 }  # fmt: skip
 
@@ -50,7 +59,7 @@ def test_what_a_program_makes_of_the_tests(right):
     assert dict(zip(CASES, found, strict=True)) == {name: answer for name, (_, _, answer) in CASES.items()}
 
 
-@pytest.mark.parametrize("text", ["assert set(f(1)) == {1}", "assert f(x) == 1", "assert f(1) > 0", "assert f(1) == 1, 2 ==", "import math", "assert not f(1)"])
+@pytest.mark.parametrize("text", ["assert set(f(1)) == {1}", "assert f(x) == 1", "assert f(1) > 0", "assert f(1) == 1, 2 ==", "import math", "assert not f(1)", "assert f(x=1) == 1"])
 def test_other_forms_of_tests_are_left_out(right, text):
     assert right.python_tests([text, "assert f(1)"]) == [([1], True)]
 

@@ -4,10 +4,10 @@
         results/prompt-pilot > results/own-tests-1.5b/right.json
 
 A test `assert name(ARGUMENTS) == EXPECTED` becomes Rust by the types of the completion's function: literals as its parameters and its
-result take them, a list for `Vec`, slice or array; what is changed in place is compared where nothing is returned, floats to a hundredth.
-An argument that only repeats a length may be missing; where all tests expect one of two texts ("Yes", "No"), `bool` may stand for them,
-either way. A function that the values do not fit answers another question. Tests that are not of this form are left out, and prompts
-without any. A lower bound: a prompt can be understood in more ways than its tests.
+result take them, a list for `Vec`, slice or array, a text for those of `char`; what is changed in place is compared where nothing is
+returned, floats to one percent. An argument that only repeats a length may be missing; where all tests expect one of two texts ("Yes",
+"No"), `bool` may stand for them, either way. A function that the values do not fit answers another question. Tests that are not of this
+form are left out, and prompts without any. Right answers are missed, since a prompt can be understood in more ways than its tests.
 
 Per folder, row and prompt a list, by sample: "right" (all of the tests pass), "wrong", "other types", "no program" (none that builds).
 """
@@ -34,6 +34,7 @@ from task_proof.mutants import functions_named  # noqa: E402
 
 Test = tuple[list, object]  # arguments, what is expected
 NATURAL = ((bool, "bool"), (int, "i64"), (float, "f64"), (str, "String"))  # what a generic parameter becomes
+BORROWED = re.compile(r"&|\bimpl\b")  # a type that the compiler finds out by itself
 NEAR = """
 trait Near { fn near(&self, other: &Self) -> bool; }
 impl Near for f64 { fn near(&self, o: &f64) -> bool { (self - o).abs() <= 1e-2 * o.abs().max(1.0) } }
@@ -43,6 +44,11 @@ impl<T: Near> Near for Option<T> {
     fn near(&self, o: &Self) -> bool { match (self, o) { (Some(a), Some(b)) => a.near(b), (a, b) => a.is_some() == b.is_some() } }
 }
 impl<A: Near, B: Near> Near for (A, B) { fn near(&self, o: &Self) -> bool { self.0.near(&o.0) && self.1.near(&o.1) } }
+impl<A: Near, B: Near, C: Near> Near for (A, B, C) {
+    fn near(&self, o: &Self) -> bool { self.0.near(&o.0) && self.1.near(&o.1) && self.2.near(&o.2) }
+}
+macro_rules! same { ($($t:ty)*) => { $(impl Near for $t { fn near(&self, o: &Self) -> bool { self == o } })* } }
+same!(i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize bool char String);
 """
 
 
@@ -63,7 +69,7 @@ def python_tests(asserts: Sequence[str]) -> list[Test]:
             if isinstance(compared, ast.Call):
                 compared = ast.Compare(compared, [ast.Eq()], [ast.Constant(True)])
             (right,), (operator,), call = compared.comparators, compared.ops, compared.left
-            if isinstance(operator, ast.Eq) and not hasattr(builtins, call.func.id):
+            if isinstance(operator, ast.Eq) and not call.keywords and not hasattr(builtins, call.func.id):
                 found.append(([ast.literal_eval(argument) for argument in call.args], ast.literal_eval(right)))
     return found
 
@@ -124,6 +130,8 @@ def literal(value: object, kind: Node) -> str:
         OtherTypesError: it is no value of that type.
     """
     name = base_name(text_of(kind.child_by_field_name("type") if kind.type == "generic_type" else kind))
+    if isinstance(value, str) and text_of(kind).replace(" ", "") in ("&[char]", "&mut[char]", "Vec<char>", "&Vec<char>", "&mutVec<char>"):
+        value = list(value)
     listed = lambda of: ", ".join(literal(one, of) for one in value)  # noqa: E731
     match kind.type, name, value:
         case "reference_type", _, _:
@@ -165,13 +173,14 @@ def signature(program: Program, name: str, values: Sequence) -> tuple[list[Node]
         raise OtherTypesError
     header = text_of(functions[0]).partition("{")[0]
     generics = functions[0].child_by_field_name("type_parameters")
-    for parameter in generics.named_children if generics is not None else ():
-        one = next(innermost(list(values)), None)
-        fitting = [rust for python, rust in NATURAL if isinstance(one, python)]
-        if not fitting or parameter.type == "const_parameter":
+    types = [one for one in generics.named_children if one.type != "lifetime_parameter"] if generics is not None else []
+    if types:
+        first = next(innermost(list(values)), 0)
+        fitting = [rust for python, rust in NATURAL if isinstance(first, python)]
+        if len(types) > 1 or types[0].type != "type_parameter" or not fitting:
             raise OtherTypesError
         header = header.replace(text_of(generics), "", 1).partition(" where")[0]
-        header = re.sub(rf"\b{re.escape(text_of(parameter.child_by_field_name('name') or parameter))}\b", fitting[0], header)
+        header = re.sub(rf"\b{re.escape(text_of(types[0].child_by_field_name('name')))}\b", fitting[0], header)
     (function, *_) = functions_named(parse_any_length(header + "{}"), name)
     parameters = [node for node in function.child_by_field_name("parameters").named_children if node.type == "parameter"]
     return [node.child_by_field_name("type") for node in parameters], function.child_by_field_name("return_type")
@@ -197,8 +206,11 @@ def statement(program: Program, name: str, values: Sequence, expected: object) -
             lines.append(f"let mut changed_{n}: {text_of(owned)} = {literal(value, owned)};")
             passed.append(f"&mut changed_{n}{'[..]' if is_slice else ''}")
             changed.append((f"changed_{n}", owned))
-        else:
+        elif BORROWED.search(text_of(kind)):
             passed.append(literal(value, kind))
+        else:
+            lines.append(f"let given_{n}: {text_of(kind)} = {literal(value, kind)};")
+            passed.append(f"given_{n}")
     got, call = "got", f"{name}({', '.join(passed)});"
     if result is None or text_of(result) == "()":
         if len(changed) != 1:
@@ -208,7 +220,7 @@ def statement(program: Program, name: str, values: Sequence, expected: object) -
         call = f"let got = {call}"
     wanted, whole = literal(expected, result), text_of(result)
     is_near = re.search(r"\bf(32|64)\b", whole) and not re.search(r"&|\b(Result|Hash|BTree)", whole)
-    typed = "" if re.search(r"&|\bimpl\b", whole) else f": {whole}"
+    typed = "" if BORROWED.search(whole) else f": {whole}"
     check = f"Near::near(&{got}, &wanted)" if is_near else f"{got} == wanted"
     return "\n".join([*lines, call, f"let wanted{typed} = {wanted};", f"assert!({check});"])
 
