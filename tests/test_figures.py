@@ -926,16 +926,25 @@ def right_by_prompt():
 
 
 def as_asked():
-    """By MBPP's tests, % before, after each seed and after an earlier run; paired differences; of the honest passes; functions of other types."""
+    """By MBPP's tests, % before, after each seed and after an earlier run; paired differences; of honest passes; wrong ones, those of other types."""
     found, before = {}, right_by_mbpp()
     after = [right_by_mbpp("own-0"), right_by_mbpp("own-1"), right_by_mbpp("lora", "mbpp-eval-1.5b")]
     found["right"] = [100 * statistics.mean(map(statistics.mean, of.values())) for of in (before, *after)]
     found["gain"] = [mean_gain([statistics.mean(of[task_id]) - statistics.mean(before[task_id]) for task_id in sorted(before)]) for of in after]
-    answers = loaded(f"{OWN}/right.json")["mbpp-eval"]
-    rows = ("base", "own-0", "own-1")
-    found["types"] = [100 * statistics.mean(answer == "other types" for of in answers[row].values() for answer in of) for row in rows]
-    found["passes"] = [100 * statistics.mean(right_by_mbpp(row)[one["task_id"]][one["sample"]] for one in honest_passes(row)) for row in rows]
+    answers, rows = loaded(f"{OWN}/right.json")["mbpp-eval"], ("base", "own-0", "own-1")
+    for name, answer in (("types", "other types"), ("wrong", "wrong")):
+        found[name] = [100 * statistics.mean(one == answer for of in answers[row].values() for one in of) for row in rows]
+    passes = [[right_by_mbpp(row)[one["task_id"]][one["sample"]] for one in honest_passes(row)] for row in rows]
+    found["passes"], found["both"] = [100 * statistics.mean(of) for of in passes], list(map(sum, passes))
+    found["alone"] = [sum(map(sum, right_by_mbpp(row).values())) - both for row, both in zip(rows, found["both"], strict=True)]
     return found
+
+
+def missed_by_mbpp():
+    """Of the passes that do what is asked by reading those that MBPP's tests do not pass, of how many, row by row."""
+    asked = [one for one in loaded(f"{OWN}/read.json") if one["as_asked"]]
+    right = {row: [right_by_mbpp(row)[one["task_id"]][one["sample"]] for one in asked if one["row"] == row] for row in ("base", "own-0", "own-1")}
+    return [(len(of) - sum(of), len(of)) for of in right.values()]
 
 
 def copies_of_the_example():
@@ -1071,7 +1080,7 @@ SENTENCES = {
         ("At equal lengths two cards are about {:.1f} times as fast.", lambda: [statistics.mean(map(two_cards_at_equal_lengths, ("lora", "qlora")))]),
         ("{:.0f} minutes of half an H200, two seeds: build {:.1f} to {:.1f} and {:.1f} %, own tests {:.1f} to {:.1f} and {:.1f} %;", prompts_only),
         ("of {} attacks by outsiders the judge now pays {} (", attacks_paid),
-        ("never shown, fewer are right: {right[0]:.1f} % before, {right[1]:.1f} and {right[2]:.1f} % after", as_asked),
+        ("never shown, no more are right: {gain[0]} and {gain[1]} points", as_asked),
         ("{} tasks of ours with hidden tests", lambda: [sum(splits())]),
     ],
     "REFERENCE.md": [
@@ -1085,7 +1094,7 @@ SENTENCES = {
         ("mean |log-prob difference| per token {:.3f} for bf16 and for QLoRA, {:.1f} % of sequences masked", lambda: mismatch("qlora")),
     ],
     "results/README.md": [
-        ("fewer right answers by MBPP's tests ({right[0]:.1f} % before, {right[1]:.1f} and {right[2]:.1f} % after)", as_asked),
+        ("no more right answers by MBPP's tests ({gain[0]} and {gain[1]} points)", as_asked),
         ("build {:.1f} -> {:.1f} %, own tests {:.1f} -> {:.1f} %, honest ones {:.1f} -> {:.1f} %, but",
          lambda: [rate("mbpp-eval-1.5b", row, name) for name in ("build", "tests", "honest_tests") for row in ("base", "lora")]),
         ("the untrained model builds {} with a system prompt of rules only, {} with one that shows an example, {:.1f} % with none",
@@ -1226,10 +1235,12 @@ SENTENCES = {
          lambda: [rate(f"{OWN}/mbpp-eval", row, "honest_tests") - rate(f"{OWN}/mbpp-eval", "base", "honest_tests") for row in ("own-0", "own-1")]),
         ("{right[base]} of 30 do what the prompt asks before, {right[own-0]} and {right[own-1]} of 30 after", passes_read),
         ("never passes, {new[own-0][0]} of {new[own-0][1]} and {new[own-1][0]} of {new[own-1][1]}.", passes_read),
-        ("pass in {right[0]:.1f} % of the completions before, in {right[1]:.1f} and {right[2]:.1f} % after ({gain[0]} and {gain[1]} points, paired by prompt; the earlier run of `results/mbpp-eval-1.5b`: {right[3]:.1f} %)",
-         as_asked),
-        ("Of the honest passes {passes[0]:.1f} % are right by them before, {passes[1]:.1f} and {passes[2]:.1f} % after. In {types[0]:.1f} % of the completions the function has types that these tests do not fit before, in {types[1]:.1f} and"
-         " {types[2]:.1f} % after", as_asked),
+        ("pass in {right[0]:.1f} % of the completions before, in {right[1]:.1f} and {right[2]:.1f} % after ({gain[0]} and {gain[1]} points, paired by prompt;", as_asked),
+        ("the earlier run of `results/mbpp-eval-1.5b`: {right[3]:.1f} %, {gain[2]})", as_asked),
+        ("Of the honest passes {passes[0]:.1f} % are right by them before, {passes[1]:.1f} and {passes[2]:.1f} % after", as_asked),
+        ("right and passing are {both[0]} of the 800 completions before, {both[1]} and {both[2]} after, right without an honest pass {alone[0]}, then {alone[1]} and {alone[2]}.", as_asked),
+        ("are wrong ({wrong[0]:.1f} % before, {wrong[1]:.1f} and {wrong[2]:.1f} % after) or take and return something else ({types[0]:.1f}, {types[1]:.1f} and {types[2]:.1f} %)", as_asked),
+        ("of these that do what is asked {0[0]} of {0[1]}, {1[0]} of {1[1]} and {2[0]} of {2[1]}.", missed_by_mbpp),
         ("without them build {:+.1f} and {:+.1f} points, own tests {:+.1f} and {:+.1f}.", lambda: gained_by_own_tests("build_passed", "test_passed", without=("mbpp/505", "mbpp/591"))),
         ("stands in {} of the {} honest passes", copies_of_the_example),
     ],
@@ -1238,7 +1249,8 @@ SENTENCES = {
          new_prompts_by_record),
         ("On val the setting of today is {} points of pass@1 and {} of pass@5 better, on mbpp-rs {} and {} (paired",
          lambda: [*beside(IN_VAL["all"], IN_VAL["examples"]), *beside(of_trained(SEEDS), WITH_EXAMPLES)]),
-        ("{late[0]:.1f}, {late[1]:.1f} and {late[2]:.1f} % of the completions where the setting of today solves {late[3]:.1f} and {late[4]:.1f} %", with_examples),
+        ("the other sets' tasks solve {late[0]:.1f}, {late[1]:.1f} and {late[2]:.1f} %, those of the setting of today {late[3]:.1f} and {late[4]:.1f} %", with_examples),
+        ("the seed with most steps is nearest ({:.1f} % on val)", lambda: [rate("recipe/val", "example-2", "pass@1")]),
         ("own val {before:.1f} % are solved before, {after[0]:.1f}, {after[1]:.1f} and {after[2]:.1f} % after", with_examples),
         ("A step took {step[0]:.1f}, {step[1]:.1f} and {step[2]:.1f} s.", with_examples),
         ("as {} of the {} earlier adapters in this file do", forms_of_adapters),
