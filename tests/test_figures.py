@@ -21,7 +21,7 @@ from evaluation.metrics import bootstrap
 from evaluation.metrics import interval as bounds
 from results import tables
 from results.recipe import first_record as make_first_record
-from training.task_record import TaskRecord, chance_of_signal
+from training.task_record import TaskRecord, tallied
 
 SKIPPED = re.compile(r"```.*?```|<!--.*?-->|^    [^\n]*|^#[^\n]*", re.DOTALL | re.MULTILINE)
 UNIT = r"(?:%|s\b|min|ms\b|[KMG]i?B\b|points\b)"
@@ -644,7 +644,7 @@ def steps_of_cross():
     runs = [[line for line in lines(f"{folder}/metrics.jsonl") if "reward" in line] for folder in CROSS]
     seconds = [(run[-1]["elapsed_s"] - run[0]["elapsed_s"]) / (len(run) - 1) for run in runs]
     assert [len(run) for run in runs] == [32, 32, 26, 26, 36, 36]
-    return seconds, [run[-1]["elapsed_s"] / 60 for run in runs[4:]]
+    return seconds, minutes_of(CROSS[4:])
 
 
 def first_record():
@@ -662,26 +662,17 @@ def first_record():
 def new_prompts_by_record():
     """Of the groups of basic and example tasks that a run samples for the first time after step 10, % that hold both: all, by what the untrained model
     makes of the task, by what the other runs know of the prompt; the least and the most over four runs."""
-    every = {folder: lines(f"{folder}/groups.jsonl.gz") for folder in (*SEEDS, *WITHOUT_BANK, *EXAMPLE_RUNS)}
-    untrained = {}
-    for record in lines("results/task-bank/untrained.jsonl.gz"):
-        untrained.setdefault(record["task_id"], []).append(record["hidden_passed"] == record["hidden_total"])
-    found = []
+    untrained = TaskRecord([{"step": 0, **tallied((one["task_id"], one["hidden_passed"] == one["hidden_total"], ()) for one in lines("results/task-bank/untrained.jsonl.gz"))}])
+    every, found = [*SEEDS, *WITHOUT_BANK, *EXAMPLE_RUNS], []
     for target in (*SEEDS, *EXAMPLE_RUNS[1:]):
-        known, first = {}, {}
-        for group in (group for folder, groups in every.items() if folder != target for group in groups):
-            known.setdefault(group["task_id"], []).extend(group["solved"])
-        for group in every[target]:
+        known = TaskRecord([make_first_record.record([folder.removeprefix("results/") for folder in every if folder != target])])
+        first = {}
+        for group in lines(f"{target}/groups.jsonl.gz"):
             first.setdefault(group["task_id"], group)
-        rows = []
-        for task_id, group in first.items():
-            if group["step"] > 10 and ("/basic/" in task_id or "/example/" in task_id):
-                weights = [1.0]
-                for outcomes in (untrained.get(task_id.split("#")[0], []), known.get(task_id, [])):
-                    scale = min(1, 16 / max(1, len(outcomes)))
-                    weights.append(chance_of_signal(scale * sum(outcomes), scale * (len(outcomes) - sum(outcomes)), 8))
-                rows.append((0 < sum(group["solved"]) < len(group["solved"]), weights))
-        found.append([100 * sum(both * weights[i] for both, weights in rows) / sum(weights[i] for _, weights in rows) for i in range(3)])
+        new = [group for task_id, group in first.items() if group["step"] > 10 and ("/basic/" in task_id or "/example/" in task_id)]
+        weights = [[1.0, untrained.weight(group["task_id"].split("#")[0], 8), known.weight(group["task_id"], 8)] for group in new]
+        has_both = [0 < sum(group["solved"]) < len(group["solved"]) for group in new]
+        found.append(100 * np.average(np.tile(has_both, (3, 1)).T, axis=0, weights=weights))
     return [of(column) for column in zip(*found, strict=True) for of in (min, max)]
 
 
@@ -699,7 +690,7 @@ def with_first_record():
     found["signal"] = list(map(mixed, groups))
     found["prompts"] = [len({group["task_id"] for group in of}) for of in groups]
     found["late"] = [100 * statistics.mean(statistics.mean(group["solved"]) for group in of if group["step"] > 24) for of in groups]
-    found["minutes"] = [lines(f"{folder}/metrics.jsonl")[-1]["elapsed_s"] / 60 for folder in WITH_RECORD]
+    found["minutes"] = minutes_of(WITH_RECORD)
     return found
 
 
@@ -925,6 +916,7 @@ def right_by_prompt():
     return [*(100 * statistics.mean(right for answers in one.values() for right in answers) for one in of), len(of[0])]
 
 
+@cache
 def as_asked():
     """By MBPP's tests, % before, after each seed and after an earlier run; paired differences; of honest passes; wrong ones, those of other types."""
     found, before = {}, right_by_mbpp()
@@ -969,19 +961,19 @@ def forms_of_adapters():
     return sum(found), len(found)
 
 
+@cache
 def with_examples():
     """Of the runs that had the example tasks and of those that had not: % solved of the other sets in steps 31 to 60; on the example tasks' val before and after."""
-    late, own = [], []
+    late = []
     for folder in [*EXAMPLE_RUNS, *SEEDS]:
         groups = lines(f"{folder}/groups.jsonl.gz")
         late.append(share_in([group for group in groups if 31 <= group["step"] <= 60 and "/example/" not in group["task_id"]], lambda group: group["solved"]))
-    for folder in EXAMPLE_RUNS:
-        at = [record for record in lines(f"{folder}/evaluations.jsonl.gz") if "/example/" in record["task_id"]]
-        own.append([100 * statistics.mean(record["hidden_passed"] == record["hidden_total"] for record in at if (record["step"] > 0) == after) for after in (False, True)])
-    assert len({before for before, _ in own}) == 1
-    return {"late": late, "before": own[0][0], "after": [after for _, after in own], "step": [statistics.mean(line["step_time"] for line in lines(f"{run}/metrics.jsonl")) for run in EXAMPLE_RUNS]}
+    (before,) = set(solved_of_set("example", 0, EXAMPLE_RUNS))
+    step = [statistics.mean(line["step_time"] for line in lines(f"{run}/metrics.jsonl")) for run in EXAMPLE_RUNS]
+    return {"late": late, "before": before, "after": solved_of_set("example", None, EXAMPLE_RUNS), "step": step}
 
 
+@cache
 def passes_read():
     """Of the honest passes that were read: how many do what is asked, row by row; and of those on prompts that the untrained model never passes, of how many."""
     read, known = loaded(f"{OWN}/read.json"), {one["task_id"] for one in honest_passes("base")}
@@ -994,12 +986,14 @@ def passes_read():
     return {"right": right, "new": {row: (sum(found), len(found)) for row, found in new.items()}}
 
 
-def solved_of_set(name, step):
-    """% of the completions of a set's val that are right at a step of the evaluations inside the runs with all sets, each seed."""
+def solved_of_set(name, step=None, folders=SEEDS):
+    """% of the completions of a set's val that are right at a step (None: the last) of the evaluations inside runs, each run."""
     found = []
-    for folder in SEEDS:
-        at = [record for record in lines(f"{folder}/evaluations.jsonl.gz") if record["step"] == step and f"/{name}/" in record["task_id"]]
-        found.append(100 * statistics.mean(record["hidden_passed"] == record["hidden_total"] > 0 for record in at))
+    for folder in folders:
+        records = lines(f"{folder}/evaluations.jsonl.gz")
+        at = max(record["step"] for record in records) if step is None else step
+        chosen = [record for record in records if record["step"] == at and f"/{name}/" in record["task_id"]]
+        found.append(100 * statistics.mean(record["hidden_passed"] == record["hidden_total"] > 0 for record in chosen))
     return found
 
 
@@ -1249,7 +1243,7 @@ SENTENCES = {
          new_prompts_by_record),
         ("On val the setting of today is {} points of pass@1 and {} of pass@5 better, on mbpp-rs {} and {} (paired",
          lambda: [*beside(IN_VAL["all"], IN_VAL["examples"]), *beside(of_trained(SEEDS), WITH_EXAMPLES)]),
-        ("the other sets' tasks solve {late[0]:.1f}, {late[1]:.1f} and {late[2]:.1f} %, those of the setting of today {late[3]:.1f} and {late[4]:.1f} %", with_examples),
+        ("{late[0]:.1f}, {late[1]:.1f} and {late[2]:.1f} % of the completions on the other sets' tasks are right, of the setting of today {late[3]:.1f} and {late[4]:.1f} %", with_examples),
         ("the seed with most steps is nearest ({:.1f} % on val)", lambda: [rate("recipe/val", "example-2", "pass@1")]),
         ("own val {before:.1f} % are solved before, {after[0]:.1f}, {after[1]:.1f} and {after[2]:.1f} % after", with_examples),
         ("A step took {step[0]:.1f}, {step[1]:.1f} and {step[2]:.1f} s.", with_examples),

@@ -107,6 +107,20 @@ def inner_types(kind: Node) -> list[Node]:
     return [child for child in held.named_children if child.type != "lifetime"]
 
 
+def slice_of(kind: Node) -> Node | None:
+    """The type of a slice's elements; None of anything else."""
+    return kind.child_by_field_name("element") if kind.type == "array_type" and kind.child_by_field_name("length") is None else None
+
+
+def listed(value: object, kind: Node) -> str:
+    """The elements of a list, or of a text where characters are asked for."""
+    if isinstance(value, str) and text_of(kind) == "char":
+        value = list(value)
+    if not isinstance(value, list | tuple):
+        raise OtherTypesError
+    return ", ".join(literal(one, kind) for one in value)
+
+
 def quoted(value: str) -> str:
     return '"' + "".join(f"\\u{{{ord(character):x}}}" for character in value) + '"'
 
@@ -130,15 +144,11 @@ def literal(value: object, kind: Node) -> str:
         OtherTypesError: it is no value of that type.
     """
     name = base_name(text_of(kind.child_by_field_name("type") if kind.type == "generic_type" else kind))
-    if isinstance(value, str) and text_of(kind).replace(" ", "") in ("&[char]", "&mut[char]", "Vec<char>", "&Vec<char>", "&mutVec<char>"):
-        value = list(value)
-    listed = lambda of: ", ".join(literal(one, of) for one in value)  # noqa: E731
     match kind.type, name, value:
         case "reference_type", _, _:
             inner = kind.child_by_field_name("type")
-            is_slice = inner.type == "array_type" and inner.child_by_field_name("length") is None
-            if is_slice and isinstance(value, list | tuple):
-                return f"&[{listed(inner.child_by_field_name('element'))}][..]"
+            if element := slice_of(inner):
+                return f"&[{listed(value, element)}][..]"
             return quoted(value) if text_of(inner) == "str" and isinstance(value, str) else f"&{literal(value, inner)}"
         case "primitive_type", "bool", bool():
             return str(value).lower()
@@ -152,27 +162,24 @@ def literal(value: object, kind: Node) -> str:
             return "None" if value is None else f"Some({literal(value, *inner_types(kind))})"
         case _, "Result", _:
             return f"Ok({literal(value, inner_types(kind)[0])})"
-        case "generic_type", "Vec", list() | tuple():
-            return f"vec![{listed(*inner_types(kind))}]"
-        case "array_type", _, list() | tuple() if text_of(kind.child_by_field_name("length")) == str(len(value)):
-            return f"[{listed(kind.child_by_field_name('element'))}]"
+        case "generic_type", "Vec", _:
+            return f"vec![{listed(value, *inner_types(kind))}]"
+        case "array_type", _, list() | tuple() | str() if text_of(kind.child_by_field_name("length")) == str(len(value)):
+            return f"[{listed(value, kind.child_by_field_name('element'))}]"
         case "tuple_type", _, list() | tuple() if len(value) == len(inner_types(kind)):
             return f"({', '.join(map(literal, value, inner_types(kind)))},)"
         case "generic_type", "HashMap" | "BTreeMap", dict():
             pairs = ", ".join(f"({', '.join(map(literal, pair, inner_types(kind)))})" for pair in value.items())
             return f"std::collections::{name}::from([{pairs}])"
         case "generic_type", "HashSet" | "BTreeSet", set() | list() | tuple():
-            return f"std::collections::{name}::from([{listed(*inner_types(kind))}])"
+            return f"std::collections::{name}::from([{listed(list(value), *inner_types(kind))}])"
     raise OtherTypesError
 
 
-def signature(program: Program, name: str, values: Sequence) -> tuple[list[Node], Node | None]:
+def signature(function: Node, name: str, values: Sequence) -> tuple[list[Node], Node | None]:
     """Types of a function's parameters and of its result, a generic parameter filled in by what the test has."""
-    functions = functions_named(parse_any_length(program.source), name)
-    if not functions:
-        raise OtherTypesError
-    header = text_of(functions[0]).partition("{")[0]
-    generics = functions[0].child_by_field_name("type_parameters")
+    header = text_of(function).partition("{")[0]
+    generics = function.child_by_field_name("type_parameters")
     types = [one for one in generics.named_children if one.type != "lifetime_parameter"] if generics is not None else []
     if types:
         first = next(innermost(list(values)), 0)
@@ -186,13 +193,13 @@ def signature(program: Program, name: str, values: Sequence) -> tuple[list[Node]
     return [node.child_by_field_name("type") for node in parameters], function.child_by_field_name("return_type")
 
 
-def statement(program: Program, name: str, values: Sequence, expected: object) -> str:
+def statement(function: Node, name: str, values: Sequence, expected: object) -> str:
     """One test as statements.
 
     Raises:
         OtherTypesError: the values do not fit the function.
     """
-    types, result = signature(program, name, values)
+    types, result = signature(function, name, values)
     values = without_length(values) if len(types) == len(values) - 1 else values
     if len(types) != len(values):
         raise OtherTypesError
@@ -200,11 +207,11 @@ def statement(program: Program, name: str, values: Sequence, expected: object) -
     for n, (value, kind) in enumerate(zip(values, types, strict=True)):
         if kind.type == "reference_type" and any(child.type == "mutable_specifier" for child in kind.children):
             owned = kind.child_by_field_name("type")
-            if is_slice := owned.type == "array_type" and owned.child_by_field_name("length") is None:
-                (alias,) = parse_any_length(f"type Owned = Vec<{text_of(owned.child_by_field_name('element'))}>;").named_children
+            if element := slice_of(owned):
+                (alias,) = parse_any_length(f"type Owned = Vec<{text_of(element)}>;").named_children
                 owned = alias.child_by_field_name("type")
             lines.append(f"let mut changed_{n}: {text_of(owned)} = {literal(value, owned)};")
-            passed.append(f"&mut changed_{n}{'[..]' if is_slice else ''}")
+            passed.append(f"&mut changed_{n}{'[..]' if element else ''}")
             changed.append((f"changed_{n}", owned))
         elif BORROWED.search(text_of(kind)):
             passed.append(literal(value, kind))
@@ -227,11 +234,12 @@ def statement(program: Program, name: str, values: Sequence, expected: object) -
 
 def suites(program: Program, tests: Sequence[Test]) -> tuple[str, ...]:
     """The tests, for the function that they fit: what its own tests call, else what nothing else calls; a text for each reading."""
+    root = parse_any_length(program.source)
     for name in dict.fromkeys((*program.tested_functions, *program.root_functions, *program.functions)):
-        found = []
-        for reading in readings(tests):
+        found, functions = [], functions_named(root, name)
+        for reading in readings(tests) if functions else ():
             with contextlib.suppress(OtherTypesError):
-                bodies = [statement(program, name, values, expected) for values, expected in reading]
+                bodies = [statement(functions[0], name, values, expected) for values, expected in reading]
                 written = "\n".join(f"#[test]\nfn python_{n}() {{\n{body}\n}}" for n, body in enumerate(bodies))
                 found.append(f"use std::collections::*;\nuse crate::{name};\n{NEAR}\n{written}")
         if found:

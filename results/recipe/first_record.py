@@ -11,6 +11,7 @@ import gzip
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parents[1]
@@ -23,10 +24,10 @@ RUNS = [
 MOST = 16
 
 
-def record() -> dict:
-    """A line of task_record.jsonl."""
+def record(runs: Sequence[str] = RUNS) -> dict:
+    """What these runs know, as a line of task_record.jsonl."""
     solved, graded = Counter(), Counter()
-    for run in RUNS:
+    for run in runs:
         for line in gzip.open(RESULTS / run / "groups.jsonl.gz", "rt", encoding="utf-8"):
             group = json.loads(line)
             solved[group["task_id"]] += sum(group["solved"])
