@@ -47,7 +47,8 @@ def figure():
         for (name, title), color in zip(RATES.items(), PALETTE, strict=False):
             left.plot(rates.index, rates[name], style, color=color, label=f"{title}, {folder.name.replace('-', ' ')}")
     left.set(title="256 training completions a step, temperature 1", xlabel="minutes of half an H200", ylabel="%", ylim=(0, 100))
-    left.legend(fontsize=8, ncols=len(SEEDS), loc="lower right")
+    titles = [*RATES.values(), *(folder.name.replace("-", " ") for folder in SEEDS)]
+    left.legend([*left.lines[: len(RATES)], *left.lines[:: len(RATES)]], titles, fontsize=8, ncols=2, loc="lower right")
     for axes, (tasks, title) in zip(right, TASKS.items(), strict=True):
         found = evaluated(tasks)
         for shift, (row, color) in zip((-0.2, 0.2), (("untrained", PALETTE[-1]), ("trained", PALETTE[0])), strict=True):

@@ -178,7 +178,7 @@ def learning():
 
 
 BEFORE = [f"results/recipe/before/seed-{seed}" for seed in range(3)]  # the first setting
-SEEDS = [f"results/recipe/seed-{seed}" for seed in range(2)]
+SEEDS = [f"results/recipe/seed-{seed}" for seed in range(3)]
 WITHOUT_BANK = [f"results/recipe/without-the-bank/seed-{seed}" for seed in range(2)]
 THREE_SETS = [f"results/recipe/three-sets/seed-{seed}" for seed in range(3)]  # the setting before
 PLAIN = [f"results/recipe/plain-signatures/seed-{seed}" for seed in range(2)]  # the one between these two
@@ -663,8 +663,8 @@ def new_prompts_by_record():
     """Of the groups of basic and example tasks that a run samples for the first time after step 10, % that hold both: all, by what the untrained model
     makes of the task, by what the other runs know of the prompt; the least and the most over four runs."""
     untrained = TaskRecord([{"step": 0, **tallied((one["task_id"], one["hidden_passed"] == one["hidden_total"], ()) for one in lines("results/task-bank/untrained.jsonl.gz"))}])
-    every, found = [*SEEDS, *WITHOUT_BANK, *EXAMPLE_RUNS], []
-    for target in (*SEEDS, *EXAMPLE_RUNS[1:]):
+    every, found = [*SEEDS[:2], *WITHOUT_BANK, *EXAMPLE_RUNS], []
+    for target in (*SEEDS[:2], *EXAMPLE_RUNS[1:]):
         known = TaskRecord([make_first_record.record([folder.removeprefix("results/") for folder in every if folder != target])])
         first = {}
         for group in lines(f"{target}/groups.jsonl.gz"):
@@ -877,7 +877,7 @@ WITH_EXAMPLES = [("results/recipe/example-tasks/mbpp-rs", f"example-{seed}") for
 EXAMPLE_RUNS = [f"results/recipe/example-tasks/seed-{seed}" for seed in range(3)]
 IN_VAL = {
     name: [("results/recipe/val", f"{row}-{seed}") for seed in range(n)]
-    for name, row, n in (("all", "seed", 2), ("without", "without-the-bank", 2), ("examples", "example", 3))
+    for name, row, n in (("all", "seed", 3), ("without", "without-the-bank", 2), ("examples", "example", 3))
 }
 
 
@@ -888,6 +888,53 @@ def beside(ours, theirs):
         one, other = ([by_task(folder, row, of) for folder, row in rows] for rows in (ours, theirs))
         gains.append(mean_gain([statistics.mean(run[task] for run in one) - statistics.mean(run[task] for run in other) for task in sorted(one[0])]))
     return gains
+
+
+MBPP_OF_SEEDS = [(f"recipe/seed-{seed}/mbpp-rs", "trained") for seed in range(3)]
+BRIEF = [("recipe/brief/mbpp-rs", "brief-2")]
+BRIEF_RUN = "results/recipe/brief/seed-2"
+
+
+def in_five_tries():
+    """Points that pass@5 misses the goals of 62 and 66 % by, and what it is."""
+    reached = [of_seeds(SEEDS, tasks, "pass@5") for tasks in ("mbpp-rs", "humaneval-rs")]
+    return [goal - rounded for goal, rounded in zip((62, 66), (round(value, 1) for value in reached), strict=True)] + reached
+
+
+def between_seeds():
+    """Highest less lowest pass@1 of the recipe's seeds, on mbpp-rs and on val."""
+    found = [[rate(folder, row, "pass@1") for folder, row in MBPP_OF_SEEDS], [rate("recipe/val", f"seed-{seed}", "pass@1") for seed in range(3)]]
+    return [max(values) - min(values) for values in found]
+
+
+def repeated_comments():
+    """% of each seed's completions on mbpp-rs that repeat the prompt's `///`; how often untrained ones are right with and without it, on tasks that have both."""
+    repeats = [100 * statistics.mean("///" in row["completion"] for row in lines(f"results/{folder}/results.jsonl.gz") if row["row"] == "trained") for folder, _ in MBPP_OF_SEEDS]
+    assert repeats[:2] == [100, 100]
+    by = defaultdict(lambda: ([], []))
+    for row in lines("results/recipe/seed-0/mbpp-rs/results.jsonl.gz"):
+        if row["row"] == "untrained":
+            by[row["task_id"]]["///" in row["completion"]].append(row["hidden_passed"] == row["hidden_total"] > 0)
+    both = [tuple(map(statistics.mean, kinds)) for kinds in by.values() if all(kinds)]
+    without, with_it = (100 * statistics.mean(column) for column in zip(*both, strict=True))
+    return {"repeats": repeats, "tasks": len(both), "with_it": with_it, "without": without}
+
+
+def brief_beside():
+    """pass@1 and pass@5 of the run with a reward for being short, beside the recipe's three seeds and beside seed 2: on val and on mbpp-rs."""
+    on_val, on_mbpp = [("results/recipe/val", "brief-2")], [(f"results/{folder}", row) for folder, row in BRIEF]
+    return [gain for n in (0, 2) for ours, theirs in ((on_val, IN_VAL["all"]), (on_mbpp, of_trained(SEEDS))) for gain in beside(ours, theirs[n:])]
+
+
+def first_seen_basic():
+    """% of the groups of basic tasks sampled for the first time after step 10 that hold both, and of all groups: that run, the recipe's least and most."""
+    found = []
+    for run in (BRIEF_RUN, *SEEDS):
+        first = {}
+        for group in lines(f"{run}/groups.jsonl.gz"):
+            first.setdefault(group["task_id"], group)
+        found.append([mixed([group for task_id, group in first.items() if group["step"] > 10 and "/basic/" in task_id]), mixed(lines(f"{run}/groups.jsonl.gz"))])
+    return [value for own, *others in zip(*found, strict=True) for value in (own, min(others), max(others))]
 
 
 def minutes_of(folders):
@@ -950,7 +997,7 @@ def beside_the_function(row):
 
 
 def forms_of_adapters():
-    """Adapters measured on mbpp-rs before the example tasks whose completions are the function alone (all but a twentieth), and all of them."""
+    """Adapters measured on mbpp-rs, those of the example tasks left out, whose completions are the function alone (all but a twentieth), and all of them."""
     found = []
     for path in sorted(ROOT.glob("results/recipe/**/mbpp-rs/results.jsonl.gz")):
         if "example-tasks" not in path.parts:
@@ -1019,10 +1066,10 @@ def without_those(tasks, of, those=False):
 
 
 def names_after_basic_tasks():
-    """% of the completions on mbpp-rs that use an unknown name: after all sets (two seeds), untrained, after short tasks and plain signatures alone."""
+    """% of the completions on mbpp-rs that use an unknown name: after all sets (each seed), untrained, after short tasks and plain signatures alone."""
     after = [share_by_row(f"{folder}/mbpp-rs/results.jsonl.gz", ("trained", "untrained"), uses_unknown_name) for folder in SEEDS]
     alone = share_by_row(f"{MATCHED}/mbpp-rs/results.jsonl.gz", ("matched-0", "matched-1"), uses_unknown_name)
-    return [after[0][0], after[1][0], after[0][1], *alone]
+    return [*(trained for trained, _ in after), after[0][1], *alone]
 
 
 def references(name):
@@ -1145,7 +1192,7 @@ SENTENCES = {
          lambda: [100 * loaded(f"cross/precision-mbpp-rs-cross-seed-{seed}.json")["metrics"][name]["value"] for name in ("picked", "pass@1") for seed in (0, 1)]),
         ("{} and {} of the 1,770 completions of the cross runs build and do not fit their tests (own tests: {} and {}, hidden tests {} and {}, untrained {})", misfits),
         ("the first whose own tests pass honestly, else the first that builds, is right in {:.1f} and {:.1f} %", picked_by_own_tests),
-        ("the two cross runs bring {:.0f} % of what the recipe's two seeds gain", beside_the_recipe),
+        ("the two cross runs bring {:.0f} % of what the recipe's three seeds gain", beside_the_recipe),
         ("the two cross runs solve {:.1f} and {:.1f} % of the training completions, the hidden ones {:.1f} and {:.1f} % ({:.1f} to {:.1f} % of the first six steps)", solved_in_training),
         ("to build: {:.0f} to {:.0f} % do, {:.0f} % did; of those that build {:.0f} to {:.0f} % are right, {:.0f} % were.", built_and_right_of_cross),
         ("{:,} of its 1,770 completions on mbpp-rs were honest passes, and {:.0f} % of these right (seed 1, which hardly copied: {:.0f} %; cross tests: {:.0f} and {:.0f} %)",
@@ -1243,24 +1290,32 @@ SENTENCES = {
          new_prompts_by_record),
         ("On val the setting of today is {} points of pass@1 and {} of pass@5 better, on mbpp-rs {} and {} (paired",
          lambda: [*beside(IN_VAL["all"], IN_VAL["examples"]), *beside(of_trained(SEEDS), WITH_EXAMPLES)]),
-        ("{late[0]:.1f}, {late[1]:.1f} and {late[2]:.1f} % of the completions on the other sets' tasks are right, of the setting of today {late[3]:.1f} and {late[4]:.1f} %", with_examples),
+        ("{late[0]:.1f}, {late[1]:.1f} and {late[2]:.1f} % of the completions on the other sets' tasks are right, of the setting of today {late[3]:.1f}, {late[4]:.1f} and {late[5]:.1f} %", with_examples),
         ("the seed with most steps is nearest ({:.1f} % on val)", lambda: [rate("recipe/val", "example-2", "pass@1")]),
         ("own val {before:.1f} % are solved before, {after[0]:.1f}, {after[1]:.1f} and {after[2]:.1f} % after", with_examples),
         ("A step took {step[0]:.1f}, {step[1]:.1f} and {step[2]:.1f} s.", with_examples),
-        ("as {} of the {} earlier adapters in this file do", forms_of_adapters),
+        ("as {} of the {} other adapters in this file do", forms_of_adapters),
         ("{:.1f} % are honest passes), seed 2", lambda: [rate("recipe/example-tasks/mbpp-rs", "example-1", "honest_tests")]),
-        ("is not** ({:.1f} %)", lambda: [of_seeds(SEEDS, "humaneval-rs", "pass@5")]),
+        ("are not, by {:.1f} and {:.1f} points**: {:.1f} % on mbpp-rs (goal 62) and {:.1f} % on HumanEval-rs (goal 66)", in_five_tries),
+        ("**Seeds differ by {:.1f} points on mbpp-rs, by {:.1f} on val** (pass@1)", between_seeds),
+        ("seeds had flattered the recipe: {:.1f} and {:.1f} % stood here", lambda: [of_seeds(SEEDS[:2], "mbpp-rs", name) for name in ("pass@1", "pass@5")]),
+        ("all of seeds 0 and 1 do, {repeats[2]:.1f} % of seed 2. It is not the reason: untrained, on the {tasks} tasks with both kinds of answers, {with_it:.1f} % are right with the comment and {without:.1f}"
+         " without", repeated_comments),
+        ("noise of the setting of today: {0} points of pass@1 and {1} of pass@5 beside its three seeds, {4} and {5} beside the same seed. On mbpp-rs it is {2} and {3}, and {6} and {7}.", brief_beside),
+        ("after step 10, {:.1f} % hold a solution and a failure, of the setting of today's {:.1f} to {:.1f} %; of all its groups {:.1f} % ({:.1f} to {:.1f} %)", first_seen_basic),
+        ("{3:.0f} tokens on mbpp-rs, where seeds 0 to 2 have {0:.0f}, {1:.0f} and {2:.0f}.", lambda: [rate(folder, row, "mean_length") / 100 for folder, row in MBPP_OF_SEEDS + BRIEF]),
+        ("A step took {:.1f} s, in seed 2 beside it {:.1f} s", lambda: [statistics.mean(line["step_time"] for line in lines(f"{run}/metrics.jsonl")) for run in (BRIEF_RUN, SEEDS[2])]),
         ("{} points of pass@1 on mbpp-rs, {} of pass@5 (paired by task", lambda: beside(of_trained(WITHOUT_BANK), [(f"{MATCHED}/mbpp-rs", f"matched-{seed}") for seed in range(2)])),
         ("All sets beside the three sets below: {} and {}; on HumanEval-rs {} and {}.",
          lambda: [gain for tasks in ("mbpp-rs", "humaneval-rs") for gain in beside(of_trained(SEEDS, tasks), of_trained(THREE_SETS, tasks))]),
         ("with it {} points of pass@1 and {} of pass@5 on val, of mbpp-rs {} and {}.",
          lambda: [*beside(IN_VAL["all"], IN_VAL["without"]), *beside(of_trained(SEEDS), of_trained(WITHOUT_BANK))]),
-        ("{:.1f} and {:.1f} % of the completions on mbpp-rs do not build for a name that is nowhere defined ({:.1f} % untrained, {:.1f} and {:.1f} % after", names_after_basic_tasks),
-        ("untrained it solves {0:.1f} % of the completions on their val, {2:.1f} and {3:.1f} % after 45 steps", lambda: solved_of_set("basic", 0) + solved_of_set("basic", 45)),
-        ("on them {:.1f} and {:.1f} % solve their task, of those on short tasks {:.1f} and {:.1f} %.", lambda: trained_on_sets()[:4]),
-        ("{:.1f} and {:.1f} % of the groups hold a solution and a failure, from {:,} and {:,} different prompts", lambda: trained_on_sets()[4:]),
+        ("{:.1f}, {:.1f} and {:.1f} % of the completions on mbpp-rs do not build for a name that is nowhere defined ({:.1f} % untrained, {:.1f} and {:.1f} % after", names_after_basic_tasks),
+        ("untrained it solves {0:.1f} % of the completions on their val, {2:.1f} and {3:.1f} % after 45 steps", lambda: solved_of_set("basic", 0, SEEDS[:2]) + solved_of_set("basic", 45, SEEDS[:2])),
+        ("on them {:.1f}, {:.1f} and {:.1f} % solve their task, of those on short tasks {:.1f}, {:.1f} and {:.1f} %.", lambda: trained_on_sets()[:6]),
+        ("{:.1f}, {:.1f} and {:.1f} % of the groups hold a solution and a failure, from {:,}, {:,} and {:,} different prompts", lambda: trained_on_sets()[6:]),
         ("tests of {} of the 354 tasks of mbpp-rs and of {} of the 156", lambda: [len(passed_by_ours(f"{name}.jsonl")) for name in ("mbpp-rs", "humaneval-rs")]),
-        ("mbpp-rs goes from {:.1f} to {:.1f} % (three sets: {:.1f} %), in five tries from {:.1f} to {:.1f} % ({:.1f} %), a little below the goal",
+        ("mbpp-rs goes from {:.1f} to {:.1f} % (three sets: {:.1f} %), in five tries from {:.1f} to {:.1f} % ({:.1f} %), below the goal",
          lambda: [value for of in (statistics.mean, max) for value in without_those("mbpp-rs", of)]),
         ("HumanEval-rs from {:.1f} to {:.1f} % ({:.1f} %), in five tries from {:.1f} to {:.1f} % ({:.1f} %).",
          lambda: [value for of in (statistics.mean, max) for value in without_those("humaneval-rs", of)]),
