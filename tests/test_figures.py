@@ -659,6 +659,14 @@ def first_record():
     return [n_known, share(groups), by_weight, share(groups[:third]), share(groups[-third:]), min(of_recipe), max(of_recipe)]
 
 
+def first_groups(run, of=str):
+    """The first group of each prompt in a run; with an `of` that leaves the wording out of a prompt's id, of each task."""
+    first = {}
+    for group in lines(f"{run}/groups.jsonl.gz"):
+        first.setdefault(of(group["task_id"]), group)
+    return list(first.values())
+
+
 def new_prompts_by_record():
     """Of the groups of basic and example tasks that a run samples for the first time after step 10, % that hold both: all, by what the untrained model
     makes of the task, by what the other runs know of the prompt; the least and the most over four runs."""
@@ -666,10 +674,7 @@ def new_prompts_by_record():
     every, found = [*SEEDS[:2], *WITHOUT_BANK, *EXAMPLE_RUNS], []
     for target in (*SEEDS[:2], *EXAMPLE_RUNS[1:]):
         known = TaskRecord([make_first_record.record([folder.removeprefix("results/") for folder in every if folder != target])])
-        first = {}
-        for group in lines(f"{target}/groups.jsonl.gz"):
-            first.setdefault(group["task_id"], group)
-        new = [group for task_id, group in first.items() if group["step"] > 10 and ("/basic/" in task_id or "/example/" in task_id)]
+        new = [group for group in first_groups(target) if group["step"] > 10 and ("/basic/" in group["task_id"] or "/example/" in group["task_id"])]
         weights = [[1.0, untrained.weight(group["task_id"].split("#")[0], 8), known.weight(group["task_id"], 8)] for group in new]
         has_both = [0 < sum(group["solved"]) < len(group["solved"]) for group in new]
         found.append(100 * np.average(np.tile(has_both, (3, 1)).T, axis=0, weights=weights))
@@ -926,14 +931,19 @@ def brief_beside():
     return [gain for n in (0, 2) for ours, theirs in ((on_val, IN_VAL["all"]), (on_mbpp, of_trained(SEEDS))) for gain in beside(ours, theirs[n:])]
 
 
+def still_learning():
+    """Of the basic tasks that the recipe's runs sample for the first time, up to step 15, 45 and 90: % of completions that are right, % of groups with one."""
+    groups = [group for run in SEEDS for group in first_groups(run, lambda prompt_id: prompt_id.split("#")[0]) if "/basic/" in group["task_id"]]
+    parts = [[group for group in groups if start < group["step"] <= end] for start, end in ((0, 15), (15, 45), (45, 90))]
+    return [100 * statistics.mean(of(group["solved"]) for group in part) for of in (statistics.mean, max) for part in parts]
+
+
 def first_seen_basic():
     """% of the groups of basic tasks sampled for the first time after step 10 that hold both, and of all groups: that run, the recipe's least and most."""
     found = []
     for run in (BRIEF_RUN, *SEEDS):
-        first = {}
-        for group in lines(f"{run}/groups.jsonl.gz"):
-            first.setdefault(group["task_id"], group)
-        found.append([mixed([group for task_id, group in first.items() if group["step"] > 10 and "/basic/" in task_id]), mixed(lines(f"{run}/groups.jsonl.gz"))])
+        new = [group for group in first_groups(run) if group["step"] > 10 and "/basic/" in group["task_id"]]
+        found.append([mixed(new), mixed(lines(f"{run}/groups.jsonl.gz"))])
     return [value for own, *others in zip(*found, strict=True) for value in (own, min(others), max(others))]
 
 
@@ -1301,6 +1311,7 @@ SENTENCES = {
         ("seeds had flattered the recipe: {:.1f} and {:.1f} % stood here", lambda: [of_seeds(SEEDS[:2], "mbpp-rs", name) for name in ("pass@1", "pass@5")]),
         ("all of seeds 0 and 1 do, {repeats[2]:.1f} % of seed 2. It is not the reason: untrained, on the {tasks} tasks with both kinds of answers, {with_it:.1f} % are right with the comment and {without:.1f}"
          " without", repeated_comments),
+        ("{:.1f} % of the completions are right up to step 15, {:.1f} % in steps 16 to 45 and {:.1f} % after that; {:.1f}, {:.1f} and {:.1f} % of these groups of eight hold a right one", still_learning),
         ("noise of the setting of today: {0} points of pass@1 and {1} of pass@5 beside its three seeds, {4} and {5} beside the same seed. On mbpp-rs it is {2} and {3}, and {6} and {7}.", brief_beside),
         ("after step 10, {:.1f} % hold a solution and a failure, of the setting of today's {:.1f} to {:.1f} %; of all its groups {:.1f} % ({:.1f} to {:.1f} %)", first_seen_basic),
         ("{3:.0f} tokens on mbpp-rs, where seeds 0 to 2 have {0:.0f}, {1:.0f} and {2:.0f}.", lambda: [rate(folder, row, "mean_length") / 100 for folder, row in MBPP_OF_SEEDS + BRIEF]),
