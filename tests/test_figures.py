@@ -1121,6 +1121,7 @@ def difference(folder, name):
 # file -> (a sentence as the file has it, what fills it)
 SENTENCES = {
     "README.md": [
+        ("{} tasks of ours with hidden tests", lambda: [sum(len(lines(f"data/{name}_tasks_solutions.jsonl")) for name in ("rust", "short", "basic", "example"))]),
         ("pass@1 {2:+.1f} and {3:+.1f} points; own tests {0:+.1f} and {1:+.1f}, hidden {4:+.1f} and {5:+.1f}.", lambda: gains_of(CROSS)),
         ("all six iterations: [HumanEval-rs {:.1f} to {:.1f} %]", lambda: [rate("recipe/spark-code-a-v2/humaneval-rs", row, "pass@1") for row in ("untrained", "trained")]),
         ("build goes from {:.0f} to {:.0f} %, hidden tests from {:.0f} to {:.0f} %, honest own tests from {:.0f} to {:.0f} % (seed 0",
@@ -1132,7 +1133,6 @@ SENTENCES = {
         ("{:.0f} minutes of half an H200, two seeds: build {:.1f} to {:.1f} and {:.1f} %, own tests {:.1f} to {:.1f} and {:.1f} %;", prompts_only),
         ("of {} attacks by outsiders the judge now pays {} (", attacks_paid),
         ("never shown, no more are right: {gain[0]} and {gain[1]} points", as_asked),
-        ("{} tasks of ours with hidden tests", lambda: [sum(splits())]),
     ],
     "REFERENCE.md": [
         ("`tests/cases/` holds {} attacks ({} earn nothing, the {} others are marked `open`) and {} honest but odd completions", cases),
