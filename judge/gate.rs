@@ -412,17 +412,17 @@ fn items_number() -> Option<u8> {
 }
 
 #[inline(never)]
-fn give(contents: Option<&[u8]>) {
+fn give(contents: Option<Cow<'_, [u8]>>) {
     if let Some(contents) = contents {
-        GIVEN.with(|given| given.borrow_mut().push(contents.to_vec()));
+        GIVEN.with(|given| given.borrow_mut().push(contents.into_owned()));
     }
 }
 
 /// Which inputs of the call the answer repeats.
 #[inline(never)]
-fn compare(contents: Option<&[u8]>) {
+fn compare(contents: Option<Cow<'_, [u8]>>) {
     if let Some(contents) = contents {
-        let equal = GIVEN.with(|given| given.borrow().iter().enumerate().fold(0, |bits, (at, input)| bits | ((input == contents) as u8) << at.min(7)));
+        let equal = GIVEN.with(|given| given.borrow().iter().enumerate().fold(0, |bits, (at, input)| bits | ((**input == *contents) as u8) << at.min(7)));
         said(|said| said.given = equal);
     }
 }
@@ -608,7 +608,7 @@ pub trait Other: Sized {
     fn other(self, k: u8) -> Self;
 
     /// The bytes of a text or of a list's items.
-    fn contents(&self) -> Option<&[u8]> {
+    fn contents(&self) -> Option<Cow<'_, [u8]>> {
         None
     }
 }
@@ -633,8 +633,14 @@ pub fn another<T>(given: T, number: fn(&T) -> u8, n_variants: u8, k: u8, make: f
     }
 }
 
-fn contents_of<T>(list: &[T]) -> Option<&[u8]> {
-    Some(unsafe { std::slice::from_raw_parts(list.as_ptr().cast(), std::mem::size_of_val(list)) })
+/// Texts are looked into; of other items that own memory only where it lies is known, which stays when they are changed in place.
+fn contents_of<T>(list: &[T]) -> Option<Cow<'_, [u8]>> {
+    if type_name::<T>() == type_name::<String>() {
+        let texts = unsafe { std::slice::from_raw_parts(list.as_ptr().cast::<String>(), list.len()) };
+        return Some(Cow::Owned(texts.join("\0").into_bytes()));
+    }
+    let bytes = || unsafe { std::slice::from_raw_parts(list.as_ptr().cast(), std::mem::size_of_val(list)) };
+    (!std::mem::needs_drop::<T>()).then(|| Cow::Borrowed(bytes()))
 }
 
 /// The bits of a value that somebody else owns and goes on to own.
@@ -668,8 +674,8 @@ macro_rules! others {
             changed(self, other)
         }
 
-        $(fn contents(&self) -> Option<&[u8]> {
-            Some(self.$contents())
+        $(fn contents(&self) -> Option<Cow<'_, [u8]>> {
+            Some(Cow::Borrowed(self.$contents()))
         })?
     })* };
 }
@@ -727,7 +733,7 @@ impl<T> Other for &[T] {
         leaked(self, k)
     }
 
-    fn contents(&self) -> Option<&[u8]> {
+    fn contents(&self) -> Option<Cow<'_, [u8]>> {
         contents_of(self)
     }
 }
@@ -743,7 +749,7 @@ impl<T> Other for Vec<T> {
         other_list(ManuallyDrop::new(self).as_slice(), k)
     }
 
-    fn contents(&self) -> Option<&[u8]> {
+    fn contents(&self) -> Option<Cow<'_, [u8]>> {
         contents_of(self)
     }
 }
@@ -788,7 +794,7 @@ impl<T: Other> Other for &T {
         Box::leak(Box::new(copied(self).other(k)))
     }
 
-    fn contents(&self) -> Option<&[u8]> {
+    fn contents(&self) -> Option<Cow<'_, [u8]>> {
         (**self).contents()
     }
 }
@@ -821,7 +827,13 @@ impl<T: Other, E> Other for Result<T, E> {
 impl<T, const N: usize> Other for [T; N] {
     fn other(mut self, k: u8) -> Self {
         set_changed(is_changed() || N > 1);
-        if k % 2 == 0 { self.reverse() } else { self.rotate_left(N.min(1)) }
+        match k {
+            0 => self.reverse(),
+            1 => self.rotate_left(N.min(1)),
+            // an item twice, where nobody frees it twice: what does not ask for an order has another answer, too
+            _ if N > 1 && !std::mem::needs_drop::<T>() => self[k as usize % N] = copied(&self[(k as usize + 1) % N]),
+            _ => self.rotate_left(k as usize % N.max(1)),
+        }
         self
     }
 }

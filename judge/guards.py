@@ -36,13 +36,14 @@ from judge.syntax import (
 )
 
 FORBIDDEN_WORDS = {
-    "clippy": "cfg_clippy",
-    "no_main": "no_main", "no_mangle": "exported_symbol", "export_name": "exported_symbol",
-    "link_section": "link_section", "custom_test_frameworks": "custom_harness",
-    "reexport_test_harness_main": "custom_harness", "asm": "inline_assembly", "global_asm": "inline_assembly",
-    "from_raw_fd": "raw_descriptor", "borrow_raw": "raw_descriptor", "naked_asm": "inline_assembly",
-    "include": "includes_file", "include_str": "includes_file",
-    "include_bytes": "includes_file",
+    "asm": "inline_assembly", "global_asm": "inline_assembly", "naked_asm": "inline_assembly",
+    "from_raw_fd": "raw_descriptor", "borrow_raw": "raw_descriptor",
+    "include": "includes_file", "include_str": "includes_file", "include_bytes": "includes_file",
+}  # fmt: skip
+FORBIDDEN_IN_ATTRIBUTES = {
+    "clippy": "cfg_clippy", "no_main": "no_main", "no_mangle": "exported_symbol", "export_name": "exported_symbol",
+    "link_section": "link_section", "custom_test_frameworks": "custom_harness", "reexport_test_harness_main": "custom_harness",
+    "track_caller": "reads_call_site",
 }  # fmt: skip
 CALLED_LIKE_MACROS = ("asm", "global_asm", "naked_asm", "include", "include_str", "include_bytes")
 TRUSTED_MACROS = (*ASSERT_MACROS, *FAILING, "matches")
@@ -71,7 +72,7 @@ class TestFn:
 def forbidden_construct(index: Index, allowed: Sequence[str] = ()) -> str | None:
     """The first forbidden construct, in code and in macros alike."""
     for node in index.nodes:
-        found = _forbidden_node(node)
+        found = _forbidden_node(node) or _forbidden_attribute(node, index, allowed)
         if found is not None and found not in allowed:
             return found
     words = index.words(index.root)
@@ -98,11 +99,22 @@ def _forbidden_node(node: Node) -> str | None:
     return None
 
 
+def _forbidden_attribute(node: Node, index: Index, allowed: Sequence[str]) -> str | None:
+    """A word of FORBIDDEN_IN_ATTRIBUTES in an attribute, in `cfg!`, or where a macro of the program may make one of it."""
+    makes_one = node.type in ("attribute_item", "inner_attribute_item", "macro_definition")
+    if node.type == "macro_invocation":
+        makes_one = text_of(child_of(node, "macro")) in ("cfg", *index.macros)
+    words = words_of(node) if makes_one else []
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        found = FORBIDDEN_IN_ATTRIBUTES.get(word)
+        if found is not None and found not in allowed and (word, following) != ("clippy", "::"):  # that is a lint's name
+            return found
+    return None
+
+
 def _forbidden_word(word: str, after: list[str]) -> str | None:
     if word in CALLED_LIKE_MACROS and after[:1] != ["!"]:
         return None
-    if word == "clippy" and after[:1] == ["::"]:
-        return None  # a lint's name
     if word == "macro_rules" and after[:1] == ["!"] and (after[1:2] or [""])[0].startswith(("$", *TRUSTED_MACROS)):
         return "redefined_assert_macro"
     if word == "extern" and next((w for w in after if w in ("{", "fn", "crate")), "") == "{":
@@ -524,7 +536,7 @@ def parameters_of(node: Node) -> list[Node]:
 
 def program_guard(index: Index, worth: Worth) -> str | None:
     """A construct anywhere in the file that no honest answer needs, or why no test counts."""
-    guard = forbidden_construct(index) or ("cfg_switched_program" if _switched_by_cfg(index) else None)
+    guard = forbidden_construct(index, allowed=("reads_call_site",)) or ("cfg_switched_program" if _switched_by_cfg(index) else None)
     guard = guard or ("constant_comparison" if has_constant_comparison(index) else None) or _reached_guard(index)
     if guard is not None:
         return guard

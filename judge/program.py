@@ -513,14 +513,20 @@ class _Newer:
         self.imported = {found.name for found in Index(root).imports if not found.modules}
         self.has_tests = any(item.is_test for item in items)
         self.inner = _inner_lines(text)
-        # a usage snippet: statements, no items
-        self.is_usage = bool(root.children) and all(item.node.type in ("macro_invocation", "use_declaration") for item in items)
+        # a usage snippet or a quotation: statements, signatures and methods without what they belong to; nothing that a file can hold
+        self.is_usage = bool(root.children) and all(_is_quoted(item) for item in items)
 
     def replaces(self, item: Item, old: Sequence[Item]) -> bool:
         """Whether an item of the earlier block is there again: an inherent `impl` when all of its methods are."""
         is_inherent = item.node.type == "impl_item" and child_of(item.node, "trait") is None
         inside = [other for other in old if _is_inside(other, item)] if is_inherent else []
         return all((other.owner, other.name) in self.methods for other in inside) if inside else merge_key(item) in self.keys
+
+
+def _is_quoted(item: Item) -> bool:
+    """Whether a block with nothing but such items adds none to a program."""
+    is_method = not item.owner and any(child.type == "self_parameter" for child in getattr(child_of(item.node, "parameters"), "named_children", ()))
+    return is_method or item.node.type in ("macro_invocation", "use_declaration", "function_signature_item")
 
 
 def _kept(old: Sequence[Item], top: Sequence[Item], new: _Newer) -> list[Item]:
@@ -733,9 +739,9 @@ def _hidden_guard(source: str) -> str | None:
     return found or ("constant_comparison" if has_constant_comparison(index) else None)
 
 
-# Explicit imports win over the glob: a program's own `String` or `Some` does not reach the hidden tests.
+# Explicit imports win over the glob: a program's own `String`, `Some` or `mod std` does not reach the hidden tests.
 STD_NAMES = (
-    "use ::std::{option::Option::{self, None, Some}, result::Result::{self, Err, Ok}, string::{String, ToString}, "
+    "use ::{core, std}; use ::std::{option::Option::{self, None, Some}, result::Result::{self, Err, Ok}, string::{String, ToString}, "
     "vec::Vec, boxed::Box, borrow::ToOwned, iter::{IntoIterator, Iterator}, cmp::{PartialEq, Eq, PartialOrd, Ord}, "
     "convert::{From, Into}, clone::Clone, default::Default, ops::Drop, mem::drop, "
     "collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque}};"

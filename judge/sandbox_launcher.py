@@ -478,6 +478,7 @@ class WaysIn:
             else:
                 prefix, folder, outside = slot.path, slot.tmp, (self.config["loader"], *request["read_only"])
             ruleset = self._slot_ruleset(slot, outside)
+            os.unlink(slot.path + "/program")  # it runs from its descriptor, and cannot read what it holds
         plan.step("dup3", ruleset, RULESET_FD, os.O_CLOEXEC)
         self._begin(job, plan, sources, root, folder)
         header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)

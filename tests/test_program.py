@@ -214,6 +214,11 @@ def test_rust_that_the_grammar_does_not_know_is_for_rustc_to_judge():
     assert program is not None and program.functions == ("run",)
 
 
+@pytest.mark.parametrize("quoted", ["fn double(x: i32) -> i32;", "fn twice(&self) -> i32 { self.x * 2 }", "pub fn double(x: i32) -> i32;\nfn twice(&mut self);"])
+def test_a_signature_or_a_method_that_is_quoted_replaces_nothing(quoted):
+    assert extract_program(fenced(GOOD) + "The signature is" + fenced(quoted)).source == extract_program(fenced(GOOD)).source
+
+
 def test_a_usage_snippet_is_not_joined():
     program = extract_program(fenced(GOOD) + fenced('let y = double(3);\nprintln!("{y}");'))
     assert "let y" not in program.source and program.guard is None
@@ -774,9 +779,16 @@ def test_the_hidden_module_has_another_name_for_another_program_or_tests():
     ("#[derive(Debug)] struct A; impl PartialEq<i32> for A { fn eq(&self, _: &i32) -> bool { true } }", "constant_comparison"),
     ("fn f() -> &'static str { include_str!(file!()) }", "includes_file"),
     ("#[no_mangle] pub fn main2() {}", "exported_symbol"),
+    ("#[track_caller] fn f() {}", "reads_call_site"),
+    ("macro_rules! m { ($a:ident) => { #[$a] fn f() {} } } m!(track_caller);", "reads_call_site"),
+    ("fn f() { let (no_main, export_name) = (cfg!(unix), stringify!(clippy, no_mangle)); println!(\"{export_name} {}\", no_main); }", None),
 ])  # fmt: skip
 def test_a_program_that_could_fool_hidden_tests_is_named(extra, guard):
     assert with_hidden_tests(read_program(GOOD + extra), ["assert_eq!(double(1), 2);"], None).guard == guard
+
+
+def test_a_helper_of_own_tests_may_name_its_caller():
+    assert read_program(GOOD.replace("#[test]", "#[track_caller] fn check(x: i32) { assert!(x > 0); } #[test]")).guard is None
 
 
 @pytest.mark.parametrize("tests", [

@@ -637,6 +637,23 @@ assert_eq!(evens(&[1, 2, 4]).count(), 2);"""
     assert earns(verdict) and verdict.guard is None
 
 
+WITHOUT_ORDER = {
+    "array": ("fn sum(xs: [i32; 3]) -> i32 { xs.iter().sum() }", "assert_eq!(sum([1, 2, 3]), 6);\nassert_eq!(sum([4, -5, 6]), 5);"),
+    "array of texts": ("fn first(xs: [String; 2]) -> String { xs[0].clone() }", "assert_eq!(first([\"a\".to_string(), \"b\".to_string()]), \"a\");"),
+    "rows in place": ("fn double(rows: &mut [Vec<i32>]) { for x in rows.iter_mut().flatten() { *x *= 2; } }",
+                      "let mut v = vec![vec![1, 2], vec![3]];\ndouble(&mut v);\nassert_eq!(v, vec![vec![2, 4], vec![6]]);"),
+    "texts in place": ("fn shout(words: &mut [String]) { for word in words { word.make_ascii_uppercase(); } }",
+                       "let mut v = vec![\"ab\".to_string(), \"c\".to_string()];\nshout(&mut v);\nassert_eq!(v, [\"AB\", \"C\"]);"),
+}  # fmt: skip
+HANDED_BACK = ("fn sorted(v: Vec<String>) -> Vec<String> { v }", "assert_eq!(sorted(vec![\"a\".to_string(), \"b\".to_string()]), vec![\"a\", \"b\"]);")
+
+
+def test_lists_whose_order_does_not_matter_or_that_are_changed_in_place(judge):
+    *right, handed_back = grade(judge, *(with_test(*rows) for rows in (*WITHOUT_ORDER.values(), HANDED_BACK)))
+    assert dict(zip(WITHOUT_ORDER, (v.guard for v in right), strict=True)) == dict.fromkeys(WITHOUT_ORDER)
+    assert all(map(earns, right)) and handed_back.guard == "hands_back_input"
+
+
 SLIGHT = {  # guard: a function, and tests that do not look at much of what it says
     "hands_back_input": ("fn tidy(text: &str) -> String { text.trim_matches('~').to_string() }", "assert_eq!(tidy(\"a b\"), \"a b\");\nassert_eq!(tidy(\"\"), \"\");"),
     "any_value_passes": ("fn parts(text: &str) -> Vec<String> { text.split(' ').map(str::to_uppercase).collect() }", "assert_eq!(parts(\"a b\").len(), 2);"),
@@ -791,6 +808,14 @@ fn f(_: i32) -> Any { Any }"""
     (verdict,) = judge.grade([Job(program(solution), hidden_tests=("assert_eq!(f(1), 1);", "assert_eq!(f(-1), 1);"), entry_point="f")])
     assert verdict.build_passed and (verdict.hidden_passed, verdict.hidden_total) == (0, 2)
     assert verdict.guard == "constant_comparison"
+
+
+def test_a_module_named_std_is_not_the_one_of_the_tests(judge):
+    fake = "pub struct HashSet;\nimpl HashSet { pub fn from<T>(_: T) -> Self { HashSet } }"
+    solution = f"pub mod std {{ pub mod collections {{ {fake} }} }}\nfn f(_: std::collections::HashSet) -> i32 {{ 1 }}"
+    test = "assert_eq!(f(std::collections::HashSet::from([1])), 1);"
+    assert hidden(judge, solution, test) == (0, 1)
+    assert hidden(judge, "fn f(s: std::collections::HashSet<i32>) -> usize { s.len() }", test) == (1, 1)
 
 
 def test_hidden_tests_that_do_not_compile_are_all_failed(judge):

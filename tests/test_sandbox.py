@@ -333,6 +333,12 @@ def test_program_that_is_a_link_is_refused(box, job):
     assert "not a regular file" in done.spawn_error
 
 
+def test_a_program_does_not_read_what_it_is_made_of(box, attack):
+    if box.tier != "landlock":
+        pytest.skip("elsewhere the program has a path")
+    assert {line.split()[-1] for line in lines(box.run(attack, ["read", "/program", str(attack)], QUICK))} == {"refused"}
+
+
 # -- run phase: network, processes, memory, environment --------------------------------------------------------------
 
 
