@@ -211,6 +211,8 @@ def checkpoint_to_resume(folder: Path, asked: str | None) -> str | None:
         damages.append(f"{path.name} is damaged ({damage})")
     if damages:
         raise MachineError(f"{folder}: {'; '.join(damages)}, and there is none before: delete it to begin the run anew")
+    if found and os.environ.get("RANK", "0") == "0":
+        print(f"{found[0].name} was cut off while it was written, and no other is there: starting from step 0", file=sys.stderr, flush=True)
     return None
 
 

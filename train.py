@@ -1044,7 +1044,7 @@ def train(
             except OSError as error:
                 if stopped_by is None:
                     raise
-                print(f"the model of step {trainer.state.global_step} could not be saved either: {error}", file=sys.stderr)
+                print(f"the model of step {trainer.state.global_step} could not be saved: {error}", file=sys.stderr)
         if sharer:
             sharer.finish()
     return callback

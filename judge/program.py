@@ -525,7 +525,8 @@ class _Newer:
 
 def _is_quoted(item: Item) -> bool:
     """Whether a block with nothing but such items adds none to a program."""
-    is_method = not item.owner and any(child.type == "self_parameter" for child in getattr(child_of(item.node, "parameters"), "named_children", ()))
+    parameters = child_of(item.node, "parameters")
+    is_method = not item.owner and parameters is not None and any(child.type == "self_parameter" for child in parameters.named_children)
     return is_method or item.node.type in ("macro_invocation", "use_declaration", "function_signature_item")
 
 

@@ -25,7 +25,9 @@ Source of the FIM format: Hui et al. 2024, Qwen2.5-Coder Technical Report.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -465,14 +467,23 @@ def edit_places_reward(program: Program | None, verdict: Verdict, task: Mapping)
     return len(needed & changed) / len(needed | changed)
 
 
+def _other_columns(record: Mapping) -> Mapping:
+    """The columns of its task that a graded completion kept; in parquet they are a text. A user's own column of that name holds none."""
+    found = record.get("columns")
+    if isinstance(found, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            found = json.loads(found)
+    return found if isinstance(found, Mapping) else {}
+
+
 def kind_of_record(record: Mapping) -> str:
     """Kind of the task of a graded completion, in a trace or in results."""
-    return kind_of({"kind": record.get("kind") or (record.get("columns") or {}).get("kind")})
+    return kind_of({"kind": record.get("kind") or _other_columns(record).get("kind")})
 
 
 def diff_of_record(record: Mapping) -> str | None:
     """What a graded completion changed of the program that it was shown, as a unified diff; None for other kinds and without a program."""
-    columns = {**(record.get("columns") or {}), **record}
+    columns = {**_other_columns(record), **record}
     code = columns["prefix"] + columns["suffix"] if kind_of_record(record) == "fim" else columns.get("code")
     if kind_of_record(record) == WRITE or not isinstance(code, str) or not isinstance(record.get("program"), str):
         return None
@@ -484,7 +495,7 @@ def places_of_record(record: Mapping) -> float | None:
     """`edit_places_reward` of a graded completion, whether or not it was asked for."""
     if kind_of_record(record) != "next_edit":
         return None
-    task = {**(record.get("columns") or {}), **record}
+    task = {**_other_columns(record), **record}
     program = SimpleNamespace(source=record["program"]) if record.get("program") else None
     return edit_places_reward(program, None, task)
 

@@ -218,6 +218,11 @@ def test_last_checkpoint_is_the_newest_whole_one(tmp_path, names, torn, found):
     assert resumed == (found and str(tmp_path / found))
 
 
+def test_a_run_whose_only_checkpoint_was_cut_off_says_that_it_begins_anew(tmp_path, capsys):
+    assert doctor.checkpoint_to_resume(checkpoints(tmp_path, "checkpoint-2", torn=["checkpoint-2"]), "last") is None
+    assert capsys.readouterr().err.strip() == "checkpoint-2 was cut off while it was written, and no other is there: starting from step 0"
+
+
 @pytest.mark.parametrize("asked", [None, ""])
 def test_no_checkpoint_is_looked_for_unasked(tmp_path, asked):
     assert doctor.checkpoint_to_resume(checkpoints(tmp_path, "checkpoint-3"), asked) is None

@@ -344,3 +344,8 @@ def test_an_edit_that_breaks_the_tests_of_the_file_earns_nothing(tests, error_ki
     assert (counted.hidden_passed, counted.hidden_total, counted.hidden_statuses.count("ok")) == (passed, 2, passed)
     assert any("the tests of the file" in one.message for one in counted.diagnostics) == (not passed)
     assert kinds.counted({"kind": "patch"}, None, verdict) == verdict
+
+
+@pytest.mark.parametrize("columns", [{"kind": "fim"}, '{"kind": "fim"}', "left,right", "[1]", None])
+def test_the_kind_of_a_record_is_read_from_jsonl_and_parquet_and_any_column_named_columns_is_taken(columns):
+    assert kinds.kind_of_record({"columns": columns}) == ("fim" if "fim" in str(columns) else "write")

@@ -112,7 +112,9 @@ def test_what_counts_as_solved():
     ("lines", "message"),
     [
         (None, "no such file"),
-        ([{"task_id": "a", "prompt": "Add."}], "line 1: neither a graded completion nor a line of a record"),
+        *(([row], "line 1: neither a graded completion nor a line of a record")
+          for row in ({"task_id": "a", "prompt": "Add."}, {k: v for k, v in record_of("a").items() if k != "hidden_total"},
+                      record_of("a") | {"task_id": ["a"]}, record_of("a") | {"hidden_statuses": 5})),
         *(([{"step": 1, "outcomes": {"a": wrong}}], "line 1: neither a graded completion nor a line of a record")
           for wrong in ([8], [1, 2, 3], "8", "ab", None, ["1", "8"], [9, 8], [-3, 8], [float("nan"), 8], [True, 8])),
         *(([{"step": 1, "outcomes": {"a": [1, 8]}, "tests": wrong}], "line 1: neither a graded completion nor a line of a record")

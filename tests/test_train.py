@@ -707,7 +707,7 @@ def test_a_full_disk_is_what_the_user_hears_of(argv, fake_judge, tmp_path, monke
     monkeypatch.setattr(train, "save_model", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     assert train.main(argv(tmp_path / "run")) == 1
     said = capsys.readouterr().err
-    assert "could not be saved either: [Errno 28]" in said and said.strip().endswith("cannot write the trace: free some space")
+    assert "could not be saved: [Errno 28]" in said and said.strip().endswith("cannot write the trace: free some space")
 
 
 CONTRACT = {
@@ -1003,6 +1003,23 @@ def callback_for(tmp_path, **limits):
     control = SimpleNamespace(should_training_stop=False, should_save=False)
     callback.on_train_begin(None, state, control)
     return callback, state, control
+
+
+def test_a_run_that_is_asked_to_stop_in_an_evaluation_takes_no_other_step(tmp_path):
+    callback, state, control = callback_for(tmp_path)
+    for step, reason, stops in ((2, None, False), (0, "SIGINT", False), (2, "SIGINT", True)):
+        state.global_step, callback.stop_reason = step, reason
+        callback.on_evaluate(SimpleNamespace(device="cpu"), state, control)
+        assert control.should_training_stop is stops
+
+
+def test_a_disk_that_is_full_when_a_checkpoint_is_written_is_named(argv, fake_judge, tmp_path, monkeypatch, capsys):
+    fake_judge()
+    full = "[enforce fail at inline_container.cc:672] . unexpected pos 2758528 vs 2758420"
+    monkeypatch.setattr("torch.save", lambda *args, **kwargs: (_ for _ in ()).throw(RuntimeError(full)))
+    assert train.main(argv(tmp_path / "run")) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and "(a file was cut off): free some space and go on with --resume_from_checkpoint last" in said
 
 
 @pytest.mark.parametrize(("difference", "stops"), [(0.02, False), (0.1, False), (0.11, True)])

@@ -114,6 +114,11 @@ class RunCallback(TrainerCallback):
             self.stop_reason = self.stop_reason or "another process was asked to stop"
             control.should_training_stop = control.should_save = True
 
+    def on_evaluate(self, args, state, control, **kwargs):
+        if state.global_step and any_process(bool(self.stop_reason), args.device):  # asked to stop while the evaluation ran
+            self.stop_reason = self.stop_reason or "another process was asked to stop"
+            control.should_training_stop = True
+
 
 class EvaluationCallback(TrainerCallback):
     """Has the Trainer evaluate when it is time, and save what was evaluated as a checkpoint. After `run` in the list of callbacks.

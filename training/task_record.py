@@ -22,6 +22,7 @@ from traces import cut_torn_line
 
 RECORD_FILE = "task_record.jsonl"
 PRIOR = 0.3  # of the Beta prior of a task's pass rate: most tasks are solved nearly always or nearly never
+GRADED = {"task_id", "prompt", "error_kind", "test_passed", "honest_tests", "hidden_passed", "hidden_total"}
 KEPT = 0.5  # of a task's earlier outcomes count when new ones come: the policy has moved on since
 
 
@@ -183,7 +184,7 @@ def read_first_record(file: str, rows: Sequence[dict]) -> list[dict]:
             outcomes, tests = ({task: n for task, n in record.get(what, {}).items() if task in prompts} for what in ("outcomes", "tests"))
             lines += [{"step": 0, "outcomes": outcomes, "tests": tests}] if outcomes else []
             continue
-        if not {"task_id", "prompt", "error_kind", "test_passed", "hidden_passed"} <= record.keys():
+        if not GRADED <= record.keys() or not isinstance(record["task_id"], str) or not isinstance(record.get("hidden_statuses", []), list):
             raise TaskError(f"--task_record {number}: neither a graded completion nor a line of a record; {expected}")
         prompt = prompts.get(record["task_id"])
         if prompt is not None and prompt != record["prompt"]:

@@ -304,6 +304,18 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, G
                 "free some space and go on with --resume_from_checkpoint last"
             ) from error
 
+    def _save_checkpoint(self, *args, **kwargs):
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        except (OSError, RuntimeError) as error:
+            if not isinstance(error, OSError) and "inline_container" not in str(error):  # where torch.save could not write on
+                raise
+            why = getattr(error, "strerror", None) or "a file was cut off"
+            raise UserError(
+                f"cannot write the checkpoint of step {self.state.global_step} in {self.args.output_dir} ({why}): "
+                "free some space and go on with --resume_from_checkpoint last"
+            ) from error
+
     def evaluate(self, *args, **kwargs):
         if self.iterations is None:
             return super().evaluate(*args, **kwargs)
