@@ -683,6 +683,7 @@ def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str |
     module, solution = f"hidden_{digest}", solution_source(program)
     root = parse_rust(solution)
     texts = (*parts.modules.values(), *parts.mains.values(), *parts.statements.values())
+    index = Index(root)
     asked = str(entry_point).isidentifier() and any(_candidate(text, entry_point) for text in texts)
     lines = [
         f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {STD_NAMES}",
@@ -691,13 +692,13 @@ def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str |
         *([macros(crate)] if parts.runners and crate else []),
         *(f"mod {name} {{\n{text}\nuse super::*;\n}}" for name, text, _tests in parts.runners),
         "}",
-        *(f"#[allow(warnings)]\nextern crate self as {name};" for name in sorted(parts.crate_names - _paths_of(Index(root)))),
+        *(f"#[allow(warnings)]\nextern crate self as {name};" for name in sorted(parts.crate_names - _paths_of(index))),
     ]
     source = _with_module(solution, root, "\n".join(lines))
     return HiddenSuite(
         source=f"{source}\nfn main() {{}}\n",
         functions=tuple(f"{module}::{name}" for name in (*parts.module_tests, *runners)),
-        guard=_hidden_guard(solution),
+        guard=_hidden_guard(solution, index),
         module=module,
         asserts=tuple(_placed(source, module, *runner) for runner in parts.runners) if crate else (),
     )
@@ -731,11 +732,10 @@ def check_hidden_tests(tests: Sequence[str], entry_point: str | None) -> None:
     with_hidden_tests(read_program("fn probe() {}"), tests, entry_point)
 
 
-def _hidden_guard(source: str) -> str | None:
+def _hidden_guard(source: str, index: Index) -> str | None:
     """Constructs that reach tests which the program has not seen: another harness, their source, a lying `==`."""
-    if is_too_long(source) or tree_depth(parse_rust(source)) > MAX_DEPTH:
+    if is_too_long(source) or tree_depth(index.root) > MAX_DEPTH:
         return "too_long_to_read"
-    index = Index(parse_rust(source))
     found = forbidden_construct(index, allowed=("cfg_clippy", "redefined_assert_macro"))
     return found or ("constant_comparison" if has_constant_comparison(index) else None)
 
