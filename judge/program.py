@@ -542,7 +542,7 @@ def _kept_text(data: bytes, item: Item, old: Sequence[Item], new: _Newer) -> str
     """An item that stays, without the methods or imported names that the later block brings again."""
     text = data[item.start_byte : item.node.end_byte].decode("utf-8", "replace")
     if item.node.type == "use_declaration":
-        return _imports_left(item, text, new.imported)
+        return _imports_left(text, new.imported)
     gone = [other for other in old if _is_inside(other, item) and (other.owner, other.name) in new.methods and not other.trait]
     return edited(text, [(other.start_byte - item.start_byte, other.node.end_byte - item.start_byte, "") for other in gone])
 
@@ -560,7 +560,7 @@ def _inner_nodes(root: Node) -> list[Node]:
     return [node for node in root.children if node.type == "inner_attribute_item" or text_of(node).startswith(("//!", "/*!"))]
 
 
-def _imports_left(item: Item, text: str, imported: Set[str]) -> str:
+def _imports_left(text: str, imported: Set[str]) -> str:
     """An import without the names that another one brings in, too."""
     leaves = Index(parse_rust(text)).imports
     left = [leaf for leaf in leaves if leaf.name in ("*", "_") or leaf.name not in imported]
