@@ -24,12 +24,11 @@ import os
 import re
 import sys
 import threading
-import types
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import console
@@ -1022,24 +1021,15 @@ def _why_picked(graded: Sequence[dict], chosen: int) -> str:
     return f"picked  {chosen + 1} of {len(graded)} ({built} build): {said or 'no test of another says anything about it, its own decided'}"
 
 
-def _is_list(hint: Any) -> bool:
-    """Whether a type is `list[...]` or `list[...] | None`."""
-    if get_origin(hint) in (Union, types.UnionType):
-        kinds = [kind for kind in get_args(hint) if kind is not type(None)]
-        return len(kinds) == 1 and _is_list(kinds[0])
-    return get_origin(hint) is list
-
-
 def make_parser(classes: Sequence[type], **options: Any) -> Any:
     """TrlParser of these dataclasses that takes one value of a config file, where a list is due, for a list of it; an error is one line."""
     from trl import TrlParser
-
-    lists = {name for one in classes for name, hint in get_type_hints(one).items() if _is_list(hint)}
 
     class ListParser(TrlParser):
         error = console.Parser.error
 
         def set_defaults_with_config(self, **config):  # before the dataclasses are made, which may look at their lists
+            lists = {action.dest for action in self._actions if action.nargs == "+"} - {"debug"}  # of transformers: a text of several
             for name in lists & config.keys():
                 if config[name] is not None and not isinstance(config[name], list):
                     config[name] = [config[name]]
