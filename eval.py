@@ -88,6 +88,8 @@ from task_proof.faults import references_line
 from traces import SCHEMA_VERSION, TraceWriter
 
 MIN_FREE_GIB = 0.2  # 100,000 graded completions take about as much
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Tasks and rows of a run that generates
 # ---------------------------------------------------------------------------------------------------------------------

@@ -81,6 +81,8 @@ FREQUENT = (
     "use_vllm", "vllm_gpu_memory_utilization", "use_peft", "lora_r", "lora_alpha", "load_in_4bit", "gradient_checkpointing",
     "save_steps", "seed", "report_to",
 )  # fmt: skip
+
+
 @dataclass
 class ScriptArguments(JudgeSettings):
     """What train.py itself needs; everything about optimisation is TRL's GRPOConfig, about the model TRL's ModelConfig."""
@@ -422,6 +424,7 @@ def require_recipe(script: ScriptArguments, args) -> None:
     """Settings of groups, record and evaluation that fit each other and the batch. Raises UserError."""
     size, per_process = args.num_generations, args.generation_batch_size // args.world_size
     first, groups = script.min_generations, args.generation_batch_size // size
+    is_elsewhere = args.use_vllm and (args.vllm_mode != "colocate" or args.vllm_tensor_parallel_size > 1)
     if first is not None and not 2 <= first < size:
         raise UserError(f"--min_generations {first}: expected 2 to {size - 1}, fewer than --num_generations {size}")
     asks_cross = {parse_reward_spec(spec)[0] for spec in script.rewards} & {pay.__name__ for pay in CROSS_REWARDS}
@@ -433,7 +436,7 @@ def require_recipe(script: ScriptArguments, args) -> None:
             f"a process samples {per_process} completions at once, which are no whole groups of --num_generations {size}: change "
             "--per_device_train_batch_size or --gradient_accumulation_steps"
         )
-    if first is not None and args.use_vllm and (args.vllm_mode != "colocate" or args.vllm_tensor_parallel_size > 1):
+    if first is not None and is_elsewhere:
         raise UserError("--min_generations needs --vllm_mode colocate and --vllm_tensor_parallel_size 1: others sample whole groups only")
     if script.repair_turns < 0:
         raise UserError(f"--repair_turns {script.repair_turns}: expected at least 0")
@@ -441,7 +444,6 @@ def require_recipe(script: ScriptArguments, args) -> None:
         raise UserError(f"--fix_share {script.fix_share:g}: expected a share from 0 to 1")
     if script.fix_share and per_process % size:
         raise UserError(f"--fix_share needs whole groups of --num_generations {size} in a process, which samples {per_process} completions")
-    is_elsewhere = args.use_vllm and (args.vllm_mode != "colocate" or args.vllm_tensor_parallel_size > 1)
     if script.repair_turns and (first is not None or is_elsewhere):
         raise UserError("--repair_turns goes without --min_generations, and of vLLM with --vllm_mode colocate on single cards only")
     if script.groups_per_update is not None and not 1 <= script.groups_per_update <= groups:
@@ -805,11 +807,6 @@ def lossless_vllm_sync():
         yield
     finally:
         grpo.VLLMGeneration, generation.is_bitsandbytes_available = original
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The trainer: TRL's, plus a trace line per completion and the cost of a step
-# ---------------------------------------------------------------------------------------------------------------------
 
 
 # ---------------------------------------------------------------------------------------------------------------------
