@@ -159,20 +159,13 @@ def interval(values: Any) -> tuple[float | None, float | None]:
 
 def estimates(stats: Sequence[RowStats], ks: Sequence[int], n_resamples: int) -> tuple[list[dict], list[dict]]:
     """Per row {metric: {value, low, high}}, and the paired differences of each row to the first over the tasks that both have."""
-    rows, resampled, differences = [], [], []
-    for row in stats:
-        if not row.per_task:
-            rows.append({})
-            resampled.append(None)
-            continue
-        metrics, drawn = _one_row(row, ks, n_resamples)
-        rows.append(metrics)
-        resampled.append(drawn)
-    for i, row in enumerate(stats[1:], start=1):
+    rows = [_one_row(row, ks, n_resamples) if row.per_task else ({}, None) for row in stats]
+    differences = []
+    for row, found in zip(stats[1:], rows[1:], strict=True):
         shared = row.per_task.keys() & stats[0].per_task.keys()
         if not shared:
             continue
-        pair = [(rows[which], resampled[which]) for which in (0, i)]
+        pair = [rows[0], found]
         if not shared == row.per_task.keys() == stats[0].per_task.keys():
             pair = [_one_row(which.only(shared), ks, n_resamples) for which in (stats[0], row)]
         (first, first_drawn), (second, second_drawn) = pair
@@ -182,7 +175,7 @@ def estimates(stats: Sequence[RowStats], ks: Sequence[int], n_resamples: int) ->
                 low, high = interval(second_drawn[:, j] - first_drawn[:, j])
                 metrics[name] = {"value": round(second[name]["value"] - first[name]["value"], 6), "low": low, "high": high}
         differences.append({"row": row.row, "versus": stats[0].row, "n_tasks": len(shared), "metrics": metrics})
-    return rows, differences
+    return [metrics for metrics, _ in rows], differences
 
 
 def _one_row(row: RowStats, ks: Sequence[int], n_resamples: int) -> tuple[dict, Any]:
