@@ -58,7 +58,7 @@ from evaluation.folders import (
 )
 from evaluation.grading import InfraWatch, eval_record, grade_all, judge_batch, progress
 from evaluation.metrics import (
-    METRICS,
+    fewest_samples,
     row_stats,
     summarise,
     summarise_repair,
@@ -544,10 +544,10 @@ def _require_few_failed(written: Path, args: EvalArguments) -> None:
 def report(folder: Path, ks: Sequence[int], args: EvalArguments, facts: dict) -> dict:
     """Write summary.json, table.md, chart.png and results.parquet from results.jsonl, and print the tables -> the summary."""
     stats = row_stats(folder / "results.jsonl")
-    has_hidden = any(row.columns([])[2][:, list(METRICS).index("hidden_tests")].any() for row in stats if row.per_task)
-    ks = sorted(set(ks)) or ([1] if has_hidden else [])
-    if args.select == "cross" and has_hidden and not args.k:
-        ks = sorted({1, min(int(count) for row in stats for count in row.samples() if count)})
+    fewest = fewest_samples(stats)
+    ks = sorted(set(ks)) or ([1] if fewest else [])
+    if args.select == "cross" and fewest and not args.k:
+        ks = sorted({1, fewest})
     saved = read_json(folder / "run.json")
     summary = {"schema_version": SCHEMA_VERSION, "n": sum(row.n_graded + row.n_infra for row in stats)}
     summary |= summarise(stats, ks, args.bootstrap_samples)
@@ -621,7 +621,7 @@ def compare(args: EvalArguments) -> dict:
         names = names if len(set(names)) == len(names) else args.compare
         pairs = zip(names, folders, strict=True)
         stats = [row for name, folder in pairs for row in row_stats(saved_results(folder), f"{name}: ")]
-    fewest = min((int(count) for row in stats for count in row.samples() if count), default=0)
+    fewest = fewest_samples(stats)
     if args.k and max(args.k) > fewest:
         raise EvalError(f"pass@{max(args.k)} needs at least {max(args.k)} graded samples per task with hidden tests, found {fewest}")
     ks = args.k or sorted({int(name[5:]) for folder in folders for name in _saved_metrics(folder) if name.startswith("pass@")})

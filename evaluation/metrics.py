@@ -126,6 +126,11 @@ class RowStats:
         return names, sums, counts
 
 
+def fewest_samples(stats: Sequence[RowStats]) -> int:
+    """Completions that hidden tests graded, of the task with the fewest in any row; 0 where no task has any."""
+    return min((int(count) for row in stats for count in row.samples() if count), default=0)
+
+
 def bootstrap(sums: Any, counts: Any, n_resamples: int) -> Any:
     """Ratio of summed `sums` to summed `counts` in resamples of the tasks (rows) -> array (resamples, metrics).
 
