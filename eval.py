@@ -559,22 +559,19 @@ def report(folder: Path, ks: Sequence[int], args: EvalArguments, facts: dict) ->
     }
     if saved["protocol"].get("repair_turns"):
         summary["repair"] = summarise_repair(folder / "results.jsonl", ks, args.bootstrap_samples)
+    changes = ""
     if saved["run"].get("trace"):
         summary["graded_again"] = compare_with_trace(folder / "results.jsonl")
+        changes = "\n" + format_changes(summary["graded_again"])
     write_json(folder / "summary.json", summary)
-    tables = format_tables(summary)
-    if saved["run"].get("trace"):
-        tables += "\n" + format_changes(summary["graded_again"])
+    tables = format_tables(summary) + changes
     (folder / "table.md").write_text(tables, encoding="utf-8")
     if args.model or len(stats) > 1:
         draw_chart(summary, folder / "chart.png")
     write_parquet(folder / "results.jsonl", folder / "results.parquet")
-    if "repair" in summary and not args.all_tables:
-        more = f"\n{console.wrapped(format_repair(summary['repair']))}"
-    else:
-        more = ""
-    changes = f"\n{console.wrapped(format_changes(summary['graded_again']))}" if saved["run"].get("trace") else ""
-    print(tables if args.all_tables else format_terminal(summary, str(folder / "table.md")) + more + changes)
+    repaired = "\n" + format_repair(summary["repair"]) if "repair" in summary else ""
+    short = format_terminal(summary, str(folder / "table.md")) + console.wrapped(repaired) + console.wrapped(changes)
+    print(tables if args.all_tables else short)
     for name, timing in summary["timings"].items():
         text = f"{name}: " + ", ".join(f"{key} {value:g}" for key, value in timing.items())
         print(textwrap.fill(text, console.width(), subsequent_indent="  ", break_long_words=False))
