@@ -18,17 +18,16 @@ def format_changes(changes: dict) -> str:
     rows.append(["groups without signal, %", *(percent(changes["without_signal"][when]) for when in ("before", "after"))])
     rank, verdicts, infra = changes["rank_correlation"], changes["verdict_changes"], changes["n_infra"]
     notes = [
-        f"rank correlation within groups (Spearman): {number(rank['value'])}, mean of {rank['n_groups']} with unequal rewards both times",
-        f"groups none of whose best completions is among the best now: {percent(changes['best_changes'])} %; "
+        f"- rank correlation within groups (Spearman): {number(rank['value'])}, mean of {rank['n_groups']} with unequal rewards both times",
+        f"- groups none of whose best completions is among the best now: {percent(changes['best_changes'])} %; "
         f"groups whose set of best completions differs: {percent(changes['best_set_changes'])} %",
-        f"completions whose verdict changed: {verdicts['n']} of {changes['n']}",
-        *(f"  {kind}: {n}" for kind, n in verdicts["kinds"].items()),
+        f"- completions whose verdict changed: {verdicts['n']} of {changes['n']}",
+        *(f"  - {kind}: {n}" for kind, n in verdicts["kinds"].items()),
     ]
     if any(infra.values()):
-        notes.append(f"left out, the machine failed to grade them: {infra['before']} as traced, {infra['after']} now")
+        notes.append(f"- left out, the machine failed to grade them: {infra['before']} as traced, {infra['after']} now")
     title = f"Graded again, {changes['n']} completions in {changes['n_groups']} groups of the trace (means):"
-    listed = "".join(f"  - {note.strip()}\n" if note.startswith(" ") else f"- {note}\n" for note in notes)
-    return f"{title}\n\n{markdown_table(['', 'as traced', 'now'], rows)}\n\n{listed}"
+    return "\n".join([title, "", markdown_table(["", "as traced", "now"], rows), "", *notes, ""])
 
 
 TABLE = {  # metric -> heading
