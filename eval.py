@@ -59,6 +59,7 @@ from evaluation.folders import (
 from evaluation.grading import InfraWatch, eval_record, grade_all, judge_batch, progress
 from evaluation.metrics import (
     fewest_samples,
+    ks_of,
     row_stats,
     summarise,
     summarise_repair,
@@ -621,7 +622,7 @@ def compare(args: EvalArguments) -> dict:
     fewest = fewest_samples(stats)
     if args.k and max(args.k) > fewest:
         raise EvalError(f"pass@{max(args.k)} needs at least {max(args.k)} graded samples per task with hidden tests, found {fewest}")
-    ks = args.k or sorted({int(name[5:]) for folder in folders for name in _saved_metrics(folder) if name.startswith("pass@")})
+    ks = args.k or ks_of(row for folder in folders for row in _saved_rows(folder))
     summary = {"schema_version": SCHEMA_VERSION, "compared": args.compare, "protocol": protocols[0]}
     summary |= summarise(stats, ks, args.bootstrap_samples)
     tables = format_tables(summary)
@@ -643,9 +644,9 @@ def saved_results(folder: Path) -> Path:
     return packed if packed.is_file() and not (folder / "results.jsonl").is_file() else folder / "results.jsonl"
 
 
-def _saved_metrics(folder: Path) -> set[str]:
+def _saved_rows(folder: Path) -> list[dict]:
     path = folder / "summary.json"
-    return {name for row in read_json(path)["rows"] for name in row["metrics"]} if path.is_file() else set()
+    return read_json(path)["rows"] if path.is_file() else []
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 import math
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +217,11 @@ def summarise(stats: Sequence[RowStats], ks: Sequence[int], n_resamples: int) ->
     of_kind = lambda kind: [row.kinds[kind] for row in stats if kind in row.kinds]  # noqa: E731
     by_kind = {kind: summarise(of_kind(kind), ks, n_resamples) for kind in found} if found not in ([], [kinds.WRITE]) else {}
     return {"rows": rows, "differences": differences} | ({"kinds": by_kind} if by_kind else {})
+
+
+def ks_of(rows: Iterable[dict]) -> list[int]:
+    """Every k whose pass@k a row of a summary has, ascending."""
+    return sorted({int(name[5:]) for row in rows for name in row["metrics"] if name.startswith("pass@")})
 
 
 def row_stats(results: Path, prefix: str = "") -> list[RowStats]:

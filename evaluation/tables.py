@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import console
-from evaluation.metrics import MIN_ASSERTS, NOT_PERCENT, TOP_CODES
+from evaluation.metrics import MIN_ASSERTS, NOT_PERCENT, TOP_CODES, ks_of
 from kinds import repair
 
 
@@ -72,8 +72,7 @@ def cell(metrics: dict, name: str, signed: bool = False) -> str:
 
 def shown_columns(summary: dict) -> dict[str, str]:
     """Metric -> heading, for those that any row has."""
-    ks = {name for row in summary["rows"] for name in row["metrics"] if name.startswith("pass@")}
-    columns = TABLE | {name: f"{name} %" for name in sorted(ks, key=lambda name: int(name[5:]))}
+    columns = TABLE | {f"pass@{k}": f"pass@{k} %" for k in ks_of(summary["rows"])}
     return {name: title for name, title in columns.items() if any(name in row["metrics"] for row in summary["rows"])}
 
 
@@ -82,9 +81,9 @@ KIND_TABLE = {"build": "build %", "edit_places": "places %", "mean_length": "tok
 
 def kinds_table(by_kind: dict[str, dict]) -> str:
     """A row for each kind and row of the results, and for each paired difference; `no program` counts what was refused, too."""
-    metrics = {name for part in by_kind.values() for row in part["rows"] for name in row["metrics"]}
-    ks = sorted((name for name in metrics if name.startswith("pass@")), key=lambda name: int(name[5:]))
-    columns = {name: f"{name} %" for name in ks} | {name: title for name, title in KIND_TABLE.items() if name in metrics}
+    rows = [row for part in by_kind.values() for row in part["rows"]]
+    columns = {f"pass@{k}": f"pass@{k} %" for k in ks_of(rows)}
+    columns |= {name: title for name, title in KIND_TABLE.items() if any(name in row["metrics"] for row in rows)}
     body = []
     for kind, part in by_kind.items():
         for row in part["rows"]:

@@ -35,7 +35,7 @@ sys.path.insert(0, str(ROOT))
 
 import eval as evaluation  # noqa: E402
 from evaluation.folders import read_jsonl  # noqa: E402
-from evaluation.metrics import RowStats  # noqa: E402
+from evaluation.metrics import RowStats, ks_of  # noqa: E402
 from evaluation.tables import NOT_PERCENT, cell, markdown_table, shown_columns  # noqa: E402
 
 RESAMPLES = evaluation.EvalArguments.bootstrap_samples
@@ -62,8 +62,7 @@ def recomputed(folder: Path) -> dict:
     stats = [row for path in completion_files(folder) for row in evaluation.row_stats(path)]
     if not stats:
         return summary
-    ks = sorted({int(name[5:]) for row in summary["rows"] for name in row["metrics"] if name.startswith("pass@")})
-    again = evaluation.summarise(stats, ks, RESAMPLES)
+    again = evaluation.summarise(stats, ks_of(summary["rows"]), RESAMPLES)
     for old, new in zip(summary["rows"], again["rows"], strict=True):  # prompts' tokens are counted before a line is shortened
         new["tokens"]["prompt"] = new["tokens"]["prompt"] or old["tokens"]["prompt"]
     return summary | again
