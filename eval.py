@@ -39,7 +39,7 @@ import kinds
 import tasks as task_sets
 from evaluation import cross_results
 from evaluation.arguments import EvalArguments, parse_arguments
-from evaluation.completions import Input, check_hidden_tests, input_row, open_input, paid_task, read_completion, survey
+from evaluation.completions import Input, check_hidden_tests, input_row, load_tasks, open_input, paid_task, read_completion, survey
 from evaluation.folders import (
     PARTIAL_FILES,
     EvalError,
@@ -98,8 +98,7 @@ MIN_FREE_GIB = 0.2  # 100,000 graded completions take about as much
 
 def load_eval_tasks(args: EvalArguments) -> list[dict]:
     """Tasks as asked for, their hidden tests checked. Raises EvalError or TaskError."""
-    columns = {name: getattr(args, f"{name}_column") for name in ("prompt", "tests", "task_id", "entry_point")}
-    tasks = task_sets.load_tasks(args.tasks, split=args.tasks_split, columns=columns, task_ids=args.task_ids, limit=args.limit)
+    tasks = load_tasks(args, args.limit)
     if args.hidden_tests == "off":
         tasks = [task | {"tests": None} for task in tasks]
     without = [task["task_id"] for task in tasks if not task["tests"]]
@@ -113,7 +112,7 @@ def load_eval_tasks(args: EvalArguments) -> list[dict]:
     for task in tasks:
         if task["tests"]:
             check_hidden_tests(task, f"{args.tasks}, task {task['task_id']!r}")
-    return kinds.with_fim_format(tasks, args.fim_format)
+    return tasks
 
 
 def row_name(model_or_adapter: str) -> str:

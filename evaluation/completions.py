@@ -33,6 +33,13 @@ def check_hidden_tests(task: dict, where: str) -> None:
         raise EvalError(f"{where}: its hidden tests cannot be used: {error}") from error
 
 
+def load_tasks(args: EvalArguments, limit: int | None = None) -> list[dict]:
+    """The rows of --tasks, as the model is to be asked. Raises TaskError."""
+    columns = {name: getattr(args, f"{name}_column") for name in ("prompt", "tests", "task_id", "entry_point")}
+    loaded = task_sets.load_tasks(args.tasks, split=args.tasks_split, columns=columns, task_ids=args.task_ids, limit=limit)
+    return kinds.with_fim_format(loaded, args.fim_format)
+
+
 @dataclass(frozen=True)
 class Input:
     """Completions that exist already.
@@ -74,11 +81,7 @@ def open_input(args: EvalArguments) -> Input:
         )
     if not path.exists():
         raise EvalError(f"--completions {path}: no such file")
-    tasks = {}
-    if args.tasks:
-        columns = {name: getattr(args, f"{name}_column") for name in ("prompt", "tests", "task_id", "entry_point")}
-        loaded = task_sets.load_tasks(args.tasks, split=args.tasks_split, columns=columns)
-        tasks = {task["task_id"]: task for task in kinds.with_fim_format(loaded, args.fim_format)}
+    tasks = {task["task_id"]: task for task in load_tasks(args)} if args.tasks else {}
     is_trace = path.is_dir() or (path.suffix != ".parquet" and why_left_out(next(iter_trace(path), None)) is None)
     if not is_trace and args.reuse_verdicts:
         raise EvalError(f"--completions {path}: --reuse_verdicts needs the trace of a training run, and its first line is none")
