@@ -299,8 +299,7 @@ class RewardSet:
     def __init__(self, judge: RustTool, specs: Sequence[str] = DEFAULT_REWARDS, system_prompt: str = "", *,
                  waits_for_machine: bool = False, plain_rust: bool = False, reader: ReadingJudge | None = None,
                  task_record=None, cross_tests: bool | None = None):  # fmt: skip
-        self.judge, self.waits_for_machine, self.plain_rust = judge, waits_for_machine, plain_rust
-        self.task_record = task_record
+        self.judge, self.waits_for_machine, self.task_record = judge, waits_for_machine, task_record
         self.reader = reader or ReadingJudge(judge, plain_rust)
         own_example = extract_program(system_prompt)
         self.examples = [(example, ADDING_WORDS) for example in adding_examples()]
