@@ -17,7 +17,6 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 import kinds
 from judge.errors import UserError
@@ -235,17 +234,14 @@ def _no_error(row: dict | TaskError) -> dict:
 BOM = b"\xef\xbb\xbf"
 
 
-def _open_lines(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-
-
-def _iter_lines(path: Path) -> Iterator[tuple[int, dict | TaskError]]:
-    """(line number, object or what is wrong with the line) of every line that is not blank. Raises TaskError for a broken .gz."""
-    with _open_lines(path) as lines:
+def _iter_lines(path: Path) -> Iterator[tuple[Place, dict | TaskError]]:
+    """(place, object or what is wrong with the line) of every line that is not blank. Raises TaskError for a broken .gz."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
         try:
             for number, line in enumerate(lines, start=1):
                 if line := line.removeprefix(BOM).strip():
-                    yield number, _read_line(line, f"{path}, line {number}")
+                    where = f"{path}, line {number}"
+                    yield where, _read_line(line, where)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise TaskError(f"{path}: not a gzip file that can be read ({_first_line(error)})") from error
 
@@ -260,12 +256,12 @@ def _read_line(line: bytes, where: str) -> dict | TaskError:
     return row if isinstance(row, dict) else TaskError(f"{where}: expected a JSON object, found {type(row).__name__}")
 
 
-def iter_parquet(path: Path, batch_rows: int = 512) -> Iterator[tuple[str, dict]]:
-    """Yield (place in the file, row), `batch_rows` rows in memory at a time. Raises TaskError."""
+def _iter_parquet(path: Path) -> Iterator[tuple[Place, dict]]:
+    """(place, row), a few hundred in memory at a time. Raises TaskError."""
     import pyarrow.parquet  # here, because it costs start-up time that a jsonl user need not pay
 
     try:
-        batches = pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=batch_rows)
+        batches = pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=512)
         rows = (row for batch in batches for row in batch.to_pylist())
         for number, row in enumerate(rows, start=1):
             yield f"{path}, row {number}", row
@@ -276,7 +272,7 @@ def iter_parquet(path: Path, batch_rows: int = 512) -> Iterator[tuple[str, dict]
 def _iter_file(path: Path) -> Iterator[tuple[Place, dict | TaskError]]:
     """(place, row or what is wrong with it) of a local file. Raises TaskError."""
     if path.suffix == ".parquet":
-        yield from iter_parquet(path)
+        yield from _iter_parquet(path)
     elif path.suffix == ".json" and not _holds_lines(path):
         rows = _read_json(path)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -285,10 +281,10 @@ def _iter_file(path: Path) -> Iterator[tuple[Place, dict | TaskError]]:
             yield f"{path}, row {number}", row
     else:
         is_known = {".jsonl", ".json"} & set(path.suffixes)
-        for number, row in _iter_lines(path):
+        for where, row in _iter_lines(path):
             if isinstance(row, TaskError) and not is_known:
                 row = TaskError(f"{row}: files of tasks are .jsonl, .json or .parquet")
-            yield f"{path}, line {number}", row
+            yield where, row
 
 
 def _holds_lines(path: Path) -> bool:
