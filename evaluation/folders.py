@@ -44,7 +44,7 @@ class TasksHash:
 
 def judge_protocol(judge: dict) -> dict:
     """What of a judge's description decides verdicts: version, toolchain, limits; not how many workers or which sandbox tier."""
-    return {key: value for key, value in judge.items() if key not in {"workers", "sandbox", "scratch_dir", "cache_size"}}
+    return {key: value for key, value in judge.items() if key not in {"workers", "sandbox"}}
 
 
 def sampling_protocol(sampling: SamplingArguments) -> dict:
