@@ -202,7 +202,7 @@ class GroupSampling:
         output["is_trained"] = torch.tensor(is_trained, device=output["advantages"].device)
         self.deal(output, is_trained)
         self._count_unsolved(output["advantages"] * output["is_trained"])
-        n_tokens = (output["completion_mask"] * output.get("tool_mask", 1) * output["is_trained"][:, None]).sum()
+        n_tokens = (micro_batches.mask_of_model(output) * output["is_trained"][:, None]).sum()
         output["num_items_in_batch"] = self.accelerator.gather(n_tokens).sum()
         for name, value in (("sampled", len(self._spreads)), ("with_signal", sum(map(bool, self._spreads))), ("trained", len(chosen))):
             self._metrics["train"][f"groups/{name}"].append(float(value))

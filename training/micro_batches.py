@@ -87,6 +87,11 @@ def only_rows(batch: dict, rows) -> dict:
     return {key: value[rows] if getattr(value, "ndim", 0) else value for key, value in batch.items()}
 
 
+def mask_of_model(batch: Mapping):
+    """Which tokens of the completions, (B, C), the model wrote itself: not a user's turn among them, nor padding."""
+    return batch["completion_mask"] * batch.get("tool_mask", 1)
+
+
 def trimmed(batch: dict, rows: Sequence[int]) -> dict:
     """These rows of a TRL batch without the columns that only other rows fill.
 

@@ -83,7 +83,7 @@ class SeveralUpdates:
         rows = self._rows_to_pass(is_trained)
         output["old_per_token_logps"][rows] = self._logps(self.model, micro_batches.only_rows(output, rows))
         if self._needs_ratio(output):
-            mask = output["completion_mask"] * output.get("tool_mask", 1) * is_trained[:, None]
+            mask = micro_batches.mask_of_model(output) * is_trained[:, None]
             compared = self._add_ratio(output, output["old_per_token_logps"], mask)
             self._mismatch = Mismatch()
             self._mismatch.add(*(values[rows] for values in compared))

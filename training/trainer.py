@@ -152,8 +152,8 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, G
             try:
                 with micro_batches.unequal_rows(self.accelerator):
                     loss = sum(self._forward_backward(model, batch, part, part is parts[-1]) for part in parts)
-                of_model = batch["completion_mask"] * batch.get("tool_mask", 1)
-                self._weigh_metrics(seen, [[row for rows in part for row in rows] for part in parts], of_model)
+                rows_of_parts = [[row for rows in part for row in rows] for part in parts]
+                self._weigh_metrics(seen, rows_of_parts, micro_batches.mask_of_model(batch))
                 self._log_mismatch()
                 return loss
             except torch.OutOfMemoryError:
@@ -234,8 +234,7 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, G
         )
         if self._corrected is not None:  # called by TRL's _compute_loss, which multiplies by the ratio afterwards
             part = self._corrected
-            mask = part["completion_mask"] * part.get("tool_mask", 1)
-            self._mismatch.add(*self._add_ratio(part, logps.detach(), mask))
+            self._mismatch.add(*self._add_ratio(part, logps.detach(), micro_batches.mask_of_model(part)))
         return logps, entropies, aux_loss
 
     def _log_mismatch(self) -> None:
@@ -276,14 +275,12 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, G
         ratio = output.get("importance_sampling_ratio")
         mode = "train" if self.model.training else "eval"
         if ratio is not None and self.vllm_importance_sampling_mode.endswith("_mask"):
-            of_model = output["completion_mask"] * output.get("tool_mask", 1)
-            masked = (of_what_was_sampled(ratio, of_model) == 0).float().mean()
+            masked = (of_what_was_sampled(ratio, micro_batches.mask_of_model(output)) == 0).float().mean()
             self._metrics[mode]["sampling/masked_share"].append(self.accelerator.gather(masked).mean().item())
         if scores_later:
             self.add_old_logps(output)
         if mode == "train":
-            lengths = (output["completion_mask"] * output.get("tool_mask", 1)).sum(dim=1).tolist()
-            self._write_trace(output["advantages"].tolist(), lengths)
+            self._write_trace(output["advantages"].tolist(), micro_batches.mask_of_model(output).sum(dim=1).tolist())
         return output
 
     def _write_trace(self, advantages: list[float], lengths: list[int]) -> None:
