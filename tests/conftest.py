@@ -13,6 +13,7 @@ import functools
 import gc
 import json
 import shutil
+from collections.abc import Iterable
 
 import pytest
 
@@ -55,6 +56,12 @@ KNOWN_COMPLETIONS = (GOOD, FAILING, BROKEN, PROSE)
 PROMPTS = tuple(
     f"Add two numbers, {word}." for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")
 )
+
+
+def write_jsonl(path: Path, rows: Iterable[dict]) -> Path:
+    """A file with a line for each of the rows."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -252,5 +259,4 @@ def prompts_file(tmp_path_factory) -> Path:
     """jsonl of eight prompts that `tiny_coder` was taught."""
     path = tmp_path_factory.mktemp("prompts") / "adding.jsonl"
     rows = [{"task_id": f"adding/{i}", "prompt": prompt} for i, prompt in enumerate(PROMPTS)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_jsonl(path, rows)

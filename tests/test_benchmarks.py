@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from chromium import found as find_chromium
-from conftest import FAILING, GOOD, ROOT
+from conftest import FAILING, GOOD, ROOT, write_jsonl
 from warm import Training
 
 from results import tables
@@ -90,7 +90,7 @@ def test_the_precision_of_the_groups_tests(tmp_path):
     other = GOOD.replace("b + a", "a + b")
     lines = [graded | {"completion": GOOD, "hidden_passed": 2}, graded | {"completion": other, "hidden_passed": 1},
              graded | {"completion": FAILING, "hidden_passed": 0}]  # fmt: skip
-    (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_jsonl(tmp_path / "results.jsonl", lines)
     result = json.loads(run("cross_precision", tmp_path / "results.jsonl", "--row", "mine", "--output", tmp_path / "out.json"))
     assert result == json.loads((tmp_path / "out.json").read_text())
     assert (result["groups"], result["completions"], result["right"], result["with_opinion"]) == (1, 3, 1, 3)

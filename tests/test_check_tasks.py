@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 
 import pytest
+from conftest import write_jsonl
 
 pytest.importorskip("tree_sitter_rust")
 if shutil.which("cargo") is None:
@@ -57,11 +58,6 @@ TASK = {
 def judge():
     with RustTool(workers=2, run_timeout_s=RUN_TIMEOUT_S) as judge:
         yield judge
-
-
-def write_jsonl(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 # -- one task ---------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from conftest import write_jsonl
 
 import eval as evaluation
 from evaluation.cross_results import examined, passes
@@ -28,7 +29,7 @@ def selected(tmp_path_factory):
     """(input file, results folder, summary) of an evaluation with --select cross."""
     folder = tmp_path_factory.mktemp("select")
     rows = [{"task_id": name, "prompt": f"Twice, {name}.", "completion": text, "tests": HIDDEN} for name, text in COMPLETIONS]
-    (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(folder / "in.jsonl", rows)
     arguments = ["--completions", str(folder / "in.jsonl"), "--output_dir", str(folder / "out"), "--select", "cross"]
     assert evaluation.main(arguments) == 0
     return arguments, folder / "out", json.loads((folder / "out" / "summary.json").read_text())

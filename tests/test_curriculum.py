@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import BROKEN, PROMPTS, ROOT, FakeJudge
+from conftest import BROKEN, PROMPTS, ROOT, FakeJudge, write_jsonl
 
 import kinds
 import train
@@ -27,7 +27,7 @@ def run(tiny_coder, tmp_path, monkeypatch):
     """Call it with flags -> (exit status, trace records)."""
     monkeypatch.setattr(train, "RustTool", lambda **options: FakeJudge(answer))
     rows = [{"task_id": f"t/{i}", "prompt": prompt, "tests": TESTS, "entry_point": "add"} for i, prompt in enumerate(PROMPTS)]
-    (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(tmp_path / "tasks.jsonl", rows)
 
     def call(*flags):
         folder = tmp_path / "run"

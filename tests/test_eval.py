@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BROKEN, FAILING, GOOD, PROSE, ROOT, FakeJudge, infra_verdict
+from conftest import BROKEN, FAILING, GOOD, PROSE, ROOT, FakeJudge, infra_verdict, write_jsonl
 from test_generate import build_adapter, build_tiny_model, serve
 
 import eval as evaluation
@@ -49,11 +49,6 @@ REWARDS = {
     "cargo_build_reward", "cargo_clippy_reward", "cargo_test_reward", "hidden_tests_reward", "non_empty_reward",
     "code_block_reward", "test_block_reward", "tests_have_asserts_reward",
 }  # fmt: skip
-
-
-def write_jsonl(path: Path, rows) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 def read_jsonl(path: Path, drop=("duration_s",)) -> list[dict]:

@@ -6,7 +6,7 @@ import statistics
 from collections import Counter
 
 import pytest
-from conftest import PROMPTS, passing_verdict
+from conftest import PROMPTS, passing_verdict, write_jsonl
 from test_train import LORA, argv, assert_advantages_follow_from_rewards, groups_of, read_trace  # noqa: F401
 from test_training_step import ReadingFake, other_engine, step  # noqa: F401
 from warm import run_in_two_processes
@@ -186,7 +186,7 @@ def test_a_first_record_steers_the_first_step(run, tmp_path):
          "hidden_passed": None, "hidden_total": None}
         for number, prompt in enumerate(PROMPTS[:6]) for _ in range(40)
     ]  # fmt: skip
-    path.write_text("".join(json.dumps(record) + "\n" for record in graded))
+    write_jsonl(path, graded)
     folder = run("known", passing_verdict, "--frontier", "true", "--task_record", path, "--max_steps", 1)
     assert {"adding/6", "adding/7"} <= {record["task_id"] for record in read_trace(folder)}
     first = json.loads((folder / "task_record.jsonl").read_text().splitlines()[0])
@@ -231,7 +231,7 @@ def test_two_processes_sample_train_record_and_evaluate_as_one(argv, tmp_path, p
     """Groups grow on either process, updates take groups of both, one record and one table come of it."""
     folder, val = tmp_path / "run", tmp_path / "val.jsonl"
     tasks = [{"task_id": f"v/{word}", "prompt": f"Add two numbers, {word}.", "tests": ["assert_eq!(add(1, 2), 3);"]} for word in ("nine", "ten", "none")]
-    val.write_text("".join(json.dumps(task) + "\n" for task in tasks))
+    write_jsonl(val, tasks)
     flags = ("--min_generations", FIRST, "--groups_per_update", 3, "--frontier", "true", "--tokens_per_micro_batch", 600,
              "--eval_tasks", val, "--eval_samples", 2, "--eval_every", 2, "--max_completion_length", 48)  # fmt: skip
     run_in_two_processes(argv(folder, *LORA, *flags), tmp_path)

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import BROKEN, FAILING, GOOD, PROMPTS, PROSE, ROOT
+from conftest import BROKEN, FAILING, GOOD, PROMPTS, PROSE, ROOT, write_jsonl
 from test_train import LORA, argv  # noqa: F401  argv is a fixture
 
 HIDDEN = ["assert_eq!(add(2, 2), 4);", "assert_eq!(add(-1, 1), 0);"]
@@ -63,7 +63,7 @@ def prompts(tmp_path_factory):
     """The parquet file that prompts.py writes of TASK and another."""
     folder = tmp_path_factory.mktemp("prompts")
     tasks, out = folder / "tasks.jsonl", folder / "prompts" / "train.parquet"
-    tasks.write_text("".join(json.dumps(task) + "\n" for task in (TASK, TASK | OTHER)))
+    write_jsonl(tasks, [TASK, TASK | OTHER])
     assert load(ROOT / "integrations" / "prompts.py", "prompts").main(["--tasks", str(tasks), "--out", str(out)]) == 0
     return out
 

@@ -6,7 +6,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from conftest import FakeJudge, passing_verdict
+from conftest import FakeJudge, passing_verdict, write_jsonl
 from test_train import LORA, argv, read_trace  # noqa: F401
 
 import traces
@@ -28,8 +28,7 @@ def eval_file(tmp_path_factory):
          "entry_point": "add"}
         for word in WORDS
     ]  # fmt: skip
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_jsonl(path, rows)
 
 
 def judged(job):
@@ -272,7 +271,7 @@ def test_a_set_that_proves_nothing_is_refused(argv, fake_judge, eval_file, tmp_p
     rows = [json.loads(line) for line in eval_file.read_text().splitlines()]
     rows[0] |= change
     path = tmp_path / "val.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(path, rows)
     assert train.main(argv(tmp_path / "run", "--eval_tasks", path)) == 2
     assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "run").exists()

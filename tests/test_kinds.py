@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import ROOT, FakeJudge
+from conftest import ROOT, FakeJudge, write_jsonl
 
 import eval as evaluation
 import generate
@@ -33,18 +33,13 @@ ANSWERS = {"fix": f"```rust\n{RIGHT}```", "fim": "Here:\n```rust\nlet result = n
            "next_edit": "```rust\n    let result = n / 2;\n    result\n}\n```"}  # fmt: skip
 
 
-def write_tasks(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Rows and prompts
 # ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_prompt_shows_what_its_kind_is_about_and_no_hidden_test(tmp_path):
-    loaded = {task["kind"]: task for task in load_tasks(str(write_tasks(tmp_path / "k.jsonl", ROWS)))}
+    loaded = {task["kind"]: task for task in load_tasks(str(write_jsonl(tmp_path / "k.jsonl", ROWS)))}
     shown = {"fix": [CODE.rstrip(), FIX["message"]], "fim": [FIM["prefix"] + kinds.GAP + FIM["suffix"].rstrip()],
              "patch": [CODE.rstrip(), kinds.SEARCH], "next_edit": [DIFF, f"{kinds.REGION_MARKS[0]}\n    let result"]}  # fmt: skip
     for kind, texts in shown.items():
@@ -62,13 +57,13 @@ def test_the_example_of_a_patch_is_one():
 
 
 def test_a_row_that_is_read_again_asks_the_same(tmp_path):
-    once = load_tasks(str(write_tasks(tmp_path / "a.jsonl", ROWS)))
-    assert load_tasks(str(write_tasks(tmp_path / "b.jsonl", once))) == once
+    once = load_tasks(str(write_jsonl(tmp_path / "a.jsonl", ROWS)))
+    assert load_tasks(str(write_jsonl(tmp_path / "b.jsonl", once))) == once
 
 
 def test_tasks_of_kind_write_are_as_they_were(tmp_path):
     plain = {"task_id": "a", "prompt": "Add.", "tests": None, "entry_point": None, "source": "s"}
-    loaded = load_tasks(str(write_tasks(tmp_path / "a.jsonl", [plain, plain | {"task_id": "b", "kind": "write"}])))
+    loaded = load_tasks(str(write_jsonl(tmp_path / "a.jsonl", [plain, plain | {"task_id": "b", "kind": "write"}])))
     assert [task["prompt"] for task in loaded] == ["Add.", "Add."]
     assert kinds.conversation(loaded[1], "Be careful.")[0] == {"role": "system", "content": "Be careful."}
 
@@ -87,7 +82,7 @@ def test_tasks_of_kind_write_are_as_they_were(tmp_path):
     ],
 )
 def test_a_row_without_what_its_kind_needs_is_refused_with_its_line(tmp_path, row, message):
-    path = write_tasks(tmp_path / "k.jsonl", [FIM | {"task_id": "first"}, row])
+    path = write_jsonl(tmp_path / "k.jsonl", [FIM | {"task_id": "first"}, row])
     with pytest.raises(TaskError, match="line 2: ") as error:
         load_tasks(str(path))
     assert message in str(error.value)
@@ -269,7 +264,7 @@ def verdicts(job):
 def test_a_step_of_mixed_kinds_trains_and_is_traced(fim_coder, tmp_path, monkeypatch, fim_format):
     monkeypatch.setattr(train, "RustTool", lambda **options: FakeJudge(verdicts))
     write = {"task_id": "t/write", "prompt": "Add two numbers, one."}
-    tasks, folder = write_tasks(tmp_path / "k.jsonl", [write, *ROWS, PATCH | {"task_id": "t/patch2"}]), tmp_path / "run"
+    tasks, folder = write_jsonl(tmp_path / "k.jsonl", [write, *ROWS, PATCH | {"task_id": "t/patch2"}]), tmp_path / "run"
     flags = {
         "config": ROOT / "configs" / "tiny.yaml", "model_name_or_path": fim_coder, "tasks": tasks, "system_prompt": "none", "max_prompt_length": 900,
         "per_device_train_batch_size": 12, "num_generations": 2, "max_completion_length": 8, "max_steps": 1, "output_dir": folder,
@@ -287,7 +282,7 @@ def test_a_step_of_mixed_kinds_trains_and_is_traced(fim_coder, tmp_path, monkeyp
 
 def test_prompts_over_the_budget_are_named(tiny_coder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train, "RustTool", lambda **options: FakeJudge())
-    tasks = write_tasks(tmp_path / "k.jsonl", [FIX | {"code": CODE * 40}, PATCH])
+    tasks = write_jsonl(tmp_path / "k.jsonl", [FIX | {"code": CODE * 40}, PATCH])
     argv = ["--config", str(ROOT / "configs" / "tiny.yaml"), "--model_name_or_path", str(tiny_coder), "--tasks", str(tasks)]
     assert train.main([*argv, "--max_prompt_length", "900", "--output_dir", str(tmp_path / "run")]) == 2
     said = " ".join(capsys.readouterr().err.split())
@@ -297,9 +292,9 @@ def test_prompts_over_the_budget_are_named(tiny_coder, tmp_path, monkeypatch, ca
 def test_saved_answers_are_graded_with_a_row_a_kind(tmp_path, monkeypatch):
     """Right and wrong answers of every kind, with real rows in the table; what was saved is graded again by the same columns."""
     monkeypatch.setattr(evaluation, "open_judge", lambda args: FakeJudge(verdicts))
-    tasks = write_tasks(tmp_path / "k.jsonl", ROWS)
+    tasks = write_jsonl(tmp_path / "k.jsonl", ROWS)
     rows = [{"task_id": f"t/{kind.removeprefix('next_')}", "completion": text} for kind in ANSWERS for text in (ANSWERS[kind], "Well.")]
-    answers, folder, again = write_tasks(tmp_path / "answers.jsonl", rows), tmp_path / "out", tmp_path / "again"
+    answers, folder, again = write_jsonl(tmp_path / "answers.jsonl", rows), tmp_path / "out", tmp_path / "again"
     assert evaluation.main(["--completions", str(answers), "--tasks", str(tasks), "--output_dir", str(folder), "--bootstrap_samples", "50"]) == 0
     summary = json.loads((folder / "summary.json").read_text())
     for part in summary["kinds"].values():
@@ -317,7 +312,7 @@ def test_saved_answers_are_graded_with_a_row_a_kind(tmp_path, monkeypatch):
 
 
 def test_saved_answers_without_the_columns_of_their_kind_are_refused(tmp_path, capsys):
-    answers = write_tasks(tmp_path / "a.jsonl", [{"prompt": "Mend it.", "completion": "```rust\nfn a() {}\n```", "kind": "fix"}])
+    answers = write_jsonl(tmp_path / "a.jsonl", [{"prompt": "Mend it.", "completion": "```rust\nfn a() {}\n```", "kind": "fix"}])
     assert evaluation.main(["--completions", str(answers), "--output_dir", str(tmp_path / "out")]) == 2
     assert "line 1: a task of kind fix needs the column code" in " ".join(capsys.readouterr().err.split())
 
@@ -326,7 +321,7 @@ def test_saved_answers_without_the_columns_of_their_kind_are_refused(tmp_path, c
 def test_a_model_is_evaluated_on_all_kinds(fim_coder, tmp_path, monkeypatch, fim_format):
     monkeypatch.setattr(evaluation, "open_judge", lambda args: FakeJudge(verdicts))
     folder = tmp_path / "out"
-    argv = ["--model", fim_coder, "--tasks", write_tasks(tmp_path / "k.jsonl", ROWS), "--output_dir", folder, "--max_new_tokens", 4,
+    argv = ["--model", fim_coder, "--tasks", write_jsonl(tmp_path / "k.jsonl", ROWS), "--output_dir", folder, "--max_new_tokens", 4,
             "--bootstrap_samples", 50, "--fim_format", fim_format]  # fmt: skip
     assert evaluation.main(list(map(str, argv))) == 0
     assert list(json.loads((folder / "summary.json").read_text())["kinds"]) == list(kinds.KINDS)

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import FakeJudge, infra_verdict
+from conftest import FakeJudge, infra_verdict, write_jsonl
 from test_generate import serve
 
 import make_dataset
@@ -127,8 +127,7 @@ def write_source(folder: Path, names=tuple(EXERCISES)) -> Path:
     """The exercises as MBPP has them."""
     path = folder / "mbpp.jsonl"
     rows = [{"task_id": f"m/{name}", "text": EXERCISES[name][0], "code": "pass", "test_list": [EXERCISES[name][1]]} for name in names]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_jsonl(path, rows)
 
 
 @pytest.fixture(autouse=True)
@@ -650,7 +649,7 @@ def test_python_tests_that_cannot_be_read_are_a_bad_row(tmp_path, judge, capsys,
     source, out = write_source(tmp_path), tmp_path / "out"
     rows = read_lines(source)
     rows[1]["test_list"] = tests
-    source.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    write_jsonl(source, rows)
     with serve(Writer()) as endpoint:
         assert main(command(endpoint, source, out)) == 2
         said = capsys.readouterr().err
@@ -665,7 +664,7 @@ def test_the_limit_counts_rows_that_can_be_read(tmp_path):
     source = write_source(tmp_path)
     rows = read_lines(source)
     rows[0]["test_list"] = [["a"]]
-    source.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    write_jsonl(source, rows)
     args = make_dataset.DatasetArguments(tasks=str(source), model="m", output_dir="out", limit=2)
     bad_rows = []
     assert [one.task_id for one in make_dataset.iter_source(args, bad_rows)] == [row["task_id"] for row in rows[1:3]] and len(bad_rows) == 1

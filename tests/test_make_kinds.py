@@ -7,7 +7,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, write_jsonl
 
 pytest.importorskip("tree_sitter_rust")
 if shutil.which("cargo") is None:
@@ -151,7 +151,7 @@ def trace_of(tmp_path):
         (tmp_path / "run").mkdir()
         rows = {"run/trace.jsonl": records, "jars_train.jsonl": [TASK], "jars_solutions.jsonl": [{"task_id": TASK["task_id"], "solution": SOURCE}]}
         for name, lines in rows.items():
-            (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+            write_jsonl(tmp_path / name, lines)
         flags = {"trace": tmp_path / "run", "tasks": tmp_path / "jars_train.jsonl", "solutions": tmp_path / "jars_solutions.jsonl",
                  "output_dir": tmp_path / "out"}  # fmt: skip
         return [str(part) for name, value in flags.items() for part in (f"--{name}", value)]

@@ -1,8 +1,8 @@
 """evaluation/metrics.py: sums and summaries, from records written here: no judge, no model."""
 
-import json
 
 import numpy as np
+from conftest import write_jsonl
 
 from evaluation import metrics
 from evaluation.metrics import RowStats
@@ -54,7 +54,7 @@ def test_first_and_last_tries_are_two_rows_of_the_same_tasks(tmp_path):
     wrong = {"code": "E0308", "level": "error", "message": "m", "line": 1}
     first = record(passed=False, error_kind="compile", build_passed=False, diagnostics=[wrong])
     lines = [record("a", turns=[first | {"task_id": "a"}]), record("b"), record("a", row="other")]
-    (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_jsonl(tmp_path / "results.jsonl", lines)
     found = metrics.summarise_repair(tmp_path / "results.jsonl", [1], 200)
     assert list(found) == ["mine", "other"]
     assert [(row["row"], row["n_tasks"], row["metrics"]["pass@1"]["value"]) for row in found["mine"]["rows"]] == [("first try", 2, 0.5), ("last try", 2, 1.0)]

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import FakeJudge
+from conftest import FakeJudge, write_jsonl
 
 import eval as evaluation
 from generate import Completion
@@ -52,7 +52,7 @@ SCRIPT = {"Mend it.": [BROKEN, GOOD], "Fail.": [BROKEN, BROKEN], "Right.": [GOOD
 def run(tmp_path, monkeypatch, tiny_coder):
     """Call it with flags -> (summary, records by prompt, the generator)."""
     rows = [{"task_id": prompt, "prompt": prompt, "tests": TESTS, "entry_point": "add"} for prompt in SCRIPT]
-    (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(tmp_path / "tasks.jsonl", rows)
     monkeypatch.setattr(evaluation, "open_judge", lambda args: FakeJudge(answer))
 
     def call(*flags, out="out"):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import chromium
 import pytest
+from conftest import write_jsonl
 
 import plot_rewards
 from report import overview
@@ -72,7 +73,7 @@ def run(tmp_path):
     )
     steps = [{"step": step, "entropy": 0.5 / step, "time/grade_s": 2.0} for step in (1, 2, 3)]
     steps[1]["warnings"] = ["rewards <b>fell</b>"]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    write_jsonl(folder / "metrics.jsonl", steps)
     return folder
 
 

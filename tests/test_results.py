@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, write_jsonl
 
 import eval as evaluation
 import generate
@@ -211,7 +211,7 @@ def of_others(tmp_path_factory) -> Path:
     """The folder of an evaluation, by cargo, of a task of others: a right and a wrong completion, which go on where its prompt stops."""
     folder = tmp_path_factory.mktemp("others")
     rows = [TASK_OF_OTHERS | {"completion": body} for body in ("    n * 3\n}\n", "    n + 3\n}\n")]
-    (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(folder / "in.jsonl", rows)
     assert evaluation.main(["--completions", str(folder / "in.jsonl"), "--output_dir", str(folder / "out")]) == 0
     return folder / "out"
 

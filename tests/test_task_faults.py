@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from conftest import write_jsonl
 
 import check_tasks
 from rust_tool import RustTool
@@ -115,7 +116,7 @@ def test_the_command_takes_any_layout(tmp_path, capsys):
     rows = [{"name": name, "language": "rs", "prompt": "fn clamp(x: i32) -> i32 {\n", "gold": body, "tests": f"}}\n\nfn main() {{\n{' '.join(ASSERTS)}\n}}\n"}
             for name, body in (("good", "    x.max(0).min(9)\n}"), ("bad", "    x\n}"))]  # fmt: skip
     file = tmp_path / "theirs.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(file, rows)
     assert len(load_tasks(str(file))) == 2
     assert check_tasks.main([str(file), "--workers", "2"]) == 1
     first, last, again = capsys.readouterr().out.strip().splitlines()
@@ -129,7 +130,7 @@ def test_the_command_takes_any_layout(tmp_path, capsys):
 def test_tasks_that_ask_the_same_are_told_and_may_not_contradict_each_other(tmp_path, capsys):
     rows = [{"prompt": "Write `clamp(x: i32)`.", "tests": f"assert_eq!(clamp(1), {value});"} for value in (1, 1, 2)]
     file = tmp_path / "mine.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(file, rows)
     assert check_tasks.main([str(file), "--workers", "2"]) == 1
     first, *rest = capsys.readouterr().out.strip().splitlines()
     assert first == "mine/2: asks what mine/0 asks, and its tests contradict each other: clamp(1) is to be 1 and 2"

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 
 import pytest
+from conftest import write_jsonl
 
 from tasks import TaskError
 from training import task_record
@@ -127,7 +128,7 @@ def test_what_counts_as_solved():
 def test_a_first_record_of_something_else_is_refused(tmp_path, lines, message):
     path = tmp_path / "results.jsonl"
     if lines is not None:
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_jsonl(path, lines)
     with pytest.raises(TaskError, match=message):
         read_first_record(str(path), [{"task_id": "a", "user_prompt": "Add."}])
 

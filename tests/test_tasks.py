@@ -4,14 +4,10 @@ import gzip
 import json
 
 import pytest
+from conftest import write_jsonl
 
 import tasks
 from tasks import TaskError, as_test_list, build_messages, load_tasks, rust_wording, tasks_hash
-
-
-def write_jsonl(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 def write_parquet(path, rows):

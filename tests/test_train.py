@@ -22,7 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import GOOD, PROMPTS, PROSE, ROOT, infra_verdict, passing_verdict
+from conftest import GOOD, PROMPTS, PROSE, ROOT, infra_verdict, passing_verdict, write_jsonl
 from trl import GRPOConfig, GRPOTrainer
 from warm import Training
 
@@ -347,14 +347,13 @@ def test_missing_cargo_is_refused(refused):
 def test_unusable_prompts_are_refused(refused, fake_judge, tmp_path, rows, flags, message):
     fake_judge()
     file = tmp_path / "set.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(file, rows)
     assert re.search(message, refused("--tasks", file, *flags))
 
 
 def write_set(path, prompts, **columns):
     rows = [{"task_id": f"{path.stem}/{i}", "prompt": prompt, **columns} for i, prompt in enumerate(prompts)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_jsonl(path, rows)
 
 
 def test_training_on_a_held_out_task_is_refused(refused, fake_judge, tmp_path):
@@ -597,7 +596,7 @@ def test_long_prompts_can_be_left_out(fake_judge, tmp_path, tiny_coder, argv):
     rows = [{"task_id": f"ok{i}", "prompt": f"Add {i}.", "level": i} for i in range(3)] + [
         {"task_id": "long", "prompt": "Add. " * 900}
     ]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(file, rows)
     script, args, model = train.parse_arguments(argv(tmp_path / "run", "--tasks", file, "--drop_long_prompts", "true"))
     kept, _, _, _, plan = train.make_plan(script, args, model)
     assert [row["task_id"] for row in kept] == ["ok0", "ok1", "ok2"]
@@ -1198,7 +1197,7 @@ def test_own_reward_that_raises_leaves_its_whole_way_in_debug_log(argv, fake_jud
 def test_other_columns_reach_the_trace(argv, fake_judge, tmp_path):
     fake_judge()
     rows = [{"prompt": prompt, "level": i, "tags": ["a"] if i % 2 else None} for i, prompt in enumerate(PROMPTS)]
-    (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(tmp_path / "set.jsonl", rows)
     assert train.main(argv(tmp_path / "run", "--tasks", tmp_path / "set.jsonl", "--max_steps", "1")) == 0
     for record in read_trace(tmp_path / "run"):
         assert record["columns"]["level"] == PROMPTS.index(record["prompt"])
@@ -1227,7 +1226,7 @@ def test_other_columns_of_any_type_can_be_traced(argv, fake_judge, tmp_path, tin
 def test_the_plan_tells_of_tasks_that_their_own_reference_does_not_pass(argv, fake_judge, tmp_path, capsys):
     fake_judge(lambda job: Verdict(build_passed=True, hidden_passed=int("1;" in job.program.source), hidden_total=1))
     rows = [{"prompt": p, "tests": ["assert_eq!(f(), 1);"], "gold": f"fn f() -> i32 {{\n    return {i};\n}}"} for i, p in enumerate(PROMPTS)]
-    (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(tmp_path / "set.jsonl", rows)
     script, args, model = train.parse_arguments(argv(tmp_path / "run", "--tasks", tmp_path / "set.jsonl"))
     *_, plan = train.make_plan(script, args, model)
     assert plan["references"].startswith(f"{len(PROMPTS) - 1} of the {len(PROMPTS)} tasks with a reference solution")
@@ -1243,7 +1242,7 @@ def test_hidden_tests_reach_the_judge_and_the_system_prompt_the_model(argv, fake
         {"prompt": prompt, "tests": [f"assert_eq!(add({i}, 0), {i});"] if i % 2 else None, "entry_point": "add"}
         for i, prompt in enumerate(PROMPTS)
     ]
-    (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(tmp_path / "set.jsonl", rows)
     (tmp_path / "system.txt").write_text("Answer in Rust.\n")
     flags = (
         "--tasks",
@@ -1841,7 +1840,7 @@ def test_the_plan_says_what_is_left_out_not_paid_and_known(argv, fake_judge, pro
     rows = [json.loads(line) | {"task_id": f"add/{n}", "tests": ["assert_eq!(add(1, 2), 3);"]} for n, line in enumerate(prompts_file.open())]
     rows[3]["tests"] = ["assert_eq!(add(1, 2), 3"]
     path, record = tmp_path / "tasks.jsonl", tmp_path / "task_record.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(path, rows)
     record.write_text(json.dumps({"step": 1, "outcomes": {"add/0": [1, 4], "elsewhere": [1, 4]}}) + "\n")
     flags = ("--tasks", path, "--max_steps", 1, "--rewards", "cargo_build_reward=1", "--frontier", "true", "--task_record", record)
     assert train.main(argv(tmp_path / "run", *flags)) == 2
