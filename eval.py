@@ -203,7 +203,7 @@ class Session:
         finally:
             self.timings.add(row, generate_s=time.monotonic() - start, generated=count, generated_tokens=tokens)
 
-    def grade(self, row: str, rewards: RewardSet, watch: "InfraWatch") -> None:
+    def grade(self, row: str, rewards: RewardSet, watch: InfraWatch) -> None:
         """Grade a row's completions, a batch at a time, each batch on disk before the next one starts."""
         writer = TraceWriter(self.folder / "results.partial.jsonl")
         by_id = {task["task_id"]: task for task in self.tasks}
@@ -281,7 +281,7 @@ class Engine:
 
 def second_tries(
     session: Session, rows: list[dict], args: EvalArguments, sampling: SamplingArguments, engine: Engine, rewards: RewardSet,
-    watch: "InfraWatch", max_model_len: int | None,
+    watch: InfraWatch, max_model_len: int | None,
 ) -> None:  # fmt: skip
     """--repair_turns: what failed where cargo shows it is asked for again. Raises GenerationError, EvalError."""
     messages = dict(zip((task["task_id"] for task in session.tasks), build_conversations(session.tasks, args), strict=True))
@@ -308,7 +308,7 @@ def second_tries(
 def generate_and_grade(
     session: Session, rows: list[dict], args: EvalArguments, sampling: SamplingArguments, backend: BackendArguments, rewards: RewardSet,
     max_model_len: int | None,
-) -> "InfraWatch":  # fmt: skip
+) -> InfraWatch:  # fmt: skip
     """What the rows still lack, second tries too -> how often the machine failed. Raises GenerationError, EvalError."""
     engine, watch = Engine(args, sampling, backend, max_model_len, session), InfraWatch(args.max_infra_share)
     try:
