@@ -552,6 +552,11 @@ def parse_reward_spec(spec: str) -> tuple[str, float]:
     return name.strip(), value
 
 
+def cross_rewards_of(specs: Iterable[str]) -> list[str]:
+    """Names of the rewards that are paid by the tests of a completion's group, sorted. Raises RewardError."""
+    return sorted({parse_reward_spec(spec)[0] for spec in specs} & {pay.__name__ for pay in CROSS_REWARDS})
+
+
 def batch_metrics(graded: Sequence[dict]) -> dict[str, float]:
     """Rates of one batch in [0, 1], by metric name; rates of verdicts leave out what the machine failed to grade.
 

@@ -42,11 +42,10 @@ from generate import (
     use_one_thread_for_a_tiny_model,
     vllm_measures_memory,
 )
-from judge.cross_tests import CROSS_REWARDS
 from judge.errors import UserError, library_reads_settings
 from judge.program import check_hidden_tests as check_texts
 from judge.settings import JudgeSettings
-from rewards import DEFAULT_REWARDS, RewardSet, parse_reward_spec
+from rewards import DEFAULT_REWARDS, RewardSet, cross_rewards_of, parse_reward_spec
 from rust_tool import RustTool
 from task_proof.faults import references_line
 from tasks import (
@@ -427,10 +426,10 @@ def require_recipe(script: ScriptArguments, args) -> None:
     is_elsewhere = args.use_vllm and (args.vllm_mode != "colocate" or args.vllm_tensor_parallel_size > 1)
     if first is not None and not 2 <= first < size:
         raise UserError(f"--min_generations {first}: expected 2 to {size - 1}, fewer than --num_generations {size}")
-    asks_cross = {parse_reward_spec(spec)[0] for spec in script.rewards} & {pay.__name__ for pay in CROSS_REWARDS}
-    script.require_tests_of_others(*sorted(asks_cross))
+    asks_cross = cross_rewards_of(script.rewards)
+    script.require_tests_of_others(*asks_cross)
     if asks_cross and first is not None:
-        raise UserError(f"--min_generations {first} grades parts of groups, and {min(asks_cross)} needs whole ones: leave one of them out")
+        raise UserError(f"--min_generations {first} grades parts of groups, and {asks_cross[0]} needs whole ones: leave one of them out")
     if (first is not None or script.groups_per_update is not None or asks_cross) and per_process % size:
         raise UserError(
             f"a process samples {per_process} completions at once, which are no whole groups of --num_generations {size}: change "

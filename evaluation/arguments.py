@@ -7,9 +7,8 @@ from typing import Literal
 import doctor
 from evaluation.folders import EvalError
 from generate import BackendArguments, SamplingArguments, parse_dataclasses
-from judge.cross_tests import CROSS_REWARDS
 from judge.settings import JudgeSettings
-from rewards import DEFAULT_REWARDS
+from rewards import DEFAULT_REWARDS, cross_rewards_of
 
 EVAL_REWARDS = (*DEFAULT_REWARDS, "hidden_tests_reward=2")
 
@@ -108,8 +107,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[EvalArguments, Sampling
     if args.bootstrap_samples < 1:
         raise EvalError(f"--bootstrap_samples {args.bootstrap_samples}: expected at least 1")
     doctor.require_judge_settings(args, args.max_infra_share)
-    asked_for = {spec.partition("=")[0] for spec in args.rewards} & {pay.__name__ for pay in CROSS_REWARDS}
-    args.require_tests_of_others(*sorted(asked_for), *(["--select cross"] if args.select == "cross" else []))
+    args.require_tests_of_others(*cross_rewards_of(args.rewards), *(["--select cross"] if args.select == "cross" else []))
     if any(k < 1 for k in args.k):
         raise EvalError(f"--k {min(args.k)}: expected at least 1")
     if args.model and any(k > sampling.num_samples for k in args.k):
