@@ -25,7 +25,6 @@ import re
 import sys
 import threading
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -471,8 +470,8 @@ class TransformersGenerator:
         """Context in which the model answers with `adapter`, or as its plain base."""
         if adapter is not None:
             self.peft_model.set_adapter(self.adapters[adapter])
-            return nullcontext()
-        return self.peft_model.disable_adapter() if self.peft_model is not None else nullcontext()
+            return contextlib.nullcontext()
+        return self.peft_model.disable_adapter() if self.peft_model is not None else contextlib.nullcontext()
 
     def generate(
         self,
