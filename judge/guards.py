@@ -530,8 +530,8 @@ def _in_constant(node: Node) -> bool:
 
 def parameters_of(node: Node) -> list[Node]:
     parameters = child_of(node, "parameters")
-    return [c for c in parameters.children if (c.is_named or c.type == "_") and not c.type.endswith(("comment", "attribute_item"))] if (
-        parameters is not None) else []  # fmt: skip
+    listed = parameters.children if parameters is not None else []
+    return [one for one in listed if (one.is_named or one.type == "_") and not one.type.endswith(("comment", "attribute_item"))]
 
 
 def program_guard(index: Index, worth: Worth) -> str | None:
