@@ -18,7 +18,7 @@ from evaluation.folders import EvalError, TasksHash, file_hash, text_hash
 from evaluation.metrics import HIDDEN_REWARD, finite_number
 from judge.program import check_hidden_tests as check_texts
 from judge.program import holds_fence, is_plain_rust
-from rewards import completion_text
+from rewards import completion_text, parse_reward_spec
 from traces import iter_counted, iter_trace, load_trace, trace_files, why_left_out
 
 # What a trace says of a verdict, and what is compared when it is graded again.
@@ -200,14 +200,18 @@ def _joined(where: str, task: dict, known: dict[str, dict], args: EvalArguments)
 
 def _asks_hidden(args: EvalArguments) -> bool:
     """Whether hidden grading was asked for in so many words, and not only by the default list of rewards."""
-    named = any(spec.rpartition("=")[0].strip() == HIDDEN_REWARD for spec in args.rewards)
-    return args.hidden_tests == "required" or (args.hidden_tests == "auto" and named and tuple(args.rewards) != EVAL_REWARDS)
+    is_named = _pays_hidden(args) and tuple(args.rewards) != EVAL_REWARDS
+    return args.hidden_tests == "required" or (args.hidden_tests == "auto" and is_named)
+
+
+def _pays_hidden(args: EvalArguments) -> bool:
+    return HIDDEN_REWARD in (parse_reward_spec(spec)[0] for spec in args.rewards)
 
 
 def _check_traced_tests(where: str, task: dict, row: dict, args: EvalArguments) -> None:
     """Raises EvalError when a completion was graded with hidden tests that cannot be found any more."""
-    is_paid = any(spec.rpartition("=")[0].strip() == HIDDEN_REWARD for spec in args.rewards)
-    if is_paid and args.hidden_tests != "off" and not args.reuse_verdicts and row["before"]["hidden_total"] and not task["tests"]:
+    is_paid = _pays_hidden(args) and args.hidden_tests != "off" and not args.reuse_verdicts
+    if is_paid and row["before"]["hidden_total"] and not task["tests"]:
         raise EvalError(
             f"{where}: task {task['task_id']!r} was graded with hidden tests, and the trace does not hold them: pass the file they are "
             "in as --tasks, or --hidden_tests off"
