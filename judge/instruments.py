@@ -165,8 +165,7 @@ def _wrong_impl(node: Node, crate: str) -> str:
     body = child_of(node, "body")
     if node.type == "enum_item":
         variants = [child for child in body.named_children if child.type == "enum_variant"]
-        arms = [f"{n} => {_wrong_fields(f'Self::{_name(v)}', child_of(v, 'body'), crate)}" for n, v in enumerate(variants)]
-        value = f"match k % {len(variants)} {{ {', '.join(arms)}, _ => return None }}" if 0 < len(variants) < 256 else ""
+        value = f"match k % {len(variants)} {{ {_wrong_variants(variants, crate)} }}" if 0 < len(variants) < 256 else ""
     else:
         value = _wrong_fields("Self", body, crate) if body is not None and body.named_child_count else ""
     if not value:
@@ -184,9 +183,8 @@ def _other_impl(node: Node, crate: str) -> str:
         if not 1 < len(variants) < 256:
             return ""
         numbers = ", ".join(f"Self::{_name(v)} {{ .. }} => {n}" for n, v in enumerate(variants))
-        arms = [f"{n} => {_wrong_fields(f'Self::{_name(v)}', child_of(v, 'body'), crate)}" for n, v in enumerate(variants)]
         value = f"::{crate}::another(self, |of| match of {{ {numbers} }}, {len(variants)}, k, |n, k| "
-        value += f"Some(match n {{ {', '.join(arms)}, _ => return None }}))"
+        value += f"Some(match n {{ {_wrong_variants(variants, crate)} }}))"
     else:
         fields = [child for child in body.named_children if _is_type(child)] if body is not None else []
         names = [_name(f) if f.type == "field_declaration" else n for n, f in enumerate(fields)]
@@ -197,6 +195,12 @@ def _other_impl(node: Node, crate: str) -> str:
     uses = f"#[allow(unused_imports)] use {{::{crate}::Unknown as _, ::{crate}::Same as _, ::core::option::Option::{{Some, None}}}};"
     head = f"impl ::{crate}::Other for {_name(node)} {{ fn other(self, k: ::core::primitive::u8) -> Self"
     return f" {head} {{ {uses} {value} }} }} /* judge */"
+
+
+def _wrong_variants(variants: Sequence[Node], crate: str) -> str:
+    """The arms of a `match`: by its number a wrong value of each variant."""
+    arms = [f"{n} => {_wrong_fields(f'Self::{_name(v)}', child_of(v, 'body'), crate)}" for n, v in enumerate(variants)]
+    return ", ".join([*arms, "_ => return None"])
 
 
 def _wrong_fields(constructor: str, body: Node | None, crate: str) -> str:
