@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from conftest import PROMPTS, passing_verdict, write_jsonl
 from test_train import LORA, argv, assert_advantages_follow_from_rewards, groups_of, read_trace  # noqa: F401
-from test_training_step import ReadingFake, other_engine, step  # noqa: F401
+from test_training_step import ReadingFake, forwards, other_engine, step  # noqa: F401
 from warm import run_in_two_processes
 
 import traces
@@ -194,20 +194,14 @@ def test_a_first_record_steers_the_first_step(run, tmp_path):
     assert '"step": 0' not in (run("unknown", passing_verdict, "--frontier", "true", "--task_record", "", "--max_steps", 1) / "task_record.jsonl").read_text()
 
 
-def test_with_vllm_rows_that_were_never_sampled_are_not_graded_nor_in_any_mean(step, other_engine, monkeypatch, tmp_path):  # noqa: F811
+def test_with_vllm_rows_that_were_never_sampled_are_not_graded_nor_in_any_mean(step, other_engine, forwards, monkeypatch, tmp_path):  # noqa: F811
     """Completions are graded ahead in both halves of a group; log-prob differences are those of tokens that vLLM sampled."""
-    import trl
-
-    started, forwards = [], []
+    started = []
 
     class Counting(ReadingFake):
         def start(self, task, completion):
             started.append(task["prompt"])
 
-    real = trl.GRPOTrainer._get_per_token_logps_and_entropies
-    monkeypatch.setattr(
-        trl.GRPOTrainer, "_get_per_token_logps_and_entropies", lambda self, *a, **k: forwards.append(len(a[1])) or real(self, *a, **k)
-    )
     monkeypatch.setattr(train, "GradingProcess", lambda **options: Counting())
     coarse = tmp_path / "coarse.py"  # groups of random texts: some agree in their first four, some do not
     coarse.write_text("def long(completions, **kwargs):\n    return [float(len(c[-1]['content']) > 55) for c in completions]\n")

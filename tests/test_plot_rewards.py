@@ -228,29 +228,27 @@ def test_runs_of_one_name_in_two_folders_are_both_drawn(run_dir, tmp_path, monke
     assert "3 completions" in said and "5 completions" in said
 
 
-def test_rolling_average_is_over_completions(run_dir, tmp_path, monkeypatch):
+@pytest.fixture
+def drawn(monkeypatch):
+    """Label -> values of every line that is plotted."""
     import matplotlib.axes
+
+    found = {}
+    monkeypatch.setattr(matplotlib.axes.Axes, "plot", lambda self, values, *args, **kwargs: found.update({kwargs["label"]: values}))
+    monkeypatch.setattr(matplotlib.axes.Axes, "legend", lambda *args, **kwargs: None)
+    return found
+
+
+def test_rolling_average_is_over_completions(run_dir, tmp_path, drawn):
     import numpy
 
-    drawn = {}
-    monkeypatch.setattr(
-        matplotlib.axes.Axes, "plot", lambda self, values, *args, **kwargs: drawn.update({kwargs["label"]: values})
-    )
-    monkeypatch.setattr(matplotlib.axes.Axes, "legend", lambda *args, **kwargs: None)
     folder = run_dir("".join(line(1, reward=float(reward), build_passed=reward > 0) for reward in (0, 0, 1, 1)))
     plot_rewards.plot({"run": load_trace(folder)}, tmp_path / "p.png", window=2)
     numpy.testing.assert_allclose(drawn["weighted sum"], [0, 0, 0.5, 1])
     numpy.testing.assert_allclose(drawn["cargo build"], [0, 0, 50, 100])
 
 
-def test_completions_that_the_machine_failed_do_not_count_as_failures(run_dir, tmp_path, monkeypatch):
-    import matplotlib.axes
-
-    drawn = {}
-    monkeypatch.setattr(
-        matplotlib.axes.Axes, "plot", lambda self, values, *args, **kwargs: drawn.update({kwargs["label"]: values})
-    )
-    monkeypatch.setattr(matplotlib.axes.Axes, "legend", lambda *args, **kwargs: None)
+def test_completions_that_the_machine_failed_do_not_count_as_failures(run_dir, tmp_path, drawn):
     infra = line(1, reward=None, error_kind="infra", build_passed=False, clippy_passed=False, test_passed=False)
     plot_rewards.plot({"run": load_trace(run_dir(line(1) * 2 + infra * 2))}, tmp_path / "p.png", window=4)
     assert drawn["cargo build"].dropna().iloc[-1] == 100

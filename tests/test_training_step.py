@@ -57,6 +57,12 @@ def furthest(one, other):
     return max(((one[name] - other[name]).abs().max() / one[name].abs().max()).item() for name in one if "lora_B" in name)
 
 
+def assert_learned_the_same(expected, found):
+    """Two adapters are one but for rounding, and no longer what they were before training."""
+    assert any(tensor.abs().max() > 0 for name, tensor in expected.items() if "lora_B" in name)
+    assert furthest(expected, found) < 1e-3
+
+
 @pytest.mark.parametrize("flags", [
     "--share_prompts true", "--share_prompts false", "--loss_type grpo",  # grpo's depends on the division: TRL's own is kept
     "--loss_type cispo --importance_sampling_level sequence", "--loss_type vespo", "--mask_truncated_completions true",
@@ -65,8 +71,7 @@ def furthest(one, other):
 def test_the_gradient_is_that_of_trls_own_batches(step, flags):
     expected, before = step("--tokens_per_micro_batch", 0, *flags.split())
     packed, after = step("--tokens_per_micro_batch", 500, *flags.split())
-    assert any(tensor.abs().max() > 0 for name, tensor in expected.items() if "lora_B" in name)
-    assert furthest(expected, packed) < 1e-3
+    assert_learned_the_same(expected, packed)
     assert after["loss"] == pytest.approx(before["loss"], rel=1e-3, abs=1e-6) and after["grad_norm"] == pytest.approx(before["grad_norm"], rel=1e-3)
     assert after["entropy"] == pytest.approx(before["entropy"], rel=0.06)  # TRL's is a mean of means of micro-batches
 
@@ -164,8 +169,7 @@ def test_two_processes_train_on_what_trls_own_batches_hold(tiny_coder, tmp_path,
 
     expected, before = run(0)
     packed, after = run(150)
-    assert any(tensor.abs().max() > 0 for name, tensor in expected.items() if "lora_B" in name)
-    assert furthest(expected, packed) < 1e-3
+    assert_learned_the_same(expected, packed)
     assert after["loss"] == pytest.approx(before["loss"], rel=1e-3, abs=1e-6)
 
 
@@ -325,15 +329,20 @@ SAMPLING = [
 ]
 
 
-@pytest.mark.parametrize("mode", ["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"])
-def test_the_ratio_of_the_training_forward_is_that_of_trls_own_forward(step, other_engine, mode, monkeypatch):
+@pytest.fixture
+def forwards(monkeypatch):
+    """Rows of each pass through the model for log-probs, as TRL makes them."""
     import trl
 
-    forwards = []
-    real = trl.GRPOTrainer._get_per_token_logps_and_entropies
+    found, real = [], trl.GRPOTrainer._get_per_token_logps_and_entropies
     monkeypatch.setattr(
-        trl.GRPOTrainer, "_get_per_token_logps_and_entropies", lambda self, *a, **k: forwards.append(len(a[1])) or real(self, *a, **k)
+        trl.GRPOTrainer, "_get_per_token_logps_and_entropies", lambda self, *a, **k: found.append(len(a[1])) or real(self, *a, **k)
     )
+    return found
+
+
+@pytest.mark.parametrize("mode", ["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"])
+def test_the_ratio_of_the_training_forward_is_that_of_trls_own_forward(step, other_engine, mode, forwards):
     flags = ["--use_vllm", "true", "--vllm_importance_sampling_mode", mode, "--vllm_importance_sampling_clip_max", 1.2, "--temperature", 1.0]
     expected, before = step("--tokens_per_micro_batch", 0, *flags)
     n_before, forwards[:] = sum(forwards), []
@@ -342,22 +351,14 @@ def test_the_ratio_of_the_training_forward_is_that_of_trls_own_forward(step, oth
     assert furthest(expected, shared) < 1e-3
     assert (n_before, sum(forwards)) == (64, 32)  # rows that went through the model
     assert ENGINE_ARGUMENTS["last"] == {"detokenize": False}
-    assert any(tensor.abs().max() > 0 for name, tensor in expected.items() if "lora_B" in name)
-    assert furthest(expected, ours) < 1e-3
+    assert_learned_the_same(expected, ours)
     assert after["loss"] == pytest.approx(before["loss"], rel=1e-3, abs=1e-6)
     assert [after[name] for name in SAMPLING] == pytest.approx([before[name] for name in SAMPLING], rel=1e-3, abs=1e-5)
     assert after["sampling/sampling_logp_difference/mean"] == pytest.approx(0.24, abs=0.03)  # of NOISE: 0.3 * sqrt(2 / pi)
     assert after.get("sampling/masked_share") == pytest.approx(before.get("sampling/masked_share"), abs=1e-6)
 
 
-def test_what_is_learned_between_sampling_and_training_keeps_trls_own_forward(step, other_engine, monkeypatch):
-    import trl
-
-    forwards = []
-    real = trl.GRPOTrainer._get_per_token_logps_and_entropies
-    monkeypatch.setattr(
-        trl.GRPOTrainer, "_get_per_token_logps_and_entropies", lambda self, *a, **k: forwards.append(len(a[1])) or real(self, *a, **k)
-    )
+def test_what_is_learned_between_sampling_and_training_keeps_trls_own_forward(step, other_engine, forwards):
     _, metrics = step("--use_vllm", "true", "--gradient_accumulation_steps", 2, "--steps_per_generation", 4, "--temperature", 1.0)
     assert sum(forwards) == 32 + 16  # all that was sampled, then the rows of one update
     assert metrics["sampling/sampling_logp_difference/mean"] > 0.1
@@ -365,22 +366,14 @@ def test_what_is_learned_between_sampling_and_training_keeps_trls_own_forward(st
 
 @pytest.mark.parametrize("mode", ["token_truncate", "sequence_mask"])
 @pytest.mark.parametrize("more", ["", "--groups_per_update 2 --share_prompts false", "--mask_truncated_completions true --num_iterations 2"])
-def test_what_several_updates_need_of_the_first_policy_is_asked_of_trained_rows_alone(step, other_engine, mode, more, monkeypatch, tmp_path):
+def test_what_several_updates_need_of_the_first_policy_is_asked_of_trained_rows_alone(step, other_engine, mode, more, forwards, tmp_path):
     """The same adapter as with TRL's forward pass of all that was sampled."""
-    import trl
-
-    forwards = []
-    real = trl.GRPOTrainer._get_per_token_logps_and_entropies
-    monkeypatch.setattr(
-        trl.GRPOTrainer, "_get_per_token_logps_and_entropies", lambda self, *a, **k: forwards.append(len(a[1])) or real(self, *a, **k)
-    )
     flags = ["--use_vllm", "true", "--vllm_importance_sampling_mode", mode, "--vllm_importance_sampling_clip_max", 1.2, "--temperature", 1.0,
              "--gradient_accumulation_steps", 2, "--steps_per_generation", 4, "--max_steps", 2, "--learning_rate", 5, *more.split()]  # fmt: skip
     expected, before = step("--tokens_per_micro_batch", 0, *flags)
     n_before, forwards[:] = sum(forwards), []
     ours, after = step("--tokens_per_micro_batch", 500, *flags)
-    assert any(tensor.abs().max() > 0 for name, tensor in expected.items() if "lora_B" in name)
-    assert furthest(expected, ours) < 1e-3
+    assert_learned_the_same(expected, ours)
     assert after["clip_ratio/region_mean"] == pytest.approx(before["clip_ratio/region_mean"], rel=0.05) and after["clip_ratio/region_mean"] > 0
     if "groups_per_update" in more:
         assert (n_before, sum(forwards)) == (32 + 32, 16 + 16)
