@@ -256,6 +256,10 @@ def _read_line(line: bytes, where: str) -> dict | TaskError:
     return row if isinstance(row, dict) else TaskError(f"{where}: expected a JSON object, found {type(row).__name__}")
 
 
+def _numbered(source: Path | str, rows: Iterable[dict]) -> Iterator[tuple[Place, dict]]:
+    return ((f"{source}, row {number}", row) for number, row in enumerate(rows, start=1))
+
+
 def _iter_parquet(path: Path) -> Iterator[tuple[Place, dict]]:
     """(place, row), a few hundred in memory at a time. Raises TaskError."""
     import pyarrow.parquet  # here, because it costs start-up time that a jsonl user need not pay
@@ -263,8 +267,7 @@ def _iter_parquet(path: Path) -> Iterator[tuple[Place, dict]]:
     try:
         batches = pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=512)
         rows = (row for batch in batches for row in batch.to_pylist())
-        for number, row in enumerate(rows, start=1):
-            yield f"{path}, row {number}", row
+        yield from _numbered(path, rows)
     except (OSError, pyarrow.ArrowException) as error:
         raise TaskError(f"{path}: not a parquet file that can be read ({_first_line(error)})") from error
 
@@ -277,8 +280,7 @@ def _iter_file(path: Path) -> Iterator[tuple[Place, dict | TaskError]]:
         rows = _read_json(path)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise TaskError(f"{path}: a .json file of tasks must hold a list of objects")
-        for number, row in enumerate(rows, start=1):
-            yield f"{path}, row {number}", row
+        yield from _numbered(path, rows)
     else:
         is_known = {".jsonl", ".json"} & set(path.suffixes)
         for where, row in _iter_lines(path):
@@ -328,8 +330,7 @@ def _iter_source(source: str, split: str) -> Iterator[tuple[Place, dict | TaskEr
             f"could not load the hub dataset {source!r} ({type(error).__name__}: {_first_line(error)}); "
             "without a network, pass a local file: --tasks FILE.jsonl|.parquet"
         ) from error
-    for number, row in enumerate(rows, start=1):
-        yield f"{source}, row {number}", row
+    yield from _numbered(source, rows)
 
 
 def read_task_ids(spec: str) -> set[str]:
