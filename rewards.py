@@ -228,7 +228,8 @@ class ReadingJudge:
 
     def start(self, task: dict, completion: str) -> None:
         """Begin to grade a completion that the next `grade` will hold, from any thread."""
-        self.judge.start(self._job(task, completion))
+        job, _ = self._job_or_why(task, completion)
+        self.judge.start(job)
 
     def grade(self, tasks: Sequence[dict], completions: Sequence[str]) -> list[tuple[Program | None, Verdict]]:
         """Program and verdict of each, in order; each starts when it is read: the judge compiles the first while the next is read."""
@@ -249,9 +250,6 @@ class ReadingJudge:
     def program_of(self, completion: str, prompt: str = "") -> Program | None:
         """The program in a completion, as it is graded."""
         return self._extract(completion, True, prompt) if self.plain_rust else self._extract(completion)
-
-    def _job(self, task: dict, completion: str) -> Job:
-        return self._job_or_why(task, completion)[0]
 
     def _job_or_why(self, task: dict, completion: str) -> tuple[Job, str | None]:
         """What the judge is asked, and for a kind of task whose completion stands for no program, why."""

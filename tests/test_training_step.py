@@ -588,7 +588,7 @@ def test_a_job_that_is_started_while_a_batch_ends_is_the_next_ones(monkeypatch):
             return super().cancel()
 
     with RustTool(workers=1) as judge:
-        program = ReadingJudge(judge)._job(TASK, GOOD).program
+        program = ReadingJudge(judge).program_of(GOOD)
         late, begin, begun = Job(program), judge._start, []
         monkeypatch.setattr(judge, "_start", lambda job, suite: begun.append(job) or (begin(job, suite) if job == late else Unasked()))
         judge.start(Job(program, None, None, "never asked for"))
