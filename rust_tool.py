@@ -268,7 +268,7 @@ class RustTool:
     def _hidden_suite(self, job: Job) -> HiddenSuite | None:
         if job.program is None or not job.hidden_tests:
             return None
-        return with_hidden_tests(job.program, job.hidden_tests, job.entry_point, self._workshop.gate_crate)
+        return with_hidden_tests(job.program, job.hidden_tests, job.entry_point, self._workshop.gate_crate, job.prompt)
 
     def _started(self, key: tuple) -> Future[Verdict] | None:
         with self._cache_lock:

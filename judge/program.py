@@ -29,6 +29,7 @@ from functools import lru_cache, reduce
 
 from judge.guards import (
     TestFn,
+    answers_in_own_type,
     forbidden_construct,
     has_constant_comparison,
     has_silenced_lints,
@@ -667,7 +668,9 @@ class _HiddenParts:
     runners: list[tuple[str, str, tuple[AssertTest, ...]]] = field(default_factory=list)  # module, text, tests, by line of the text
 
 
-def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str | None, crate: str | None = "judge") -> HiddenSuite:
+def with_hidden_tests(
+    program: Program, tests: Sequence[str], entry_point: str | None, crate: str | None = "judge", prompt: str = ""
+) -> HiddenSuite:
     """Return the program with a task's tests as a module of their own, in place of its own tests and `main`.
 
     tests: each a text with `#[test]` functions (a test module, a test file), each of them one test; or one with a `main`, or
@@ -698,7 +701,7 @@ def with_hidden_tests(program: Program, tests: Sequence[str], entry_point: str |
     return HiddenSuite(
         source=f"{source}\nfn main() {{}}\n",
         functions=tuple(f"{module}::{name}" for name in (*parts.module_tests, *runners)),
-        guard=_hidden_guard(solution, index),
+        guard=_hidden_guard(solution, index) or (_answer_guard(index, tests, entry_point, prompt) if prompt else None),
         module=module,
         asserts=tuple(_placed(source, module, *runner) for runner in parts.runners) if crate else (),
     )
@@ -730,6 +733,11 @@ def _paths_of(index: Index) -> set[str]:
 def check_hidden_tests(tests: Sequence[str], entry_point: str | None) -> None:
     """Whether a task's tests can be understood at all, asked before anything is graded. Raises ValueError when not."""
     with_hidden_tests(read_program("fn probe() {}"), tests, entry_point)
+
+
+def _answer_guard(index: Index, tests: Sequence[str], entry_point: str | None, prompt: str) -> str | None:
+    in_tests = {str(entry_point), *re.findall(r"\w+", " ".join(tests))}
+    return "answers_in_own_type" if answers_in_own_type(index, in_tests, in_tests | {*re.findall(r"\w+", prompt)}) else None
 
 
 def _hidden_guard(source: str, index: Index) -> str | None:

@@ -791,6 +791,32 @@ def test_a_helper_of_own_tests_may_name_its_caller():
     assert read_program(GOOD.replace("#[test]", "#[track_caller] fn check(x: i32) { assert!(x > 0); } #[test]")).guard is None
 
 
+ANSWER = "#[derive(Debug)] pub struct W(i32);\n"
+AGREES = "impl PartialEq<i32> for W { fn eq(&self, o: &i32) -> bool { self.0 <= *o || self.0 > *o } }\n"
+
+
+@pytest.mark.parametrize("source, guard", [
+    (ANSWER + AGREES + "pub fn f(_: i32) -> W { W(0) }", "answers_in_own_type"),
+    (ANSWER + "use std::cmp::PartialEq as Same; " + AGREES.replace("PartialEq", "Same") + "pub fn f(_: i32) -> W { W(0) }", "answers_in_own_type"),
+    (ANSWER + f"macro_rules! m {{ () => {{ {AGREES} }} }} m!(); pub fn f(_: i32) -> W {{ W(0) }}", "answers_in_own_type"),
+    (ANSWER + AGREES + "type R = Option<W>; pub fn f(_: i32) -> R { None }", "answers_in_own_type"),
+    (ANSWER + AGREES + "pub fn f(_: i32) -> Result<Vec<W>, String> { Ok(vec![]) }", "answers_in_own_type"),
+    (ANSWER + "impl std::ops::Not for W { type Output = bool; fn not(self) -> bool { true } } pub fn f(_: i32) -> W { W(0) }", "answers_in_own_type"),
+    ("pub fn f(x: i32) -> impl PartialEq<i32> + std::fmt::Debug { x }", "answers_in_own_type"),
+    (ANSWER + AGREES + "pub fn f(x: i32) -> Result<i32, W> { Ok(x) }", None),  # what a failure is, is often left open
+    (ANSWER + AGREES + "fn inner(x: i32) -> W { W(x) }\npub fn f(x: i32) -> i32 { inner(x).0 }", None),
+    (ANSWER + "impl Iterator for W { type Item = i32; fn next(&mut self) -> Option<i32> { None } } pub fn f(_: i32) -> W { W(0) }", None),
+    ("type Grid = Vec<Vec<i32>>; pub fn f(_: i32) -> Grid { vec![] }", None),
+])  # fmt: skip
+def test_an_answer_of_a_type_that_nobody_asked_for_brings_no_operators(source, guard):
+    def found(tests, prompt):
+        return with_hidden_tests(read_program(source), tests, "f", prompt=prompt).guard
+
+    assert found(["assert_eq!(f(1), 1);"], "Write `f(x: i32) -> i32`.") == guard
+    assert found(["assert_eq!(f(1), 1);"], "Write `f(x: i32) -> W`, and let a `W` equal an i32; see impl PartialEq.") is None or "impl P" in source
+    assert found(["assert_eq!(f(1), 1);"], "") is None, "what was asked for is not known"
+
+
 @pytest.mark.parametrize("tests", [
     [], [""], ["let x = 2;"], ["assert_eq!(double(2), 4"], ["assert double(2) == 4"], ["fn main() {}"],
     ["#[cfg(test)] mod tests { fn helper() {} }"], ["assert!(true);", "nonsense here"], ["assert!(true); \0"], ["\ud800"],
