@@ -1018,7 +1018,7 @@ def test_a_disk_that_is_full_when_a_checkpoint_is_written_is_named(argv, fake_ju
     monkeypatch.setattr("torch.save", lambda *args, **kwargs: (_ for _ in ()).throw(RuntimeError(full)))
     assert train.main(argv(tmp_path / "run")) == 1
     said = capsys.readouterr().err
-    assert "Traceback" not in said and "(a file was cut off): free some space and go on with --resume_from_checkpoint last" in said
+    assert "Traceback" not in said and "(a file was cut off): what was written before is intact; free some space and go on with --resume_from_checkpoint last" in said
 
 
 @pytest.mark.parametrize(("difference", "stops"), [(0.02, False), (0.1, False), (0.11, True)])

@@ -27,6 +27,19 @@ from training.several_updates import SeveralUpdates
 TOKEN_MEAN_LOSSES = ("dapo", "cispo", "vespo")  # TRL's losses that divide by the tokens of the whole batch: no division by rows
 
 
+@contextlib.contextmanager
+def written_to_disk(what: str):
+    """Says in one sentence what could not be written, most often on a full disk. Raises UserError."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if not isinstance(error, OSError) and "inline_container" not in str(error):  # where torch.save could not write on
+            raise
+        why = getattr(error, "strerror", None) or "a file was cut off"
+        then = "what was written before is intact; free some space and go on with --resume_from_checkpoint last"
+        raise UserError(f"cannot write {what} ({why}): {then}") from error
+
+
 class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, GRPOTrainer):
     """GRPOTrainer that writes graded completions with their advantages and logs seconds per phase.
 
@@ -293,25 +306,12 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, G
             group = first_group + (rank * len(self._graded) + i) // self.num_generations  # it may span two processes
             place = {"step": step, "attempt": self.attempt, "rank": rank, "group_id": f"{step}-{group}"}
             record.update(place, n_tokens=n_tokens, advantage=advantage)
-        try:
+        with written_to_disk(f"the trace {self.trace.path}"):
             self.trace.write([record for record in self._graded if record is not None])
-        except OSError as error:
-            raise UserError(
-                f"cannot write the trace {self.trace.path} ({error.strerror}): whole batches written before are intact; "
-                "free some space and go on with --resume_from_checkpoint last"
-            ) from error
 
     def _save_checkpoint(self, *args, **kwargs):
-        try:
+        with written_to_disk(f"the checkpoint of step {self.state.global_step} in {self.args.output_dir}"):
             super()._save_checkpoint(*args, **kwargs)
-        except (OSError, RuntimeError) as error:
-            if not isinstance(error, OSError) and "inline_container" not in str(error):  # where torch.save could not write on
-                raise
-            why = getattr(error, "strerror", None) or "a file was cut off"
-            raise UserError(
-                f"cannot write the checkpoint of step {self.state.global_step} in {self.args.output_dir} ({why}): "
-                "free some space and go on with --resume_from_checkpoint last"
-            ) from error
 
     def evaluate(self, *args, **kwargs):
         if self.iterations is None:
