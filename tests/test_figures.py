@@ -938,6 +938,34 @@ def brief_beside():
     return [gain for n in (0, 2) for ours, theirs in ((on_val, IN_VAL["all"]), (on_mbpp, of_trained(SEEDS))) for gain in beside(ours, theirs[n:])]
 
 
+PASS_AT_K = [f"results/recipe/pass-at-k/pass-at-{k}" for k in (4, 2)]
+
+
+def pass_at_k_beside():
+    """pass@1 and pass@5 of the runs with k = 2 and k = 4 beside the recipe's three seeds: on val and on mbpp-rs."""
+    folders = (("val", IN_VAL["all"]), ("pass-at-k/mbpp-rs", of_trained(SEEDS)))
+    return [gain for k in (2, 4) for folder, seeds in folders for gain in beside([(f"results/recipe/{folder}", f"pass-at-{k}-0")], seeds)]
+
+
+def of_few_solutions(run):
+    """Of what a run's trained completions earned above or below their group's mean, % in groups with one to three solutions."""
+    earned = [(sum(group["solved"]), sum(abs(reward - statistics.mean(group["rewards"])) for reward in group["rewards"]))
+              for group in lines(f"{run}/groups.jsonl.gz") if group["is_trained"]]  # fmt: skip
+    return 100 * sum(value for solved, value in earned if 1 <= solved <= 3) / sum(value for _, value in earned)
+
+
+def in_four_tries(run):
+    """Of the basic tasks that a run samples for the first time after step 30, % that four tries solve."""
+    new = [group["solved"] for group in first_groups(run, lambda prompt_id: prompt_id.split("#")[0]) if group["step"] > 30 and "/basic/" in group["task_id"]]
+    return 100 * statistics.mean(1 - math.comb(len(solved) - sum(solved), 4) / math.comb(len(solved), 4) for solved in new)
+
+
+def with_pass_at_k(value_of):
+    """Of the runs with k = 4 and k = 2, and the least and most of the recipe's three seeds."""
+    of_seeds = [value_of(run) for run in SEEDS]
+    return [*map(value_of, PASS_AT_K), min(of_seeds), max(of_seeds)]
+
+
 def still_learning():
     """Of the basic tasks that the recipe's runs sample for the first time: % of completions that are right, in each 15 steps."""
     groups = [group for run in SEEDS for group in first_groups(run, lambda prompt_id: prompt_id.split("#")[0]) if "/basic/" in group["task_id"]]
@@ -1323,6 +1351,12 @@ SENTENCES = {
          " without", repeated_comments),
         ("{:.1f} % of the completions are right up to step 15, {:.1f}, {:.1f}, {:.1f}, {:.1f} and {:.1f} % in each 15 steps after that", still_learning),
         ("noise of the setting of today: {0} points of pass@1 and {1} of pass@5 beside its three seeds, {4} and {5} beside the same seed. On mbpp-rs it is {2} and {3}, and {6} and {7}.", brief_beside),
+        ("pass@1 and pass@5: k = 2 is on val {} and {}, on mbpp-rs {} and {}; k = 4 is on val {} and {}, on mbpp-rs {} and {}.", pass_at_k_beside),
+        ("group's mean, {:.1f} % (k = 4) and {:.1f} % (k = 2) stood in groups with one to three solutions, {:.1f} to {:.1f} % in the three seeds.", lambda: with_pass_at_k(of_few_solutions)),
+        ("four tries solve {:.1f} % (k = 4) and {:.1f} % (k = 2), in the three seeds {:.1f} to {:.1f} %.", lambda: with_pass_at_k(in_four_tries)),
+        ("Of all groups {:.1f} and {:.1f} % hold a solution and a failure; the entropy of the last ten steps is {:.3f} and {:.3f} (the three seeds: {:.3f} to {:.3f})",
+         lambda: with_pass_at_k(lambda run: mixed(lines(f"{run}/groups.jsonl.gz")))[:2]
+         + with_pass_at_k(lambda run: statistics.mean(line["entropy"] for line in lines(f"{run}/metrics.jsonl")[-10:]))),
         ("after step 10, {:.1f} % hold a solution and a failure, of the setting of today's {:.1f} to {:.1f} %; of all its groups {:.1f} % ({:.1f} to {:.1f} %)", first_seen_basic),
         ("{3:.0f} tokens on mbpp-rs, where seeds 0 to 2 have {0:.0f}, {1:.0f} and {2:.0f}.", lambda: [rate(folder, row, "mean_length") / 100 for folder, row in MBPP_OF_SEEDS + BRIEF]),
         ("A step took {:.1f} s, in seed 2 beside it {:.1f} s, with completions of {:.0f} and {:.0f} tokens",
