@@ -960,6 +960,15 @@ def in_four_tries(run):
     return 100 * statistics.mean(1 - math.comb(len(solved) - sum(solved), 4) / math.comb(len(solved), 4) for solved in new)
 
 
+def answered_alike(folder, row):
+    """Of the tasks of mbpp-rs, % whose five completions are one text, white space aside."""
+    texts = defaultdict(set)
+    for record in lines(f"results/{folder}/results.jsonl.gz"):
+        if record["row"] == row:
+            texts[record["task_id"]].add(" ".join(record["completion"].split()))
+    return 100 * statistics.mean(len(of_task) == 1 for of_task in texts.values())
+
+
 def with_pass_at_k(value_of):
     """Of the runs with k = 4 and k = 2, and the least and most of the recipe's three seeds."""
     of_seeds = [value_of(run) for run in SEEDS]
@@ -1357,6 +1366,8 @@ SENTENCES = {
         ("Of all groups {:.1f} and {:.1f} % hold a solution and a failure; the entropy of the last ten steps is {:.3f} and {:.3f} (the three seeds: {:.3f} to {:.3f})",
          lambda: with_pass_at_k(lambda run: mixed(lines(f"{run}/groups.jsonl.gz")))[:2]
          + with_pass_at_k(lambda run: statistics.mean(line["entropy"] for line in lines(f"{run}/metrics.jsonl")[-10:]))),
+        ("{:.0f} % get five times the same text untrained, {:.0f}, {:.0f} and {:.0f} % after the three seeds, {:.0f} % after k = 4 and {:.0f} % after k = 2",
+         lambda: [answered_alike(*one) for one in [(MBPP_OF_SEEDS[0][0], "untrained"), *MBPP_OF_SEEDS, *(("recipe/pass-at-k/mbpp-rs", f"pass-at-{k}-0") for k in (4, 2))]]),
         ("after step 10, {:.1f} % hold a solution and a failure, of the setting of today's {:.1f} to {:.1f} %; of all its groups {:.1f} % ({:.1f} to {:.1f} %)", first_seen_basic),
         ("{3:.0f} tokens on mbpp-rs, where seeds 0 to 2 have {0:.0f}, {1:.0f} and {2:.0f}.", lambda: [rate(folder, row, "mean_length") / 100 for folder, row in MBPP_OF_SEEDS + BRIEF]),
         ("A step took {:.1f} s, in seed 2 beside it {:.1f} s, with completions of {:.0f} and {:.0f} tokens",
