@@ -105,7 +105,7 @@ def _forbidden_attribute(node: Node, index: Index, allowed: Sequence[str]) -> st
     makes_one = node.type in ("attribute_item", "inner_attribute_item", "macro_definition")
     if node.type == "macro_invocation":
         makes_one = text_of(child_of(node, "macro")) in ("cfg", *index.macros)
-    words = words_of(node) if makes_one else []
+    words = index.words(node) if makes_one else []
     for word, following in zip(words, [*words[1:], ""], strict=False):
         found = FORBIDDEN_IN_ATTRIBUTES.get(word)
         if found is not None and found not in allowed and (word, following) != ("clippy", "::"):  # that is a lint's name
