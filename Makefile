@@ -38,8 +38,8 @@ train: check rust .venv/.installed
 	$(PY) plot_rewards.py $(RUN)/train
 	$(PY) eval.py --compare $(RUN)/before $(RUN)/after --output_dir $(RUN)/result
 
-# A process for each core, four at most: each holds torch (about 1 GiB), and a judge's compilers use the other cores.
-TEST_PROCESSES ?= $$($(PY) -c 'import os; n = len(os.sched_getaffinity(0)); print(min(n, 4) if n > 1 else 0)')
+# A process more than cores, since some tests wait; four at most: each holds torch (about 1 GiB), and a judge's compilers use the other cores.
+TEST_PROCESSES ?= $$($(PY) -c 'import os; n = len(os.sched_getaffinity(0)); print(min(n + 1, 4) if n > 1 else 0)')
 test: check rust .venv/.installed
 	$(PY) -m pytest -q -n $(TEST_PROCESSES) --dist worksteal
 

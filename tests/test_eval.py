@@ -100,10 +100,10 @@ def prompts(tmp_path) -> Path:
     return write_jsonl(tmp_path / "prompts.jsonl", rows)
 
 
-@pytest.fixture
-def tested_prompts(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def tested_prompts(tmp_path_factory) -> Path:
     rows = [{"task_id": f"t/{i}", "prompt": f"Add, {i}.", "tests": HIDDEN, "entry_point": "add"} for i in range(4)]
-    return write_jsonl(tmp_path / "tested.jsonl", rows)
+    return write_jsonl(tmp_path_factory.mktemp("prompts") / "tested.jsonl", rows)
 
 
 def run(*arguments) -> int:
@@ -1521,16 +1521,25 @@ def test_transformers_serve_answers_as_the_model_does_here(tmp_path, judge, monk
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def two_runs(tmp_path, judge, monkeypatch, tested_prompts):
-    """Results folders of two models behind endpoints, by one protocol."""
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-    judge(hidden_verdict)
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, tested_prompts) -> Path:
+    """Results folders of two models behind endpoints, by one protocol: `before` and `after`."""
+    folder = tmp_path_factory.mktemp("evaluated")
     always_right = lambda request, attempt: (200, GOOD)  # noqa: E731
-    for name, plan in (("before", some_right), ("after", always_right)):
-        with serve(plan) as endpoint:
-            assert run(*api_arguments(endpoint, tested_prompts, tmp_path / name, "--k", 1, 3)) == 0
-    return tmp_path / "before", tmp_path / "after"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENAI_API_KEY", "none")
+        patch.setattr(evaluation, "open_judge", lambda args: FakeJudge(hidden_verdict))
+        for name, plan in (("before", some_right), ("after", always_right)):
+            with serve(plan) as endpoint:
+                assert run(*api_arguments(endpoint, tested_prompts, folder / name, "--k", 1, 3)) == 0
+    return folder
+
+
+@pytest.fixture
+def two_runs(tmp_path, judge, evaluated) -> tuple[Path, Path]:
+    """A copy of both, and a judge for what a test grades besides."""
+    judge(hidden_verdict)
+    return tuple(shutil.copytree(evaluated / name, tmp_path / name) for name in ("before", "after"))
 
 
 def test_saved_results_are_compared_without_a_model(two_runs, tmp_path, monkeypatch, capsys):

@@ -1,13 +1,12 @@
 """results/recipe/soup.py: an average of adapters is the average of what they add to the weights."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from conftest import ROOT
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
+
+from results.recipe import soup as recipe
 
 MODEL = str(ROOT / "models" / "tiny-coder")
 
@@ -20,9 +19,8 @@ def merged(folder) -> dict:
     return PeftModel.from_pretrained(base(), folder).merge_and_unload().state_dict()
 
 
-def cooked(folder, adapters) -> subprocess.CompletedProcess:
-    command = [sys.executable, "results/recipe/soup.py", "--model", MODEL, "--output_dir", folder, "--adapters", *adapters]
-    return subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
+def cook(folder, adapters) -> None:
+    recipe.main(list(map(str, ["--model", MODEL, "--output_dir", folder, "--adapters", *adapters])))
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +39,11 @@ def adapters(tmp_path_factory):
 
 
 def test_a_soup_adds_the_mean_of_what_its_adapters_add(adapters, tmp_path):
-    result = cooked(tmp_path / "soup", adapters)
-    assert result.returncode == 0, result.stderr
+    cook(tmp_path / "soup", adapters)
     ingredients, soup = [merged(folder) for folder in adapters], merged(tmp_path / "soup")
     for name, weights in soup.items():
         mean = torch.stack([of[name] for of in ingredients]).mean(0)
         assert (weights - mean).abs().max() < 1e-5, name
     assert max((soup[name] - ingredients[0][name]).abs().max() for name in soup) > 1e-3
-    assert "is there already" in cooked(tmp_path / "soup", adapters).stderr
+    with pytest.raises(SystemExit, match="is there already"):
+        cook(tmp_path / "soup", adapters)

@@ -14,9 +14,9 @@ import train
 
 STEPS = 8
 COMPLETIONS = 32  # a step: 4 prompts x 8
-SAVE_STEPS = 2
+SAVE_STEPS = 1
 RISE = 0.3  # of the mean reward, which is 8.5 at most
-KILL_AFTER, RESUMED_STEPS = 3, 4  # a checkpoint after 2
+KILL_AFTER, RESUMED_STEPS = 2, 3  # a checkpoint after 1
 
 
 def arguments(folder: Path, *more: str, steps: int = STEPS) -> list[str]:

@@ -609,8 +609,12 @@ def test_the_judges_process_ends_with_whoever_holds_it():
         holder = subprocess.Popen([sys.executable, f"{folder}/holder.py"], stdout=subprocess.PIPE, text=True,
                                   env=os.environ | {"PYTHONPATH": train_folder()})  # fmt: skip
         pid = int(holder.stdout.readline())
-        time.sleep(3)
-        assert holder.poll() is None and list(scratch.iterdir())
+        deadline = time.monotonic() + 60
+        while not (scratch.is_dir() and list(scratch.iterdir())):
+            assert holder.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(0.5)  # into the batch
+        assert holder.poll() is None
         holder.kill()
         holder.wait()
         deadline = time.monotonic() + 60

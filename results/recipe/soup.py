@@ -32,12 +32,16 @@ def soup(model: str, adapters: list[str], output_dir: Path) -> None:
         shutil.copytree(Path(folder, "soup"), output_dir)
 
 
-if __name__ == "__main__":
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
     parser.add_argument("--adapters", nargs="+", required=True)
     parser.add_argument("--output_dir", type=Path, required=True)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.output_dir.exists():
         sys.exit(f"{args.output_dir} is there already")
     soup(args.model, args.adapters, args.output_dir)
+
+
+if __name__ == "__main__":
+    main()
