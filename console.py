@@ -191,6 +191,7 @@ class LibraryLogs:
         self._adopt()
         file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace", delay=True)
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        file.handleError = lambda record: None  # on a full disk what matters fails too, and says so
         self._undo.callback(file.close)
         self._memory.setTarget(file)
         self._memory.capacity = 1  # nothing waits any more

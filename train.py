@@ -42,7 +42,7 @@ from generate import (
     use_one_thread_for_a_tiny_model,
     vllm_measures_memory,
 )
-from judge.errors import UserError, library_reads_settings
+from judge.errors import UserError, library_reads_settings, written_to_disk
 from judge.program import check_hidden_tests as check_texts
 from judge.settings import JudgeSettings
 from rewards import DEFAULT_REWARDS, RewardSet, cross_rewards_of, parse_reward_spec
@@ -1036,8 +1036,9 @@ def train(
         stopped_by = sys.exc_info()[1]
         if is_main and trainer.state.global_step > 0:
             try:
-                save_what_was_reached(trainer, tokenizer, script, args, model_args, iterations)
-            except OSError as error:
+                with written_to_disk(output_dir):
+                    save_what_was_reached(trainer, tokenizer, script, args, model_args, iterations)
+            except (UserError, OSError) as error:
                 if stopped_by is None:
                     raise
                 print(f"the model of step {trainer.state.global_step} could not be saved: {error}", file=sys.stderr)
@@ -1149,20 +1150,21 @@ def run(script: ScriptArguments, args, model_args, logs: console.LibraryLogs) ->
         rewards.judge.close()
         return 0
     try:
-        if args.process_index == 0:
-            print_plan(plan, script, args, model_args)
-            if resume:
-                print(console.labelled("going on", f"from {resume}"), flush=True)
-            doctor.write_run_file(Path(args.output_dir), resolved_config(script, args, model_args), plan)
-            write_trained_tasks(Path(args.output_dir), [{**row, "prompt": row["user_prompt"]} for row in rows])
-        if args.distributed_state is not None:
-            args.distributed_state.wait_for_everyone()  # run.json is there
-        if args.use_vllm:
-            with console.waiting("importing vLLM"), contextlib.suppress(ImportError):  # doctor.require_vllm has looked
-                import vllm  # noqa: F401  its loggers exist from here on
-        logs.write_to(Path(args.output_dir) / (console.LOG_NAME if args.process_index == 0 else f"debug.rank{args.process_index}.log"))
-        use_one_thread_for_a_tiny_model(model_args.model_name_or_path, args.device.type)
-        callback = train(script, args, model_args, rows, eval_tasks, tokenizer, rewards, resume)
+        with written_to_disk(Path(args.output_dir)):
+            if args.process_index == 0:
+                print_plan(plan, script, args, model_args)
+                if resume:
+                    print(console.labelled("going on", f"from {resume}"), flush=True)
+                doctor.write_run_file(Path(args.output_dir), resolved_config(script, args, model_args), plan)
+                write_trained_tasks(Path(args.output_dir), [{**row, "prompt": row["user_prompt"]} for row in rows])
+            if args.distributed_state is not None:
+                args.distributed_state.wait_for_everyone()  # run.json is there
+            if args.use_vllm:
+                with console.waiting("importing vLLM"), contextlib.suppress(ImportError):  # doctor.require_vllm has looked
+                    import vllm  # noqa: F401  its loggers exist from here on
+            logs.write_to(Path(args.output_dir) / (console.LOG_NAME if args.process_index == 0 else f"debug.rank{args.process_index}.log"))
+            use_one_thread_for_a_tiny_model(model_args.model_name_or_path, args.device.type)
+            callback = train(script, args, model_args, rows, eval_tasks, tokenizer, rewards, resume)
     except UserError as error:
         more = ": go on with --resume_from_checkpoint last" if isinstance(error, JudgeGone) else ""
         print(f"train.py: {error}{more}", file=sys.stderr)

@@ -4,10 +4,12 @@ import contextlib
 import errno
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 # What the system says of a full, read-only, foreign or broken disk, and of too many files or processes.
 OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EAGAIN,
                   errno.ENOMEM, errno.EFBIG, errno.ESTALE}  # fmt: skip
+OF_THE_DISK = OF_THE_MACHINE - {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
 
 
 class UserError(Exception):
@@ -21,6 +23,23 @@ def library_reads_settings() -> Iterator[None]:
         yield
     except ValueError as error:
         raise UserError(f"the settings do not work: {' '.join(str(error).split())}") from error
+
+
+@contextlib.contextmanager
+def written_to_disk(folder: Path) -> Iterator[None]:
+    """Around what writes to a folder, by whatever library: what a full or broken disk stopped is a UserError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # torch.save and safetensors have no number for it
+        is_cut_off = "inline_container" in str(error) or (isinstance(error, SafetensorError) and "I/O error" in str(error))
+        if not is_cut_off and getattr(error, "errno", None) not in OF_THE_DISK:
+            raise
+        file, why = getattr(error, "filename", None) or folder, getattr(error, "strerror", None) or "a file was cut off"
+        then = "what was written before is intact; free some space and go on with --resume_from_checkpoint last"
+        raise UserError(f"cannot write to {file} ({why}): {then}") from error
 
 
 def require_machine_s(error: OSError) -> None:

@@ -96,6 +96,13 @@ def sampled(run):
     return [loaded(f"step/h200-{name}.json")["runs"][run] for name in ("lora", "qlora")]
 
 
+def peak_and_tokens():
+    """GiB that no LoRA or QLoRA run on one card passed; tokens a second against the first version's, LoRA and QLoRA."""
+    alone = [loaded(f"step/h200-x1-{name}.json")["peak_gib"] for name in ("lora", "qlora")]
+    today, before = ([one["tokens_per_s"] for one in sampled(run)] for run in ("today", "before"))
+    return [math.ceil(max(alone + [one["peak_gib"] for one in sampled("today")])), *(new / old for new, old in zip(today, before, strict=True))]
+
+
 def max_minutes():
     runs = [loaded(f"hidden-against-own-tests-1.5b/train-{name}-tests/run.json")["config"]["script"]["max_minutes"] for name in ("hidden", "own")]
     assert runs[0] == runs[1]
@@ -1165,7 +1172,7 @@ def difference(folder, name):
 # file -> (a sentence as the file has it, what fills it)
 SENTENCES = {
     "README.md": [
-        ("Mean of three seeds (first try {:.1f} to {:.1f}):", lambda: [of(rate(folder, row, "pass@1") for folder, row in MBPP_OF_SEEDS) for of in (min, max)]),
+        ("Three seeds (first try {:.1f} to {:.1f}):", lambda: [of(rate(folder, row, "pass@1") for folder, row in MBPP_OF_SEEDS) for of in (min, max)]),
         ("{} tasks of ours with hidden tests", lambda: [sum(len(lines(f"data/{name}_tasks_solutions.jsonl")) for name in ("rust", "short", "basic", "example"))]),
         ("pass@1 {2:+.1f} and {3:+.1f} points; own tests {0:+.1f} and {1:+.1f}, hidden {4:+.1f} and {5:+.1f}.", lambda: gains_of(CROSS)),
         ("all six iterations: [HumanEval-rs {:.1f} to {:.1f} %]", lambda: [rate("recipe/spark-code-a-v2/humaneval-rs", row, "pass@1") for row in ("untrained", "trained")]),
@@ -1173,7 +1180,11 @@ SENTENCES = {
          lambda: [value for pair in zip(tiny("before"), tiny("after"), strict=True) for value in pair]),
         ("a step of 256 completions takes {:.1f} s with LoRA and {:.1f} s with QLoRA, below", lambda: step_seconds()[:2]),
         ("On HumanEval-rs pass@1 goes from {:.1f} to {:.1f} % and pass@5 from {:.1f} to {:.1f} %.", humaneval),
-        ("QLoRA, below {:.0f} GiB: {:.1f} and {:.1f} times", lambda: [max(math.ceil(one["peak_gib"]) for one in sampled("today")), *step_seconds()[2:]]),
+        ("QLoRA, below {:.0f} GiB: {:.1f} and {:.1f} times the tokens a second", peak_and_tokens),
+        ("gained {:.0f} to {:.0f} points there", lambda: [
+            100 * of(after - before for kind in ("fix", "fim", "next_edit") for before, after in [of_kinds("mixed", kind, lambda row: row["metrics"]["pass@1"]["value"])])
+            for of in (min, max)]),
+        ("[solutions of ours pass {} of its {}]", lambda: [len(passed_by_ours("mbpp-rs.jsonl")), len(by_task(*of_trained(SEEDS)[0], max))]),
         ("At equal lengths two cards are about {:.1f} times as fast.", lambda: [statistics.mean(map(two_cards_at_equal_lengths, ("lora", "qlora")))]),
         ("{:.0f} minutes of half an H200, two seeds: build {:.1f} to {:.1f} and {:.1f} %, own tests {:.1f} to {:.1f} and {:.1f} %;", prompts_only),
         ("of {} attacks by outsiders the judge now pays {} (", attacks_paid),
@@ -1190,6 +1201,7 @@ SENTENCES = {
         ("mean |log-prob difference| per token {:.3f} for bf16 and for QLoRA, {:.1f} % of sequences masked", lambda: mismatch("qlora")),
     ],
     "results/README.md": [
+        ("what ten earlier runs ({:.0f} minutes together) solved", lambda: [sum(minutes_of([f"results/{run}" for run in make_first_record.RUNS]))]),
         ("no more right answers by MBPP's tests ({gain[0]} and {gain[1]} points)", as_asked),
         ("build {:.1f} -> {:.1f} %, own tests {:.1f} -> {:.1f} %, honest ones {:.1f} -> {:.1f} %, but",
          lambda: [rate("mbpp-eval-1.5b", row, name) for name in ("build", "tests", "honest_tests") for row in ("base", "lora")]),

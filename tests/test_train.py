@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import statistics
@@ -706,7 +707,7 @@ def test_a_full_disk_is_what_the_user_hears_of(argv, fake_judge, tmp_path, monke
     monkeypatch.setattr(train, "save_model", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     assert train.main(argv(tmp_path / "run")) == 1
     said = capsys.readouterr().err
-    assert "could not be saved: [Errno 28]" in said and said.strip().endswith("cannot write the trace: free some space")
+    assert "could not be saved: cannot write to" in said and said.strip().endswith("cannot write the trace: free some space")
 
 
 CONTRACT = {
@@ -1021,6 +1022,22 @@ def test_a_disk_that_is_full_when_a_checkpoint_is_written_is_named(argv, fake_ju
     assert "Traceback" not in said and "(a file was cut off): what was written before is intact; free some space and go on with --resume_from_checkpoint last" in said
 
 
+@pytest.mark.parametrize("file_bytes", [2**13, 3 * 2**13, 2**16])
+def test_wherever_a_file_cannot_grow_the_user_reads_one_sentence(argv, fake_judge, tmp_path, capsys, file_bytes):
+    """The first that is too long for one of these limits: what the run is, the trace or evaluations, weights."""
+    fake_judge()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    tasks = [{"task_id": f"held-out/{i}", "prompt": f"Other work, number {i}.", "tests": "assert_eq!(1, 1);"} for i in range(2)]
+    flags = (*LORA, "--eval_tasks", write_jsonl(tmp_path / "eval.jsonl", tasks), "--eval_samples", "1")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, limits[1]))
+    try:
+        status = train.main(argv(tmp_path / "run", *flags))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    said = capsys.readouterr().err
+    assert status == 1 and "Traceback" not in said and "cannot write to" in said
+
+
 @pytest.mark.parametrize(("difference", "stops"), [(0.02, False), (0.1, False), (0.11, True)])
 def test_run_stops_when_another_policy_is_sampled(tmp_path, difference, stops):
     callback, state, control = callback_for(tmp_path)
@@ -1287,7 +1304,7 @@ def test_full_disk_while_tracing_stops_with_whole_batches_and_the_adapter(
     monkeypatch.setattr(os, "write", write_until_full)
     assert train.main(argv(tmp_path / "run", *LORA, "--max_steps", "5", "--max_completion_length", "8")) == 1
     said = capsys.readouterr().err
-    assert "cannot write the trace" in said and "No space left on device" in said
+    assert f"cannot write to {tmp_path / 'run'} (No space left on device)" in said
     assert Counter(record["step"] for record in read_trace(tmp_path / "run")) == {1: 8}
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
 

@@ -11,7 +11,7 @@ from peft.helpers import disable_input_dtype_casting
 from trl import GRPOTrainer
 
 import kinds
-from judge.errors import UserError, library_reads_settings
+from judge.errors import library_reads_settings
 from rewards import RewardSet, batch_metrics
 from traces import TraceWriter
 from training import micro_batches, shared_prompts
@@ -25,19 +25,6 @@ from training.second_turn import SecondTurn, longest_row
 from training.several_updates import SeveralUpdates
 
 TOKEN_MEAN_LOSSES = ("dapo", "cispo", "vespo")  # TRL's losses that divide by the tokens of the whole batch: no division by rows
-
-
-@contextlib.contextmanager
-def written_to_disk(what: str):
-    """Says in one sentence what could not be written, most often on a full disk. Raises UserError."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        if not isinstance(error, OSError) and "inline_container" not in str(error):  # where torch.save could not write on
-            raise
-        why = getattr(error, "strerror", None) or "a file was cut off"
-        then = "what was written before is intact; free some space and go on with --resume_from_checkpoint last"
-        raise UserError(f"cannot write {what} ({why}): {then}") from error
 
 
 class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, GRPOTrainer):
@@ -306,12 +293,7 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, G
             group = first_group + (rank * len(self._graded) + i) // self.num_generations  # it may span two processes
             place = {"step": step, "attempt": self.attempt, "rank": rank, "group_id": f"{step}-{group}"}
             record.update(place, n_tokens=n_tokens, advantage=advantage)
-        with written_to_disk(f"the trace {self.trace.path}"):
-            self.trace.write([record for record in self._graded if record is not None])
-
-    def _save_checkpoint(self, *args, **kwargs):
-        with written_to_disk(f"the checkpoint of step {self.state.global_step} in {self.args.output_dir}"):
-            super()._save_checkpoint(*args, **kwargs)
+        self.trace.write([record for record in self._graded if record is not None])
 
     def evaluate(self, *args, **kwargs):
         if self.iterations is None:
