@@ -434,7 +434,9 @@ def write_rows(path: Path, rows: Iterable[Mapping]) -> None:
     """A packed jsonl file, byte-equal for equal rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    new = path.with_name(path.name + ".tmp")
+    new.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    new.replace(path)
 
 
 def make(tasks: Sequence[dict], solutions: Mapping[str, str], judge: RustTool, asked: Sequence[str]) -> list[tuple[dict, str]]:
@@ -459,6 +461,17 @@ def kept_rows(arguments: argparse.Namespace, split: str) -> list[tuple[dict, str
     return [(row, answers[row["task_id"]]) for row in rows if row["task_id"] in answers]
 
 
+def of_other_splits(arguments: argparse.Namespace) -> tuple[list[dict], dict]:
+    """(answers, cards) that a run before wrote for splits that are not made now."""
+    folder, now = arguments.output_dir, {split_of(file) for file in arguments.tasks}
+    if not (folder / ANSWERS_FILE).exists() or not (folder / CARD_FILE).exists():
+        return [], {}
+    cards = {split: counts for split, counts in json.loads((folder / CARD_FILE).read_text(encoding="utf-8")).items() if split not in now}
+    files = [path for split in cards if (path := folder / f"kinds_{split}.jsonl.gz").exists()]
+    theirs = {row["task_id"] for path in files for row in read_rows(path)}
+    return [row for row in read_rows(folder / ANSWERS_FILE) if row["task_id"] in theirs], cards
+
+
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = console.Parser(description=__doc__.splitlines()[0])
     add_bank_arguments(parser)
@@ -474,7 +487,8 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> dict:
     """Make and write everything -> the card. Raises UserError."""
     require_free_disk(arguments.output_dir, needed_gib=0.1)
-    solutions, answers, cards = load_solutions(arguments.solutions), [], {}
+    solutions = load_solutions(arguments.solutions)
+    answers, cards = of_other_splits(arguments)
     for file in arguments.tasks:
         split = split_of(file)
         tasks = load_tasks(str(file), limit=arguments.limit)

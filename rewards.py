@@ -414,7 +414,7 @@ class RewardSet:
         return graded
 
     def grade_mostly(self, tasks: list[dict], completions: list[str]) -> list[dict]:
-        """`grade`; where the machine failed most programs, those again after a while. Raises RewardError with its reason."""
+        """`grade`; where the machine failed most programs, once more after a while. Raises RewardError with its reason."""
         graded = self.grade(tasks, completions)
         for wait_s in (*INFRA_WAITS_S, None):
             programs = sum(record["program"] is not None for record in graded)
@@ -429,9 +429,7 @@ class RewardSet:
                 )
             print(f"warning: {what}: trying again in {wait_s:.0f} s", file=sys.stderr, flush=True)
             time.sleep(wait_s)
-            again = self.grade([tasks[i] for i in failed], [completions[i] for i in failed])
-            for i, record in zip(failed, again, strict=True):
-                graded[i] = record
+            graded = self.grade(tasks, completions)  # whole groups, whose tests are run on each other; the judge remembers what it graded
         return graded
 
     def _built_in(self, pay: Callable) -> Callable[..., list[float | None]]:

@@ -1,4 +1,4 @@
-"""Prompt sets of any known layout -> task rows, and the one prompt builder that training and evaluation share.
+"""Prompt sets of any known layout -> task rows.
 
 A task row is a plain dict: `task_id: str`, `prompt: str` (what the user asks), `tests: list[str] | None` (hidden tests,
 never shown to the model), `entry_point: str | None`, `source: str`; other columns of the file pass through.
@@ -63,9 +63,8 @@ def read_system_prompt(path: str | None = None) -> str:
 
 
 def build_messages(prompt: str, system_prompt: str) -> list[dict]:
-    """Conversation for one task: a system turn (left out when `system_prompt` is blank) and the user's turn."""
-    user = {"role": "user", "content": prompt}
-    return [{"role": "system", "content": system_prompt}, user] if system_prompt.strip() else [user]
+    """Conversation that asks for a program: a system turn (left out when `system_prompt` is blank) and the user's turn."""
+    return kinds.conversation({"prompt": prompt}, system_prompt)
 
 
 def content_text(content: object) -> str:

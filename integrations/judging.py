@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import kinds
 from rewards import DEFAULT_REWARDS, RewardSet, infra_reason
 from rust_tool import RustTool
-from tasks import read_system_prompt
+from tasks import TaskError, read_system_prompt
 
 _making = threading.Lock()
 
@@ -33,6 +34,14 @@ def reward_set(specs: Sequence[str] = DEFAULT_REWARDS) -> RewardSet:
     """Reward functions that read one judge; `specs` and errors as for RewardSet. A process that was forked gets its own."""
     with _making:
         return _reward_set(tuple(specs), os.getpid())
+
+
+def whole_programs(tasks: Sequence[dict]) -> Sequence[dict]:
+    """`tasks`, for a library that has a prompt and a completion of each and no other column. Raises TaskError where one is about mending or editing."""
+    others = [task for task in tasks if kinds.kind_of(task) != kinds.WRITE]
+    if others:
+        raise TaskError(f"the task {others[0]['task_id']!r} is of the kind {others[0]['kind']}: here a task asks for a whole program")
+    return tasks
 
 
 def graded(task: dict, completion: str, specs: Sequence[str] = DEFAULT_REWARDS) -> dict:

@@ -2,8 +2,8 @@
 
     python integrations/prompts.py --tasks data/rust_tasks_train.jsonl --out runs/prompts/train.parquet
 
-A row has the conversation (`prompt`), for TRL's reward functions the columns task_id, user_prompt, tests and entry_point, and for verl
-data_source, ability, reward_model and, as `extra_info`, the same columns again.
+A row is what train.py trains on: the conversation (`prompt`) and, for TRL's reward functions, task_id, user_prompt, tests, entry_point
+and other_columns; for verl data_source, ability, reward_model and, as `extra_info`, the same columns again.
 """
 
 import argparse
@@ -13,14 +13,16 @@ from pathlib import Path
 import pandas
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tasks import build_messages, load_task_sets, read_system_prompt
+import kinds
+from tasks import load_task_sets, read_system_prompt
+from training.curriculum import training_row
 
 
 def row_of(task: dict, system_prompt: str) -> dict:
-    info = {"task_id": task["task_id"], "user_prompt": task["prompt"], "tests": task["tests"], "entry_point": task["entry_point"]}
+    row = training_row(task, kinds.conversation(task, system_prompt))
+    info = {name: value for name, value in row.items() if name != "prompt"}
     answer = {"style": "rule", "ground_truth": task["task_id"]}
-    verl = {"data_source": "rust", "ability": "code", "reward_model": answer, "extra_info": info}
-    return {"prompt": build_messages(task["prompt"], system_prompt), **info, **verl}
+    return row | {"data_source": "rust", "ability": "code", "reward_model": answer, "extra_info": info}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 import verifiers.v1 as vf
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from integrations.judging import graded
+from integrations.judging import graded, whole_programs
 from rewards import DEFAULT_REWARDS
 from tasks import load_task_sets, read_system_prompt
 
@@ -47,6 +47,6 @@ class RustConfig(vf.TasksetConfig):
 
 class RustTaskset(vf.Taskset[RustTask, RustConfig]):
     def load(self):
-        for task in load_task_sets(self.config.tasks)[0]:
+        for task in whole_programs(load_task_sets(self.config.tasks)[0]):
             row = {"id": task["task_id"], "prompt": task["prompt"], "tests": task["tests"], "entry_point": task["entry_point"]}
             yield RustTask(RustData(system_prompt=read_system_prompt(), **row), self.config.task)

@@ -8,12 +8,15 @@ The judge runs once for all of them. Not there: the trace, evaluations, and what
 """
 
 from integrations.judging import reward_set
+from judge.cross_tests import CROSS_REWARDS
 from rewards import BUILT_IN_REWARDS
 
 NAMES = tuple(function.__name__ for function in BUILT_IN_REWARDS)
+OF_THE_GROUP = tuple(function.__name__ for function in CROSS_REWARDS)  # they run programs on each other's tests: who asks for one pays for that
 
 
 def __getattr__(name: str):
     if name not in NAMES:
         raise AttributeError(name)
-    return reward_set([f"{one}=1" for one in NAMES]).functions[NAMES.index(name)]
+    names = [one for one in NAMES if (one in OF_THE_GROUP) == (name in OF_THE_GROUP)]
+    return reward_set([f"{one}=1" for one in names]).functions[names.index(name)]

@@ -8,6 +8,7 @@
 Each reward worker has a judge of its own, and each judge uses all cores unless RUST_JUDGE says how many (judging.py): divide.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ def compute_score(data_source, solution_str, ground_truth, extra_info, rewards: 
     """`score` is the weighted sum; verl logs the rest. `extra_info` as prompts.py writes it. Raises RuntimeError as `graded`."""
     tests = extra_info["tests"]
     task = {"task_id": extra_info["task_id"], "prompt": extra_info["user_prompt"], "entry_point": extra_info["entry_point"]}
-    record = graded(task | {"tests": None if tests is None else list(tests)}, solution_str, tuple(rewards))
+    task |= {"tests": None if tests is None else list(tests)} | json.loads(extra_info.get("other_columns") or "{}")
+    record = graded(task, solution_str, tuple(rewards))
     is_honest_pass = record["test_passed"] and record["honest_tests"]
     return {"score": record["reward"], "build": float(record["build_passed"]), "honest_pass": float(is_honest_pass)}

@@ -103,6 +103,39 @@ def test_trls_own_command_trains_on_our_rewards(ours, judging, prompts, tiny_cod
     assert again == [record["rewards"]["hidden_tests_reward"] for record in ours]
 
 
+def test_only_who_asks_for_the_tests_of_others_runs_them(judging, monkeypatch):
+    import integrations.trl_rewards
+    import rewards
+
+    real, groups = rewards.cross_examined, []
+    monkeypatch.setattr(rewards, "cross_examined", lambda members, run: groups.append(list(map(len, members))) or real(members, run))
+    for name in ("cargo_build_reward", "group_tests_reward"):
+        paid = getattr(integrations.trl_rewards, name)(prompts=[[{"role": "user", "content": TASK["prompt"]}]] * 4, completions=list(COMPLETIONS))
+        assert len(paid) == 4
+    assert groups == [[4]]
+
+
+def test_a_task_of_another_kind_keeps_its_columns(judging, tmp_path):
+    """Its prompt is the one of train.py; TRL's and verl's reward functions judge an answer by its kind."""
+    import kinds
+    from tasks import load_tasks, read_rows
+
+    task = next(one for one in load_tasks(str(ROOT / "data" / "kinds_val.jsonl.gz")) if one["kind"] == "patch")
+    [answer] = [row["solution"] for row in read_rows(ROOT / "data" / "kinds_answers.jsonl.gz") if row["task_id"] == task["task_id"]]
+    out = tmp_path / "prompts" / "train.parquet"
+    flags = ["--tasks", str(write_jsonl(tmp_path / "one.jsonl", [task])), "--out", str(out)]
+    assert load(ROOT / "integrations" / "prompts.py", "prompts").main(flags) == 0
+    [row] = rows_of(out)
+    assert row["prompt"] == kinds.conversation(task, "unused")
+    columns = {name: [value] for name, value in row.items() if name != "prompt"}
+    assert judging.reward_set().batch_tasks([row["prompt"]], columns)[0].items() >= {name: task[name] for name in ("kind", "code")}.items()
+    compute_score = load(ROOT / "integrations" / "verl_reward.py", "custom_module").compute_score
+    assert compute_score("rust", answer, task["task_id"], row["extra_info"], rewards=["all_hidden_tests_reward=1"])["score"] == 1.0
+    module = load(ROOT / "integrations" / "lm_eval_tasks" / "rust_hidden_tests.py", "rust_hidden_tests")
+    with pytest.raises(ValueError, match=f"is of the kind {task['kind']}: here a task asks for a whole program"):
+        module.load(tasks=str(tmp_path / "one.jsonl"))
+
+
 def test_an_unknown_name_is_an_attribute_error(judging):
     import integrations.trl_rewards
 

@@ -264,6 +264,23 @@ def test_kinds_that_are_not_asked_for_stay_in_the_files(trace_of, tmp_path, monk
     assert answers == {row["task_id"]: "new", kept[1]["task_id"]: "old"}
 
 
+def test_a_split_that_is_not_made_keeps_its_answers_and_its_counts(trace_of, tmp_path):
+    broken, out = SOURCE.replace("let mut shelf", "let shelf"), tmp_path / "out"
+    flags = trace_of([traced(TASK["task_id"], broken)])
+    assert make_kinds.main(flags) == 0
+    answers, told = check_tasks.load_solutions(out / make_kinds.ANSWERS_FILE), json.loads((out / make_kinds.CARD_FILE).read_text())
+    other = write_jsonl(tmp_path / "jars_val.jsonl", [TASK | {"task_id": "jars/other"}])
+    write_jsonl(tmp_path / "jars_solutions.jsonl", [{"task_id": "jars/other", "solution": SOURCE}])
+    write_jsonl(tmp_path / "run" / "trace.jsonl", [traced("jars/other", broken)])
+    flags[flags.index("--tasks") + 1] = str(other)
+    for _ in range(2):
+        assert make_kinds.main(flags) == 0
+        after = check_tasks.load_solutions(out / make_kinds.ANSWERS_FILE)
+        assert len(after) == 2 and answers.items() <= after.items()
+        cards = json.loads((out / make_kinds.CARD_FILE).read_text())
+        assert set(cards) == {"train", "val"} and cards["train"] == told["train"]
+
+
 def test_of_each_task_the_sort_tried_least_is_taken_and_another_where_it_is_no_good():
     graded = []
 

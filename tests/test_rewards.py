@@ -444,9 +444,18 @@ def test_a_batch_that_is_mostly_infra_is_graded_again_after_a_while(waits, capsy
     judge = FailingJudge(bad=2)
     graded = RewardSet(judge, waits_for_machine=True).grade_batch(["Add."] * 6, conversations(PROSE, *[GOOD] * 4, PROSE), {})
     assert [record["error_kind"] for record in graded] == ["no_code", *[None] * 4, "no_code"]
-    assert [len(batch) for batch in judge.batches] == [6, 4, 4], "only what failed"
+    assert [len(batch) for batch in judge.batches] == [6, 6, 6], "the judge remembers what did not fail"
     assert waits == list(rewards.INFRA_WAITS_S[:2])
     assert "4 of 4 programs of a batch could not be graded ([Errno 28] No space left on device): trying" in capsys.readouterr().err
+
+
+def test_after_a_failure_of_the_machine_groups_are_whole(waits, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(rewards, "cross_examined", lambda members, run: sizes.append(list(map(len, members))) or [[v for _, v in of] for of in members])
+    judge = FailingJudge(bad=1, first=2)
+    judge.run_suites = None
+    RewardSet(judge, ["cross_tests_reward=1"], waits_for_machine=True).grade_batch(["Add."] * 8, conversations(*[GOOD] * 8), {})
+    assert len(waits) == 1 and sizes[-1] == [8]
 
 
 def test_a_batch_that_stays_mostly_infra_stops_with_the_reason(waits):

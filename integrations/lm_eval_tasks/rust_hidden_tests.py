@@ -7,7 +7,7 @@ import datasets
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from integrations.judging import reward_set
+from integrations.judging import reward_set, whole_programs
 from rewards import infra_reason, pass_at_k, passes_hidden
 from tasks import load_heldout, read_system_prompt
 
@@ -17,7 +17,7 @@ KS = (1, 5)
 
 def load(tasks: str, **unused) -> dict[str, datasets.Dataset]:
     """tasks: FILE, or FILE@IDS as for `eval.py`; relative paths also from the repository. Raises TaskError or ValueError."""
-    found = load_heldout(tasks if Path(tasks.partition("@")[0]).exists() else str(ROOT / tasks))
+    found = whole_programs(load_heldout(tasks if Path(tasks.partition("@")[0]).exists() else str(ROOT / tasks)))
     if without := [task["task_id"] for task in found if not task["tests"]]:
         raise ValueError(f"{tasks}: the task {without[0]!r} has no hidden tests: nothing tells what solves it")
     rows = [{key: task[key] for key in COLUMNS} | {"system_prompt": read_system_prompt()} for task in found]
