@@ -600,6 +600,11 @@ def compare(args: EvalArguments) -> dict:
     folders = [Path(folder) for folder in args.compare]
     if len(folders) < 2:
         raise EvalError("--compare needs at least two results folders")
+    if args.output_dir:
+        out = Path(args.output_dir)
+        doctor.require_free_disk(out, MIN_FREE_GIB)
+        if out.is_dir() and any(out.iterdir()):
+            raise EvalError(f"--output_dir {out} is not empty: choose another one")
     protocols = []
     for folder in folders:
         for name, file in (("run.json", folder / "run.json"), ("results.jsonl or results.jsonl.gz", saved_results(folder))):
@@ -626,9 +631,6 @@ def compare(args: EvalArguments) -> dict:
     summary |= summarise(stats, ks, args.bootstrap_samples)
     tables = format_tables(summary)
     if args.output_dir:
-        out = Path(args.output_dir)
-        if out.is_dir() and any(out.iterdir()):
-            raise EvalError(f"--output_dir {out} is not empty: choose another one")
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "summary.json", summary)
         (out / "table.md").write_text(tables, encoding="utf-8")

@@ -393,7 +393,7 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
     return rows, facts
 
 
-def evaluation_tasks(script: ScriptArguments, rows: list[dict], tokenizer) -> list[dict]:
+def evaluation_tasks(script: ScriptArguments, args, model_args, rows: list[dict], tokenizer) -> list[dict]:
     """Tasks of --eval_tasks with their `messages`; [] without. Raises UserError or TaskError for a set that proves nothing."""
     if not script.eval_tasks:
         return []
@@ -416,6 +416,7 @@ def evaluation_tasks(script: ScriptArguments, rows: list[dict], tokenizer) -> li
             f"--eval_tasks {' '.join(script.eval_tasks)}: the longest prompt has {max(lengths)} tokens, more than --max_prompt_length "
             f"{script.max_prompt_length}: raise it"
         )
+    require_context(model_args, max(lengths), args.max_completion_length)
     return tasks
 
 
@@ -640,14 +641,15 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     tokenizer = load_tokenizer(model_args.model_name_or_path, model_args.model_revision)
     doctor.require_whole_weights(model_args.model_name_or_path)
     rows, task_facts = training_rows(script, tokenizer, args.seed)
-    require_context(model_args, task_facts["longest_prompt_tokens"], longest_row(args.max_completion_length, script.repair_turns))
+    longest = script.max_prompt_length if script.fix_share else task_facts["longest_prompt_tokens"]
+    require_context(model_args, longest, longest_row(args.max_completion_length, script.repair_turns))
     if (total_bytes := doctor.gpu_bytes()) and not args.use_cpu:
         gpu_memory.require_fits(script, args, model_args, task_facts["longest_prompt_tokens"], total_bytes)
     if script.repair_turns:
         require_turns(tokenizer, script, args)
     require_something_to_earn(script.rewards, task_facts)
     batch = batch_facts(args, len(rows))
-    eval_tasks = evaluation_tasks(script, rows, tokenizer)
+    eval_tasks = evaluation_tasks(script, args, model_args, rows, tokenizer)
     if eval_tasks:
         task_facts |= {"eval_tasks": len(eval_tasks), "eval_tasks_hash": tasks_hash(eval_tasks)}
     if args.use_vllm and args.vllm_mode == "server" and args.process_index == 0:  # TRL's client is in this process

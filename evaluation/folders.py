@@ -93,10 +93,11 @@ def hold_folder(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise EvalError(f"{folder} is in use by another process: wait for it, or choose another --output_dir") from error
         yield
-    except BlockingIOError as error:
-        raise EvalError(f"{folder} is in use by another process: wait for it, or choose another --output_dir") from error
     finally:
         os.close(descriptor)
 

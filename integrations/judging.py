@@ -37,7 +37,7 @@ def reward_set(specs: Sequence[str] = DEFAULT_REWARDS) -> RewardSet:
 
 
 def whole_programs(tasks: Sequence[dict]) -> Sequence[dict]:
-    """`tasks`, for a library that has a prompt and a completion of each and no other column. Raises TaskError where one is about mending or editing."""
+    """`tasks`, for a library that has no columns of ours but the tests. Raises TaskError where one is about mending or editing."""
     others = [task for task in tasks if kinds.kind_of(task) != kinds.WRITE]
     if others:
         raise TaskError(f"the task {others[0]['task_id']!r} is of the kind {others[0]['kind']}: here a task asks for a whole program")

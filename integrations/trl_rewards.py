@@ -12,7 +12,7 @@ from judge.cross_tests import CROSS_REWARDS
 from rewards import BUILT_IN_REWARDS
 
 NAMES = tuple(function.__name__ for function in BUILT_IN_REWARDS)
-OF_THE_GROUP = tuple(function.__name__ for function in CROSS_REWARDS)  # they run programs on each other's tests: who asks for one pays for that
+OF_THE_GROUP = tuple(function.__name__ for function in CROSS_REWARDS)  # the judge runs programs on each other's tests for these alone
 
 
 def __getattr__(name: str):

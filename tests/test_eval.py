@@ -993,6 +993,11 @@ def test_a_difference_is_taken_over_the_tasks_that_both_rows_have():
     assert estimates([stats[0], RowStats("empty")], [], 200)[1] == []
 
 
+def test_what_fails_in_a_held_folder_is_not_another_process(tmp_path):
+    with pytest.raises(BlockingIOError, match="fork"), hold_folder(tmp_path):
+        raise BlockingIOError(errno.EAGAIN, "fork")
+
+
 def test_two_processes_do_not_write_one_folder(tmp_path, judge, named_completions, capsys):
     judge()
     with hold_folder(tmp_path / "out"):
@@ -1624,6 +1629,13 @@ def test_results_of_another_protocol_are_not_put_side_by_side(two_runs, capsys, 
     place[name] = value
     (after / "run.json").write_text(json.dumps(saved))
     assert f"{path}: {json.dumps(value)}" in refused(capsys, "--compare", before, after)
+
+
+def test_where_a_comparison_cannot_be_written_is_said_before_it_is_made(two_runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluation, "row_stats", lambda *args: pytest.fail("results were read"))
+    (tmp_path / "file").write_text("")
+    assert "file is not a folder: choose another --output_dir" in refused(capsys, "--compare", *two_runs, "--output_dir", tmp_path / "file")
+    assert "is not empty: choose another one" in refused(capsys, "--compare", *two_runs, "--output_dir", two_runs[0])
 
 
 def test_compare_refuses_a_k_beyond_the_samples(two_runs, capsys):

@@ -277,6 +277,18 @@ def test_a_set_that_proves_nothing_is_refused(argv, fake_judge, eval_file, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused(argv, fake_judge, eval_file, tmp_path, capsys):  # noqa: F811
+    """Of the evaluation, and of what comes back to be mended; every training prompt leaves some."""
+    fake_judge(judged)
+    rows = [json.loads(line) for line in eval_file.read_text().splitlines()]
+    rows[0]["prompt"] = "Add " + "many numbers " * 100
+    flags = ("--max_prompt_length", 1000, "--max_completion_length", 700)
+    for more in (("--eval_tasks", write_jsonl(tmp_path / "val.jsonl", rows)), ("--fix_share", 0.25)):
+        assert train.main(argv(tmp_path / "run", *flags, *more)) == 2
+        assert re.search(r"--max_completion_length 700 and the longest prompt \(\d+ tokens\) exceed the 1024 tokens", capsys.readouterr().err)
+        assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("flags", [("--eval_every", 0), ("--eval_samples", 0), ("--eval_temperature", 0), ("--eval_top_p", 2)])
 def test_evaluation_settings_that_cannot_work_are_refused(argv, fake_judge, tmp_path, capsys, flags):  # noqa: F811
     fake_judge(judged)
