@@ -387,8 +387,7 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
             watch.finish()
             session.finish([row["row"] for row in all_rows])
             cross_examine(folder / "results.jsonl", args, rewards)
-        ks = args.k or ([1] if any(task["tests"] for task in tasks) else [])
-        return report(folder, ks, args, {"judge": described, "timings": session.timings.by_row})
+        return report(folder, args, {"judge": described, "timings": session.timings.by_row})
 
 
 def cross_examine(results: Path, args: EvalArguments, rewards: RewardSet) -> None:
@@ -462,7 +461,7 @@ def grade_file(args: EvalArguments) -> dict:
         if not args.reuse_verdicts:
             cross_examine(results, args, rewards)
         described = recorded or judge.describe()
-        return report(folder, args.k, args, {"judge": described, "timings": timings.by_row})
+        return report(folder, args, {"judge": described, "timings": timings.by_row})
 
 
 def _grade_rows(source: Input, count: int, args: EvalArguments, rewards: RewardSet, timings: Timings) -> None:
@@ -541,11 +540,11 @@ def _require_few_failed(written: Path, args: EvalArguments) -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def report(folder: Path, ks: Sequence[int], args: EvalArguments, facts: dict) -> dict:
+def report(folder: Path, args: EvalArguments, facts: dict) -> dict:
     """Write summary.json, table.md, chart.png and results.parquet from results.jsonl, and print the tables -> the summary."""
     stats = row_stats(folder / "results.jsonl")
     fewest = fewest_samples(stats)
-    ks = sorted(set(ks)) or ([1] if fewest else [])
+    ks = sorted(set(args.k or ())) or ([1] if fewest else [])
     if args.select == "cross" and fewest and not args.k:
         ks = sorted({1, fewest})
     saved = read_json(folder / "run.json")

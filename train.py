@@ -43,7 +43,7 @@ from generate import (
     vllm_measures_memory,
 )
 from judge.errors import UserError, library_reads_settings, written_to_disk
-from judge.program import check_hidden_tests as check_texts
+from judge.program import check_hidden_tests
 from judge.settings import JudgeSettings
 from rewards import DEFAULT_REWARDS, RewardSet, cross_rewards_of, parse_reward_spec
 from rust_tool import RustTool
@@ -325,19 +325,13 @@ def prompt_lengths(messages: list[list[dict]], tokenizer, names: list[str] | Non
     return [len(ids) for ids in tokenizer(render(tokenizer, messages, names), add_special_tokens=False)["input_ids"]]
 
 
-def check_hidden_tests(tasks: list[dict]) -> None:
-    """Every task's hidden tests can be understood. Raises UserError naming the first task whose tests cannot."""
-    if why := next(iter(unreadable_tests(tasks).values()), None):
-        raise UserError(why)
-
-
 def unreadable_tests(tasks: list[dict]) -> dict[str, str]:
     """Task id -> what is wrong, of the tasks whose hidden tests cannot be understood."""
     found = {}
     for task in tasks:
         if task["tests"]:
             try:
-                check_texts(task["tests"], task["entry_point"])
+                check_hidden_tests(task["tests"], task["entry_point"])
             except ValueError as error:
                 found[task["task_id"]] = f"task {task['task_id']!r}: {error}"
     return found
@@ -407,7 +401,8 @@ def evaluation_tasks(script: ScriptArguments, args, model_args, rows: list[dict]
     twice = [task_id for task_id, count in Counter(task["task_id"] for task in tasks).items() if count > 1]
     if twice:
         raise UserError(f"--eval_tasks {' '.join(script.eval_tasks)}: task {twice[0]!r} is in two of the sets")
-    check_hidden_tests(tasks)
+    if why := next(iter(unreadable_tests(tasks).values()), None):
+        raise UserError(why)
     system_prompt = read_system_prompt(script.system_prompt)
     tasks = [task | {"messages": kinds.conversation(task, system_prompt)} for task in kinds.with_fim_format(tasks, script.fim_format)]
     lengths = prompt_lengths([task["messages"] for task in tasks], tokenizer, [f"task {task['task_id']!r}" for task in tasks])
