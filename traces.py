@@ -118,8 +118,11 @@ def _compress(part: Path) -> None:
     """PART.jsonl -> PART.jsonl.gz, at every moment readable as one or the other; left as it is when the disk is full."""
     temporary = part.with_name(part.name + ".gz.tmp")
     try:
-        with part.open("rb") as plain, gzip.open(temporary, "wb", compresslevel=1) as packed:
-            shutil.copyfileobj(plain, packed, 2**20)
+        with part.open("rb") as plain, temporary.open("wb") as file:
+            with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1) as packed:
+                shutil.copyfileobj(plain, packed, 2**20)
+            file.flush()
+            os.fsync(file.fileno())  # what it takes the place of was on disk
         os.replace(temporary, part.with_name(part.name + ".gz"))
         part.unlink()
     except OSError:
