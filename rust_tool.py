@@ -61,7 +61,7 @@ from judge.workshop import Workshop
 __all__ = ["EDITIONS", "JUDGE_VERSION", "Diagnostic", "InfraError", "JUDGES", "Job", "RustTool", "Toolchain", "ToolchainError", "Verdict",
            "find_toolchain"]  # fmt: skip
 
-JUDGE_VERSION = 10  # raise it when a rule changes what a program gets
+JUDGE_VERSION = 11  # raise it when a rule changes what a program gets
 EDITIONS = ("2021", "2024")
 JUDGES = ("fast", "cargo")  # ours, and plain cargo as its reference
 JOBS_BETWEEN_CANARIES = 512
@@ -359,7 +359,7 @@ def _canary(source: str) -> Program:
 
 def _key(job: Job) -> tuple:
     """What a verdict is remembered by."""
-    return job.program, job.hidden_tests, job.entry_point
+    return job.program, job.hidden_tests, job.entry_point, job.prompt if job.hidden_tests else ""
 
 
 def _resolve(finished: Future[Verdict], result: Verdict | BaseException) -> None:

@@ -85,10 +85,13 @@ class CargoShop:
         pass
 
     def folder(self) -> Path:
-        """A project, kept or new."""
+        return Path(tempfile.mkdtemp(dir=self.jobs_dir))
+
+    def _project(self) -> Path:
+        """Kept or new."""
         if self.flow.is_kept and not self._free.empty():
             return self._free.get()
-        path = Path(tempfile.mkdtemp(dir=self.jobs_dir))
+        path = self.folder()
         for name, text in (("Cargo.toml", self.manifest), (".cargo/config.toml", self.runner), (SOURCE_NAME, "")):
             (path / name).parent.mkdir(exist_ok=True)
             (path / name).write_text(text, encoding="utf-8")
@@ -103,7 +106,7 @@ class CargoShop:
     def grade(self, work: Work) -> None:
         """All of a job's verdict."""
         assert work.job.program is not None
-        folder = self.folder()
+        folder = self._project()
         try:
             self._grade(work, work.job.program.source, folder)
         finally:

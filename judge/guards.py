@@ -95,8 +95,6 @@ def _forbidden_node(node: Node) -> str | None:
         return "redefined_assert_macro"
     if kind == "use_as_clause" and text_of(child_of(node, "alias")) in TRUSTED_MACROS:
         return "redefined_assert_macro"
-    if kind == "use_declaration":
-        return _forbidden_import(node)
     return None
 
 
@@ -121,13 +119,6 @@ def _forbidden_word(word: str, after: list[str]) -> str | None:
     if word == "extern" and next((w for w in after if w in ("{", "fn", "crate")), "") == "{":
         return "foreign_function"
     return FORBIDDEN_WORDS.get(word)
-
-
-def _forbidden_import(node: Node) -> str | None:
-    """An assert macro imported from anywhere but std."""
-    words = [text_of(n) for n in walk(node) if n.type in ("identifier", "crate", "self", "super")]
-    named = any(word in TRUSTED_MACROS for word in words)
-    return "redefined_assert_macro" if named and words[0] not in ("std", "core") else None
 
 
 def _switched_by_cfg(index: Index) -> bool:
@@ -418,12 +409,7 @@ class _Reader:
         asked = [item for item in items if self.asked(item)]
         if asked:
             return all(item.name in self.fixed for item in asked)
-        return bool(items) and self.has_questions and not any(item.owner for item in items) and not self._shows_more(items)
-
-    def _shows_more(self, items: Sequence[Item]) -> bool:
-        """Whether functions without parameters call one that has some."""
-        return any(self.asked(other) and other.name not in self.fixed for item in items for name in self.named([item.node]) - {item.name}
-                   for other in self.index.own[name])  # fmt: skip
+        return bool(items) and self.has_questions and not any(item.owner for item in items)
 
     def _copies(self, code: Sequence[Node]) -> set[str]:
         """Names of helpers and closures of the tests that repeat a function of the program."""
@@ -463,17 +449,12 @@ class _Reader:
         held, (inputs, expected) = self._literals(item), self._told(code)
         if expected - NEUTRAL:
             return expected <= held | NEUTRAL
-        return bool(held) and inputs <= held <= inputs | expected and len(held) <= MAX_KEYS and not self._wants_both(code)
+        return bool(held) and inputs <= held <= inputs | expected and len(held) <= MAX_KEYS
 
     def is_closed(self, item: Item, code: Sequence[Node]) -> bool:
         """Whether a list of answers names none that the tests do not, and not what it is asked for: a table has its keys."""
         inputs, others = self._told(code)
         return _answers(item.node) <= inputs | others | NEUTRAL and self._literals(item).isdisjoint(inputs - NEUTRAL)
-
-    def _wants_both(self, code: Sequence[Node]) -> bool:
-        """Whether the tests want both answers of a yes-or-no question."""
-        firsts = [words_of(n)[3:4] for node in code for n in walk(node) if _is_assert(n) and words_of(n)[0] == "assert"]
-        return ["!"] in firsts and any(first != ["!"] for first in firsts)
 
     def is_nothing_but_a_list(self, item: Item, code: Sequence[Node]) -> bool:
         """Whether a function chooses among literals that the tests ask and expect, and does nothing else: no loop, no call."""
@@ -481,7 +462,7 @@ class _Reader:
         kinds = {n.type for n in walk(item.node) if n.type != "call_expression" or not _is_plain_call(n)}
         is_choice = bool(kinds & {"if_expression", "match_expression"}) and not kinds & set(FOLLOWED)
         is_told = bool(inputs) and inputs <= held and held - NEUTRAL <= inputs | expected and expected <= held | NEUTRAL
-        return is_choice and is_told and bool(_answers(item.node) & expected) and not self._wants_both(code)
+        return is_choice and is_told and bool(_answers(item.node) & expected)
 
     def _told(self, code: Sequence[Node]) -> tuple[set[str], set[str]]:
         """Literals that the tests hand to the program's functions, and all their others."""

@@ -86,7 +86,7 @@ fn read_order(order_fd: i32) -> Order {
     unsafe { File::from_raw_fd(order_fd) }.read_to_string(&mut text).expect("order");
     let mut lines = text.lines();
     let nonce = lines.next().expect("nonce").to_string();
-    let mode = lines.next().expect("mode");
+    let (mode, only_mode) = lines.next().expect("mode").split_once('+').expect("mode");
     let modes = match mode {
         "run" | "ignored_too" => vec![0],
         "stub" => vec![1],
@@ -97,6 +97,7 @@ fn read_order(order_fd: i32) -> Order {
         }
         _ => (FIRST_WRONG..SAME_INPUTS).collect(),
     };
+    let modes = match only_mode { "" => modes, n => vec![modes[n.parse::<usize>().expect("number")]] };
     let wanted = match lines.next().expect("tests") {
         "all" => None,
         some => Some(some.split_whitespace().map(|index| index.parse().expect("index")).collect()),

@@ -93,6 +93,7 @@ class Program:
     speaks_of_nan: bool = False  # do its tests
     root_functions: tuple[str, ...] = ()  # that no other function of the program calls
     alone: tuple[str, ...] = ()  # functions, and types for their methods, that are made wrong one at a time; none where there is but one
+    has_statics: bool = False  # one run of its tests could leave something for the next, in one process
 
 @dataclass(frozen=True)
 class HiddenSuite:
@@ -440,6 +441,7 @@ def read_program(source: str, code_block: bool = True) -> Program:
         speaks_of_nan=any("nan" in word.lower() for item in index.items if item.test_side for word in index.words(item.node)),
         root_functions=_roots(index),
         alone=_units(index),
+        has_statics=any(word == "static" and before != "'" for before, word in itertools.pairwise(["", *index.words(index.root)])),
     )
 
 

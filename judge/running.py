@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from judge.compiling import Work
-from judge.harness_report import LAST_SITE, End
+from judge.harness_report import LAST_SITE, End, HarnessRun
 from judge.limits import SHORTEST_S
 from judge.outcome import Outcome
 from judge.program import Program, n_asserts, panic_stubbed
 from judge.verdict import MAX_DIAGNOSTICS, TRIED_IN_PART, Diagnostic, InfraError, first_failures
 from judge.workshop import BINARY_NAME, Workshop
-from judge.worth import untested, worth
+from judge.worth import N_OTHER, N_WRONG, SAME_AGAIN, WRONG_VALUES, untested, worth
 
 UNTESTED = "untested_function"
 MAX_DEATHS = 32  # of a program's own tests: it has failed after one, more are tried for the record
@@ -112,15 +112,34 @@ class Runner:
             return Worth("survives_panic_stub")
         if not work.is_gated:
             return Worth(UNTESTED if _unread(program) else None, [outcome.names[index] for index in counted])
-        wrong, other = (self.workshop.run_tests(binary, mode, counted) for mode in ("wrong", "other"))
+        wrong, other = (self._tried(program, binary, mode, counted, n_runs) for mode, n_runs in (("wrong", N_WRONG), ("other", N_OTHER)))
         guard, found = worth(wrong.all_ends, other.all_ends, program, len(counted), work.source, is_discounted)
         if guard is None and not (wrong.was_done and other.was_done):
             guard = UNTESTED if _unread(program) else TRIED_IN_PART
         if guard is None and program.alone:
-            alone = self.workshop.run_tests(binary, f"alone {len(program.alone)}", counted)
+            alone = self._tried(program, binary, f"alone {len(program.alone)}", counted, WRONG_VALUES * len(program.alone))
             unseen = untested(alone.all_ends, len(counted), program.alone, work.source) if alone.was_done else _unread(program)
             guard = UNTESTED if unseen else None
         return Worth(guard, [outcome.names[counted[test]] for test in found])
+
+    def _tried(self, program: Program, binary: Path, mode: str, counted: Sequence[int], n_runs: int) -> HarnessRun:
+        """The runs of a mode, in one process; where a test could remember the run before it, each in one of its own.
+
+        Of the run that asks the same again, after all else, the first way counts: it tells which functions remember.
+        """
+        together = self.workshop.run_tests(binary, mode, counted)
+        if not program.has_statics:
+            return together
+        ends, left_s, was_done = [], self.run_timeout_s, True
+        for nth in range(n_runs):
+            run = self.workshop.run_tests(binary, mode, counted, max(SHORTEST_S, left_s), nth=nth)
+            left_s -= run.completed.cpu_s
+            ends += [*run.all_ends, *[End("timeout")] * (len(counted) - len(run.all_ends))]
+            was_done &= run.was_done
+        if mode == "other" and together.was_done:
+            again = slice(SAME_AGAIN * len(counted), (SAME_AGAIN + 1) * len(counted))
+            ends[again] = together.all_ends[again]
+        return replace(together, all_ends=ends, was_done=was_done)
 
     def _stub_binary(self, work: Work, program: Program) -> Path | None:
         """The second compilation that programs need in which a gate does not compile."""

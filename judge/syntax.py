@@ -289,20 +289,9 @@ def _item(node: Node, pending: list[Attribute], scope: Scope, start: int) -> Ite
     in_test = scope.in_test and cfg_of(attributes, test=True)
     is_test = node.type == "function_item" and any(a.path in TEST_ATTRIBUTES for a in attributes)
     in_plain = scope.in_plain and not is_test and cfg_of(attributes, test=False)
-    side = scope.test_side or is_test or (in_test and not in_plain) or _is_unmarked_test_module(node)
+    side = scope.test_side or is_test or (in_test and not in_plain)
     name = item_name(node)
     return Item(node, name, attributes, scope.modules, start, in_test, in_plain, side, scope.owner, scope.trait)
-
-
-def _is_unmarked_test_module(node: Node) -> bool:
-    """A module with `#[test]` functions that lacks `#[cfg(test)]`: named for tests or importing from its parent."""
-    body = body_of(node) if node.type == "mod_item" else None
-    if body is None:
-        return False
-    children = body.named_children
-    holds_tests = any(a.path in TEST_ATTRIBUTES for c in children if c.type == "attribute_item" for a in attributes_of(c))
-    imports = any(c.type == "use_declaration" and item_name(c).startswith(("super", "crate")) for c in children)
-    return holds_tests and (imports or "test" in item_name(node).lower())
 
 
 def harness_name(item: Item) -> str:

@@ -237,12 +237,13 @@ class Workshop:
         only: Sequence[int] | None = None,
         limit_s: float | None = None,
         skip: Iterable[Site] = (),
+        nth: int | None = None,
     ) -> HarnessRun:
         """One process of the test binary: all tests, or those whose index is in `only` (ascending), without the sites in `skip`.
 
         `mode`: "run"; "ignored_too" (those marked `#[ignore]` are run like the others); "stub" (gates panic); "wrong"
         (every test with each wrong value that gates return); "alone N" (with each of the N of `Program.alone`).
-        `limit_s`: CPU seconds, by default the limit of a program.
+        `nth`: of these runs this one alone. `limit_s`: CPU seconds, by default the limit of a program.
         """
         nonce = secrets.token_hex(16)
         wanted = "all" if only is None else " ".join(map(str, only))
@@ -251,7 +252,7 @@ class Workshop:
         report_out, report_in = os.pipe()
         with open(report_out, "rb") as reports, open_page() as page:
             try:
-                os.write(order_in, f"{nonce}\n{mode}\n{wanted}\n{skipped}\n".encode())
+                os.write(order_in, f"{nonce}\n{mode}+{'' if nth is None else nth}\n{wanted}\n{skipped}\n".encode())
                 os.close(order_in)
                 reader = PipeReader(reports)
                 fds = (order_out, report_in, self._sink.fileno(), page.fileno())

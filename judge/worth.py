@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from judge.program import Program
 
 WRONG_VALUES, OTHER_INPUTS, ALL_OTHER, NEAR_VALUES, OTHER_ITEMS = 4, 8, 3, 3, 2  # as in gate.rs
+N_WRONG, N_OTHER = 2 * WRONG_VALUES, 2 + OTHER_INPUTS + NEAR_VALUES + OTHER_ITEMS  # runs
+SAME_AGAIN = 1 + OTHER_INPUTS  # which of the other runs asks what the first one asked
 # What most inputs may have in common: nothing moves for it.
 COMMON = ("false", "true", "0", "None")
 # Shown, and says nothing: what there is to see is elsewhere.
@@ -118,8 +120,8 @@ def worth(
     source: what was compiled. is_discounted: whether other tests of it count for nothing, because their assertions are not reached.
     """
     places = places_of_judging(source)
-    in_wrong = noticed(wrong, n_tests, 2 * WRONG_VALUES, places)
-    in_other = noticed(other, n_tests, 2 + OTHER_INPUTS + NEAR_VALUES + OTHER_ITEMS, places)
+    in_wrong = noticed(wrong, n_tests, N_WRONG, places)
+    in_other = noticed(other, n_tests, N_OTHER, places)
     passes = [all(end.status == "ok" for end in other[test::n_tests][1 : 1 + ALL_OTHER]) for test in range(n_tests)]
     noticing = [test for test in range(n_tests) if _counts(in_wrong[test], in_other[test], passes[test])]
     counted = [test for test in noticing if not _sees_length_only(in_other[test])]
@@ -179,7 +181,8 @@ class _Asked:
     def is_known(self, name: str) -> bool:
         """Whether a function was asked more than once, can be judged by what it shows, and remembers nothing."""
         said = [*self.own[name], *self.altered[name]]
-        return len(self.altered[name]) > 1 and all(one.answer is not None for one in said) and self.runs[name][0] == self.runs[name][-1]
+        remembers = any(one != again for one, again in zip(self.runs[name][0], self.runs[name][-1], strict=False))  # a test may end early
+        return len(self.altered[name]) > 1 and all(one.answer is not None for one in said) and not remembers
 
     def hands_back(self, name: str) -> bool:
         """Whether a function always says what it is given."""
@@ -189,7 +192,7 @@ class _Asked:
         return equal != 0
 
     def moves(self, name: str) -> bool:
-        own, *others = self.runs[name]
+        own, *others = self.runs[name][:-1]
         if self.says_one_thing(name):
             return False
         return all(answer in COMMON for answer in own) or any(other != own for other in others)

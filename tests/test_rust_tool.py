@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import rust_tool
 from judge import cfg_test, compiling
+from judge.cargo import CargoFlow
 from judge.harness_report import End, HarnessRun
 from judge.outcome import Outcome
 from judge.program import Program, TestFn, extract_program, read_program
@@ -1095,3 +1096,24 @@ def test_no_text_makes_the_judge_raise(judge, bits, fenced):
 
 def test_infra_error_is_exported():
     assert issubclass(InfraError, RuntimeError)
+
+
+def test_what_was_asked_for_is_part_of_what_a_verdict_is_remembered_by():
+    source = (
+        "#[derive(Debug)] pub struct W(i32);\nimpl PartialEq<i32> for W { fn eq(&self, o: &i32) -> bool { self.0 == *o } }\n"
+        "pub fn f(x: i32) -> W { W(x) }\nfn main() {}"
+    )
+    job = Job(read_program(source), ("assert_eq!(f(1), 1);",), "f", prompt="Write `f(x: i32) -> i32`.")
+    asked = replace(job, prompt="Write `f(x: i32) -> W`, and let a `W` equal an i32.")
+    with RustTool(workers=1) as judge:
+        assert [judge.grade([one])[0].hidden_passed for one in (job, asked, job)] == [0, 1, 0]
+
+
+def test_a_kept_project_is_used_again():
+    folders = []
+    with RustTool(workers=1, judge="cargo", cargo_flow=CargoFlow(is_kept=True)) as judge:
+        real = judge._workshop._grade
+        judge._workshop._grade = lambda work, source, folder: folders.append((folder, (folder / "target").is_dir())) or real(work, source, folder)
+        for number in range(3):
+            assert judge.grade([Job(numbered(3000 + 3 * number))])[0].test_passed
+    assert len({folder for folder, _ in folders}) == 1 and all(built for _, built in folders[1:])
