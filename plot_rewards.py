@@ -312,6 +312,8 @@ def main(argv: list[str] | None = None) -> int:
         return write_reports(arguments.run_dirs)
     try:
         if arguments.follow:
+            if arguments.run_dirs[0].is_dir() and not sys.stdout.isatty():
+                raise TraceError("--follow redraws a terminal, and what it prints goes elsewhere: read metrics.jsonl there")
             follow(arguments.run_dirs[0])
             return 0
         labels = run_labels(arguments.run_dirs)

@@ -217,6 +217,8 @@ def parse_arguments(argv: list[str]) -> tuple:
 
     if argv and argv[-1] == "--config":
         raise UserError("--config needs a file name")
+    if sum(arg.partition("=")[0] == "--config" for arg in argv) > 1:
+        raise UserError("--config is given twice: one file, which flags override")
     argv = [part for arg in argv for part in (arg.split("=", 1) if arg.startswith("--config=") else [arg])]
     parser = make_parser((ScriptArguments, GRPOConfig, ModelConfig))
     show_help(parser, argv)
@@ -506,8 +508,11 @@ def batch_facts(args, n_tasks: int) -> dict:
     }
 
 
-def require_same_run(output_dir: Path, facts: dict, script: ScriptArguments, model_args) -> None:
-    """A resumed run trains the same model on the same prompts for the same rewards. Raises UserError naming what differs.
+OF_THE_OPTIMIZER = ("optim", "learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")  # a checkpoint's own hold
+
+
+def require_same_run(output_dir: Path, facts: dict, script: ScriptArguments, args, model_args) -> None:
+    """A resumed run trains the same model on the same prompts for the same rewards, as fast. Raises UserError naming what differs.
 
     `facts`: those of training_rows, for the run as asked for now.
     """
@@ -520,6 +525,8 @@ def require_same_run(output_dir: Path, facts: dict, script: ScriptArguments, mod
         before["system_prompt"], now["system_prompt"] = had["plan"]["system_prompt_hash"], facts["system_prompt_hash"]
     if "eval_tasks_hash" in had["plan"] and "eval_tasks_hash" in facts:  # their rows stand in one table
         before["eval_tasks"], now["eval_tasks"] = had["plan"]["eval_tasks_hash"], facts["eval_tasks_hash"]
+    for key in OF_THE_OPTIMIZER:
+        before[key], now[key] = had["config"]["training"][key], args.to_dict()[key]
     before["edition"], now["edition"] = str(had["config"]["script"].get("edition", "2021")), str(script.edition)
     for key in {"tasks", "system_prompt", "eval_tasks"} & now.keys():  # told by their contents, named by their files
         if before[key] != now[key]:
@@ -530,6 +537,14 @@ def require_same_run(output_dir: Path, facts: dict, script: ScriptArguments, mod
     changed = [f"{key} ({before[key]} before, {now[key]} now)" for key in now if before[key] != now[key]]
     if changed:
         raise UserError(f"cannot go on with {output_dir}: it was another run: {'; '.join(changed)}")
+
+
+def changed_settings(output_dir: Path, config: dict) -> str:
+    """`seed 0 -> 4, max_steps 2 -> 4`: what a resumed run does otherwise than its last attempt, which `output_dir` is still of."""
+    had = json.loads((output_dir / "run.json").read_text(encoding="utf-8"))["config"]
+    now = json.loads(json.dumps(config, default=str))
+    pairs = [(key, had[group][key], new) for group, settings in now.items() for key, new in settings.items() if key in had[group]]
+    return ", ".join(f"{key} {old} -> {new}" for key, old, new in pairs if old != new and key != "resume_from_checkpoint")
 
 
 LOWEST = dict.fromkeys(("max_completion_length", "per_device_train_batch_size", "gradient_accumulation_steps", "num_iterations"), 1)
@@ -581,12 +596,15 @@ def require_known_values(args) -> None:
             raise UserError(f"--{name} {value}: expected JSON in braces, such as '{{\"key\": 1}}'")
 
 
-def require_context(model_args, prompt_tokens: int, completion_tokens: int) -> None:
-    """The longest prompt and a whole completion fit into the model. Raises UserError or GenerationError."""
+def require_context(model_args, prompt_tokens: int, completion_tokens: int, turns: int = 0) -> None:
+    """The longest prompt and a whole completion (of so many further turns) fit into the model. Raises UserError or GenerationError."""
     limit = getattr(load_config(model_args.model_name_or_path), "max_position_embeddings", None)
     if limit and prompt_tokens + completion_tokens > limit:
+        asked = f"--max_completion_length {completion_tokens}"
+        if turns:
+            asked = f"--repair_turns {turns}, which may take {completion_tokens} tokens,"
         raise UserError(
-            f"--max_completion_length {completion_tokens} and the longest prompt ({prompt_tokens} tokens) exceed the {limit} tokens of "
+            f"{asked} and the longest prompt ({prompt_tokens} tokens) exceed the {limit} tokens of "
             f"{model_args.model_name_or_path}: lower it"
         )
 
@@ -637,7 +655,7 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
     doctor.require_whole_weights(model_args.model_name_or_path)
     rows, task_facts = training_rows(script, tokenizer, args.seed)
     longest = script.max_prompt_length if script.fix_share else task_facts["longest_prompt_tokens"]
-    require_context(model_args, longest, longest_row(args.max_completion_length, script.repair_turns))
+    require_context(model_args, longest, longest_row(args.max_completion_length, script.repair_turns), script.repair_turns)
     if (total_bytes := doctor.gpu_bytes()) and not args.use_cpu:
         gpu_memory.require_fits(script, args, model_args, task_facts["longest_prompt_tokens"], total_bytes)
     if script.repair_turns:
@@ -651,7 +669,7 @@ def make_plan(script: ScriptArguments, args, model_args, resume: str | None = No
         longest = script.max_prompt_length if eval_tasks or script.fix_share else task_facts["longest_prompt_tokens"]
         doctor.require_vllm_server(doctor.vllm_server_url(args), longest + args.max_completion_length)
     if resuming:
-        require_same_run(Path(args.output_dir), task_facts, script, model_args)
+        require_same_run(Path(args.output_dir), task_facts, script, args, model_args)
     workers = script.judge_workers or max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     columns = {name for row in rows for name in json.loads(row["other_columns"])}
     RewardSet(None, script.rewards).require_columns(columns, in_training=True)  # a misspelt reward stops before a judge is started
@@ -1116,7 +1134,8 @@ def save_what_was_reached(trainer, tokenizer, script: ScriptArguments, args, mod
     final = save_model(trainer, tokenizer, output_dir, model_args, script.save_merged)
     write_cards(final, iterations, model_args, script, args, trainer.state.log_history)
     trainer.state.save_to_json(str(output_dir / "trainer_state.json"))
-    print(f"saved {final} after {trainer.state.global_step} steps", flush=True)
+    best = f"; the best by --eval_tasks is {best}" if (best := final.with_name(final.name.removesuffix("-last"))) != final else ""
+    print(f"saved {final} after {trainer.state.global_step} steps{best}", flush=True)
     if args.push_to_hub:
         push_weights(final.with_name(final.name.removesuffix("-last")), trainer.hub_model_id, trainer.state.global_step)
 
@@ -1150,9 +1169,11 @@ def run(script: ScriptArguments, args, model_args, logs: console.LibraryLogs) ->
         with written_to_disk(Path(args.output_dir)):
             if args.process_index == 0:
                 print_plan(plan, script, args, model_args)
+                config = resolved_config(script, args, model_args)
                 if resume:
-                    print(console.labelled("going on", f"from {resume}"), flush=True)
-                doctor.write_run_file(Path(args.output_dir), resolved_config(script, args, model_args), plan)
+                    changed = changed_settings(Path(args.output_dir), config)
+                    print(console.labelled("going on", f"from {resume}" + (f"; changed: {changed}" if changed else "")), flush=True)
+                doctor.write_run_file(Path(args.output_dir), config, plan)
                 write_trained_tasks(Path(args.output_dir), [{**row, "prompt": row["user_prompt"]} for row in rows])
             if args.distributed_state is not None:
                 args.distributed_state.wait_for_everyone()  # run.json is there

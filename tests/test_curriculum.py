@@ -1,6 +1,7 @@
 """--fix_share: what did not compile comes back as a fix task in a later step, with what cargo said, and is graded as one."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from conftest import BROKEN, PROMPTS, ROOT, FakeJudge, write_jsonl
@@ -51,6 +52,19 @@ def test_what_did_not_compile_is_asked_for_in_a_later_step(run):
     assert "fn add(a: i32) -> i32 {" in fixes[0]["prompt"] and "error[E0425]: cannot find value `b` in this scope" in fixes[0]["prompt"]
     assert fixes[0]["columns"]["of"] in {f"t/{i}" for i in range(len(PROMPTS))} and fixes[0]["task_id"].endswith("/again0")
     assert all(record["hidden_total"] == 1 for record in fixes)
+
+
+@pytest.mark.parametrize(("tokens", "warned"), [(101, 1), (100, 0)])
+def test_where_no_failed_program_fits_a_prompt_the_user_hears_of_it_once(capsys, tokens, warned):
+    class Trainer(curriculum.Curriculum, SimpleNamespace):
+        def _tokenize_prompts(self, prompts):
+            return [[[0] * tokens]]
+
+    trainer = Trainer(fix_share=0.5, prompt_budget=100, model=SimpleNamespace(training=True))
+    for number in range(12):
+        record = {"error_kind": "compile", "program": f"fn f{number}() {{ x }}", "diagnostics": []}
+        trainer.keep_failures([record], [{"task_id": "t", "prompt": "Add.", "tests": ["assert!(f());"], "entry_point": "f"}])
+    assert capsys.readouterr().err.count("none of 8 failed programs fits --max_prompt_length 100 with what cargo said") == warned
 
 
 @pytest.mark.parametrize(

@@ -530,9 +530,9 @@ def cpu_of_a_completion():
 
 def start_up_and_rest():
     parts, rows = loaded("judge-benchmark/parts.json"), loaded("judge-benchmark/cargo-two-cores.json")
-    tuned_ms = next(1000 * row["cpu_s"] for row in rows["rows"] if row["name"] == "tuned")
+    tuned_ms, ours_ms = (next(1000 * row["cpu_s"] for row in rows["rows"] if row["name"] == name) for name in ("tuned", "judge"))
     code, start_up = parts["binary"]["code"] - parts["empty"]["code"], parts["start_up_ms"]
-    return [tuned_ms, tuned_ms / 4, code, start_up, start_up / rows["n"], rows["n"], start_up / 512]
+    return [tuned_ms, ours_ms, code, start_up, start_up / rows["n"], rows["n"], start_up / 512]
 
 
 def hidden_then_own():
@@ -1285,7 +1285,7 @@ SENTENCES = {
         ("One whose only test is `assert_eq!(1 + 1, 2)` costs {whole:.0f}", lambda: loaded("judge-benchmark/parts.json")["empty"]),
         ("CPU of a completion: compilations {:.1f} ms, own tests {:.1f} (mostly the few that loop), mutants {:.1f}, this process {:.1f}; hidden tests {:.1f} to"
          " compile where the program has tests of its own, and {:.1f} to run.", cpu_of_a_completion),
-        ("a quarter of the {:.0f} ms that the tuned cargo takes is {:.0f} ms, about that floor. What is left to save is part of {:.0f} ms of code; the {} ms of start-up"
+        ("on a quicker day the tuned cargo took {:.0f} ms, and ours {:.0f}. What is left to save is part of {:.0f} ms of code; the {} ms of start-up"
          " are {:.0f} ms for each of the {} completions of `cargo-two-cores.json`, {:.1f} for each of a step of 512", start_up_and_rest),
     ],
     "results/step/README.md": [

@@ -163,8 +163,10 @@ def test_frontier_leaves_solved_tasks_for_those_with_signal(run):
         assert {task: graded for task, (_, graded) in line["outcomes"].items()} == counted
 
 
-def test_a_resumed_run_draws_what_an_undisturbed_one_does(run, argv, tmp_path):  # noqa: F811
-    flags = ("--frontier", "true", "--save_steps", 2, "--max_steps")
+@pytest.mark.parametrize("frontier", ["true", "false"])
+def test_a_resumed_run_draws_what_an_undisturbed_one_does(run, argv, tmp_path, frontier):  # noqa: F811
+    """The second checkpoint is at the end of an epoch."""
+    flags = ("--frontier", frontier, "--save_steps", 2, "--max_steps")
     whole = run("whole", passing_verdict, *flags, 4)
     folder = run("killed", passing_verdict, *flags, 3)  # ends with a checkpoint of step 3 too: go on from the second
     for leftover in ("checkpoint-3", "adapter"):
@@ -173,6 +175,9 @@ def test_a_resumed_run_draws_what_an_undisturbed_one_does(run, argv, tmp_path): 
     frames = [traces.load_trace(path, columns=("step", "group_id", "task_id")) for path in (whole, folder)]
     drawn = [dict(zip(frame["group_id"], frame["task_id"], strict=True)) for frame in frames]
     assert drawn[0] == drawn[1] and len(drawn[0]) == 16
+    if frontier == "false":
+        assert not (folder / "task_record.jsonl").exists()
+        return
     records = [(path / "task_record.jsonl").read_text().splitlines() for path in (whole, folder)]
     assert [json.loads(line)["step"] for line in records[1]] == [1, 2, 3, 4]
     assert [list(json.loads(line)["outcomes"]) for line in records[0]] == [list(json.loads(line)["outcomes"]) for line in records[1]]

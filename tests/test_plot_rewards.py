@@ -411,6 +411,11 @@ def test_follow_redraws_while_the_run_goes_on(run_dir, monkeypatch):
     assert seen[:4] == [0, 1, 2, 3]
 
 
+def test_follow_without_a_terminal_is_one_sentence(run_dir, monkeypatch, capsys):
+    assert run_main(monkeypatch, run_dir(line(1)), "--follow") == 2
+    assert "--follow redraws a terminal" in capsys.readouterr().err
+
+
 def test_follow_without_a_folder_is_one_sentence(tmp_path, monkeypatch, capsys):
     assert run_main(monkeypatch, tmp_path / "nowhere", "--follow") == 2
     assert "needs the run folder" in capsys.readouterr().err

@@ -430,6 +430,29 @@ def test_output_folder_of_another_program_is_refused_and_left_alone(refused, tmp
     assert json.loads((tmp_path / "run" / "run.json").read_text()) == run
 
 
+def test_a_resumed_run_says_what_it_does_otherwise_and_keeps_its_optimizers_settings(argv, fake_judge, tmp_path, monkeypatch, capsys):
+    fake_judge()
+    monkeypatch.setattr(train, "train", lambda *args: SimpleNamespace(stop_reason=None, failed=False))
+    folder = tmp_path / "run"
+    assert train.main(argv(folder)) == 0
+    (folder / "checkpoint-1").mkdir()
+    for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt"):
+        (folder / "checkpoint-1" / name).write_text("{}")
+    monkeypatch.setattr(train.doctor, "damaged_file", lambda checkpoint: None)
+    monkeypatch.setattr(train, "is_finished", lambda *args: False)
+    resume = ("--resume_from_checkpoint", "last")
+    assert train.main(argv(folder, *resume, "--learning_rate", "0.25")) == 2
+    assert "it was another run: learning_rate (" in " ".join(capsys.readouterr().err.split())
+    assert train.main(argv(folder, *resume, "--seed", "7", "--max_steps", "9")) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"checkpoint-1; changed: .*seed \d+ -> 7", said) and "max_steps 2 -> 9" in said and "output_dir" not in said.partition("changed:")[2]
+
+
+def test_a_config_that_is_given_twice_is_refused(capsys):
+    assert train.main(["--config", "configs/tiny.yaml", "--config=other.yaml"]) == 2
+    assert "--config is given twice" in capsys.readouterr().err
+
+
 def test_resuming_with_another_system_prompt_is_refused(argv, fake_judge, tmp_path, monkeypatch, capsys):
     fake_judge()
     monkeypatch.setattr(train, "train", lambda *args: SimpleNamespace(stop_reason=None, failed=False))

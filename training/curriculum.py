@@ -8,6 +8,7 @@ A resumed run begins with none waiting.
 
 import json
 import random
+import sys
 from collections import deque
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ import kinds
 from tasks import TASK_COLUMNS
 
 MOST_WAITING = 512  # programs; newer ones push the oldest out
+TOO_LONG_TO_WARN = 8  # programs, and none that fits
 
 
 def fix_task(record: dict, task: dict, number: int) -> dict | None:
@@ -40,7 +42,7 @@ class Curriculum:
 
     def __init__(self, *args, fix_share: float = 0.0, prompt_budget: int = 0, **kwargs):
         self.fix_share, self._prompt_budget = fix_share, prompt_budget
-        self._waiting_fixes, self._seen, self._n_failed = deque(maxlen=MOST_WAITING), set(), 0
+        self._waiting_fixes, self._seen, self._n_failed, self._has_warned = deque(maxlen=MOST_WAITING), set(), 0, False
         super().__init__(*args, **kwargs)
 
     def next_rows(self, rows: list[dict]) -> list[dict]:
@@ -70,6 +72,10 @@ class Curriculum:
             if len(self._tokenize_prompts([messages])[0][0]) <= self._prompt_budget:
                 self._waiting_fixes.append(training_row(fix, messages))
                 self._n_failed += 1
+        if len(self._seen) >= TOO_LONG_TO_WARN and not (self._n_failed or self._has_warned):
+            self._has_warned = True
+            why = f"none of {len(self._seen)} failed programs fits --max_prompt_length {self._prompt_budget} with what cargo said"
+            print(f"warning: {why}: nothing comes back to be mended; raise it", file=sys.stderr, flush=True)
 
 
 def columns_of(rows: list[dict]) -> dict[str, list]:

@@ -9,6 +9,7 @@ import time
 import torch
 from peft.helpers import disable_input_dtype_casting
 from trl import GRPOTrainer
+from trl.trainer.utils import RepeatSampler
 
 import kinds
 from judge.errors import library_reads_settings
@@ -25,6 +26,14 @@ from training.second_turn import SecondTurn, longest_row
 from training.several_updates import SeveralUpdates
 
 TOKEN_MEAN_LOSSES = ("dapo", "cispo", "vespo")  # TRL's losses that divide by the tokens of the whole batch: no division by rows
+
+
+class ShuffledByEpoch(RepeatSampler):
+    """TRL's sampler with an order that follows from seed and epoch, so that a resumed run goes on with the order of its epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        if self.shuffle:
+            self.generator.manual_seed(self.seed + epoch)
 
 
 class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, GRPOTrainer):
@@ -294,6 +303,10 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, G
             place = {"step": step, "attempt": self.attempt, "rank": rank, "group_id": f"{step}-{group}"}
             record.update(place, n_tokens=n_tokens, advantage=advantage)
         self.trace.write([record for record in self._graded if record is not None])
+
+    def _get_train_sampler(self, dataset=None):
+        trls = super()._get_train_sampler(dataset)
+        return ShuffledByEpoch(trls.data_source, trls.mini_repeat_count, trls.batch_size, trls.repeat_count, trls.shuffle, trls.seed)
 
     def evaluate(self, *args, **kwargs):
         if self.iterations is None:
