@@ -271,6 +271,7 @@ def _tensor_names(path: Path) -> list[str]:
     """Of a safetensors file whose length is what its header says. Raises ValueError or OSError."""
     from safetensors import SafetensorError, safe_open  # what looks at a machine runs without any package
 
+    path.stat()  # a missing file in the system's words
     try:
         with safe_open(path, framework="numpy") as file:
             return list(file.keys())

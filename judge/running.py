@@ -127,19 +127,18 @@ class Runner:
 
         Of the run that asks the same again, after all else, the first way counts: it tells which functions remember.
         """
-        together = self.workshop.run_tests(binary, mode, counted)
         if not program.has_statics:
-            return together
+            return self.workshop.run_tests(binary, mode, counted)
         ends, left_s, was_done = [], self.run_timeout_s, True
         for nth in range(n_runs):
             run = self.workshop.run_tests(binary, mode, counted, max(SHORTEST_S, left_s), nth=nth)
             left_s -= run.completed.cpu_s
             ends += [*run.all_ends, *[End("timeout")] * (len(counted) - len(run.all_ends))]
             was_done &= run.was_done
-        if mode == "other" and together.was_done:
+        if mode == "other" and (together := self.workshop.run_tests(binary, mode, counted)).was_done:
             again = slice(SAME_AGAIN * len(counted), (SAME_AGAIN + 1) * len(counted))
             ends[again] = together.all_ends[again]
-        return replace(together, all_ends=ends, was_done=was_done)
+        return replace(run, all_ends=ends, was_done=was_done)
 
     def _stub_binary(self, work: Work, program: Program) -> Path | None:
         """The second compilation that programs need in which a gate does not compile."""

@@ -21,6 +21,7 @@ from evaluation.metrics import bootstrap
 from evaluation.metrics import interval as bounds
 from results import tables
 from results.recipe import first_record as make_first_record
+from rewards import pass_at_k
 from training.task_record import TaskRecord, tallied
 
 SKIPPED = re.compile(r"```.*?```|<!--.*?-->|^    [^\n]*|^#[^\n]*", re.DOTALL | re.MULTILINE)
@@ -275,6 +276,11 @@ def unsolved_weight():
 def of_kinds(run, name, value):
     """Per kind, untrained and trained."""
     return {kind: [value(row) for row in one["rows"]] for kind, one in loaded(f"kinds/{run}/kinds/summary.json")["kinds"].items()}[name]
+
+
+def gains_of_kinds():
+    """Points of pass@1 that each kind gains in the mixed run but `patch`."""
+    return [100 * (after - before) for kind in ("fix", "fim", "next_edit") for before, after in [of_kinds("mixed", kind, lambda row: row["metrics"]["pass@1"]["value"])]]
 
 
 def patch_answers(row):
@@ -964,7 +970,7 @@ def of_few_solutions(run):
 def in_four_tries(run):
     """Of the basic tasks that a run samples for the first time after step 30, % that four tries solve."""
     new = [group["solved"] for group in first_groups(run, lambda prompt_id: prompt_id.split("#")[0]) if group["step"] > 30 and "/basic/" in group["task_id"]]
-    return 100 * statistics.mean(1 - math.comb(len(solved) - sum(solved), 4) / math.comb(len(solved), 4) for solved in new)
+    return 100 * statistics.mean(pass_at_k(len(solved), sum(solved), 4) for solved in new)
 
 
 def answered_alike(folder, row):
@@ -1181,9 +1187,7 @@ SENTENCES = {
         ("a step of 256 completions takes {:.1f} s with LoRA and {:.1f} s with QLoRA, below", lambda: step_seconds()[:2]),
         ("On HumanEval-rs pass@1 goes from {:.1f} to {:.1f} % and pass@5 from {:.1f} to {:.1f} %.", humaneval),
         ("QLoRA, below {:.0f} GiB: {:.1f} and {:.1f} times the tokens a second", peak_and_tokens),
-        ("gained {:.0f} to {:.0f} points there", lambda: [
-            100 * of(after - before for kind in ("fix", "fim", "next_edit") for before, after in [of_kinds("mixed", kind, lambda row: row["metrics"]["pass@1"]["value"])])
-            for of in (min, max)]),
+        ("gained {:.0f} to {:.0f} points there", lambda: [of(gains_of_kinds()) for of in (min, max)]),
         ("[solutions of ours pass {} of its {}]", lambda: [len(passed_by_ours("mbpp-rs.jsonl")), len(by_task(*of_trained(SEEDS)[0], max))]),
         ("At equal lengths two cards are about {:.1f} times as fast.", lambda: [statistics.mean(map(two_cards_at_equal_lengths, ("lora", "qlora")))]),
         ("{:.0f} minutes of half an H200, two seeds: build {:.1f} to {:.1f} and {:.1f} %, own tests {:.1f} to {:.1f} and {:.1f} %;", prompts_only),
@@ -1322,9 +1326,7 @@ SENTENCES = {
         ("{:.3f} s plain, {:.3f} fused", lambda: layers("no casts, checkpointing", "fused layers, checkpointing")),
     ],
     "results/kinds/README.md": [
-        ("**`fix` {:+.0f} points, `fim` {:+.0f}, `next_edit` {:+.0f}**",
-         lambda: [100 * (after - before) for kind in ("fix", "fim", "next_edit")
-                  for before, after in [of_kinds("mixed", kind, lambda row: row["metrics"]["pass@1"]["value"])]]),
+        ("**`fix` {:+.0f} points, `fim` {:+.0f}, `next_edit` {:+.0f}**", gains_of_kinds),
         ("goes from {:.0f} to {:.0f} % (`fix`), {:.0f} to {:.0f} % (`fim`), {:.0f} to {:.0f} % (`next_edit`)",
          lambda: [100 * share for kind in ("fix", "fim", "next_edit") for share in of_kinds("mixed", kind, lambda row: row["error_kinds"].get("no_code", 0))]),
         ("`fix` loses {:.0f} points",

@@ -186,6 +186,7 @@ def test_answers_that_are_cut_off_are_asked_once(run):
         (["--repair_turns", -1], "--repair_turns -1: expected at least 0"),
         (["--min_generations", 4], "--repair_turns goes without --min_generations"),
         (["--repair_turns", 9], "--repair_turns 9, which may take "),
+        (["--repair_turns", 9], "exceed the 1024 tokens"),
         (["--vllm_max_model_length", 600], "--vllm_max_model_length 600 is less than the 648 tokens that a prompt and its turns may take"),
     ],
 )

@@ -510,7 +510,7 @@ def test_missing_model_folder_is_refused(refused, tmp_path):
 @pytest.mark.parametrize(("name", "text", "message"), [
     ("model.safetensors", None, "holds no weights"),
     ("model.safetensors", "version https://git-lfs.github.com/spec/v1", "(model.safetensors: Error while deserializing header: header too large)"),
-    ("model.safetensors.index.json", '{"weight_map": {"a": "model-2.safetensors"}}', "(model-2.safetensors: No such file or directory"),
+    ("model.safetensors.index.json", '{"weight_map": {"a": "model-2.safetensors"}}', "(model-2.safetensors: No such file or directory)"),
     ("model.safetensors.index.json", "[]", "(model.safetensors.index.json: "),
 ])  # fmt: skip
 def test_a_model_folder_without_whole_weights_is_refused(refused, tiny_coder, tmp_path, name, text, message):
@@ -730,7 +730,7 @@ def test_a_full_disk_is_what_the_user_hears_of(argv, fake_judge, tmp_path, monke
     monkeypatch.setattr(train, "save_model", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     assert train.main(argv(tmp_path / "run")) == 1
     said = capsys.readouterr().err
-    assert "could not be saved: cannot write to" in said and said.strip().endswith("cannot write the trace: free some space")
+    assert f"could not be saved: cannot write to {tmp_path / 'run'} (No space left on device)" in said and said.strip().endswith("cannot write the trace: free some space")
 
 
 CONTRACT = {

@@ -11,14 +11,15 @@ and by nothing from 5 on.
 
 from collections.abc import Sequence
 from itertools import groupby
-from math import comb
+
+from rewards import pass_at_k, passes_hidden
 
 
 def pass_at_k_rewards(solved: Sequence[bool], k: int) -> list[float]:
     """What each completion of one group earns, in [0, k/n]; of a group smaller than k, with k its size."""
     n, c = len(solved), sum(solved)
     k = min(k, n)
-    failure = 1 - comb(n - 1 - c, k - 1) / comb(n - 1, k - 1) if c < n else 1.0
+    failure = pass_at_k(n - 1, c, k - 1) if c < n and k > 1 else 0.0
     return [k / n * (1.0 if is_solved else failure) for is_solved in solved]
 
 
@@ -26,10 +27,7 @@ def _of_batch(graded: Sequence[dict], k: int) -> list[float | None]:
     """The batch's groups are runs of one task. None where the machine failed or the task has no hidden tests."""
     rewards: list[float | None] = []
     for _, group in groupby(graded, key=lambda record: record["task_id"]):
-        solved = [
-            record["hidden_passed"] == record["hidden_total"] if record["hidden_total"] and record["error_kind"] != "infra" else None
-            for record in group
-        ]
+        solved = [None if record["error_kind"] == "infra" else passes_hidden(record) for record in group]
         earned = iter(pass_at_k_rewards([one for one in solved if one is not None], k))
         rewards += [None if one is None else next(earned) for one in solved]
     return rewards

@@ -33,6 +33,7 @@ def soup(model: str, adapters: list[str], output_dir: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Command line. Leaves with a sentence where the folder is there already."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
     parser.add_argument("--adapters", nargs="+", required=True)
