@@ -58,7 +58,7 @@ def measure(groups: list[list[dict]], workers: int | None) -> dict:
                     counted = graded
             facts["with_tests"] += sum(bool(record["tests"]) for record in counted)
             facts["tests_tried"] += sum(record["cross_total"] or 0 for record in counted)
-    found = {f"cpu_s_{half}": round(cpu_s[half], 2) for half in HALVES} | {f"wall_s_{half}": round(wall_s[half], 2) for half in HALVES}
+    found = {f"cpu_s_{half}": round(cpu_s[half], 4) for half in HALVES} | {f"wall_s_{half}": round(wall_s[half], 4) for half in HALVES}
     return facts | found | {"ratio": round(cpu_s["with"] / cpu_s["without"], 3)}
 
 
