@@ -988,6 +988,37 @@ def with_pass_at_k(value_of):
     return [*map(value_of, PASS_AT_K), min(of_seeds), max(of_seeds)]
 
 
+COOLER = ["results/recipe/cooler/seed-0"]
+COOLER_ON = [("results/recipe/val", "cooler-0"), ("results/recipe/cooler/mbpp-rs", "cooler-0")]
+
+
+def cooler_beside():
+    """pass@1 and pass@5 of the run at temperature 0.5 beside the recipe's three seeds: on val and on mbpp-rs."""
+    return [gain for ours, seeds in zip(COOLER_ON, (IN_VAL["all"], of_trained(SEEDS)), strict=True) for gain in beside([ours], seeds)]
+
+
+def cooler_scaled():
+    """The same of its adapter at seven tenths beside itself."""
+    return [gain for folder, row in COOLER_ON for gain in beside([(folder, f"{row}-scaled")], [(folder, row)])]
+
+
+def five_tries_on_val():
+    """pass@5 on val: the most of the recipe's three seeds less the least, and the run at temperature 0.5 less the most."""
+    *seeds, cooler = (rate("recipe/val", row, "pass@5") for row in ("seed-0", "seed-1", "seed-2", "cooler-0"))
+    return [max(seeds) - min(seeds), cooler - max(seeds)]
+
+
+def with_cooler(value_of):
+    """Of the run at temperature 0.5, and the least and most of the recipe's three seeds."""
+    of_seeds = [value_of(run) for run in SEEDS]
+    return [value_of(COOLER[0]), min(of_seeds), max(of_seeds)]
+
+
+def solved_at_first(run):
+    """% of the completions of a run's first ten steps that are solved."""
+    return share_in([group for group in lines(f"{run}/groups.jsonl.gz") if group["step"] <= 10], lambda group: group["solved"])
+
+
 def still_learning():
     """Of the basic tasks that the recipe's runs sample for the first time: % of completions that are right, in each 15 steps."""
     groups = [group for run in SEEDS for group in first_groups(run, lambda prompt_id: prompt_id.split("#")[0]) if "/basic/" in group["task_id"]]
@@ -1071,7 +1102,7 @@ def forms_of_adapters():
             by_row = {}
             for row in lines(str(path.relative_to(ROOT))):
                 by_row.setdefault(row["row"], []).append(beside_the_function(row))
-            found += [statistics.mean(forms) < 0.05 for name, forms in by_row.items() if name not in ("untrained", "soup")]
+            found += [statistics.mean(forms) < 0.05 for name, forms in by_row.items() if name not in ("untrained", "soup", "cooler-0-scaled")]
     return sum(found), len(found)
 
 
@@ -1374,6 +1405,15 @@ SENTENCES = {
          " without", repeated_comments),
         ("{:.1f} % of the completions are right up to step 15, {:.1f}, {:.1f}, {:.1f}, {:.1f} and {:.1f} % in each 15 steps after that", still_learning),
         ("noise of the setting of today: {0} points of pass@1 and {1} of pass@5 beside its three seeds, {4} and {5} beside the same seed. On mbpp-rs it is {2} and {3}, and {6} and {7}.", brief_beside),
+        ("pass@1 is level**: {} and {} points of pass@1 and pass@5; on mbpp-rs {} and {} (paired by task)", cooler_beside),
+        ("pass@5 on val differ by {:.1f} points among themselves, and this run is {:.1f} points above the best of them", five_tries_on_val),
+        ("as at temperature 1, {:.1f} % (the three seeds: {:.1f} to {:.1f} %)", lambda: with_cooler(lambda run: mixed(lines(f"{run}/groups.jsonl.gz")))),
+        ("in the first ten steps {:.1f} % of the completions, {:.1f} to {:.1f} % in the seeds", lambda: with_cooler(solved_at_first)),
+        ("at its own temperature, goes from {:.2f} to {:.2f} (first and last ten steps)",
+         lambda: [statistics.mean(line["entropy"] for line in lines(f"{COOLER[0]}/metrics.jsonl")[part]) for part in (slice(10), slice(-10, None))]),
+        ("Five times the same text is what {:.0f} % of the tasks of mbpp-rs get ({:.0f} to {:.0f} % after the three seeds)",
+         lambda: [answered_alike("recipe/cooler/mbpp-rs", "cooler-0"), *(of(answered_alike(*one) for one in MBPP_OF_SEEDS) for of in (min, max))]),
+        ("(`lora_alpha` 45 for 64), {} and {} points of pass@1 and pass@5 on val, {} and {} on mbpp-rs", cooler_scaled),
         ("pass@1 and pass@5: k = 2 is on val {} and {}, on mbpp-rs {} and {}; k = 4 is on val {} and {}, on mbpp-rs {} and {}.", pass_at_k_beside),
         ("group's mean, {:.1f} % (k = 4) and {:.1f} % (k = 2) stood in groups with one to three solutions, {:.1f} to {:.1f} % in the three seeds.", lambda: with_pass_at_k(of_few_solutions)),
         ("four tries solve {:.1f} % (k = 4) and {:.1f} % (k = 2), in the three seeds {:.1f} to {:.1f} %.", lambda: with_pass_at_k(in_four_tries)),
