@@ -220,7 +220,11 @@ def damaged_file(checkpoint: Path) -> str | None:
     """First file of a checkpoint that cannot be what was saved, with why; None when all can be read.
 
     JSON is parsed, torch's zip files are read through (they hold checksums), of safetensors the header and the length are looked at.
+    Without its optimizer or its schedule (`--save_only_model`) Trainer would silently begin with new ones.
     """
+    for name in ("optimizer", "scheduler"):
+        if not any(found for pattern in (f"{name}*", "global_step*") for found in checkpoint.glob(pattern)):  # the second: DeepSpeed's
+            return f"{name}.pt: no such file"
     for path in sorted(checkpoint.iterdir()):
         try:
             if path.suffix == ".json":

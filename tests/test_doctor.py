@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections import namedtuple
 from pathlib import Path
 
@@ -198,6 +199,9 @@ def test_run_folder_that_is_a_file_is_refused(tmp_path, monkeypatch):
 def checkpoints(folder, *names, torn=()):
     for name in names:
         (folder / name).mkdir(parents=True)
+        for file in ("optimizer.pt", "scheduler.pt"):
+            with zipfile.ZipFile(folder / name / file, "w"):
+                pass
         if name not in torn:
             (folder / name / "trainer_state.json").write_text("{}")
     return folder
@@ -238,7 +242,7 @@ def saved(tmp_path):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
         save_file({"weight": torch.ones(64), "empty": torch.ones(0)}, folder / "model.safetensors", metadata={"format": "pt"})
-        for name in ("optimizer.pt", "rng_state.pth", "training_args.bin"):
+        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"):
             torch.save({"state": torch.ones(64)}, folder / name)
         (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
     return tmp_path
@@ -264,6 +268,7 @@ def flip(file):
     [
         *((name, harm) for name in ("model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json") for harm in (cut, empty)),
         ("optimizer.pt", flip),
+        *((name, Path.unlink) for name in ("optimizer.pt", "scheduler.pt")),
     ],
 )
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_taken(saved, capsys, name, harm):

@@ -155,12 +155,16 @@ def test_a_resumed_run_goes_on_with_the_table_and_keeps_a_better_adapter(argv, f
     best = weights_of(folder / "adapter")
     shutil.rmtree(folder / "checkpoint-3")
     shutil.rmtree(folder / "adapter-last")
+    lines = [json.loads(line) | {"elapsed_s": 1000.0 * step} for step, line in enumerate((folder / "metrics.jsonl").open(), start=1)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     qualities += [0.4, 0.5]
     fake_judge(judged)
     assert train.main(argv(folder, *flags, "--max_steps", 4, "--resume_from_checkpoint", "last")) == 0
     assert [(row["iteration"], row["step"], row["attempt"]) for row in rows_of(folder)] == [
         (0, 0, 0), (1, 1, 0), (2, 2, 0), (3, 3, 0), (4, 3, 1), (5, 4, 1),
     ]  # fmt: skip
+    went_on = [*traces.read_metrics(folder)[2:], *rows_of(folder)[4:]]
+    assert len(went_on) == 4 and all(2000 < row["elapsed_s"] < 2500 for row in went_on), "the clock goes on from checkpoint-2"
     assert weights_of(folder / "adapter") == best != weights_of(folder / "adapter-last")
     other = tmp_path / "other.jsonl"
     other.write_text(eval_file.read_text().splitlines()[0])

@@ -12,7 +12,7 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 import console
-from traces import cut_torn_line
+from traces import cut_torn_line, read_metrics
 from training.iterations import Iterations
 from training.progress import SMELL_STEPS, any_process, smells, step_line
 
@@ -23,7 +23,8 @@ class RunCallback(TrainerCallback):
     """Args: script (train.py's ScriptArguments: limits), metrics_path, completions_per_step (sampled, in the mean over steps), iterations
     (evaluations take time too), steps_per_batch (optimizer steps that use what the first of them samples).
 
-    `stop_reason` says afterwards why a run ended early, `failed` if in error.
+    `stop_reason` says afterwards why a run ended early, `failed` if in error; `began` is when its training did by the monotonic clock,
+    had the attempts before, up to the step that is gone on from, come directly before this one.
     """
 
     def __init__(self, script, metrics_path: Path, completions_per_step: float, iterations: Iterations | None = None,
@@ -42,6 +43,8 @@ class RunCallback(TrainerCallback):
         self._last_logged_step = state.global_step
         if state.is_world_process_zero:
             cut_torn_line(self.metrics_path)  # of a run that was killed: the next line must not go on in it
+        earlier = [line for line in read_metrics(self.metrics_path.parent) if line["step"] <= state.global_step]
+        self.began = self._started - (earlier[-1]["elapsed_s"] if earlier else 0.0)
 
     def on_step_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
@@ -71,7 +74,7 @@ class RunCallback(TrainerCallback):
             for kind in warnings.keys() - self._warned:  # said once, until it is over
                 print(f"warning: {warnings[kind]}", file=sys.stderr, flush=True)
             self._warned = set(warnings)
-            line = {"step": state.global_step, "elapsed_s": round(elapsed, 1), **logs}
+            line = {"step": state.global_step, "elapsed_s": round(time.monotonic() - self.began, 1), **logs}
             if warnings:
                 line["warnings"] = list(warnings.values())
             with self.metrics_path.open("a", encoding="utf-8") as metrics:
@@ -130,7 +133,7 @@ class EvaluationCallback(TrainerCallback):
         self.iterations, self.every, self.run = iterations, every, run
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.iterations.began = time.monotonic()
+        self.iterations.began = self.run.began
 
     def on_step_end(self, args, state, control, **kwargs):
         is_last = state.global_step >= state.max_steps or self.run.is_out_of_time

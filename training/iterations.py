@@ -73,7 +73,7 @@ class Iterations:
                  is_main: bool):  # fmt: skip
         self.folder, self.tasks, self.set_name, self.sampling = folder, list(tasks), set_name, sampling
         self.attempt, self.weights_name, self.is_main = attempt, weights_name, is_main
-        self.began = time.monotonic()  # training, in this attempt
+        self.began = time.monotonic()  # training
         self.seconds = 0.0  # that the last evaluation took
         if is_main:
             cut_torn_line(folder / ROWS_FILE)
@@ -97,7 +97,7 @@ class Iterations:
     def evaluate(self, trainer) -> dict:
         """Sample, grade, write a row (every process calls it; all get the row) and keep the weights when they are the best.
 
-        Keys: iteration, step, attempt, elapsed_s (of training in this attempt), eval_s, tasks, samples, infra (completions the
+        Keys: iteration, step, attempt, elapsed_s (of training, earlier attempts' too), eval_s, tasks, samples, infra (completions the
         machine failed to grade), `pass@1`, `pass@5` (None below 5 samples), build_rate, hidden_test_share, in [0, 1];
         train_pass_rate (training completions since the row before that pass all hidden tests, None before the first step);
         kl (mean k3 estimate per token against the frozen reference, over one completion a task; None without a reference);
