@@ -37,7 +37,7 @@ from judge.program import check_hidden_tests, code_blocks, extract_program, pani
 from judge.sandbox import TIERS
 from judge.syntax import Node, parse_any_length, text_of, walk
 from rust_tool import EDITIONS, Job, RustTool, Verdict
-from task_proof.faults import contradiction, readable_fault, try_references, unnamed
+from task_proof.faults import contradiction, readable_fault, references, try_parsing, try_references, unnamed
 from task_proof.kinds import prove_in_batches
 from task_proof.likeness import OVERLAP_NGRAM, duplicate_problems, overlap_with, plain_code
 from task_proof.mutants import KINDS, MAX_MUTANTS, constant_answers, functions_named, mutants
@@ -418,8 +418,9 @@ def check_others(arguments: argparse.Namespace, tasks: Sequence[dict]) -> tuple[
             faults[other["task_id"]] = f"asks what {one['task_id']} asks, and {why}"
     with open_judge(arguments) as judge:
         n_tried, failed = try_references(chosen, judge, given=given)
+        unparsed = try_parsing([task for task in chosen if not given.get(task["task_id"]) and not references(task)], judge)
         described = judge.describe()
-    problems = [f"{task_id}: {why}" for task_id, why in (faults | failed).items()]
+    problems = [f"{task_id}: {why}" for task_id, why in (faults | failed | unparsed).items()]
     n_tested = sum(bool(task["tests"]) for task in chosen)
     counts = {"tasks": len(tasks), "looked_at": len(chosen), "with_tests": n_tested, "references": n_tried, "asked_again": len(again)}
     judged_by = {key: described[key] for key in ("judge_version", "rustc", "edition")}

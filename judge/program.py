@@ -769,14 +769,18 @@ def _candidate(body: str, entry_point: str | None) -> str:
     return f"let candidate = {entry_point};" if used and not bound and entry_point else ""
 
 
+def hidden_text(test: str) -> str:
+    """A hidden test as it is compiled: MultiPL-E's begin with the brace that closes the prompt's function."""
+    return test.replace("\r\n", "\n").strip().removeprefix("}").strip()
+
+
 @lru_cache(maxsize=1024)  # a task's tests are read once for all its completions
 def _hidden_parts(tests: tuple[str, ...], entry_point: str | None, crate: str | None) -> _HiddenParts:
     parts = _HiddenParts()
     if not tests or len(tests) > MAX_HIDDEN_TESTS:
         raise ValueError(f"hidden tests: {len(tests)} given, expected 1 to {MAX_HIDDEN_TESTS}")
     for number, test in enumerate(tests):
-        text = test.replace("\r\n", "\n").strip()
-        text = text.removeprefix("}").strip()  # MultiPL-E closes the prompt's function first
+        text = hidden_text(test)
         where, name = f"hidden test {number}", f"text{number}"
         if is_too_long(_well_formed(text)) or "\0" in text or text != _well_formed(text):
             raise ValueError(f"{where}: over {MAX_SOURCE_BYTES} bytes or not text")

@@ -4,17 +4,28 @@
 
 A reference is a column whose text is Rust that defines what the tests call: a whole program, a fenced answer, or the rest of the
 function that the prompt begins. One that does not pass its own task's tests shows that no program may be able to. Without a
-reference there is nothing to run, and only what can be read is told: tests that nobody can read, two that ask one call for
-two answers, and tests of functions that the prompt does not name.
+reference there is nothing to run, and only what can be read is told: tests that nobody or rustc cannot read, two that ask one call
+for two answers, and tests of functions that the prompt does not name.
 """
 
+import itertools
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import kinds
 from judge.guards import LITERALS as PLAIN_LITERALS
-from judge.program import Program, check_hidden_tests, continuation, extract_program, holds_fence, is_plain_rust, read_program, with_main
+from judge.program import (
+    Program,
+    check_hidden_tests,
+    continuation,
+    extract_program,
+    hidden_text,
+    holds_fence,
+    is_plain_rust,
+    read_program,
+    with_main,
+)
 from judge.syntax import Node, child_of, parse_rust, text_of, tokens_of, walk
 from judge.verdict import NOT_COMPILED, Job, Verdict
 from rust_tool import RustTool
@@ -173,6 +184,24 @@ def try_references(
         if verdict.error_kind != "infra":  # which says nothing about the task
             found.setdefault(task["task_id"], []).append(fault_of(verdict))
     return len(found), {task_id: whys[0] for task_id, whys in found.items() if all(whys)}
+
+
+def try_parsing(tasks: Sequence[Mapping], judge: RustTool) -> dict[str, str]:
+    """Task id -> what rustc says of a test that nothing compiles with: of what is configured out it reads the grammar alone."""
+    asked, jobs = [], []
+    for task in tasks:
+        if task.get("tests") and readable_fault(task) is None:
+            texts = [f"#[cfg(any())]\nfn text{number}() {{\n{hidden_text(test)}\n}}\n" for number, test in enumerate(task["tests"])]
+            asked.append((task["task_id"], texts))
+            jobs.append(Job(read_program("".join([*texts, "fn main() {}\n"]))))
+    found = {}
+    for (task_id, texts), verdict in zip(asked, judge.grade(jobs) if jobs else [], strict=True):
+        error = next((d for d in verdict.diagnostics if d.level.startswith("error")), None)
+        if verdict.error_kind == "compile" and error is not None:
+            ends = itertools.accumulate(text.count("\n") for text in texts)
+            number = sum(end < (error.line or 1) for end in ends)
+            found[task_id] = f"hidden test {number}: rustc cannot read it, nor with it the task's others: {error.message}"
+    return found
 
 
 def references_line(tasks: Sequence[Mapping], judge: RustTool) -> str | None:

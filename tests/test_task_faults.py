@@ -7,7 +7,7 @@ from conftest import write_jsonl
 
 import check_tasks
 from rust_tool import RustTool
-from task_proof.faults import readable_fault, references, references_line, try_references, unnamed
+from task_proof.faults import readable_fault, references, references_line, try_parsing, try_references, unnamed
 from tasks import load_tasks
 
 CLAMP = "pub fn clamp(x: i32) -> i32 {\n    x.max(0).min(9)\n}"
@@ -102,6 +102,19 @@ def test_what_can_be_read_without_running(tests, says):
 def test_tests_of_what_the_prompt_does_not_name(tests, says):
     fault = unnamed(task(tests=tests))
     assert fault is None if says is None else says in fault
+
+
+@pytest.mark.parametrize(("tests", "says"), [
+    (["assert_eq!(clamp(1), 1);", "assert_eq!(clamp(-1), 0)));"], "hidden test 1: rustc cannot read it, nor with it the task's others: unexpected closing"),
+    (["let 3x = 1;\nassert_eq!(clamp(1), 1);", "assert_eq!(clamp(1), 1);"], "hidden test 0: rustc cannot read it"),
+    (["assert_eq!(clamp(1), 1);", "#[test]\nfn holds() { let x = clamp(1) assert_eq!(x, 1); }"], "hidden test 1: rustc cannot read it"),
+    (["assert_eq!(unknown(1), nowhere::Found);", "}\n\nfn main() {\n    assert_eq!(clamp(1), \"1\");\n}", "use super::*;\n#[test]\nfn holds() { assert!(true) }"], None),
+    (["#![allow(unused)]\nmacro_rules! same { ($a:expr, $b:expr) => { assert_eq!($a, $b) } }\n#[test]\nfn holds() { same!(clamp(1), 1) }"], None),
+])  # fmt: skip
+def test_rustc_reads_the_tests_of_a_task_without_a_reference(judge, tests, says):
+    assert readable_fault(task(tests=tests)) is None
+    found = try_parsing([task("a"), task("b", tests=tests), task("c", tests=None)], judge)
+    assert [*found] == ["b"] * bool(says) and str(says or "") in found.get("b", "")
 
 
 def test_one_line_tells_the_share(judge):
