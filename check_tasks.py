@@ -108,7 +108,6 @@ def prove(
     judge: RustTool,
     *,
     max_mutants: int = MAX_MUTANTS,
-    show_progress: bool = False,
 ) -> list[Proof]:
     """Grade references, then stubs and mutants of those that pass. One proof per task, in order.
 
@@ -120,13 +119,13 @@ def prove(
     """
     proofs = {task["task_id"]: Proof(task["task_id"], len(task["tests"])) for task in tasks}
     answers = [(task, solutions[task["task_id"]]) for task in tasks]
-    for (task, _), verdict in zip(answers, grade_sources(judge, answers, "references", show_progress)):
+    for (task, _), verdict in zip(answers, grade_sources(judge, answers, "references")):
         proofs[task["task_id"]].problems += reference_problems(verdict, len(task["tests"]))
     sound = [(task, source) for task, source in answers if not proofs[task["task_id"]].problems]
-    _prove_stubs(sound, proofs, judge, show_progress)
-    _prove_mutants(sound, proofs, judge, range(0, max_mutants), show_progress)
+    _prove_stubs(sound, proofs, judge)
+    _prove_mutants(sound, proofs, judge, range(0, max_mutants))
     weak = [(task, source) for task, source in sound if proofs[task["task_id"]].killed.total() < MIN_KILLED]
-    _prove_mutants(weak, proofs, judge, range(max_mutants, 2 * max_mutants), show_progress)
+    _prove_mutants(weak, proofs, judge, range(max_mutants, 2 * max_mutants))
     for task, _ in weak:
         proof = proofs[task["task_id"]]
         if proof.killed.total() < MIN_KILLED:
@@ -160,11 +159,11 @@ def has_run(verdict: Verdict) -> bool:
     return verdict.build_passed and bool(verdict.hidden_passed or verdict.error_kind not in (None, "infra", "compile"))
 
 
-def _prove_stubs(answers: Sequence[tuple[Mapping, str]], proofs: Mapping[str, Proof], judge: RustTool, show: bool) -> None:
+def _prove_stubs(answers: Sequence[tuple[Mapping, str]], proofs: Mapping[str, Proof], judge: RustTool) -> None:
     """Every hidden test must call something that the task asks for, and not too many may expect the same answer."""
     panics = [(task, panic_stubbed(read_program(source)) or source) for task, source in answers]
     constants = [(task, stub) for task, source in answers for stub in constant_answers(source, task["entry_point"])]
-    verdicts = grade_sources(judge, [*panics, *constants], "stubs", show)
+    verdicts = grade_sources(judge, [*panics, *constants], "stubs")
     for (task, _), verdict in zip(panics, verdicts):
         if verdict.hidden_passed:
             found = f"{verdict.hidden_passed} of {verdict.hidden_total} hidden tests"
@@ -180,10 +179,10 @@ def _prove_stubs(answers: Sequence[tuple[Mapping, str]], proofs: Mapping[str, Pr
 
 
 def _prove_mutants(
-    answers: Sequence[tuple[Mapping, str]], proofs: Mapping[str, Proof], judge: RustTool, places: range, show: bool
+    answers: Sequence[tuple[Mapping, str]], proofs: Mapping[str, Proof], judge: RustTool, places: range
 ) -> None:
     tried = [(task, mutant) for task, source in answers for mutant in mutants(source, places.stop)[places.start :]]
-    verdicts = grade_sources(judge, [(task, mutant.source) for task, mutant in tried], "mutants", show)
+    verdicts = grade_sources(judge, [(task, mutant.source) for task, mutant in tried], "mutants")
     for (task, mutant), verdict in zip(tried, verdicts):
         proof = proofs[task["task_id"]]
         if not has_run(verdict):
@@ -195,12 +194,12 @@ def _prove_mutants(
             proof.survivors.append(mutant.what)
 
 
-def grade_sources(judge: RustTool, answers: Sequence[tuple[Mapping, str]], what: str, show: bool = True) -> list[Verdict]:
+def grade_sources(judge: RustTool, answers: Sequence[tuple[Mapping, str]], what: str) -> list[Verdict]:
     """A verdict per (task, source), batch by batch under a progress bar."""
     from tqdm import tqdm
 
     size, verdicts = JOBS_PER_WORKER * judge.workers, []
-    with tqdm(total=len(answers), desc=what, unit="", disable=not show or not answers, mininterval=0.5) as bar:
+    with tqdm(total=len(answers), desc=what, unit="", disable=not answers, mininterval=0.5) as bar:
         for start in range(0, len(answers), size):
             batch = [job_for(task, source) for task, source in answers[start : start + size]]
             verdicts += judge.grade(batch)
@@ -367,7 +366,7 @@ def check(arguments: argparse.Namespace) -> tuple[list[str], dict]:
     provable = {task["task_id"]: task for task in tasks if not by_row[id(task)]}
     chosen = sample_of(list(provable.values()), arguments.sample, arguments.seed)
     with open_judge(arguments, run_timeout_s=RUN_TIMEOUT_S) as judge:
-        proofs = prove(chosen, solutions, judge, max_mutants=arguments.mutants, show_progress=True)
+        proofs = prove(chosen, solutions, judge, max_mutants=arguments.mutants)
         for (row, _), texts in zip(overlaps, others.values()):
             row["answered"] = answers(tasks, solutions, texts, judge)
         described = judge.describe()

@@ -22,6 +22,7 @@ from pathlib import Path
 import console
 from judge.errors import UserError
 from judge.settings import JudgeSettings
+from traces import replacing
 
 HERE = Path(__file__).resolve().parent
 PYTHON_RANGE = ((3, 11), (3, 13))  # first and last minor version the pinned packages have wheels for
@@ -159,7 +160,7 @@ def require_run_folder(folder: Path, *, resuming: bool) -> None:
         return
     if folder.exists() and not folder.is_dir():
         raise MachineError(f"{folder} is a file: choose another --output_dir")
-    if not folder.is_dir() or not any(path.name != LOCK_NAME for path in folder.iterdir()):
+    if not folder.is_dir() or not any(path.name != LOCK_NAME and path.suffix != ".tmp" for path in folder.iterdir()):
         return
     if not (folder / "run.json").is_file():
         raise MachineError(f"{folder} is not empty and holds no run: choose another --output_dir")
@@ -308,13 +309,11 @@ def gpu_bytes() -> int | None:
 
 def git_commit() -> str | None:
     """Commit of this checkout, with `+changes` when tracked files differ from it; None outside a checkout."""
-    git = ["git", "-C", str(HERE)]
+    describe = ["git", "-C", str(HERE), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=20, check=True)
+        return subprocess.run(describe, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return f"{commit}+changes" if changed.stdout.strip() else commit
 
 
 def versions() -> dict:
@@ -329,9 +328,8 @@ def write_run_file(folder: Path, config: dict, plan: dict) -> None:
     path = folder / "run.json"
     attempts = json.loads(path.read_text())["attempts"] if path.is_file() else []
     attempts.append({"started": datetime.now(UTC).isoformat(timespec="seconds"), "config": config, "plan": plan, "versions": versions()})
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"schema_version": 1, **attempts[-1], "attempts": attempts}, indent=1, default=str))
-    temporary.replace(path)
+    with replacing(path) as new:
+        new.write_text(json.dumps({"schema_version": 1, **attempts[-1], "attempts": attempts}, indent=1, default=str))
 
 
 def attempts_so_far(folder: Path) -> int:

@@ -86,7 +86,7 @@ from kinds import repair
 from rewards import RewardSet, weighted_sum
 from rust_tool import RustTool
 from task_proof.faults import references_line
-from traces import SCHEMA_VERSION, TraceWriter
+from traces import SCHEMA_VERSION, TraceWriter, replacing
 
 MIN_FREE_GIB = 0.2  # 100,000 graded completions take about as much
 
@@ -224,12 +224,10 @@ class Session:
         """Write results.jsonl in its final order; drop the partial files unless a row of `rows` is not complete."""
         records = self.failed | self.graded
         complete = [row for row in rows if all(key in records for key in self.keys(row))]
-        temporary = self.folder / "results.jsonl.tmp"
-        temporary.unlink(missing_ok=True)
-        writer = TraceWriter(temporary)
-        for row in complete:
-            writer.write([records[key] for key in self.keys(row)])
-        temporary.replace(self.folder / "results.jsonl")
+        with replacing(self.folder / "results.jsonl") as new:
+            writer = TraceWriter(new)
+            for row in complete:
+                writer.write([records[key] for key in self.keys(row)])
         for name in PARTIAL_FILES:
             if len(complete) == len(rows):
                 (self.folder / name).unlink(missing_ok=True)
@@ -401,10 +399,8 @@ def cross_examine(results: Path, args: EvalArguments, rewards: RewardSet) -> Non
         for i, more in found.items():
             paid = records[i]["rewards"] | {name: value for name, value in more.pop("rewards").items() if name in rewards.weights}
             records[i] |= more | {"rewards": paid, "reward": weighted_sum(paid, rewards.weights)}
-    temporary = results.with_suffix(".crossed")
-    temporary.unlink(missing_ok=True)
-    TraceWriter(temporary).write(records)
-    temporary.replace(results)
+    with replacing(results) as new:
+        TraceWriter(new).write(records)
 
 
 def _tell_of_references(tasks: Sequence[dict], judge: RustTool) -> None:
@@ -513,18 +509,17 @@ def _grade_failed_again(written: Path, source: Input, args: EvalArguments, rewar
     """Another try, in their places, for what the machine failed to grade when the file was written; nothing without any."""
     if not any(record["error_kind"] == "infra" for record in read_partial(written)):
         return
-    temporary = written.with_suffix(".again")
-    temporary.unlink(missing_ok=True)
-    writer, pairs = TraceWriter(temporary), zip(source.rows(), read_partial(written), strict=False)
-    for batch in iter(lambda: list(islice(pairs, RECORDED_BATCH)), []):
-        records = [record for _, record in batch]
-        failed = [i for i, record in enumerate(records) if record["error_kind"] == "infra"]
-        read = [read_completion(*batch[i][0], args, source.tasks) for i in failed]
-        graded = _graded_rows(rewards, read, source.tasks) if read else []
-        for i, g, (task, _, passed_through) in zip(failed, graded, read, strict=True):
-            records[i] = _input_record(g, task, passed_through, records[i]["row"], records[i]["sample"])
-        writer.write(records)
-    temporary.replace(written)
+    pairs = zip(source.rows(), read_partial(written), strict=False)
+    with replacing(written) as new:
+        writer = TraceWriter(new)
+        for batch in iter(lambda: list(islice(pairs, RECORDED_BATCH)), []):
+            records = [record for _, record in batch]
+            failed = [i for i, record in enumerate(records) if record["error_kind"] == "infra"]
+            read = [read_completion(*batch[i][0], args, source.tasks) for i in failed]
+            graded = _graded_rows(rewards, read, source.tasks) if read else []
+            for i, g, (task, _, passed_through) in zip(failed, graded, read, strict=True):
+                records[i] = _input_record(g, task, passed_through, records[i]["row"], records[i]["sample"])
+            writer.write(records)
 
 
 def _require_few_failed(written: Path, args: EvalArguments) -> None:

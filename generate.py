@@ -285,7 +285,8 @@ def render(tokenizer: Any, conversations: Sequence[Conversation], names: Sequenc
 
 def tokenize(tokenizer: Any, conversations: Sequence[Conversation], names: Sequence[str] | None = None) -> list[list[int]]:
     """Token ids of each conversation as the model sees it. `names` and errors as for `render`."""
-    return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in render(tokenizer, conversations, names)]
+    texts = render(tokenizer, conversations, names)
+    return tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
 
 
 def check_prompts_fit(model: str, conversations: Sequence[Conversation], names: Sequence[str], max_new_tokens: int) -> int:

@@ -31,6 +31,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import console
@@ -57,7 +59,7 @@ from judge.syntax import ASSERT_MACROS, Node, parse_any_length, text_of, tokens_
 from rewards import RewardSet
 from rust_tool import RustTool
 from tasks import NgramIndex, TaskError
-from traces import cut_torn_line
+from traces import cut_torn_line, replacing
 
 # ---------------------------------------------------------------------------------------------------------------------
 # What the model is asked. Changing a word here makes an output folder of before unusable for going on, by design.
@@ -292,15 +294,8 @@ def evaluation_index(files: Sequence[str]) -> NgramIndex | None:
 
 def chunks(args: DatasetArguments, wanted: set[str]) -> Iterator[list[Source]]:
     """The wanted prompts again, `chunk_size` at a time."""
-    chunk = []
-    for source in iter_source(args, []):
-        if source.task_id in wanted:
-            chunk.append(source)
-        if len(chunk) == args.chunk_size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+    sources = (source for source in iter_source(args, []) if source.task_id in wanted)
+    return iter(lambda: list(islice(sources, args.chunk_size)), [])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -603,7 +598,7 @@ def open_folder(folder: Path, settings: dict, config: dict) -> Iterator[dict[str
     """The stages of an output folder, locked while open. Raises DatasetError, EvalError; then nothing is written."""
     path = folder / "run.json"
     with hold_folder(folder), ExitStack() as opened:
-        if not path.is_file() and any(entry.name != "run.tmp" for entry in folder.iterdir()):
+        if not path.is_file() and any(entry.suffix != ".tmp" for entry in folder.iterdir()):
             raise DatasetError(f"--output_dir {folder} holds files but no run.json of this program: choose another one")
         if path.is_file():
             _require_settings(path, settings)
@@ -728,17 +723,11 @@ class Pipeline:
         rewrites = {source.task_id: rewrite for source in todo if (rewrite := self.rewrite_of(source, attempt))}
         todo = [source for source in todo if source.task_id in rewrites]
 
-        def code_reader(rewrite: dict) -> Callable[[str], dict]:
-            return lambda answer: read_code(answer, rewrite)
-
-        def tests_reader(rewrite: dict) -> Callable[[str], dict]:
-            return lambda answer: read_tests(answer, rewrite)
-
-        asked = [(s, code_conversation(rewrites[s.task_id]), code_reader(rewrites[s.task_id])) for s in todo]
+        asked = [(s, code_conversation(r := rewrites[s.task_id]), partial(read_code, rewrite=r)) for s in todo]
         self.ask("code", attempt, asked)
         codes = {source.task_id: code for source in todo if (code := self.usable("code", source, attempt))}
         todo = [source for source in todo if source.task_id in codes]
-        asked = [(s, tests_conversation(s, rewrites[s.task_id]), tests_reader(rewrites[s.task_id])) for s in todo]
+        asked = [(s, tests_conversation(s, r := rewrites[s.task_id]), partial(read_tests, rewrite=r)) for s in todo]
         self.ask("tests", attempt, asked)
         todo = [(s, rewrites[s.task_id], codes[s.task_id], tests) for s in todo if (tests := self.usable("tests", s, attempt))]
         self.grade(attempt, todo)
@@ -944,9 +933,8 @@ def write_parquet(path: Path, rows: Sequence[dict], columns: dict[str, str]) -> 
 
     kinds = {"text": pyarrow.string(), "texts": pyarrow.list_(pyarrow.string()), "int": pyarrow.int64()}
     schema = pyarrow.schema([(name, kinds[kind]) for name, kind in columns.items()])
-    temporary = path.with_suffix(".tmp")
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows), schema), temporary)
-    temporary.replace(path)
+    with replacing(path) as new:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows), schema), new)
 
 
 TASK_SCHEMA = {"task_id": "text", "prompt": "text", "signature_prompt": "text", "tests": "texts", "entry_point": "text", "source": "text"}
@@ -1068,9 +1056,8 @@ def make_dataset(args: DatasetArguments, sampling: SamplingArguments, backend: B
             splits = make_splits(rows, args.split, sampling.seed, args.max_overlap, counts)
             write_splits(folder, splits, counts)
             card = data_card(pipeline, settings, counts, splits, command)
-            temporary = folder / "README.md.tmp"
-            temporary.write_text(card, encoding="utf-8")
-            temporary.replace(folder / "README.md")
+            with replacing(folder / "README.md") as new:
+                new.write_text(card, encoding="utf-8")
     return counts
 
 

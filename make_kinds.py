@@ -37,7 +37,7 @@ from kinds.requests import request_for
 from rust_tool import RustTool, Verdict
 from task_proof.mutants import Mutant, mutants
 from tasks import TaskError, load_tasks, read_rows
-from traces import iter_trace
+from traces import iter_trace, replacing
 
 BREAKS_TRIED, MUTANTS_TRIED, GAPS_TRIED = 5, 6, 2  # of one task
 MOST_TRIED = 5  # edits or requests of one task, until one is good
@@ -434,9 +434,8 @@ def write_rows(path: Path, rows: Iterable[Mapping]) -> None:
     """A packed jsonl file, byte-equal for equal rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    new = path.with_name(path.name + ".tmp")
-    new.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
-    new.replace(path)
+    with replacing(path) as new:
+        new.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
 
 
 def make(tasks: Sequence[dict], solutions: Mapping[str, str], judge: RustTool, asked: Sequence[str]) -> list[tuple[dict, str]]:

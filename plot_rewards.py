@@ -41,23 +41,16 @@ FOLLOW_EVERY_S = 2.0
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def pyplot():
-    """matplotlib's pyplot, imported when something is drawn."""
-    import matplotlib
-
-    matplotlib.use("Agg")  # works without a display
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
 def plot(frames: dict, output: Path, window: int) -> None:
     """Draw rewards (left) and rates (right) of every run, one line style a run, and write `output` (PNG or SVG).
 
     frames: run name -> what load_trace returns. window: completions in the rolling average.
     """
-    plt = pyplot()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6), constrained_layout=True)
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    figure = Figure(figsize=(13, 6), layout="constrained")
+    left, right = figure.subplots(1, 2)
     named: set[str] = set()  # in the legend: a colour means the same in every run
     functions, n_functions = moved_most(frames, window)
     for run, frame in enumerate(frames.values()):
@@ -78,7 +71,7 @@ def plot(frames: dict, output: Path, window: int) -> None:
         for number, (column, title) in enumerate(rates.items()):
             draw(right, column, title, scale=100, color=PALETTE[number])
     if len(frames) > 1:
-        runs = [plt.Line2D([], [], linestyle=STYLES[run % len(STYLES)], color="black") for run in range(len(frames))]
+        runs = [Line2D([], [], linestyle=STYLES[run % len(STYLES)], color="black") for run in range(len(frames))]
         figure.legend(runs, [f"run {label[-40:]}" for label in frames], loc="outside upper center", ncols=len(frames))
     left_out = f" (of {n_functions} functions the {len(functions)} that moved most)" if n_functions > len(functions) else ""
     left.set(title=f"rewards{left_out}", xlabel="completions", ylabel=f"mean of the last {window}")
@@ -87,7 +80,6 @@ def plot(frames: dict, output: Path, window: int) -> None:
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
     figure.savefig(output, dpi=130)
-    plt.close(figure)
 
 
 def moved_most(frames: dict, window: int) -> tuple[list[str], int]:
@@ -108,8 +100,10 @@ def plot_details(frames: dict, metrics: dict, output: Path) -> None:
     a group. Then a row per run: seconds per step by phase, error kinds, rustc error codes, guard hits.
     frames: run name -> load_trace's frame. metrics: run name -> read_metrics' list (may be empty: then those are left out).
     """
-    plt = pyplot()
-    figure, axes = plt.subplots(1 + len(frames), 4, figsize=(20, 4.2 * (1 + len(frames))), constrained_layout=True, squeeze=False)
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(20, 4.2 * (1 + len(frames))), layout="constrained")
+    axes = figure.subplots(1 + len(frames), 4, squeeze=False)
     for run, (label, frame) in enumerate(frames.items()):
         is_only = len(frames) == 1
         _draw_overlaid(axes[0], frame, metrics.get(label) or [], STYLES[run % len(STYLES)], "" if is_only else f" ({label[-30:]})")
@@ -122,7 +116,6 @@ def plot_details(frames: dict, metrics: dict, output: Path) -> None:
         elif not one.has_data():
             one.text(0.5, 0.5, "nothing recorded", ha="center", transform=one.transAxes, color="grey")
     figure.savefig(output, dpi=110)
-    plt.close(figure)
 
 
 def _draw_overlaid(axes, frame, metrics: list[dict], style: str, suffix: str) -> None:

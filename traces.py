@@ -11,6 +11,7 @@ or before s. `load_trace` (columns, fast) and `iter_counted` (whole records) giv
 Not guaranteed: that a reader sees the batch that is being written right now; two writers on one file.
 """
 
+import contextlib
 import gzip
 import json
 import os
@@ -116,17 +117,25 @@ class TraceWriter:
 
 def _compress(part: Path) -> None:
     """PART.jsonl -> PART.jsonl.gz, at every moment readable as one or the other; left as it is when the disk is full."""
-    temporary = part.with_name(part.name + ".gz.tmp")
-    try:
-        with part.open("rb") as plain, temporary.open("wb") as file:
+    with contextlib.suppress(OSError):
+        with replacing(part.with_name(part.name + ".gz")) as new, part.open("rb") as plain, new.open("wb") as file:
             with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1) as packed:
                 shutil.copyfileobj(plain, packed, 2**20)
             file.flush()
             os.fsync(file.fileno())  # what it takes the place of was on disk
-        os.replace(temporary, part.with_name(part.name + ".gz"))
         part.unlink()
-    except OSError:
-        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to be written, which then takes its place: whatever ends the process, the old one or the new one is there."""
+    new = path.with_name(path.name + ".tmp")
+    new.unlink(missing_ok=True)  # of a run that was killed
+    try:
+        yield new
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def cut_torn_line(path: Path) -> None:

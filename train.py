@@ -38,7 +38,7 @@ from generate import (
     load_config,
     load_tokenizer,
     make_parser,
-    render,
+    tokenize,
     use_one_thread_for_a_tiny_model,
     vllm_measures_memory,
 )
@@ -322,11 +322,6 @@ def require_no_secret(args, config: dict) -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def prompt_lengths(messages: list[list[dict]], tokenizer, names: list[str] | None = None) -> list[int]:
-    """Tokens of each rendered conversation, the assistant's opening included. `names` and errors as for generate.render."""
-    return [len(ids) for ids in tokenizer(render(tokenizer, messages, names), add_special_tokens=False)["input_ids"]]
-
-
 def unreadable_tests(tasks: list[dict]) -> dict[str, str]:
     """Task id -> what is wrong, of the tasks whose hidden tests cannot be understood."""
     found = {}
@@ -363,7 +358,7 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
     system_prompt = read_system_prompt(script.system_prompt)
     tasks = kinds.with_fim_format(tasks, script.fim_format)
     messages = [kinds.conversation(task, system_prompt) for task in tasks]
-    lengths = prompt_lengths(messages, tokenizer, [f"task {task['task_id']!r}" for task in tasks])
+    lengths = list(map(len, tokenize(tokenizer, messages, [f"task {task['task_id']!r}" for task in tasks])))
     too_long = [task["task_id"] for task, length in zip(tasks, lengths, strict=True) if length > script.max_prompt_length]
     if too_long and not script.drop_long_prompts:
         raise UserError(
@@ -407,7 +402,8 @@ def evaluation_tasks(script: ScriptArguments, args, model_args, rows: list[dict]
         raise UserError(why)
     system_prompt = read_system_prompt(script.system_prompt)
     tasks = [task | {"messages": kinds.conversation(task, system_prompt)} for task in kinds.with_fim_format(tasks, script.fim_format)]
-    lengths = prompt_lengths([task["messages"] for task in tasks], tokenizer, [f"task {task['task_id']!r}" for task in tasks])
+    names = [f"task {task['task_id']!r}" for task in tasks]
+    lengths = list(map(len, tokenize(tokenizer, [task["messages"] for task in tasks], names)))
     if max(lengths) > script.max_prompt_length:
         raise UserError(
             f"--eval_tasks {' '.join(script.eval_tasks)}: the longest prompt has {max(lengths)} tokens, more than --max_prompt_length "

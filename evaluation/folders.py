@@ -14,7 +14,7 @@ from typing import Any
 import tasks as task_sets
 from generate import BackendArguments, SamplingArguments, choose_backend
 from judge.errors import UserError
-from traces import SCHEMA_VERSION, cut_torn_line
+from traces import SCHEMA_VERSION, cut_torn_line, replacing
 
 
 class EvalError(UserError, RuntimeError):
@@ -121,7 +121,7 @@ def open_folder(folder: Path, protocol: dict, run: dict, rows: list[dict], confi
 def _checked_rows(folder: Path, protocol: dict, run: dict, rows: list[dict]) -> list[dict]:
     """The rows of a folder with those asked for. Raises EvalError when it holds anything but results of this protocol and run."""
     path = folder / "run.json"
-    if not any(folder.iterdir()):
+    if all(path.suffix == ".tmp" for path in folder.iterdir()):  # what a kill left of the first file
         return rows
     saved = read_json(path) if path.is_file() else None
     if not isinstance(saved, dict) or not {"protocol", "run", "rows"} <= saved.keys():
@@ -151,9 +151,8 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file in one step, so that a kill leaves the old or the new one."""
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as new:
+        new.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_jsonl(path: Path) -> Iterator[dict]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.folders import read_jsonl
+from traces import replacing
 
 
 def write_parquet(results: Path, path: Path, batch_rows: int = 1024) -> None:
@@ -19,14 +20,12 @@ def write_parquet(results: Path, path: Path, batch_rows: int = 1024) -> None:
         for key, value in record.items():
             kinds.setdefault(key, set()).update(() if value is None else {_parquet_kind(value)})
     schema = pa.schema([(key, _type_of(found)) for key, found in kinds.items()])
-    temporary = path.with_suffix(".parquet.tmp")
-    with pq.ParquetWriter(temporary, schema) as writer:
+    with replacing(path) as new, pq.ParquetWriter(new, schema) as writer:
         records = read_jsonl(results)
         while batch := list(islice(records, batch_rows)):
             cells = [[_parquet_value(record.get(column.name), column.type == pa.string()) for record in batch] for column in schema]
             arrays = [pa.array(values, kind) for values, kind in zip(cells, schema.types, strict=True)]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-    temporary.replace(path)
 
 
 def _type_of(found: Set[type]) -> Any:

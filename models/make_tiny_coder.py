@@ -12,7 +12,6 @@ import argparse
 import ctypes
 import hashlib
 import json
-import os
 import random
 import sys
 import time
@@ -24,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from models import tiny_tasks
 from tasks import build_messages, find_leak
+from traces import replacing
 
 VOCABULARY = 1024
 N_TRAINING_PROMPTS = 600
@@ -251,12 +251,11 @@ class Optimizers:
 
 
 def save_checkpoint(path: Path, model, optimizers: Optimizers, step: int) -> None:
-    """Write beside, then rename: a kill leaves the old checkpoint or the new one."""
+    """A kill leaves the old checkpoint or the new one."""
     import torch
 
-    partial = path.with_suffix(".partial")
-    torch.save({"model": model.state_dict(), "optimizers": optimizers.state_dict(), "step": step}, partial)
-    os.replace(partial, path)
+    with replacing(path) as new:
+        torch.save({"model": model.state_dict(), "optimizers": optimizers.state_dict(), "step": step}, new)
 
 
 def load_checkpoint(path: Path, model, optimizers: Optimizers) -> int:

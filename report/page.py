@@ -13,7 +13,6 @@ import gzip
 import hashlib
 import html
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +31,7 @@ from traces import (
     load_trace,
     read_iterations,
     read_metrics,
+    replacing,
     trace_files,
     why_left_out,
 )
@@ -288,23 +288,18 @@ def write_report(run: str | Path) -> Path:
     if survey.steps and frame is None:
         survey.notes.append("These are completions of an evaluation: they have no step and no advantage, so there are no curves.")
     output = folder / "report.html"
-    temporary = output.with_name(f"{output.name}.tmp")
     head, tail = _page(f"{folder.resolve().name}: report")
-    try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(head)
-            index = write_completions(survey, lambda name, text: file.write(_block(name, text)))
-            index |= {
-                "run": folder.resolve().name,
-                "summary": f"completions: {survey.steps.total():,}, {'steps' if index['is_training'] else 'rows'}: {len(survey.steps):,}",
-                "warnings": logged_warnings(metrics), "notes": [*survey.notes, *notes, *config_notes], "charts": drawn, "config": config,
-                "tables": [*tables, *filter(None, [iterations_table(iterations), first_and_last_step(drawn)])],
-            }  # fmt: skip
-            file.write(_block("index", json.dumps(index)))
-            file.write(tail)
-        os.replace(temporary, output)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(output) as new, new.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(head)
+        index = write_completions(survey, lambda name, text: file.write(_block(name, text)))
+        index |= {
+            "run": folder.resolve().name,
+            "summary": f"completions: {survey.steps.total():,}, {'steps' if index['is_training'] else 'rows'}: {len(survey.steps):,}",
+            "warnings": logged_warnings(metrics), "notes": [*survey.notes, *notes, *config_notes], "charts": drawn, "config": config,
+            "tables": [*tables, *filter(None, [iterations_table(iterations), first_and_last_step(drawn)])],
+        }  # fmt: skip
+        file.write(_block("index", json.dumps(index)))
+        file.write(tail)
     return output
 
 

@@ -12,8 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import pandas as pd  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
-from plot_rewards import PALETTE, STYLES, pyplot  # noqa: E402
+from plot_rewards import PALETTE, STYLES  # noqa: E402
 from report.numbers import rolling_mean  # noqa: E402
 from traces import read_metrics  # noqa: E402
 
@@ -41,7 +42,8 @@ def evaluated(tasks: str) -> pd.DataFrame:
 
 def figure():
     """matplotlib's figure of three panels."""
-    drawn, (left, *right) = pyplot().subplots(1, 3, figsize=(13, 4.2), width_ratios=(1.5, 1, 1), constrained_layout=True)
+    drawn = Figure(figsize=(13, 4.2), layout="constrained")
+    left, *right = drawn.subplots(1, 3, width_ratios=(1.5, 1, 1))
     for folder, style in zip(SEEDS, STYLES, strict=False):
         rates = over_minutes(folder)
         for (name, title), color in zip(RATES.items(), PALETTE, strict=False):

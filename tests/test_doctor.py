@@ -156,6 +156,7 @@ DATASET_RUN = {"attempts": [{}], "plan": {"settings": {}}}
         (None, False, None),
         ([], False, None),
         (["run.json"], True, None),
+        (["run.json.tmp"], False, None),  # it was killed while it wrote the first file
         (["run.json"], False, None),  # it died before its first step: nothing to lose
         (["run.json", "trace.jsonl"], False, "already holds a run: choose another --output_dir"),
         (["run.json", "trace.part0001.jsonl.gz"], False, "already holds a run: choose another --output_dir"),

@@ -1687,6 +1687,14 @@ def test_a_row_of_that_name_from_another_model_is_refused(tmp_path, judge, tiny_
     assert "row x.model" in error
 
 
+def test_what_a_kill_left_of_the_first_file_is_in_nobodys_way(tmp_path, judge, tiny_model, prompts):
+    judge()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.json.tmp").write_text("{")
+    assert run(*model_arguments(tiny_model, prompts, tmp_path / "out")) == 0
+    assert not [*(tmp_path / "out").glob("*.tmp")]
+
+
 def test_a_folder_that_is_no_evaluation_is_not_touched(tmp_path, judge, tiny_model, prompts, capsys):
     judge()
     (tmp_path / "out").mkdir()

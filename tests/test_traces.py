@@ -23,6 +23,7 @@ from traces import (
     load_trace,
     read_iterations,
     read_metrics,
+    replacing,
     waited_s,
 )
 
@@ -99,6 +100,17 @@ def test_torn_last_line_is_cut_and_nothing_else(tmp_path, good, torn):
     path.write_bytes(good + torn)
     TraceWriter(path).write([{"n": 2}])
     assert path.read_bytes() == good + b'{"n": 2}\n'
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "run.json"
+    (tmp_path / "run.json.tmp").write_text("what a killed run left")
+    with replacing(file) as new:
+        new.write_text("old")
+    with pytest.raises(ZeroDivisionError), replacing(file) as new:
+        new.write_text("half of the n")
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"] and file.read_text() == "old"
 
 
 def test_cutting_a_file_that_is_not_there_makes_none(tmp_path):

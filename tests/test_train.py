@@ -634,8 +634,8 @@ def test_prompt_length_counts_the_rendered_conversation(tiny_coder):
     tokenizer = AutoTokenizer.from_pretrained(tiny_coder)
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Add."}]
     rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
-    assert train.prompt_lengths([messages, messages[1:]], tokenizer)[0] == len(rendered)
-    assert train.prompt_lengths([messages[1:]], tokenizer)[0] < len(rendered)
+    assert len(train.tokenize(tokenizer, [messages, messages[1:]])[0]) == len(rendered)
+    assert len(train.tokenize(tokenizer, [messages[1:]])[0]) < len(rendered)
 
 
 @pytest.mark.parametrize(

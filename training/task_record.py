@@ -9,16 +9,14 @@ Step 0 is a first record, from an evaluation, a trace or the record of another r
 up to its checkpoint's step and drops the others, so what it samples depends on the seed, the step and the record alone.
 """
 
-import json
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rewards import passes_hidden
 from tasks import TaskError, iter_rows
-from traces import cut_torn_line
+from traces import TraceWriter, cut_torn_line, replacing
 
 RECORD_FILE = "task_record.jsonl"
 PRIOR = 0.3  # of the Beta prior of a task's pass rate: most tasks are solved nearly always or nearly never
@@ -54,7 +52,7 @@ class TaskRecord:
     """
 
     def __init__(self, lines: Sequence[dict] = ()):
-        self._lines, self._path = list(lines), None
+        self._lines, self._writer = list(lines), None
         self._solved: dict[str, float] = {}
         self._failed: dict[str, float] = {}
         self._tests: dict[str, tuple[list[int], int]] = {}
@@ -63,10 +61,9 @@ class TaskRecord:
 
     def write_to(self, path: Path) -> None:
         """Make the file hold what is known, and from now on every batch: for one process of a run."""
-        temporary = path.with_name(path.name + ".tmp")  # at every moment readable as before or after
-        temporary.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._lines), encoding="utf-8")
-        os.replace(temporary, path)
-        self._path = path
+        with replacing(path) as new:
+            TraceWriter(new).write(self._lines)
+        self._writer = TraceWriter(path)
 
     def known(self, task_ids: Iterable[str]) -> int:
         """How many of these it holds outcomes of."""
@@ -86,11 +83,8 @@ class TaskRecord:
         line = {"step": step, **tallied(outcomes)}
         self._lines.append(line)
         self._count(line)
-        if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+        if self._writer is not None:
+            self._writer.write([line])
 
     def weight(self, task_id: str, group_size: int) -> float:
         """How much a task is worth sampling now, in (0, 1): always-solved and never-solved tasks become rare, none is forbidden."""
