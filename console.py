@@ -44,7 +44,7 @@ def labelled(label: str, text: str, indent: int = 12) -> str:
 
 def wrapped(text: str) -> str:
     """Markdown with its sentences and list items folded to the width; rows of tables stay."""
-    fold = lambda line: textwrap.fill(line, width(), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)  # noqa: E731
+    fold = lambda line: textwrap.fill(line, width(), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     return "\n".join(line if line.startswith("|") else fold(line) for line in text.splitlines())
 
 

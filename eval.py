@@ -74,6 +74,7 @@ from generate import (
     check_adapter_fits,
     check_prompts_fit,
     choose_backend,
+    context_tokens,
     load_config,
     load_tokenizer,
     open_generator,
@@ -297,7 +298,7 @@ def second_tries(
             batches = engine.load(rows).generate(conversations, drawn, row["adapter"])
             return progress(batches, len(conversations), f"{row['row']}: try {turn + 1}")
 
-        grade = lambda row=row: session.grade(row["row"], rewards, watch)  # noqa: E731
+        grade = lambda row=row: session.grade(row["row"], rewards, watch)
         n_too_long = repair.try_again(session, row, messages, args.repair_turns, answers, fits, grade)
         if n_too_long:
             print(f"note: {row['row']}: {n_too_long} conversations were too long for another try and stay as they are", file=sys.stderr)
@@ -354,7 +355,7 @@ def evaluate_models(args: EvalArguments, sampling: SamplingArguments, backend: B
         max_model_len = check_prompts_fit(args.model, build_conversations(tasks, args), names, sampling.max_new_tokens)
         if args.repair_turns:
             longer = max_model_len + args.repair_turns * (sampling.max_new_tokens + repair.MESSAGE_TOKENS)
-            max_model_len = min(longer, getattr(load_config(args.model), "max_position_embeddings", None) or longer)
+            max_model_len = min(longer, context_tokens(args.model) or longer)
         for adapter in args.adapter:
             check_adapter_fits(adapter, args.model)
     tasks_hash = TasksHash()

@@ -36,7 +36,7 @@ import kinds
 import tasks
 from judge.errors import UserError, tell
 from judge.settings import JudgeSettings
-from share import without_token
+from share import first_line
 
 API_KEY_VARIABLE = "OPENAI_API_KEY"
 ONE_THREAD_PARAMETERS = 20e6  # a model of fewer computes a layer faster on one core than several agree on who does what
@@ -195,11 +195,6 @@ def choose_backend(args: BackendArguments) -> str:
     return backend
 
 
-def _first_line(error: Exception) -> str:
-    """What went wrong in one line, without the tokens of this environment (a server may echo the key it refuses)."""
-    return (without_token(str(error)).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
 def load_tokenizer(model: str, revision: str | None = None) -> Any:
     """Tokenizer of a model folder or hub id, padding on the left. Raises GenerationError (no model, no chat template)."""
     from transformers import AutoTokenizer
@@ -211,7 +206,7 @@ def load_tokenizer(model: str, revision: str | None = None) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, padding_side="left")
     except (OSError, ValueError) as error:
         raise GenerationError(
-            f"cannot load the tokenizer of {model}: {_first_line(error)}; expected a hub id that can be reached or a local "
+            f"cannot load the tokenizer of {model}: {first_line(error)}; expected a hub id that can be reached or a local "
             "folder with tokenizer.json"
         ) from error
     if not tokenizer.chat_template:
@@ -230,7 +225,7 @@ def load_config(model: str) -> Any:
     try:
         return AutoConfig.from_pretrained(model)
     except (OSError, ValueError) as error:
-        raise GenerationError(f"cannot load the model {model}: {_first_line(error)}") from error
+        raise GenerationError(f"cannot load the model {model}: {first_line(error)}") from error
 
 
 def use_one_thread_for_a_tiny_model(model: str, device: str) -> bool:
@@ -270,7 +265,7 @@ def render(tokenizer: Any, conversations: Sequence[Conversation], names: Sequenc
     from jinja2 import TemplateError
 
     require_unicode(conversations, names)
-    template = lambda messages: tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)  # noqa: E731
+    template = lambda messages: tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     try:
         kinds.require_fim_tokens(tokenizer, conversations)
         return [messages[0]["content"] if kinds.is_raw(messages) else template(messages) for messages in conversations]
@@ -278,7 +273,7 @@ def render(tokenizer: Any, conversations: Sequence[Conversation], names: Sequenc
         raise GenerationError(str(error)) from error
     except TemplateError as error:
         raise GenerationError(
-            f"the chat template of {tokenizer.name_or_path} refuses the conversation ({_first_line(error)}): for a model without a "
+            f"the chat template of {tokenizer.name_or_path} refuses the conversation ({first_line(error)}): for a model without a "
             "system role pass --system_prompt none"
         ) from error
 
@@ -289,6 +284,11 @@ def tokenize(tokenizer: Any, conversations: Sequence[Conversation], names: Seque
     return tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
 
 
+def context_tokens(model: str) -> int | None:
+    """Tokens that a model can hold, as its config says; None where it does not."""
+    return getattr(load_config(model), "max_position_embeddings", None)
+
+
 def check_prompts_fit(model: str, conversations: Sequence[Conversation], names: Sequence[str], max_new_tokens: int) -> int:
     """Tokens that the longest prompt and its completion take. Raises GenerationError when the model cannot hold them.
 
@@ -296,7 +296,7 @@ def check_prompts_fit(model: str, conversations: Sequence[Conversation], names: 
     """
     lengths = [len(ids) for ids in tokenize(load_tokenizer(model), conversations, names)]
     longest = max(range(len(lengths)), key=lengths.__getitem__)
-    limit = getattr(load_config(model), "max_position_embeddings", None)
+    limit = context_tokens(model)
     if limit and lengths[longest] + max_new_tokens > limit:
         raise GenerationError(
             f"the prompt of {names[longest]} has {lengths[longest]} tokens; with --max_new_tokens {max_new_tokens} that exceeds the "
@@ -316,7 +316,7 @@ def resolve_adapter(adapter: str) -> Path:
         try:
             folder = Path(snapshot_download(adapter))
         except (OSError, ValueError) as error:
-            raise GenerationError(f"--adapter {adapter}: neither a folder nor on the hub ({_first_line(error)})") from error
+            raise GenerationError(f"--adapter {adapter}: neither a folder nor on the hub ({first_line(error)})") from error
     if not (folder / "adapter_config.json").is_file() and (folder / "adapter" / "adapter_config.json").is_file():
         folder = folder / "adapter"
     for name in ("adapter_config.json", "adapter_model.safetensors"):
@@ -342,9 +342,9 @@ def check_adapter_fits(adapter: str, model: str) -> None:
     try:
         weights = safe_open(folder / "adapter_model.safetensors", framework="numpy")
     except SafetensorError as error:
-        raise GenerationError(f"adapter {adapter}: its weights cannot be read ({_first_line(error)}): copy it again") from error
+        raise GenerationError(f"adapter {adapter}: its weights cannot be read ({first_line(error)}): copy it again") from error
     with weights as file:
-        names = [name for name in file.keys() if ".lora_A." in name or ".lora_B." in name]  # noqa: SIM118 (no dict)
+        names = [name for name in file.keys() if ".lora_A." in name or ".lora_B." in name]
         if not names:
             raise GenerationError(f"adapter {adapter} holds no LoRA weights")
         for name in names:
@@ -452,7 +452,7 @@ class TransformersGenerator:
         try:
             loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, quantization_config=quantization)
         except (OSError, ValueError) as error:
-            raise GenerationError(f"cannot load the model {model}: {_first_line(error)}") from error
+            raise GenerationError(f"cannot load the model {model}: {first_line(error)}") from error
         return loaded.eval() if args.load_in_4bit else loaded.to(self.device).eval()
 
     def _add_adapter(self, model: str, adapter: str) -> None:
@@ -624,7 +624,7 @@ class VllmGenerator:
         except GenerationError:
             raise
         except (RuntimeError, ValueError) as error:
-            raise GenerationError(f"vLLM could not start with {model}: {_first_line(error)}") from error
+            raise GenerationError(f"vLLM could not start with {model}: {first_line(error)}") from error
 
     def generate(
         self,
@@ -754,7 +754,7 @@ class ApiGenerator:
             try:
                 client.models.list()
             except openai.APIConnectionError as error:
-                raise GenerationError(f"nobody answers at {args.api_base} ({_first_line(error)}): check --api_base") from error
+                raise GenerationError(f"nobody answers at {args.api_base} ({first_line(error)}): check --api_base") from error
             except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
                 is_set = bool(os.environ.get(API_KEY_VARIABLE))
                 what = f"refuses the key in {API_KEY_VARIABLE}" if is_set else f"wants a key: set {API_KEY_VARIABLE}"
@@ -836,7 +836,7 @@ class ApiGenerator:
 
         if isinstance(error, GenerationError):
             return error
-        what = f"{self.args.api_base} failed: {_first_line(error)}"
+        what = f"{self.args.api_base} failed: {first_line(error)}"
         if isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError) and self.args.api_extra_sampling:
             return GenerationError(
                 f"{what}; a server that knows no top_k, min_p or repetition_penalty needs --no_api_extra_sampling"
@@ -885,7 +885,7 @@ class ApiGenerator:
                     if chunk.choices:
                         yield chunk.choices[0].delta.content or ""
             except (ValueError, LookupError, TypeError) as error:
-                raise GenerationError(f"{self.args.api_base} gave neither a stream nor a completion ({_first_line(error)})") from error
+                raise GenerationError(f"{self.args.api_base} gave neither a stream nor a completion ({first_line(error)})") from error
             except openai.OpenAIError as error:
                 raise self._explained(error) from error
 

@@ -45,6 +45,7 @@ from generate import (
     Completion,
     SamplingArguments,
     choose_backend,
+    context_tokens,
     load_config,
     load_tokenizer,
     open_generator,
@@ -869,7 +870,7 @@ def without_duplicates(rows: Sequence[Row], counts: Counter) -> list[Row]:
     seen: dict[str, set[str]] = {"prompt": set(), "code": set()}
     for position, row in enumerate(rows):
         own = {what: exact[what](texts[what][position]) for what in texts}
-        is_near = lambda what: any(p in kept for p, _ in near[what].matches(texts[what][position], limits[what]))  # noqa: B023, E731
+        is_near = lambda what: any(p in kept for p, _ in near[what].matches(texts[what][position], limits[what]))  # noqa: B023
         twin = next((what for what in texts if own[what] in seen[what] or is_near(what)), None)
         if twin:
             counts[f"dropped: {twin} of an earlier task"] += 1
@@ -979,7 +980,7 @@ def _without_folder(name: str) -> str:
 def data_card(pipeline: Pipeline, settings: dict, counts: Counter, splits: dict[str, list[Row]], command: str) -> str:
     """README.md of the output folder: what is in it, where it comes from, how it was made, what was left out."""
     args, writer, judge = pipeline.args, settings["writer"], settings["judge"]
-    table = lambda header, rows: ["| " + " | ".join(header) + " |", "|" + "---|" * len(header),  # noqa: E731
+    table = lambda header, rows: ["| " + " | ".join(header) + " |", "|" + "---|" * len(header),
                                   *("| " + " | ".join(map(str, row)) + " |" for row in rows)]  # fmt: skip
     hashes = {name: task_sets.tasks_hash([row.task for row in rows])[:16] for name, rows in splits.items() if rows}
     seconds = pipeline.timings.by_row
@@ -1027,7 +1028,7 @@ def make_dataset(args: DatasetArguments, sampling: SamplingArguments, backend: B
     doctor.require_free_disk(folder, MIN_FREE_GIB)
     if not backend.api_base:
         choose_backend(backend)
-        limit = getattr(load_config(args.model), "max_position_embeddings", None)
+        limit = context_tokens(args.model)
         args.max_model_len = min(args.max_model_len, limit or args.max_model_len)
         if sampling.max_new_tokens >= args.max_model_len:
             raise DatasetError(

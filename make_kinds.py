@@ -204,7 +204,7 @@ def edits_to_try(task: Mapping, source: str) -> list[Edit]:
     for edit in last_edits.edits(task, source):
         if edit_columns(edit) is not None:
             by_sort[edit.what].append(edit)
-    n_places = lambda edit: min(len(kinds.changed_lines(edit.begun, edit.ended)), MANY_PLACES)  # noqa: E731
+    n_places = lambda edit: min(len(kinds.changed_lines(edit.begun, edit.ended)), MANY_PLACES)
     return [min(edits, key=lambda edit: (-n_places(edit), order(edit.begun))) for edits in by_sort.values()]
 
 
@@ -221,7 +221,7 @@ def blocks_between(before: str, after: str) -> str:
         if tag == "equal":
             continue
         above = below = 0
-        is_found_once = lambda lines: bool("".join(lines).strip()) and n_found(lines) == 1  # noqa: E731
+        is_found_once = lambda lines: bool("".join(lines).strip()) and n_found(lines) == 1
         while (i - above > 0 or j + below < len(old)) and not is_found_once(old[i - above : j + below]):
             above, below = (above + 1, below) if i - above > 0 and (above <= below or j + below >= len(old)) else (above, below + 1)
         search, replacement = old[i - above : j + below], [*old[i - above : i], *new[k:m], *old[j : j + below]]
@@ -425,7 +425,7 @@ def traced_rows(trace: Path, tasks: Mapping[str, dict], solutions: Mapping[str, 
 
 def card(rows: Sequence[Mapping]) -> dict:
     """How many rows there are by kind, and their spread of rustc codes, span kinds, changes and edits."""
-    by = lambda column: dict(Counter(str(row[column]) for row in rows if column in row).most_common())  # noqa: E731
+    by = lambda column: dict(Counter(str(row[column]) for row in rows if column in row).most_common())
     columns = {"kinds": "kind", "rustc": "rustc", "spans": "span", "changes": "change", "edits": "edit"}
     return {"rows": len(rows), **{name: by(column) for name, column in columns.items()}}
 

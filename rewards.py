@@ -261,9 +261,20 @@ class ReadingJudge:
         return Job(program, tuple(task["tests"]) if task.get("tests") else None, task.get("entry_point"), prompt), why
 
 
+def is_honest_pass(record: dict) -> bool:
+    """Whether the own tests of a graded completion pass and no guard found them worthless."""
+    return record["test_passed"] and record["honest_tests"]
+
+
 def passes_hidden(record: dict) -> bool | None:
     """Whether every hidden test of a graded completion passed; None when the task has none."""
     return record["hidden_passed"] == record["hidden_total"] if record["hidden_total"] else None
+
+
+def is_solved(record: dict) -> bool:
+    """Whether a graded completion solves its task: every hidden test passes, or its own honest tests where it has none."""
+    by_hidden = passes_hidden(record)
+    return bool(is_honest_pass(record)) if by_hidden is None else by_hidden
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -565,12 +576,12 @@ def batch_metrics(graded: Sequence[dict]) -> dict[str, float]:
     metrics = {"judge/infra_share": 1 - len(verdicts) / len(graded)} if graded else {}
     if not verdicts:
         return metrics
-    rate = lambda holds: sum(map(bool, map(holds, verdicts))) / len(verdicts)  # noqa: E731
+    rate = lambda holds: sum(map(bool, map(holds, verdicts))) / len(verdicts)
     metrics |= {
         "judge/build_rate": rate(lambda record: record["build_passed"]),
         "judge/clippy_rate": rate(lambda record: record["clippy_passed"]),
         "judge/test_rate": rate(lambda record: record["test_passed"]),
-        "judge/honest_test_rate": rate(lambda record: record["test_passed"] and record["honest_tests"]),
+        "judge/honest_test_rate": rate(is_honest_pass),
         "judge/guard_share": rate(lambda record: record["test_passed"] and not record["honest_tests"]),
     }
     refused = Counter(record["guard"] for record in verdicts if record["test_passed"] and not record["honest_tests"])

@@ -56,6 +56,11 @@ def without_token(text: str) -> str:
     return text
 
 
+def first_line(error: Exception) -> str:
+    """What went wrong in one line, without the tokens of this environment (a server may echo the key it refuses)."""
+    return (without_token(str(error)).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The target: what can be known to fail is found before the model loads
 # ---------------------------------------------------------------------------------------------------------------------
@@ -345,8 +350,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"share.py: {error}", file=sys.stderr)
         return 2
     except Exception as error:  # the clients raise dozens of unrelated types; each means that the push failed
-        first = (without_token(str(error)).strip().splitlines() or ["no message"])[0]
-        print(f"{type(error).__name__}: {first}", file=sys.stderr)
+        print(f"{type(error).__name__}: {first_line(error)}", file=sys.stderr)
         return 2
     print(f"shared to {arguments.target}: {', '.join(names)}")
     return 0

@@ -33,9 +33,9 @@ import kinds
 import share
 from generate import (
     SamplingArguments,
+    context_tokens,
     end_process_group,
     has_login,
-    load_config,
     load_tokenizer,
     make_parser,
     tokenize,
@@ -594,7 +594,7 @@ def require_known_values(args) -> None:
 
 def require_context(model_args, prompt_tokens: int, completion_tokens: int, turns: int = 0) -> None:
     """The longest prompt and a whole completion (of so many further turns) fit into the model. Raises UserError or GenerationError."""
-    limit = getattr(load_config(model_args.model_name_or_path), "max_position_embeddings", None)
+    limit = context_tokens(model_args.model_name_or_path)
     if limit and prompt_tokens + completion_tokens > limit:
         asked = f"--max_completion_length {completion_tokens}"
         if turns:
@@ -872,8 +872,8 @@ def resolved_config(script: ScriptArguments, args, model_args) -> dict:
     return {"script": asdict(script), "training": args.to_dict(), "model": asdict(model_args)}
 
 
-def save_model(trainer, tokenizer, output_dir: Path, model_args, save_merged: bool) -> Path:
-    """Write adapter/ (or model/ when all weights were trained), and merged/ when asked for -> the first folder.
+def save_model(trainer, tokenizer, output_dir: Path, model_args, save_merged: bool) -> tuple[Path, Path]:
+    """Write adapter/ (or model/ when all weights were trained), and merged/ when asked for -> folders of the last and of the best weights.
 
     Where evaluations inside the run have left their best there, the last weights go to adapter-last/; merged/ is of the best.
     """
@@ -899,7 +899,7 @@ def save_model(trainer, tokenizer, output_dir: Path, model_args, save_merged: bo
         (merged / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}, indent=1, default=str))
         model.get_base_model().generation_config.save_pretrained(merged)
         tokenizer.save_pretrained(merged)
-    return final
+    return final, best
 
 
 def require_all_weights(model, checkpoint: Path) -> None:
@@ -917,10 +917,11 @@ def require_all_weights(model, checkpoint: Path) -> None:
         )
 
 
-def write_cards(final: Path, iterations: Iterations | None, model_args, script: ScriptArguments, args, log_history: list[dict]) -> None:
+def write_cards(
+    final: Path, best: Path, iterations: Iterations | None, model_args, script: ScriptArguments, args, log_history: list[dict]
+) -> None:  # fmt: skip
     """README.md of the last weights and, where evaluations chose others, of the best."""
     (final / "README.md").write_text(model_card(model_args, script, args, log_history, final), encoding="utf-8")
-    best = final.with_name(final.name.removesuffix("-last"))
     if best != final:
         seen = [entry for entry in log_history if entry["step"] <= iterations.best["step"]]
         chosen = [iterations.how_chosen(), "", iterations.table()]
@@ -936,7 +937,7 @@ def push_weights(folder: Path, repo: str, step: int) -> None:
         huggingface_hub.upload_folder(repo_id=repo, folder_path=folder, commit_message=f"{folder.name} after {step} steps")
         print(f"pushed {folder} to {repo}", flush=True)
     except (OSError, ValueError, httpx.HTTPError) as error:
-        print(f"warning: {folder} is saved and was not pushed to {repo}: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
+        print(f"warning: {folder} is saved and was not pushed to {repo}: {share.first_line(error)}", file=sys.stderr, flush=True)
 
 
 def model_card(
@@ -953,7 +954,7 @@ def model_card(
         "judge/honest_test_rate": "honest tests pass",
         "judge/hidden_test_share": "hidden tests passed",
     }
-    mean = lambda entries, key: sum(entry[key] for entry in entries) / len(entries)  # noqa: E731
+    mean = lambda entries, key: sum(entry[key] for entry in entries) / len(entries)
     rows = [
         f"| {title} | {mean(steps[:window], key):.3f} | {mean(steps[-window:], key):.3f} |"
         for key, title in names.items()
@@ -1032,7 +1033,7 @@ def train(
             trainer.train(resume_from_checkpoint=resume)
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f"out of GPU memory in step {trainer.state.global_step + 1} ({str(error).splitlines()[0][:200]}): lower "
+            f"out of GPU memory in step {trainer.state.global_step + 1} ({share.first_line(error)}): lower "
             f"--tokens_per_micro_batch, or halve --per_device_train_batch_size (now {args.per_device_train_batch_size}) and double "
             "--gradient_accumulation_steps, "
             "or set --gradient_checkpointing true"
@@ -1127,13 +1128,13 @@ def build_trainer(script: ScriptArguments, args, model_args, rows: list[dict], t
 def save_what_was_reached(trainer, tokenizer, script: ScriptArguments, args, model_args, iterations: Iterations | None) -> None:
     """The weights with their cards and the trainer's state, pushed where that was asked for. Raises OSError."""
     output_dir = Path(args.output_dir)
-    final = save_model(trainer, tokenizer, output_dir, model_args, script.save_merged)
-    write_cards(final, iterations, model_args, script, args, trainer.state.log_history)
+    final, best = save_model(trainer, tokenizer, output_dir, model_args, script.save_merged)
+    write_cards(final, best, iterations, model_args, script, args, trainer.state.log_history)
     trainer.state.save_to_json(str(output_dir / "trainer_state.json"))
-    best = f"; the best by --eval_tasks is {best}" if (best := final.with_name(final.name.removesuffix("-last"))) != final else ""
-    print(f"saved {final} after {trainer.state.global_step} steps{best}", flush=True)
+    which = f"; the best by --eval_tasks is {best}" if best != final else ""
+    print(f"saved {final} after {trainer.state.global_step} steps{which}", flush=True)
     if args.push_to_hub:
-        push_weights(final.with_name(final.name.removesuffix("-last")), trainer.hub_model_id, trainer.state.global_step)
+        push_weights(best, trainer.hub_model_id, trainer.state.global_step)
 
 
 def main(argv: list[str] | None = None) -> int:

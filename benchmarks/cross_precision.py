@@ -23,14 +23,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import doctor  # noqa: E402
-from evaluation import cross_results  # noqa: E402
-from evaluation.metrics import RowStats, bootstrap, estimates  # noqa: E402
-from rewards import ReadingJudge, passes_hidden  # noqa: E402
-from rust_tool import JUDGE_VERSION, RustTool  # noqa: E402
-from traces import iter_trace  # noqa: E402
+import doctor
+from evaluation import cross_results
+from evaluation.metrics import RowStats, bootstrap, estimates
+from rewards import ReadingJudge, is_honest_pass, passes_hidden
+from rust_tool import JUDGE_VERSION, RustTool
+from traces import iter_trace
 
 RESAMPLES = 10_000
 SHOWN = ("self_tests_precision", "self_tests_recall", "honest_tests_precision", "honest_tests_recall", "cross_tests_precision",
@@ -53,7 +53,7 @@ def ranks_right(records: list[dict]) -> dict[str, dict]:
     for record in records:
         groups.setdefault(record["task_id"], []).append(record)
     pays = {"cross_ranks_right": lambda r: round(r["cross_agreement"] or 0.0, 9)}
-    pays["own_ranks_right"] = lambda r: r["test_passed"] and r["honest_tests"]
+    pays["own_ranks_right"] = is_honest_pass
     found = {}
     for name, pay in pays.items():
         sums = []
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     result = {"file": str(arguments.file), "row": arguments.row, "groups": len(stats.per_task), "completions": len(records)}
     result |= {"right": sum(map(bool, map(passes_hidden, records))), "build": sum(record["build_passed"] for record in records)}
     result |= {"with_opinion": sum(bool(record.get("cross_total")) for record in records)}
-    result |= {"own_passes": sum(record["test_passed"] and record["honest_tests"] for record in records)}
+    result |= {"own_passes": sum(map(is_honest_pass, records))}
     result |= {"cross_passes": sum(map(bool, map(cross_results.passes, records)))}
     result |= {"metrics": shown}
     result |= {"judge_version": JUDGE_VERSION, "commit": doctor.git_commit(), "cores": len(os.sched_getaffinity(0))}

@@ -21,10 +21,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import doctor  # noqa: E402
-from rewards import RewardSet  # noqa: E402
-from rust_tool import JUDGE_VERSION, RustTool  # noqa: E402
-from traces import iter_trace  # noqa: E402
+import doctor
+from rewards import RewardSet
+from rust_tool import JUDGE_VERSION, RustTool
+from traces import iter_trace
 
 PASSES = 2
 HALVES = ("without", "with")

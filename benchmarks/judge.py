@@ -37,12 +37,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import doctor  # noqa: E402
-from judge.cargo import AS_IT_STANDS, CargoFlow  # noqa: E402
-from judge.program import extract_program  # noqa: E402
-from judge.running import Worth  # noqa: E402
-from rust_tool import JUDGE_VERSION, Job, RustTool  # noqa: E402
-from traces import iter_trace  # noqa: E402
+import doctor
+from judge.cargo import AS_IT_STANDS, CargoFlow
+from judge.program import extract_program
+from judge.running import Worth
+from rust_tool import JUDGE_VERSION, Job, RustTool
+from traces import iter_trace
 
 RUN_TIMEOUT_S = 5.0  # of a test binary; the judge's own limit is so many CPU seconds
 SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

@@ -51,7 +51,7 @@ def cpu_ms(argv: list[str], source: str) -> float:
 
 def parts(argv: list[str], rustc: str, source: str) -> dict[str, float]:
     """Milliseconds of each part of one compilation by clippy."""
-    emitting = lambda what: [f"--emit={what}" if word.startswith("--emit=") else word for word in argv]  # noqa: E731
+    emitting = lambda what: [f"--emit={what}" if word.startswith("--emit=") else word for word in argv]
     start = cpu_ms([rustc, "-vV"], source)
     read = cpu_ms([rustc, *emitting("metadata")[1:]], source)
     linted, generated, whole = cpu_ms(emitting("metadata"), source), cpu_ms(emitting("obj"), source), cpu_ms(argv, source)
@@ -88,7 +88,7 @@ def measure(completions: list[str], hidden: list[list[str]] | None) -> dict:
         rustc, n = str(judge.toolchain.rustc), len(completions)
         found = [parts(argv, rustc, source) for source, argv in sorted(binaries)[:: -(-len(binaries) // BINARIES) or 1]]
         empty = parts(binaries[0][1], rustc, EMPTY) if binaries else {}
-    rounded = lambda values: {name: round(value, 1) for name, value in values.items()}  # noqa: E731
+    rounded = lambda values: {name: round(value, 1) for name, value in values.items()}
     each = {name: 1000 * sum(cpu_s for one, cpu_s in spent if one == name) / n for name, _ in sorted(spent)}
     mean = {name: sum(part[name] for part in found) / len(found) for name in empty}
     return {"start_up_ms": round(1000 * start_up_s), "completion": rounded(each),

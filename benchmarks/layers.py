@@ -25,8 +25,8 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, Qwen2Config
 from trl.trainer.utils import add_fused_lm_head
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from train import has_fused_layers  # noqa: E402
-from training import shared_prompts  # noqa: E402
+from train import has_fused_layers
+from training import shared_prompts
 
 COMPLETIONS = 8  # of a group
 LORA = LoraConfig(r=16, lora_alpha=64, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")

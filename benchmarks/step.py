@@ -28,7 +28,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-import doctor  # noqa: E402
+import doctor
 
 BEFORE = "before"
 TODAY = "today"
@@ -135,7 +135,7 @@ def summary(run: Path) -> dict:
     """What the counted steps of a run took, on average: the keys of COLUMNS, and `mean_tokens` of a completion."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     first, *counted = [line for line in lines if "reward" in line]
-    mean = lambda key: sum(line.get(key) or 0.0 for line in counted) / len(counted)  # noqa: E731
+    mean = lambda key: sum(line.get(key) or 0.0 for line in counted) / len(counted)
     step_s = max(0.1, counted[-1]["elapsed_s"] - first["elapsed_s"]) / len(counted)  # the clock is read to a tenth
     plan = json.loads((run / "run.json").read_text())["plan"]
     n_tokens = mean("completions/mean_length")

@@ -1,6 +1,6 @@
 """Finished results under the eyes of the group: cross tests over the completions of each task, and the one to pick.
 
-`eval.py --select cross` calls `examine` when every completion is graded, because the completions of a task need not stand
+`eval.py --select cross` calls `examined` when every completion is graded, because the completions of a task need not stand
 together in a file. Groups are the completions of one row of results and one task (of a trace: of one group), in the order of the file.
 """
 

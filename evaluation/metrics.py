@@ -11,7 +11,7 @@ import kinds
 from evaluation import cross_results
 from evaluation.folders import read_jsonl
 from kinds import repair
-from rewards import pass_at_k, passes_hidden
+from rewards import is_honest_pass, pass_at_k, passes_hidden
 
 CONFIDENCE = 0.95
 BOOTSTRAP_SEED = 20_240_229  # fixed: the same results always print the same interval
@@ -20,10 +20,6 @@ BOOTSTRAP_CELLS = 4_000_000  # tasks x resamples held at once, about 64 MB
 TOP_CODES = 10
 MIN_ASSERTS = 2  # distinct assertions that make "tests with asserts"
 HIDDEN_REWARD = "hidden_tests_reward"
-
-
-def _honest(record: dict) -> bool:
-    return record["test_passed"] and record["honest_tests"]
 
 
 def finite_number(value: Any) -> float | None:
@@ -41,7 +37,7 @@ METRICS: dict[str, Callable[[dict], float | None]] = {
     "build": lambda r: r["build_passed"],
     "clippy": lambda r: r["clippy_passed"],
     "tests": lambda r: r["test_passed"],
-    "honest_tests": _honest,
+    "honest_tests": is_honest_pass,
     "tests_with_asserts": lambda r: r["test_passed"] and r["n_asserts"] >= MIN_ASSERTS,
     "hidden_tests": passes_hidden,
     "mean_length": lambda r: finite_number(r.get("n_tokens")),
@@ -49,8 +45,8 @@ METRICS: dict[str, Callable[[dict], float | None]] = {
     # self tests as a judge of the code: of what passes its own tests, how much is right; of what is right, how much passes
     "self_tests_precision": lambda r: _given(r["test_passed"], passes_hidden(r)),
     "self_tests_recall": lambda r: _given(passes_hidden(r), r["test_passed"]),
-    "honest_tests_precision": lambda r: _given(_honest(r), passes_hidden(r)),
-    "honest_tests_recall": lambda r: _given(passes_hidden(r), _honest(r)),
+    "honest_tests_precision": lambda r: _given(is_honest_pass(r), passes_hidden(r)),
+    "honest_tests_recall": lambda r: _given(passes_hidden(r), is_honest_pass(r)),
     # the tests of the task's other completions, the same way; and the one completion of each task that they pick
     "cross_tests_precision": lambda r: _given(cross_results.passes(r), passes_hidden(r)),
     "cross_tests_recall": lambda r: _given(passes_hidden(r) and r.get("cross_total"), cross_results.passes(r)),
@@ -214,7 +210,7 @@ def summarise(stats: Sequence[RowStats], ks: Sequence[int], n_resamples: int) ->
         for row, values in zip(stats, metrics, strict=True)
     ]
     found = [kind for kind in (kinds.WRITE, *kinds.KINDS) if any(kind in row.kinds for row in stats)]
-    of_kind = lambda kind: [row.kinds[kind] for row in stats if kind in row.kinds]  # noqa: E731
+    of_kind = lambda kind: [row.kinds[kind] for row in stats if kind in row.kinds]
     by_kind = {kind: summarise(of_kind(kind), ks, n_resamples) for kind in found} if found not in ([], [kinds.WRITE]) else {}
     return {"rows": rows, "differences": differences} | ({"kinds": by_kind} if by_kind else {})
 
@@ -239,5 +235,5 @@ def summarise_repair(results: Path, ks: Sequence[int], n_resamples: int) -> dict
         first, last = pairs.setdefault(record["row"], (RowStats("first try"), RowStats("last try")))
         first.add(repair.first_try(record))
         last.add(record)
-    codes = lambda row: repair.mended_by_code(record for record in read_jsonl(results) if record["row"] == row)  # noqa: E731
+    codes = lambda row: repair.mended_by_code(record for record in read_jsonl(results) if record["row"] == row)
     return {row: summarise(pair, ks, n_resamples) | {"codes": codes(row)} for row, pair in pairs.items()}

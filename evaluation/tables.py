@@ -11,8 +11,8 @@ from kinds import repair
 
 def format_changes(changes: dict) -> str:
     """`compare_with_trace` as Markdown: then and now, then what it did to the groups."""
-    number = lambda value: "-" if value is None else f"{value:.3f}"  # noqa: E731
-    percent = lambda value: "-" if value is None else f"{100 * value:.1f}"  # noqa: E731
+    number = lambda value: "-" if value is None else f"{value:.3f}"
+    percent = lambda value: "-" if value is None else f"{100 * value:.1f}"
     rows = [[name, number(of["before"]), number(of["after"])] for name, of in changes["functions"].items()]
     rows.append(["reward", number(changes["reward"]["before"]), number(changes["reward"]["after"])])
     rows.append(["groups without signal, %", *(percent(changes["without_signal"][when]) for when in ("before", "after"))])
@@ -56,7 +56,7 @@ SELF_TESTS = {
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, padded so that it reads well in a terminal too."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    line = lambda cells: "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"  # noqa: E731
+    line = lambda cells: "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
     return "\n".join([line(header), line(["-" * width for width in widths]), *(line(row) for row in rows)])
 
 

@@ -110,7 +110,7 @@ def compare_with_trace(results: Path) -> dict:
 
     columns, kinds, infra = traced_and_now(results)
     frame = pandas.DataFrame(columns)
-    mean = lambda name: round(float(frame[name].mean()), 6) if frame[name].notna().any() else None  # noqa: E731
+    mean = lambda name: round(float(frame[name].mean()), 6) if frame[name].notna().any() else None
     names = [name.removeprefix("before/") for name in frame.columns if name.startswith("before/")]
     paid = frame.dropna(subset=["before", "after"])
     groups = paid.groupby("group", sort=False)[["before", "after"]]
@@ -123,7 +123,7 @@ def compare_with_trace(results: Path) -> dict:
     best = paid[["before", "after"]] == groups.transform("max")
     shared = (best["before"] & best["after"]).groupby(paid["group"], sort=False).any()
     same_set = (best["before"] == best["after"]).groupby(paid["group"], sort=False).all()
-    over_groups = lambda values: round(float(values.mean()), 6) if len(values) else None  # noqa: E731
+    over_groups = lambda values: round(float(values.mean()), 6) if len(values) else None
     any_change = kinds.pop("any", 0)
     return {
         "n": len(frame),

@@ -459,7 +459,7 @@ def _units(index: Index) -> tuple[str, ...]:
 
     A function that takes and returns nothing has nothing that a test could ask for.
     """
-    speaks = lambda node: child_of(node, "return_type") is not None or parameters_of(node)  # noqa: E731
+    speaks = lambda node: child_of(node, "return_type") is not None or parameters_of(node)
     functions = [item for item in index.items if item.is_own_function and not item.trait and speaks(item.node)]
     units = tuple(dict.fromkeys(item.owner or item.name for item in functions))
     return units[:MAX_ALONE] if len(units) > 1 else ()

@@ -185,7 +185,7 @@ class Runner:
         size = -(-len(left) // int(max(1, self.run_timeout_s / SHORTEST_S)))
         batches = [left[at : at + size] for at in range(0, len(left), size)]
         share_s = max(SHORTEST_S, self.run_timeout_s / len(batches))
-        alone = lambda batch: self.workshop.run_tests(binary, mode, batch, share_s)  # noqa: E731
+        alone = lambda batch: self.workshop.run_tests(binary, mode, batch, share_s)
         for batch, run in zip(batches, self.solo_pool.map(alone, batches), strict=True):
             outcome.take(run, batch)
             unseen = [index for index in batch if index not in outcome.ends]

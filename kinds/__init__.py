@@ -267,7 +267,7 @@ def _edited(task: Mapping, completion: str) -> str:
         raise Refused(f"the answer repeats what stands {where} the region: expected the lines between the marks")
     if given == _squeezed("\n".join(region)):
         raise Refused("the region is what it was")
-    is_blank = lambda line: not line.strip()  # noqa: E731  # at its edges: an answer need not repeat them
+    is_blank = lambda line: not line.strip()  # at its edges: an answer need not repeat them
     edges = [list(takewhile(is_blank, region)), list(takewhile(is_blank, reversed(region)))]
     return "\n".join([*before, *edges[0], text, *edges[1], *after]) + "\n"
 
@@ -354,7 +354,7 @@ def with_fim_format(tasks: Sequence[dict], fim_format: str) -> list[dict]:
     """Tasks with those of kind fim asked by FIM tokens, or as a chat. Raises KindError for another format."""
     if fim_format not in FIM_FORMATS:
         raise KindError(f"--fim_format {fim_format}: expected {' or '.join(FIM_FORMATS)}")
-    is_other = lambda task: kind_of(task) == "fim" and task.get("fim_format", "chat") != fim_format  # noqa: E731
+    is_other = lambda task: kind_of(task) == "fim" and task.get("fim_format", "chat") != fim_format
     return [with_prompt(task | {"fim_format": fim_format}) if is_other(task) else task for task in tasks]
 
 
@@ -389,7 +389,7 @@ def tokenized(prompts: Sequence[Sequence[Mapping]], tokenizer, of_chats: Callabl
     """Token ids of prompts, raw ones as they stand, the others by `of_chats`, in order."""
     chats = [prompt for prompt in prompts if not is_raw(prompt)]
     ids = iter(of_chats(chats) if chats else ())
-    raw = lambda prompt: tokenizer(prompt[0]["content"], add_special_tokens=False)["input_ids"]  # noqa: E731
+    raw = lambda prompt: tokenizer(prompt[0]["content"], add_special_tokens=False)["input_ids"]
     return [raw(prompt) if is_raw(prompt) else next(ids) for prompt in prompts]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 import kinds
-from rewards import passes_hidden
+from rewards import is_solved
 
 SEED_STRIDE = 7_368_787  # a prime: a turn's random numbers are not those of the first
 MESSAGE_TOKENS = 800  # that cargo's message takes at most: kinds.MAX_MESSAGES of 500 characters and a line of code each
@@ -106,11 +106,9 @@ def mended_by_code(records: Iterable[Mapping]) -> dict[str, dict[str, int]]:
         first = first_try(record)
         if first["error_kind"] != "compile":
             continue
-        solved = passes_hidden(record)
-        solved = record["test_passed"] and record["honest_tests"] if solved is None else solved
         codes = {one["code"] or "no code" for one in first["diagnostics"] if one["level"] == "error"}
         for code in ("all", *sorted(codes)):
-            counts.setdefault(code, Counter()).update(n=1, builds=int(record["build_passed"]), solved=int(solved))
+            counts.setdefault(code, Counter()).update(n=1, builds=int(record["build_passed"]), solved=int(is_solved(record)))
     return {code: dict(count) for code, count in sorted(counts.items(), key=lambda item: (-item[1]["n"], item[0] != "all", item[0]))}
 
 

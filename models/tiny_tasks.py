@@ -468,7 +468,7 @@ BOUNDS = ("positive", "negative", "above", "below")  # two of these on one numbe
 
 def compositions() -> list[str]:
     """Every composition, in a fixed order."""
-    both = lambda parts: ["/".join(p) for p in combinations_with_replacement(parts, 2)]  # noqa: E731
+    both = lambda parts: ["/".join(p) for p in combinations_with_replacement(parts, 2)]
     found = [
         f"arith/{operation}/{mods}"
         for operation in OPERATIONS

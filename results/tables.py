@@ -189,7 +189,7 @@ def steps(names: str) -> str:
     body = []
     for folder in found(names):
         lines = list(read_jsonl(folder / "metrics.jsonl"))
-        mean = lambda name: sum(line[name] for line in lines) / len(lines)  # noqa: E731, B023
+        mean = lambda name: sum(line[name] for line in lines) / len(lines)  # noqa: B023
         phases = [mean(name) for name in PHASES]
         peak = max(line["gpu/peak_reserved_gib"] for line in lines)
         completions = json.loads((folder / "run.json").read_text())["plan"]["completions_per_step"]

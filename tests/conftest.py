@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # for the processes that tests start with this file on their path
 
-from models import make_tiny_coder  # noqa: E402
+from models import make_tiny_coder
 
 
 def pytest_collection_finish():

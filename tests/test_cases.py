@@ -32,10 +32,10 @@ pytest.importorskip("tree_sitter_rust")
 if shutil.which("cargo") is None:
     pytest.skip("no cargo on PATH", allow_module_level=True)
 
-from judge.program import extract_program  # noqa: E402
-from judge.sandbox import SandboxUnavailable  # noqa: E402
-from rewards import RewardSet  # noqa: E402
-from rust_tool import Job, RustTool, Verdict  # noqa: E402
+from judge.program import extract_program
+from judge.sandbox import SandboxUnavailable
+from rewards import RewardSet
+from rust_tool import Job, RustTool, Verdict
 
 CASES = Path(__file__).parent / "cases"
 PR_SET_CHILD_SUBREAPER = 36

@@ -11,14 +11,14 @@ pytest.importorskip("tree_sitter_rust")
 if shutil.which("cargo") is None:
     pytest.skip("no cargo on PATH", allow_module_level=True)
 
-import check_tasks  # noqa: E402
+import check_tasks
 from check_tasks import BANK, DATA, MIN_KILLED, RUN_TIMEOUT_S, load_bank, load_solutions, main, prove, row_problems, sample_of, shape_of
-from judge.program import STUB  # noqa: E402
-from judge.syntax import parse_any_length  # noqa: E402
-from rust_tool import RustTool  # noqa: E402
+from judge.program import STUB
+from judge.syntax import parse_any_length
+from rust_tool import RustTool
 from task_proof.likeness import duplicate_problems, overlap_with
-from task_proof.mutants import KINDS, constant_answers, functions_named, mutants  # noqa: E402
-from tasks import TaskError, load_tasks, signature_prompt  # noqa: E402
+from task_proof.mutants import KINDS, constant_answers, functions_named, mutants
+from tasks import TaskError, load_tasks, signature_prompt
 
 SOLUTION = """/// Stamps for a letter.
 pub fn stamps_for(grams: u32, abroad: bool) -> u32 {

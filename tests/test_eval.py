@@ -177,7 +177,7 @@ def test_differences_are_paired_by_task():
         paired = difference["metrics"][name]
         assert paired["value"] == pytest.approx(rows[1][name]["value"] - rows[0][name]["value"], abs=2e-6)
         assert paired["low"] <= paired["value"] <= paired["high"]
-        width = lambda m: m["high"] - m["low"]  # noqa: E731
+        width = lambda m: m["high"] - m["low"]
         assert width(paired) < math.hypot(width(rows[0][name]), width(rows[1][name])), "pairing must not be thrown away"
     assert rows[0]["pass@1"]["value"] == pytest.approx(rows[0]["hidden_tests"]["value"])
 
@@ -814,7 +814,7 @@ def test_killed_anywhere_it_goes_on_and_ends_the_same(tmp_path, judge, monkeypat
     monkeypatch.setattr(
         TransformersGenerator, "_generate_batch", lambda self, p, c, s=None: generated.append(len(p)) or plain(self, p, c, s)
     )
-    arguments = lambda out: model_arguments(tiny_model, prompts, out, "--adapter", adapter)  # noqa: E731
+    arguments = lambda out: model_arguments(tiny_model, prompts, out, "--adapter", adapter)
     judge()
     assert run(*arguments(tmp_path / "whole")) == 0
     generated.clear()
@@ -941,7 +941,7 @@ def test_the_reason_of_the_machine_is_said(tmp_path, judge, named_completions, c
 @pytest.mark.parametrize(("number", "is_full"), [(errno.ENOSPC, True), (errno.EACCES, False)])
 def test_a_full_disk_is_said_with_what_to_do_next(tmp_path, judge, named_completions, capsys, monkeypatch, number, is_full):
     judge()
-    fail = lambda *args, **options: (_ for _ in ()).throw(OSError(number, os.strerror(number)))  # noqa: E731
+    fail = lambda *args, **options: (_ for _ in ()).throw(OSError(number, os.strerror(number)))
     monkeypatch.setattr("traces.TraceWriter.write", fail)
     said = refused(capsys, "--completions", named_completions, "--output_dir", tmp_path / "out")
     assert os.strerror(number) in said and ("free some space and run the same command again" in said) == is_full
@@ -1159,7 +1159,7 @@ def test_rank_correlation_is_spearmans(tmp_path):
         | {"before": {"reward": b, "rewards": {}, **dict.fromkeys(VERDICT_FIELDS)}}
         for b, a in zip(before, after, strict=True)
     ]
-    rank = lambda values: [np.mean([i for i, v in enumerate(sorted(values), start=1) if v == value]) for value in values]  # noqa: E731
+    rank = lambda values: [np.mean([i for i, v in enumerate(sorted(values), start=1) if v == value]) for value in values]
     expected = np.corrcoef(rank(before), rank(after))[0, 1]
     found = compare_with_trace(write_jsonl(tmp_path / "results.jsonl", lines))["rank_correlation"]
     assert found == {"value": pytest.approx(expected, abs=1e-6), "n_groups": 1}
@@ -1283,7 +1283,7 @@ def test_a_users_own_reward_is_paid_in_an_evaluation_too(tmp_path, judge):
 
 def test_other_weights_on_recorded_verdicts_compile_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evaluation, "open_judge", lambda args: pytest.fail("a judge was opened"))
-    paid = lambda build, test: {"cargo_build_reward": build, "cargo_test_reward": test, "hidden_tests_reward": None}  # noqa: E731
+    paid = lambda build, test: {"cargo_build_reward": build, "cargo_test_reward": test, "hidden_tests_reward": None}
     lines = [
         traced(rewards=paid(*of), reward=of[0] + 2 * of[1], test_passed=bool(of[1]), honest_tests=bool(of[1]))
         for of in ((1, 0), (0, 1))
@@ -1364,7 +1364,7 @@ def test_infra_then_or_now_is_left_out_on_both_sides(tmp_path, judge):
 def test_a_trace_graded_again_goes_on_where_it_was_killed(tmp_path, judge, monkeypatch):
     monkeypatch.setattr("evaluation.grading.JOBS_PER_WORKER", 2)
     run_dir = write_run(tmp_path / "run", [traced(GOOD.replace("add", f"f{i}"), step=1 + i // 2) for i in range(6)])
-    call = lambda out: ["--completions", run_dir, "--output_dir", tmp_path / out]  # noqa: E731
+    call = lambda out: ["--completions", run_dir, "--output_dir", tmp_path / out]
     judge()
     assert run(*call("whole")) == 0
     first = judge()
@@ -1424,7 +1424,7 @@ def test_an_endpoint_that_breaks_down_costs_no_answer(tmp_path, judge, monkeypat
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     judge(hidden_verdict)
     answered = itertools.count(1)
-    breaking = lambda request, attempt: some_right(request, attempt) if next(answered) <= 6 else (500, "out of order")  # noqa: E731
+    breaking = lambda request, attempt: some_right(request, attempt) if next(answered) <= 6 else (500, "out of order")
     out = tmp_path / "out"
     with serve(breaking) as endpoint:
         arguments = api_arguments(endpoint, tested_prompts, out, "--api_concurrency", 1)
@@ -1530,7 +1530,7 @@ def test_transformers_serve_answers_as_the_model_does_here(tmp_path, judge, monk
 def evaluated(tmp_path_factory, tested_prompts) -> Path:
     """Results folders of two models behind endpoints, by one protocol: `before` and `after`."""
     folder = tmp_path_factory.mktemp("evaluated")
-    always_right = lambda request, attempt: (200, GOOD)  # noqa: E731
+    always_right = lambda request, attempt: (200, GOOD)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENAI_API_KEY", "none")
         patch.setattr(evaluation, "open_judge", lambda args: FakeJudge(hidden_verdict))

@@ -313,7 +313,7 @@ def recipe_steps(folders):
     spans = defaultdict(list)
     for folder in folders:
         metrics = lines(f"{folder}/metrics.jsonl")
-        mean_of = lambda name: statistics.mean(line[name] for line in metrics[1:])  # noqa: B023, E731
+        mean_of = lambda name: statistics.mean(line[name] for line in metrics[1:])  # noqa: B023
         spans["rate"].append(512 / mean_of("step_time"))
         for name in ("completions/mean_length", "step_time", "time/wait_s"):
             spans[name].append(mean_of(name))
@@ -329,7 +329,7 @@ def val_of_seeds():
     """Val pass@1 untrained, lowest and highest of the seeds after 10 steps, and at their last steps; the lowest and highest own pass rates."""
     runs = [lines(f"{folder}/iterations.jsonl") for folder in BEFORE]
     spans = [min, max]
-    at = lambda i, name: [100 * pick(run[i][name] for run in runs) for pick in spans]  # noqa: E731
+    at = lambda i, name: [100 * pick(run[i][name] for run in runs) for pick in spans]
     return [100 * runs[0][0]["pass@1"], *at(1, "pass@1"), *at(-1, "pass@1"), *at(1, "train_pass_rate"), *at(-1, "train_pass_rate")]
 
 
@@ -551,7 +551,7 @@ CROSS = [f"results/cross/{rewards}-seed-{seed}" for rewards in ("own", "cross", 
 
 def gains_of(folders, tasks="mbpp-rs", name="pass@1"):
     """In points, of trained over untrained."""
-    at = lambda folder, row: rate(f"{folder.removeprefix('results/')}/{tasks}", row, name)  # noqa: E731
+    at = lambda folder, row: rate(f"{folder.removeprefix('results/')}/{tasks}", row, name)
     return [at(folder, "trained") - at(folder, "untrained") for folder in folders]
 
 
@@ -647,7 +647,7 @@ def picked_by_own_tests():
         for record in lines(f"{folder}/mbpp-rs/results.jsonl.gz"):
             if record["row"] == "trained":
                 groups[record["task_id"]].append(record)
-        key = lambda record: (record["build_passed"], record["test_passed"] and record["honest_tests"], -record["sample"])  # noqa: E731
+        key = lambda record: (record["build_passed"], record["test_passed"] and record["honest_tests"], -record["sample"])
         picks = [max(group, key=key) for group in groups.values()]
         shares.append(100 * statistics.mean(record["hidden_passed"] == record["hidden_total"] for record in picks))
     return shares
@@ -664,7 +664,7 @@ def first_record():
     """Of the groups of a run that sampled every prompt alike, % that hold a solution and a failure: all, by the record's weights, its top and last third."""
     record = TaskRecord(lines("results/recipe/first_record.jsonl"))
     groups = [(record.weight(group["task_id"], 8), 0 < sum(group["solved"]) < 8) for group in lines(f"{CROSS[5]}/groups.jsonl.gz")]
-    share = lambda chosen: 100 * statistics.mean(has_signal for _, has_signal in chosen)  # noqa: E731
+    share = lambda chosen: 100 * statistics.mean(has_signal for _, has_signal in chosen)
     by_weight = 100 * sum(weight * has_signal for weight, has_signal in groups) / sum(weight for weight, _ in groups)
     groups.sort(reverse=True)
     of_recipe = [mixed(lines(f"{folder}/groups.jsonl.gz")) for folder in THREE_SETS]
@@ -873,7 +873,7 @@ def matched_names():
 def matched_means():
     """pass@1 and pass@5 on mbpp-rs and val, means of the two seeds (of the recipe's three on val); `val` and `mbpp-rs`: their gain there in pass@1 beside
     the recipe's runs and those with the first record; seconds of a step, entropy of the last ten."""
-    mean = lambda folder, rows, name: statistics.mean(rate(folder, row, name) for row in rows)  # noqa: E731
+    mean = lambda folder, rows, name: statistics.mean(rate(folder, row, name) for row in rows)
     of = {name: [mean("recipe/matched/mbpp-rs", ("matched-0", "matched-1"), name), mean("recipe/matched/val", ("matched-0", "matched-1"), name),
                  mean("recipe/matched/val", ("recipe-0", "recipe-1", "recipe-2"), name)] for name in ("pass@1", "pass@5")}  # fmt: skip
     others = {"val": ("matched/val", [f"recipe-{seed}" for seed in range(3)]), "mbpp-rs": ("first-record/mbpp-rs", ["record-0", "record-1"])}

@@ -615,7 +615,7 @@ def test_leaving_early_asks_nothing_more(api_key):
     ],
 )
 def test_an_answer_of_no_use_is_explained(api_key, answer, message):
-    plan = lambda request, attempt: answer if "messages" in request else (200, "")  # noqa: E731
+    plan = lambda request, attempt: answer if "messages" in request else (200, "")
     with serve(plan) as endpoint, pytest.raises(GenerationError, match=message):
         by_index(api(endpoint, api_max_retries=0).generate(CONVERSATIONS[:1], GREEDY))
 
@@ -656,7 +656,7 @@ def test_an_endpoint_that_gives_neither_is_named(api_key):
 
 def test_a_failure_without_a_key_is_explained_too(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    plan = lambda request, attempt: (400, "none of this") if "messages" in request else (200, "")  # noqa: E731
+    plan = lambda request, attempt: (400, "none of this") if "messages" in request else (200, "")
     with serve(plan) as endpoint, pytest.raises(GenerationError, match="failed: .*none of this"):
         by_index(api(endpoint).generate(CONVERSATIONS[:1], GREEDY))
 

@@ -122,7 +122,7 @@ def test_by_spread_the_groups_that_hold_a_solution_come_first(run):
         spreads = {name: statistics.pstdev(record["reward"] for record in group) for name, group in groups_of(read_trace(folder)).items()}
         assert_unsolved_weight(folder)
         trained = {record["group_id"] for record in read_trace(folder) if record["is_trained"]}
-        of_step = lambda names: [sorted((spreads[name] for name in names if name.startswith(f"{n}-")), reverse=True) for n in range(1, 5)]  # noqa: B023, E731
+        of_step = lambda names: [sorted((spreads[name] for name in names if name.startswith(f"{n}-")), reverse=True) for n in range(1, 5)]  # noqa: B023
         chosen[by], largest = of_step(trained), of_step(spreads)
     assert chosen["spread"] == [best[:2] for best in largest]
     assert sum(map(sum, chosen["chance"])) < sum(map(sum, chosen["spread"])), "the same completions: here chance leaves solutions out"

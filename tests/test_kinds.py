@@ -175,7 +175,7 @@ def test_the_machines_failure_stays_one():
 
 def test_small_changes_are_preferred_among_right_ones_only():
     right = Verdict(build_passed=True, hidden_passed=3, hidden_total=3)
-    pay = lambda source, verdict=right, task=BY_KIND["fix"]: kinds.small_change_reward(read_program(source), verdict, task)  # noqa: E731
+    pay = lambda source, verdict=right, task=BY_KIND["fix"]: kinds.small_change_reward(read_program(source), verdict, task)
     small, large = pay(with_main(RIGHT)), pay(with_main(RIGHT.replace("result", "it").replace("(n)", "( n )")))
     assert 1 > small > large > 0
     assert pay(with_main(RIGHT), Verdict(hidden_passed=2, hidden_total=3)) == 0.0
@@ -307,7 +307,7 @@ def test_saved_answers_are_graded_with_a_row_a_kind(tmp_path, monkeypatch):
     diffs = {row["kind"]: embedded(row, 9999)["diff"] for row in map(json.loads, results.read_text().splitlines()) if row["program"]}
     assert "-    \n+    let result = n / 2;\n" in diffs["fim"] and "-    let result = n / 3;\n+    let result = n / 2;" in diffs["fix"] == diffs["patch"]
     assert evaluation.main(["--completions", str(results), "--output_dir", str(again), "--bootstrap_samples", "50"]) == 0
-    read = lambda path: [json.loads(line) for line in path.read_text().splitlines()]  # noqa: E731
+    read = lambda path: [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["hidden_passed"] for row in read(again / "results.jsonl")] == [row["hidden_passed"] for row in read(results)]
 
 

@@ -4,10 +4,10 @@ import pytest
 
 pytest.importorskip("tree_sitter_rust")
 
-from judge.syntax import parse_any_length  # noqa: E402
-from kinds import changed_lines, last_edits  # noqa: E402
-from kinds.requests import request_for  # noqa: E402
-from task_proof.mutants import Mutant, mutants  # noqa: E402
+from judge.syntax import parse_any_length
+from kinds import changed_lines, last_edits
+from kinds.requests import request_for
+from task_proof.mutants import Mutant, mutants
 
 SOURCE = """enum Size {
     Small,

@@ -358,7 +358,7 @@ def test_an_endpoint_that_fails_is_reported_and_what_arrived_is_kept(tmp_path, j
     judge(pass_all)
     writer = Writer()
     source, out = write_source(tmp_path), tmp_path / "out"
-    plan = lambda request, attempt: (500, "down") if sum(writer.asked.values()) >= 4 else writer(request, attempt)  # noqa: E731
+    plan = lambda request, attempt: (500, "down") if sum(writer.asked.values()) >= 4 else writer(request, attempt)
     with serve(plan) as endpoint:
         assert main(command(endpoint, source, out, "--api_concurrency", 1)) == 2
         assert "run the same command again to go on" in capsys.readouterr().err

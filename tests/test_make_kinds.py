@@ -13,13 +13,13 @@ pytest.importorskip("tree_sitter_rust")
 if shutil.which("cargo") is None:
     pytest.skip("no cargo on PATH", allow_module_level=True)
 
-import check_tasks  # noqa: E402
-import kinds  # noqa: E402
-import make_kinds  # noqa: E402
-import task_proof.kinds  # noqa: E402
-from rust_tool import RustTool  # noqa: E402
-from task_proof.kinds import prove_kinds  # noqa: E402
-from tasks import find_leak, load_tasks  # noqa: E402
+import check_tasks
+import kinds
+import make_kinds
+import task_proof.kinds
+from rust_tool import RustTool
+from task_proof.kinds import prove_kinds
+from tasks import find_leak, load_tasks
 
 SOURCE = """use std::collections::BTreeMap;
 

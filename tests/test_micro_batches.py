@@ -65,8 +65,8 @@ def test_batches_of_one_generation_are_joined_in_order():
 def test_larger_models_and_less_memory_get_smaller_budgets():
     small = SimpleNamespace(hidden_size=1536, intermediate_size=8960, num_hidden_layers=28)
     large = SimpleNamespace(hidden_size=3584, intermediate_size=18944, num_hidden_layers=28)
-    fitting = lambda config, gib, checkpointing: micro_batches.fitting_tokens(config, gib * 2**30, checkpointing)  # noqa: E731
-    budget = lambda config, gib, checkpointing: micro_batches.token_budget(fitting(config, gib, checkpointing))  # noqa: E731
+    fitting = lambda config, gib, checkpointing: micro_batches.fitting_tokens(config, gib * 2**30, checkpointing)
+    budget = lambda config, gib, checkpointing: micro_batches.token_budget(fitting(config, gib, checkpointing))
     assert budget(small, 60, False) > budget(small, 40, False) > budget(large, 40, False)
     assert budget(small, 40, True) > budget(small, 40, False)
     assert budget(large, 0, False) == micro_batches.TOKEN_RANGE[0] and budget(small, 10_000, True) == micro_batches.TOKEN_RANGE[1]
@@ -76,7 +76,7 @@ def test_larger_models_and_less_memory_get_smaller_budgets():
 
 
 def test_a_single_item_is_halved_when_every_micro_batch_holds_one():
-    halves = lambda rows: [rows[: len(rows) // 2], rows[len(rows) // 2 :]] if len(rows) > 1 else None  # noqa: E731
+    halves = lambda rows: [rows[: len(rows) // 2], rows[len(rows) // 2 :]] if len(rows) > 1 else None
     assert micro_batches.split_to([[[1]], [[2, 3, 4]]], 4, halves) == [[[1]], [[2]], [[3]], [[4]]]
     with pytest.raises(ValueError, match="2 micro-batches of a row each cannot be 3"):
         micro_batches.split_to([[[1]], [[2]]], 3, halves)

@@ -74,7 +74,7 @@ def trained(model, prompts_file, tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(train, "RustTool", FakeJudge)
             real = trl.GRPOTrainer._generate_single_turn
-            watched = lambda self, prompt_ids, *args, **kwargs: model.prompt_ids.extend(prompt_ids) or real(self, prompt_ids, *args, **kwargs)  # noqa: E731
+            watched = lambda self, prompt_ids, *args, **kwargs: model.prompt_ids.extend(prompt_ids) or real(self, prompt_ids, *args, **kwargs)
             patch.setattr(trl.GRPOTrainer, "_generate_single_turn", watched)
             assert train.main([str(part) for part in argv]) == 0
         return folder / name

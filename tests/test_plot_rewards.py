@@ -370,7 +370,7 @@ def test_flags_that_would_be_ignored_are_refused(run_dir, monkeypatch, capsys, f
 def shown(renderable, width=120):
     from rich.console import Console
 
-    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))
     console.print(renderable)
     return console.export_text()
 

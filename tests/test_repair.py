@@ -125,7 +125,7 @@ def test_without_turns_nothing_is_said_of_them(run):
 
 
 def test_what_the_machine_fails_keeps_its_first_try(run, monkeypatch):
-    infra = lambda job: Verdict(error_kind="infra") if job.program is not None and "+" in job.program.source else answer(job)  # noqa: E731
+    infra = lambda job: Verdict(error_kind="infra") if job.program is not None and "+" in job.program.source else answer(job)
     monkeypatch.setattr(evaluation, "open_judge", lambda args: FakeJudge(infra))
     monkeypatch.setitem(SCRIPT, "Right.", [BROKEN, BROKEN])
     _, records, _ = run("--repair_turns", 1, "--max_infra_share", 0.9)

@@ -594,7 +594,7 @@ def test_a_compiler_that_waits_for_nothing_is_ended_and_a_slow_one_is_not(box, j
     computes_a_little = "for i in 1 2 3 4 5 6 7 8; do sleep 0.9; k=0; while [ $k -lt 50000 ]; do k=$((k+1)); done; done"
     with ThreadPoolExecutor(2) as pool:
         started, limits = time.monotonic(), replace(QUICK, cpu_s=20, wall_s=60)
-        timed = lambda script: (shell(box, job, script, limits), time.monotonic() - started)  # noqa: E731
+        timed = lambda script: (shell(box, job, script, limits), time.monotonic() - started)
         (waits, waited_s), (computes, _) = pool.map(timed, (reads_its_own_output, computes_a_little))
     assert waits.timed_out and 4 < waited_s < 60, "long before its deadline, and at no CPU time"
     assert waits.cpu_s < 2

@@ -38,7 +38,7 @@ def seen(monkeypatch):
 
     def watched(self, model, inputs, *args, **kwargs):
         kept = inputs["completion_mask"].sum(dim=1).nonzero().flatten().tolist()
-        ids = lambda part, row: tuple(inputs[f"{part}_ids"][row][inputs[f"{part}_mask"][row].bool()].tolist())  # noqa: E731
+        ids = lambda part, row: tuple(inputs[f"{part}_ids"][row][inputs[f"{part}_mask"][row].bool()].tolist())
         rows = [(ids("prompt", row), ids("completion", row)) for row in kept]
         weights = {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
         passes.append((self.state.global_step + 1, rows, inputs["advantages"][kept].tolist(), model, weights))

@@ -57,7 +57,7 @@ def test_a_short_run_raises_the_mean_reward(whole_run):
 def test_the_tiny_coder_starts_as_a_base_model_does(whole_run):
     """Some of its programs build and some do not, some pass honest tests: there is something to learn and to learn from."""
     first = traces.read_metrics(whole_run)[:2]
-    share = lambda key: sum(line[key] for line in first) / len(first)  # noqa: E731
+    share = lambda key: sum(line[key] for line in first) / len(first)
     assert 0.25 <= share("judge/build_rate") <= 0.8
     assert 0.05 <= share("judge/honest_test_rate") <= 0.5
 

@@ -103,7 +103,7 @@ def test_fused_layers_are_used_where_they_are_installed_and_run(monkeypatch, dev
 
 def test_a_flag_overrules_whether_layers_are_fused(monkeypatch):
     monkeypatch.setattr(train, "has_fused_layers", lambda device: True)
-    parse = lambda *flags: train.parse_arguments(["--config", "configs/tiny.yaml", *flags])[1].use_liger_kernel  # noqa: E731
+    parse = lambda *flags: train.parse_arguments(["--config", "configs/tiny.yaml", *flags])[1].use_liger_kernel
     assert parse() is True and parse("--use_liger_kernel", "false") is False
     with_checkpointing = ("--gradient_checkpointing", "true")
     assert parse(*with_checkpointing) is False and parse(*with_checkpointing, "--use_liger_kernel", "true") is True

@@ -274,7 +274,7 @@ class SampledElsewhere:
         pass
 
     def generate(self, prompts, images, num_generations, profiler):
-        random = lambda low, high, n: torch.randint(low, high, (n,), generator=self.random).tolist()  # noqa: E731
+        random = lambda low, high, n: torch.randint(low, high, (n,), generator=self.random).tolist()
         completions = [[*random(5, 290, length), self.tokenizer.eos_token_id] for length in random(3, self.length - 1, len(prompts))]
         engine = self.llm.llm_engine
         engine.waiting = list(zip(prompts, completions, strict=True))
@@ -475,7 +475,7 @@ def test_a_judge_in_another_process_answers_as_one_in_this():
     finally:
         elsewhere.close()
         elsewhere.close()
-    timeless = lambda pairs: [(program, replace(verdict, duration_s=0)) for program, verdict in pairs]  # noqa: E731
+    timeless = lambda pairs: [(program, replace(verdict, duration_s=0)) for program, verdict in pairs]
     assert timeless(there) == timeless(here) and [verdict.hidden_passed for _, verdict in here] == [2, 1, 0]
     assert not elsewhere._process.is_alive()
 

@@ -23,7 +23,7 @@ MAX_LOGP_DIFFERENCE = 0.05  # mean per token: the server holds the policy in bf1
 class Server(BaseHTTPRequestHandler):
     """vLLM's answers (0.26) to what TRL's client asks; `state` is a test's."""
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         state = self.server.state
         path = self.requestline.split()[1].partition("?")[0]  # as it was asked: `self.path` has one slash for two
         if path == "/server_info" and not state.is_dev:
@@ -36,7 +36,7 @@ class Server(BaseHTTPRequestHandler):
         }  # fmt: skip
         return self.answer(answers.get(path, {}), state.status if path in answers else 404)
 
-    def do_POST(self):  # noqa: N802
+    def do_POST(self):
         state = self.server.state
         asked = json.loads(self.rfile.read(int(self.headers["content-length"] or 0)) or "{}")
         if self.path == "/reset_prefix_cache":

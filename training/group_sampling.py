@@ -26,8 +26,9 @@ import time
 from collections.abc import Sequence
 
 from judge.errors import library_reads_settings
+from rewards import is_solved
 from training import micro_batches
-from training.task_record import is_solved, outcomes_of
+from training.task_record import outcomes_of
 
 SAME_REWARD = 1e-6  # rewards closer than this are the same
 

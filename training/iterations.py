@@ -185,7 +185,7 @@ class Iterations:
 
 def line(row: dict) -> str:
     """What is printed of an evaluation, as much of it as the terminal is wide; iterations.md has the rest."""
-    percent = lambda key: f"{row[key]:.1%}" if row[key] is not None else "-"  # noqa: E731
+    percent = lambda key: f"{row[key]:.1%}" if row[key] is not None else "-"
     rates = {"pass@1": "pass@1", "pass@5": "pass@5", "build": "build_rate", "hidden": "hidden_test_share"}
 
     def text(without: set[str]) -> str:
@@ -208,7 +208,7 @@ def rates(graded: Sequence[dict], samples: int) -> dict:
     solved: dict[str, list[bool]] = defaultdict(list)
     for record in counted:
         solved[record["task_id"]].append(bool(passes_hidden(record)))
-    mean = lambda values: sum(values) / len(values) if values else None  # noqa: E731
+    mean = lambda values: sum(values) / len(values) if values else None
     at = {k: mean([pass_at_k(len(each), sum(each), k) for each in solved.values() if len(each) >= k]) for k in PASS_AT}
     return {
         "tasks": len({record["task_id"] for record in graded}),

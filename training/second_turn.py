@@ -26,7 +26,7 @@ class TurnError(UserError, ValueError):
 def user_turn(tokenizer, text: str) -> list[int]:
     """Token ids between the end of an answer and the beginning of the next one, with what the user says there. Raises TurnError."""
     begun = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    render = lambda messages, more: tokenizer.apply_chat_template(messages, add_generation_prompt=more, tokenize=False)  # noqa: E731
+    render = lambda messages, more: tokenizer.apply_chat_template(messages, add_generation_prompt=more, tokenize=False)
     before, whole = render(begun, False), render([*begun, {"role": "user", "content": text}], True)
     end = before.rfind(tokenizer.eos_token) + len(tokenizer.eos_token)
     if tokenizer.eos_token not in before or not whole.startswith(before[:end]):

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rewards import passes_hidden
+from rewards import is_solved
 from tasks import TaskError, iter_rows
 from traces import TraceWriter, cut_torn_line, replacing
 
@@ -22,12 +22,6 @@ RECORD_FILE = "task_record.jsonl"
 PRIOR = 0.3  # of the Beta prior of a task's pass rate: most tasks are solved nearly always or nearly never
 GRADED = {"task_id", "prompt", "error_kind", "test_passed", "honest_tests", "hidden_passed", "hidden_total"}
 KEPT = 0.5  # of a task's earlier outcomes count when new ones come: the policy has moved on since
-
-
-def is_solved(record: dict) -> bool:
-    """Whether a graded completion solves its task: every hidden test passes, or its own honest tests where it has none."""
-    by_hidden = passes_hidden(record)
-    return bool(record["test_passed"] and record["honest_tests"]) if by_hidden is None else by_hidden
 
 
 def chance_of_signal(solved: float, failed: float, group_size: int) -> float:
@@ -141,7 +135,7 @@ def outcomes_of(graded: Iterable[dict]) -> list[tuple[str, bool, tuple[str, ...]
 
 def _is_count(found: object, most: object) -> bool:
     """Whether `found` of `most` completions can be: both numbers."""
-    is_number = lambda value: isinstance(value, int | float) and not isinstance(value, bool)  # noqa: E731
+    is_number = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
     return is_number(found) and is_number(most) and 0 <= found <= most < math.inf
 
 

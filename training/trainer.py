@@ -86,7 +86,7 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, G
     def _tokenize_prompts(self, prompts):
         if not any(map(kinds.is_raw, prompts)):
             return super()._tokenize_prompts(prompts)
-        of_chats = lambda chats: GRPOTrainer._tokenize_prompts(self, chats)[0]  # noqa: E731
+        of_chats = lambda chats: GRPOTrainer._tokenize_prompts(self, chats)[0]
         return kinds.tokenized(prompts, self.processing_class, of_chats), None, {}
 
     def _generate_single_turn(self, prompt_ids, *args, **kwargs):
@@ -197,7 +197,7 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, G
             parts = [[found[i] for i in part] for part in micro_batches.cut([0] * len(found), tokens, budget)]
         else:
             parts = [[[row] for row in part] for part in micro_batches.cut(*lengths, budget)]
-        halves = lambda rows: [rows[: len(rows) // 2], rows[len(rows) // 2 :]] if len(rows) > 1 else None  # noqa: E731
+        halves = lambda rows: [rows[: len(rows) // 2], rows[len(rows) // 2 :]] if len(rows) > 1 else None
         return micro_batches.split_to(parts, self._over_processes(len(parts), "MAX"), halves)
 
     def _part(self, batch: dict, sequences: list[list[int]]) -> dict:

@@ -26,11 +26,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from evaluation.folders import read_jsonl  # noqa: E402
-from judge.program import Program, extract_program  # noqa: E402
-from judge.syntax import Node, base_name, parse_any_length, text_of  # noqa: E402
-from rust_tool import Job, RustTool  # noqa: E402
-from task_proof.mutants import functions_named  # noqa: E402
+from evaluation.folders import read_jsonl
+from judge.program import Program, extract_program
+from judge.syntax import Node, base_name, parse_any_length, text_of
+from rust_tool import Job, RustTool
+from task_proof.mutants import functions_named
 
 Test = tuple[list, object]  # arguments, what is expected
 NATURAL = ((bool, "bool"), (int, "i64"), (float, "f64"), (str, "String"))  # what a generic parameter becomes
