@@ -61,7 +61,7 @@ from judge.workshop import Workshop
 __all__ = ["EDITIONS", "JUDGE_VERSION", "Diagnostic", "InfraError", "JUDGES", "Job", "RustTool", "Toolchain", "ToolchainError", "Verdict",
            "find_toolchain"]  # fmt: skip
 
-JUDGE_VERSION = 11  # raise it when a rule changes what a program gets
+JUDGE_VERSION = 12  # raise it when a rule changes what a program gets
 EDITIONS = ("2021", "2024")
 JUDGES = ("fast", "cargo")  # ours, and plain cargo as its reference
 JOBS_BETWEEN_CANARIES = 512

@@ -26,6 +26,7 @@ from judge.syntax import (
     body_of,
     child_of,
     harness_name,
+    in_constant,
     item_name,
     items_of,
     merge_key,
@@ -148,11 +149,8 @@ def _asks_for_test(words: list[str]) -> bool:
 
 def _reached_guard(index: Index) -> str | None:
     """Exits, panic hooks and looks at the harness in code that tests can reach."""
-    named = [found for found in index.imports if found.name not in ("*", "_")]
-    heads = {*EXIT_HEADS, *(found.name for found in named if found.path[-1] in EXIT_HEADS)}
-    exits = {found.name for found in named if found.path[-1] in EXITS}
-    if any(found.name == "*" and found.path[-1] in EXIT_HEADS for found in index.imports):
-        exits |= {*EXITS}
+    named = {found.name: found.path for found in index.imports if found.name not in ("*", "_")}
+    globs = {found.path[-1] for found in index.imports if found.name == "*"}
     for body in _reached(index):
         words = index.words(body)
         if "var" in words or "var_os" in words:
@@ -160,23 +158,27 @@ def _reached_guard(index: Index) -> str | None:
             if any(name.startswith(("CARGO", "RUST", "NEXTEST")) for name in names):
                 return "detects_harness"
         for position, word in enumerate(words):
-            head = words[position - 2] if position > 1 and words[position - 1] == "::" else ""
-            found = _reached_word(word, head, heads, exits, words[position + 1 : position + 2], index)
+            head, after = words[position - 2] if position > 1 and words[position - 1] == "::" else "", words[position + 1 : position + 2]
+            if head:
+                paths = [(named.get(head, (head,))[-1], word)]
+            elif word in index.own or after == [":"]:
+                paths = []
+            else:  # a name by itself: what it was imported as
+                paths = [named[word][-2:]] if len(named.get(word, ())) > 1 else [(glob, word) for glob in globs]
+            found = next(filter(None, (_reached_path(*path) for path in paths)), None)
+            if word in HOOKS and word not in index.own:
+                found = "panic_hook"
+            if word in ("option_env", "env") and after == ["!"] and word not in index.macros:
+                found = "detects_harness"
             if found is not None:
                 return found
     return None
 
 
-def _reached_word(word: str, head: str, heads: set[str], exits: set[str], after: list[str],
-                  index: Index) -> str | None:  # fmt: skip
-    if word in EXITS and head in heads or word in exits and word not in index.own and not head and after != [":"]:
+def _reached_path(head: str, name: str) -> str | None:
+    if name in EXITS and head in EXIT_HEADS:
         return "process_exit"
-    if word in HOOKS and word not in index.own:
-        return "panic_hook"
-    reads_environment = word in ("option_env", "env") and after == ["!"] and word not in index.macros
-    if word in HARNESS_PROBES.get(head, ()) or reads_environment:
-        return "detects_harness"
-    return None
+    return "detects_harness" if name in HARNESS_PROBES.get(head, ()) else None
 
 
 def _reached(index: Index) -> list[Node]:
@@ -320,7 +322,7 @@ def worth_of(index: Index) -> Worth:
         if counted:
             codes += code
             calls |= reader.named(code)
-            sites |= {(n.start_byte, n.end_byte) for n in found if n.id in in_file and not _in_constant(n)}
+            sites |= {(n.start_byte, n.end_byte) for n in found if n.id in in_file and not in_constant(n)}
         own_sites = frozenset((n.start_byte, n.end_byte) for n in found if words_of(n.children[-1])[1:2] != ["false"])
         fails_otherwise = any({*FAILING, *index.macros} & set(index.words(node)) for node in code)
         marked = counted and bool(found) and all(n.id in in_file for n in found) and not fails_otherwise
@@ -535,14 +537,6 @@ def _answers(function: Node) -> set[str]:
             decided = [child_of(node, "condition"), child_of(node, "value") if node.type == "match_expression" else None]
             left += [child for child in node.children if child not in decided]
     return found
-
-
-def _in_constant(node: Node) -> bool:
-    while node is not None:
-        if node.type in ("const_block", "const_item", "static_item"):
-            return True
-        node = node.parent
-    return False
 
 
 def parameters_of(node: Node) -> list[Node]:

@@ -38,7 +38,7 @@ from judge.guards import (
     program_guard,
     worth_of,
 )
-from judge.statements import AssertTest, assert_tokens, macros, piece_of_main, piece_of_statements
+from judge.statements import AssertTest, assert_tokens, macros, piece_of_main, piece_of_statements, with_std_in_constants
 from judge.syntax import (
     ASSERT_MACROS,
     MAX_DEPTH,
@@ -54,6 +54,7 @@ from judge.syntax import (
     harness_name,
     is_too_long,
     item_name,
+    leaves_of,
     merge_key,
     parse_rust,
     text_of,
@@ -691,7 +692,7 @@ def with_hidden_tests(
     index = Index(root)
     asked = str(entry_point).isidentifier() and any(_candidate(text, entry_point) for text in texts)
     lines = [
-        f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {STD_NAMES}",
+        f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {std_imports(prompt, root)}",
         *([f"    use {entry_point} as candidate;"] if asked else []),
         *(f"mod {name} {{\n{text}\nuse super::*;\n}}" for name, text in parts.modules.items()),
         *([macros(crate)] if parts.runners and crate else []),
@@ -726,6 +727,17 @@ def _with_module(solution: str, root: Node, text: str) -> str:
     return edited(solution, [(at, at, f"\n{text}\n")])
 
 
+def _first_words(index: Index) -> set[str]:
+    """What imports, and paths that begin with a name as crates and modules have it, begin with."""
+    firsts = {text_of(leaf) for leaf in leaves_of(index.root) if leaf.type == "identifier" and _begins_path(leaf)}
+    return {found.path[0] for found in index.imports} | {name for name in firsts if name.islower()}
+
+
+def _begins_path(leaf: Node) -> bool:
+    behind, before = leaf.next_sibling, leaf.prev_sibling
+    return behind is not None and behind.type == "::" and (before is None or before.type not in ("::", "."))
+
+
 def _paths_of(index: Index) -> set[str]:
     """Names that a path may start with because the file itself has such a module or type, or imports it."""
     items = {item.name for item in index.items if item.node.type in ("mod_item", *TYPE_ITEMS)}
@@ -750,13 +762,36 @@ def _hidden_guard(source: str, index: Index) -> str | None:
     return found or ("constant_comparison" if has_constant_comparison(index) else None)
 
 
-# Explicit imports win over the glob: a program's own `String`, `Some` or `mod std` does not reach the hidden tests.
-STD_NAMES = (
-    "use ::{core, std}; use ::std::{option::Option::{self, None, Some}, result::Result::{self, Err, Ok}, string::{String, ToString}, "
-    "vec::Vec, boxed::Box, borrow::ToOwned, iter::{IntoIterator, Iterator}, cmp::{PartialEq, Eq, PartialOrd, Ord}, "
-    "convert::{From, Into}, clone::Clone, default::Default, ops::Drop, mem::drop, "
-    "collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque}};"
-)
+PRIMITIVES = ("bool", "char", "str", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128", "usize")
+# Explicit imports win over the glob: unless the task asks for it, a program's own `String`, `Some` or `mod f64` does not reach the tests.
+STD_NAMES = (*"""
+    core std std::option::Option std::option::Option::None std::option::Option::Some std::result::Result std::result::Result::Err
+    std::result::Result::Ok std::string::String std::string::ToString std::vec::Vec std::boxed::Box std::borrow::ToOwned
+    std::iter::Iterator std::iter::IntoIterator std::cmp::PartialEq std::cmp::Eq std::cmp::PartialOrd std::cmp::Ord std::convert::From
+    std::convert::Into std::clone::Clone std::default::Default std::ops::Drop std::mem::drop std::collections::BTreeMap
+    std::collections::BTreeSet std::collections::HashMap std::collections::HashSet std::collections::VecDeque
+    """.split(), *(f"core::primitive::{name}" for name in PRIMITIVES))  # fmt: skip
+DECLARED = re.compile(r"\b(?:struct|enum|union|trait|fn|mod|type(?=\s+`?\w+(?:<[^=>]*>)?\s*=))\s+`?(\w+)")
+
+
+def std_imports(prompt: str, root: Node) -> str:
+    """What the hidden tests see of std, whatever the program defines: all but what the prompt declares, and std's own by another name."""
+    own = {*DECLARED.findall(prompt), *(item_name(node) for node in root.named_children if node.type == "type_item" and _is_stds(node))}
+    return f"use {{{', '.join('::' + path for path in STD_NAMES if path.split('::')[-1] not in own)}}};"
+
+
+def _is_stds(alias: Node) -> bool:
+    """`type Result<T> = std::result::Result<T, ParseError>`: std's type of that name, each parameter in its place."""
+    target, parameters = child_of(alias, "type"), child_of(alias, "type_parameters")
+    if target is None:
+        return False
+    path = text_of(child_of(target, "type") or target).removeprefix("::").replace("core::", "std::", 1)
+    given, wanted = (
+        [*map(text_of, node.named_children)] if node is not None else [] for node in (child_of(target, "type_arguments"), parameters)
+    )
+    return path in STD_NAMES and path.endswith(f"::{item_name(alias)}") and given[: len(wanted)] == wanted
+
+
 STD_CRATES = ("std", "core", "alloc", "proc_macro", "test", "crate", "self", "super")
 STD_MACROS = (*ASSERT_MACROS, "vec", "format", "matches", "panic", "println", "print", "eprintln", "unreachable",
               "todo", "unimplemented", "write", "writeln", "concat", "stringify")  # fmt: skip
@@ -786,16 +821,16 @@ def _hidden_parts(tests: tuple[str, ...], entry_point: str | None, crate: str | 
             raise ValueError(f"{where}: over {MAX_SOURCE_BYTES} bytes or not text")
         index = Index(parse_rust(text))
         # crates that a text imports from and does not define: the program, by the name that its task gives it
-        parts.crate_names |= {found.path[0] for found in index.imports} - {*STD_CRATES, *_paths_of(index)}
+        parts.crate_names |= _first_words(index) - {*STD_CRATES, *PRIMITIVES, *_paths_of(index)}
         if index.tests:
             parts.modules[name] = text
             parts.module_tests += [f"{name}::{harness_name(item)}" for item in index.tests]
         elif any(item.is_main for item in index.items):
-            parts.mains[name] = text
+            parts.mains[name] = with_std_in_constants(text)
             if not assert_tokens(index.root):
                 raise ValueError(f"{where}: no assert in it: {text[:80]!r}")
         else:
-            parts.statements[name] = text
+            parts.statements[name] = with_std_in_constants(text)
             _check_statements(text, where)
     _read_runners(parts, entry_point, crate)
     if not parts.module_tests and not any(tests or crate is None for _name, _text, tests in parts.runners):

@@ -529,6 +529,11 @@ WORTHLESS_PROGRAMS = {
     "exit in Drop": (GOOD + "struct D; impl Drop for D { fn drop(&mut self) { std::process::abort() } }", "process_exit"),
     "looks for the harness": (GOOD.replace("x * 2", "if std::env::args().count() > 1 { 4 } else { x }"), "detects_harness"),
     "looks at the thread's name": (GOOD.replace("x * 2", "if std::thread::current().name().is_some() { 4 } else { x }"), "detects_harness"),
+    **{f"looks by {name}": (f"use {path};\n" + GOOD.replace("x * 2", f"if {look} {{ 4 }} else {{ x }}"), "detects_harness") for name, path, look in (
+        ("a module's other name", "std::thread as th", "th::current().name().is_some()"),
+        ("a function's other name", "std::thread::current as here", "here().name().is_some()"),
+        ("a glob", "std::env::*", "args().count() > 1"),
+    )},
     "lying eq": (GOOD + "struct A; impl PartialEq<i32> for A { fn eq(&self, _: &i32) -> bool { true } }", "constant_comparison"),
     "lying eq in disguise": (GOOD + "struct A(i32); impl PartialEq for A { fn eq(&self, o: &A) -> bool { self.0 == o.0 || self.0 != o.0 } }", "constant_comparison"),
     "constant answer": ("fn double(_x: i32) -> i32 { 4 }\n" + TESTS, "hard_coded_answer"),

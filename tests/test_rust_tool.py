@@ -819,6 +819,44 @@ def test_a_module_named_std_is_not_the_one_of_the_tests(judge):
     assert hidden(judge, "fn f(s: std::collections::HashSet<i32>) -> usize { s.len() }", test) == (1, 1)
 
 
+FALLIBLE = """#[derive(Debug, PartialEq)]
+pub struct Odd;
+pub type Result<T> = std::result::Result<T, Odd>;
+pub fn f(n: i32) -> Result<i32> { if n % 2 == 0 { Ok(n / 2) } else { Err(Odd) } }"""
+OUTCOME = "#[derive(Debug, PartialEq)]\npub enum Result { Win, Loss }\npub fn f(n: i32) -> Result { if n > 0 { Result::Win } else { Result::Loss } }"
+ALIASED = "pub type Result<T> = std::result::Result<i32, T>;\npub fn f(_: i32) -> Result<i32> { Ok(1) }"
+QUEUE = "let mut q = VecDeque::new(); q.push_back(1); assert_eq!(q.pop_front(), Some(1));"
+MODULE = "pub mod f64 { pub const EPSILON: core::primitive::f64 = 1e9; }\npub fn f(_: core::primitive::f64) -> core::primitive::f64 { 0.0 }"
+STD_OR_OWN = {
+    "an alias of std's": (FALLIBLE, "", "#[test]\nfn halves() -> Result<()> { assert_eq!(f(4)?, 2); Ok(()) }", (1, 1)),
+    "an alias with another meaning": (ALIASED, "", "let r: Result<i32> = f(1); assert_eq!(r, Ok(1));", (0, 1)),
+    "a name that the task declares": (OUTCOME, "Write enum Result { Win, Loss } and f.", "assert_eq!(f(1), Result::Win);\nassert_eq!(f(0), Result::Loss);", (2, 2)),
+    "a name that nobody asked for": (OUTCOME, "Write f, which gives a Result.", "assert_eq!(f(1), Result::Win);", (0, 1)),
+    "std's in place of what the task wants": ("pub fn f() {}", "Implement `struct VecDeque` for i32.", QUEUE, (0, 1)),
+    "std's where the task wants no other": ("pub fn f() {}", "Write f.", QUEUE, (1, 1)),
+    "a module with a primitive's name": (MODULE, "", "assert!((f(2.0) - 4.0).abs() < f64::EPSILON);", (0, 1)),
+}
+
+
+@pytest.mark.parametrize(("solution", "prompt", "tests", "passed"), STD_OR_OWN.values(), ids=STD_OR_OWN.keys())
+def test_the_tests_mean_stds_names_unless_the_task_declares_them(judge, solution, prompt, tests, passed):
+    (verdict,) = judge.grade([Job(program(solution), hidden_tests=(tests,), entry_point="f", prompt=prompt)])
+    assert verdict.build_passed and (verdict.hidden_passed, verdict.hidden_total) == passed
+
+
+@pytest.mark.parametrize("constant", ["const _: () = assert!(f(2) == 4);", "const { assert!(f(2) == 4); }", "const fn holds(n: i32) { assert!(f(n) > 0); }\nholds(2);"])
+def test_what_the_compiler_asserts_is_no_test_and_in_nobodys_way(judge, constant):
+    fine, wrong = ("pub const fn f(n: i32) -> i32 { n * 2 }", "pub const fn f(n: i32) -> i32 { n * 3 - 2 }")  # wrong for all but 2
+    for text in (f"{constant}\nassert_eq!(f(3), 6);", f"fn main() {{ {constant}\nassert_eq!(f(3), 6); }}"):
+        assert hidden(judge, fine, text) == (1, 1) and hidden(judge, wrong, text) == (0, 1)
+
+
+def test_the_tests_may_call_the_program_by_a_crates_name_without_importing_it(judge):
+    text = "assert_eq!(doubling::f(2), 4);\nassert_eq!(doubling::f(i32::MIN / 2), i32::MIN);\nassert_eq!(std::cmp::max(1, doubling::f(1)), 2);"
+    assert hidden(judge, "pub fn f(n: i32) -> i32 { n * 2 }", text) == (3, 3)
+    assert hidden(judge, "pub mod doubling { pub fn f(n: i32) -> i32 { n * 2 } }\npub fn f() {}", text) == (3, 3)
+
+
 def test_hidden_tests_that_do_not_compile_are_all_failed(judge):
     assert hidden(judge, "fn g() {}", "assert_eq!(f(1), 1);", "assert_eq!(f(2), 2);") == (0, 2)
 
