@@ -783,8 +783,10 @@ def test_the_hidden_module_has_another_name_for_another_program_or_tests():
     ("#[derive(Debug)] struct A; impl PartialEq<i32> for A { fn eq(&self, _: &i32) -> bool { true } }", "constant_comparison"),
     ("fn f() -> &'static str { include_str!(file!()) }", "includes_file"),
     ("#[no_mangle] pub fn main2() {}", "exported_symbol"),
-    ("#[track_caller] fn f() {}", "reads_call_site"),
-    ("macro_rules! m { ($a:ident) => { #[$a] fn f() {} } } m!(track_caller);", "reads_call_site"),
+    ("#[track_caller] fn f() {}", None),
+    ("use std::panic::Location as L; #[track_caller] fn f() -> u32 { L::caller().line() }", "reads_call_site"),
+    ("macro_rules! m { ($a:ident) => { #[$a] fn f() -> u32 { std::panic::Location::caller().line() } } } m!(track_caller);", "reads_call_site"),
+    ("#[track_caller] fn f() { std::panic::set_hook(Box::new(|at| drop(at.location()))); None::<u8>.unwrap(); }", "reads_call_site"),
     ("fn f() { let (no_main, export_name) = (cfg!(unix), stringify!(clippy, no_mangle)); println!(\"{export_name} {}\", no_main); }", None),
 ])  # fmt: skip
 def test_a_program_that_could_fool_hidden_tests_is_named(extra, guard):
