@@ -416,12 +416,13 @@ def check_others(arguments: argparse.Namespace, tasks: Sequence[dict]) -> tuple[
         if readable and (why := contradiction([*(one["tests"] or ()), *(other["tests"] or ())])):
             faults[other["task_id"]] = f"asks what {one['task_id']} asks, and {why}"
     with open_judge(arguments) as judge:
-        n_tried, failed = try_references(chosen, judge, given=given)
-        unparsed = try_parsing([task for task in chosen if not given.get(task["task_id"]) and not references(task)], judge)
+        having = {task["task_id"] for task in chosen if given.get(task["task_id"]) or references(task)}
+        _, failed = try_references(chosen, judge, given=given)
+        unparsed = try_parsing([task for task in chosen if task["task_id"] not in having], judge)
         described = judge.describe()
     problems = [f"{task_id}: {why}" for task_id, why in (faults | failed | unparsed).items()]
     n_tested = sum(bool(task["tests"]) for task in chosen)
-    counts = {"tasks": len(tasks), "looked_at": len(chosen), "with_tests": n_tested, "references": n_tried, "asked_again": len(again)}
+    counts = {"tasks": len(tasks), "looked_at": len(chosen), "with_tests": n_tested, "references": len(having), "asked_again": len(again)}
     judged_by = {key: described[key] for key in ("judge_version", "rustc", "edition")}
     return problems, {"counts": counts, "problems": problems, "judge": judged_by}
 

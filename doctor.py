@@ -212,8 +212,9 @@ def checkpoint_to_resume(folder: Path, asked: str | None) -> str | None:
         damages.append(f"{path.name} is damaged ({damage})")
     if damages:
         raise MachineError(f"{folder}: {'; '.join(damages)}, and there is none before: delete it to begin the run anew")
-    if found and os.environ.get("RANK", "0") == "0":
-        print(f"{found[0].name} was cut off while it was written, and no other is there: starting from step 0", file=sys.stderr, flush=True)
+    if os.environ.get("RANK", "0") == "0":
+        what = f"{found[0].name} was cut off while it was written, and no other is there" if found else f"{folder} holds no checkpoint"
+        print(f"{what}: starting from step 0", file=sys.stderr, flush=True)
     return None
 
 
@@ -223,9 +224,9 @@ def damaged_file(checkpoint: Path) -> str | None:
     JSON is parsed, torch's zip files are read through (they hold checksums), of safetensors the header and the length are looked at.
     Without its optimizer or its schedule (`--save_only_model`) Trainer would silently begin with new ones.
     """
-    for name in ("optimizer", "scheduler"):
-        if not any(found for pattern in (f"{name}*", "global_step*") for found in checkpoint.glob(pattern)):  # the second: DeepSpeed's
-            return f"{name}.pt: no such file"
+    for pattern, name in (("*model*", "weights"), ("optimizer*", "optimizer.pt"), ("scheduler*", "scheduler.pt")):
+        if not [*checkpoint.glob(pattern), *checkpoint.glob("global_step*")]:  # the second: DeepSpeed's
+            return f"{name}: no such file"
     for path in sorted(checkpoint.iterdir()):
         try:
             if path.suffix == ".json":

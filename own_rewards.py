@@ -45,6 +45,12 @@ def load(file: str, name: str, modules: dict[str, ModuleType]) -> Callable:
     return function
 
 
+def contents_hash(specs: Sequence[str]) -> str:
+    """Of the files that `FILE.py:FUNCTION=WEIGHT` items name, whatever they define; of none for built-in rewards."""
+    files = sorted({Path(spec.partition(".py:")[0] + ".py") for spec in specs if ".py:" in spec})
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
+
+
 def _imported(file: str, path: str) -> ModuleType:
     module_name = f"own_rewards_{Path(file).stem}_{hashlib.sha256(path.encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(module_name, file)

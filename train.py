@@ -30,6 +30,7 @@ from typing import Literal
 import console
 import doctor
 import kinds
+import own_rewards
 import share
 from generate import (
     SamplingArguments,
@@ -374,6 +375,7 @@ def training_rows(script: ScriptArguments, tokenizer, seed: int) -> tuple[list[d
         "tasks_left_out": n_loaded - len(rows),
         "tasks_hash": tasks_hash([tasks[i] for i in kept]),
         "system_prompt_hash": hashlib.sha256(system_prompt.encode()).hexdigest(),
+        "rewards_hash": own_rewards.contents_hash(script.rewards),
         "tasks_seed": seed,
         "task_sets": sets,
         "heldout_prompts": n_heldout,
@@ -523,6 +525,8 @@ def require_same_run(output_dir: Path, facts: dict, script: ScriptArguments, arg
         before["eval_tasks"], now["eval_tasks"] = had["plan"]["eval_tasks_hash"], facts["eval_tasks_hash"]
     for key in OF_THE_OPTIMIZER:
         before[key], now[key] = had["config"]["training"][key], args.to_dict()[key]
+    if had["plan"].get("rewards_hash", facts["rewards_hash"]) != facts["rewards_hash"] and before["rewards"] == now["rewards"]:
+        now["rewards"] = "the same names with other contents"
     before["edition"], now["edition"] = str(had["config"]["script"].get("edition", "2021")), str(script.edition)
     for key in {"tasks", "system_prompt", "eval_tasks"} & now.keys():  # told by their contents, named by their files
         if before[key] != now[key]:
@@ -826,15 +830,22 @@ def lossless_vllm_sync():
 
 @contextlib.contextmanager
 def stop_on_signal(callback):
-    """First Ctrl-C (or SIGTERM) stops after the step under way; a second one stops at once. Both save."""
+    """First Ctrl-C (or SIGTERM, or a terminal that is closed) stops after the step under way; a second one stops at once. Both save."""
+    terminal = [stream for stream in (1, 2) if os.isatty(stream)]
 
     def handle(signum, frame):
+        if signum == signal.SIGHUP:  # nobody reads it any more, and to write there is an error
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for stream in terminal:
+                os.dup2(nowhere, stream)
+            os.close(nowhere)
         if callback.stop_reason:
             raise KeyboardInterrupt
         callback.stop_reason = f"asked to stop ({signal.Signals(signum).name})"
         print(f"\n{callback.stop_reason}: finishing this step, then saving; once more to stop at once", flush=True)
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [signal.SIGINT, signal.SIGTERM, *([] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP])]  # nohup's
+    previous = {number: signal.signal(number, handle) for number in wanted}
     try:
         yield
     finally:
@@ -1131,7 +1142,7 @@ def save_what_was_reached(trainer, tokenizer, script: ScriptArguments, args, mod
     final, best = save_model(trainer, tokenizer, output_dir, model_args, script.save_merged)
     write_cards(final, best, iterations, model_args, script, args, trainer.state.log_history)
     trainer.state.save_to_json(str(output_dir / "trainer_state.json"))
-    which = f"; the best by --eval_tasks is {best}" if best != final else ""
+    which = f"; the best by --eval_tasks is {best}{iterations.beside_untrained()}" if best != final else ""
     print(f"saved {final} after {trainer.state.global_step} steps{which}", flush=True)
     if args.push_to_hub:
         push_weights(best, trainer.hub_model_id, trainer.state.global_step)

@@ -54,13 +54,13 @@ from judge.syntax import (
     harness_name,
     is_too_long,
     item_name,
-    leaves_of,
     merge_key,
     parse_rust,
     text_of,
     tokens_of,
     tree_depth,
     walk,
+    words_of,
 )
 
 MAX_HIDDEN_TESTS = 2000
@@ -666,6 +666,7 @@ class _HiddenParts:
     modules: dict[str, str] = field(default_factory=dict)  # name -> a text with `#[test]` functions, as it stands
     module_tests: list[str] = field(default_factory=list)  # their tests, below the hidden module
     crate_names: set[str] = field(default_factory=set)  # by which they call the program, as files in `tests/` do
+    path_starts: set[tuple[str, str]] = field(default_factory=set)  # of paths that may begin with such a name
     mains: dict[str, str] = field(default_factory=dict)  # a text with a `main`
     statements: dict[str, str] = field(default_factory=dict)  # one that is statements
     runners: list[tuple[str, str, tuple[AssertTest, ...]]] = field(default_factory=list)  # module, text, tests, by line of the text
@@ -690,6 +691,7 @@ def with_hidden_tests(
     root = parse_rust(solution)
     texts = (*parts.modules.values(), *parts.mains.values(), *parts.statements.values())
     index = Index(root)
+    crates = parts.crate_names | {first for first, second in parts.path_starts if second in {item.name for item in index.items}}
     asked = str(entry_point).isidentifier() and any(_candidate(text, entry_point) for text in texts)
     lines = [
         f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {std_imports(prompt, root)}",
@@ -698,7 +700,7 @@ def with_hidden_tests(
         *([macros(crate)] if parts.runners and crate else []),
         *(f"mod {name} {{\n{text}\nuse super::*;\n}}" for name, text, _tests in parts.runners),
         "}",
-        *(f"#[allow(warnings)]\nextern crate self as {name};" for name in sorted(parts.crate_names - _paths_of(index))),
+        *(f"#[allow(warnings)]\nextern crate self as {name};" for name in sorted(crates - _paths_of(index))),
     ]
     source = _with_module(solution, root, "\n".join(lines))
     return HiddenSuite(
@@ -727,15 +729,14 @@ def _with_module(solution: str, root: Node, text: str) -> str:
     return edited(solution, [(at, at, f"\n{text}\n")])
 
 
-def _first_words(index: Index) -> set[str]:
-    """What imports, and paths that begin with a name as crates and modules have it, begin with."""
-    firsts = {text_of(leaf) for leaf in leaves_of(index.root) if leaf.type == "identifier" and _begins_path(leaf)}
-    return {found.path[0] for found in index.imports} | {name for name in firsts if name.islower()}
-
-
-def _begins_path(leaf: Node) -> bool:
-    behind, before = leaf.next_sibling, leaf.prev_sibling
-    return behind is not None and behind.type == "::" and (before is None or before.type not in ("::", "."))
+def _path_starts(root: Node) -> set[tuple[str, str]]:
+    """The first two words of every path, those in macros too."""
+    words = words_of(root)
+    return {
+        (first, second)
+        for before, first, colons, second in zip(["", *words], words, words[1:], words[2:], strict=False)
+        if colons == "::" and before not in ("::", ".")
+    }
 
 
 def _paths_of(index: Index) -> set[str]:
@@ -821,7 +822,9 @@ def _hidden_parts(tests: tuple[str, ...], entry_point: str | None, crate: str | 
             raise ValueError(f"{where}: over {MAX_SOURCE_BYTES} bytes or not text")
         index = Index(parse_rust(text))
         # crates that a text imports from and does not define: the program, by the name that its task gives it
-        parts.crate_names |= _first_words(index) - {*STD_CRATES, *PRIMITIVES, *_paths_of(index)}
+        own = {*STD_CRATES, *PRIMITIVES, *_paths_of(index)}
+        parts.crate_names |= {found.path[0] for found in index.imports} - own
+        parts.path_starts |= {path for path in _path_starts(index.root) if path[0].islower() and path[0] not in own}
         if index.tests:
             parts.modules[name] = text
             parts.module_tests += [f"{name}::{harness_name(item)}" for item in index.tests]

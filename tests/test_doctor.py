@@ -200,7 +200,7 @@ def test_run_folder_that_is_a_file_is_refused(tmp_path, monkeypatch):
 def checkpoints(folder, *names, torn=()):
     for name in names:
         (folder / name).mkdir(parents=True)
-        for file in ("optimizer.pt", "scheduler.pt"):
+        for file in ("adapter_model.bin", "optimizer.pt", "scheduler.pt"):
             with zipfile.ZipFile(folder / name / file, "w"):
                 pass
         if name not in torn:
@@ -270,6 +270,7 @@ def flip(file):
         *((name, harm) for name in ("model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json") for harm in (cut, empty)),
         ("optimizer.pt", flip),
         *((name, Path.unlink) for name in ("optimizer.pt", "scheduler.pt")),
+        ("weights", lambda weights: (weights.parent / "model.safetensors").unlink()),
     ],
 )
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_taken(saved, capsys, name, harm):

@@ -123,11 +123,12 @@ def test_merged_is_of_the_best(argv, fake_judge, eval_file, tmp_path, monkeypatc
     assert json.loads((tmp_path / "run" / "adapter" / "iteration.json").read_text())["step"] == 1
 
 
-def test_a_run_no_better_than_the_untrained_model_says_so(argv, fake_judge, eval_file, tmp_path, monkeypatch):  # noqa: F811
+def test_a_run_no_better_than_the_untrained_model_says_so(argv, fake_judge, eval_file, tmp_path, monkeypatch, capsys):  # noqa: F811
     fake_judge(judged)
     step_quality(monkeypatch, [0.5, 0.25, 0.5])
     assert train.main(argv(tmp_path / "run", *LORA, *EVAL, "--eval_tasks", eval_file)) == 0
-    assert "**not better there than the untrained model** (50.0%)" in (tmp_path / "run" / "adapter" / "README.md").read_text()
+    assert "**not better there than the untrained model (50.0%)**" in (tmp_path / "run" / "adapter" / "README.md").read_text()
+    assert f"by --eval_tasks is {tmp_path / 'run' / 'adapter'}, not better there than the untrained model (50.0%)" in capsys.readouterr().out
 
 
 TWO_UPDATES = ("--steps_per_generation", 2, "--max_steps", 4, "--groups_per_update", 2, "--tokens_per_micro_batch", 600)

@@ -477,6 +477,20 @@ def test_resuming_with_another_system_prompt_is_refused(argv, fake_judge, tmp_pa
     assert resume("b") == 0, "a run from before the hash was noted goes on"
 
 
+def test_resuming_after_a_change_of_an_own_reward_is_refused(argv, fake_judge, tmp_path, monkeypatch, capsys):
+    fake_judge()
+    monkeypatch.setattr(train, "train", lambda *args: SimpleNamespace(stop_reason=None, failed=False))
+    file, folder = tmp_path / "mine.py", tmp_path / "run"
+    file.write_text("def short(completions, **kwargs):\n    return [1.0] * len(completions)\n")
+    rewards = ("--rewards", "non_empty_reward=1", f"{file}:short=0.5")
+    assert train.main(argv(folder, *rewards)) == 0
+    assert train.main(argv(folder, *rewards, "--resume_from_checkpoint", "last")) == 0
+    assert "holds no checkpoint: starting from step 0" in " ".join(capsys.readouterr().err.split())
+    file.write_text(file.read_text().replace("1.0", "-5.0"))
+    assert train.main(argv(folder, *rewards, "--resume_from_checkpoint", "last")) == 2
+    assert "before, the same names with other contents now)" in " ".join(capsys.readouterr().err.split())
+
+
 def test_resuming_what_never_ran_is_refused(refused):
     assert "nothing to resume" in refused("--resume_from_checkpoint", "last")
 
@@ -1344,15 +1358,21 @@ def test_max_minutes_stops_cleanly_with_adapter_and_checkpoint(argv, fake_judge,
     assert (tmp_path / "run" / "checkpoint-1" / "trainer_state.json").is_file()
 
 
-def test_first_signal_asks_second_interrupts_and_handlers_come_back(capsys):
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    for number in (signal.SIGINT, signal.SIGTERM):
+def test_first_signal_asks_second_interrupts_and_handlers_come_back(capsys, monkeypatch):
+    handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [*map(signal.getsignal, handled)]
+    for number in handled:
         callback = SimpleNamespace(stop_reason=None)
         with pytest.raises(KeyboardInterrupt), train.stop_on_signal(callback):
             os.kill(os.getpid(), number)
             assert number.name in callback.stop_reason
             os.kill(os.getpid(), number)
-        assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+        assert [*map(signal.getsignal, handled)] == before
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_IGN)  # started with nohup
+    callback = SimpleNamespace(stop_reason=None)
+    with train.stop_on_signal(callback):
+        assert signal.signal(signal.SIGHUP, signal.SIG_DFL) == before[-1]
+        signal.signal(signal.SIGHUP, before[-1])
     assert "finishing this step" in capsys.readouterr().out
 
 

@@ -172,15 +172,20 @@ class Iterations:
 
     def how_chosen(self) -> str:
         """For the card of the best: what it was chosen by, of how many, and whether it beats the untrained model there."""
-        best, untrained = self.best, next((row for row in self.rows if row["step"] == 0), None)
+        best = self.best
         n = sum(row["step"] > 0 for row in self.rows)
         text = (
             f"These are the weights of step {best['step']}: of {n} evaluations inside the run the best by pass@1 on {self.set_name} "
             f"({best['pass@1']:.1%}). Chosen on that set, so no result on it counts as one: measure another with `eval.py`."
         )
-        if untrained is not None and best["pass@1"] <= untrained["pass@1"]:
-            text += f" It is **not better there than the untrained model** ({untrained['pass@1']:.1%})."
-        return text
+        return text + (f" It is **{worse}**." if (worse := self.beside_untrained().removeprefix(", ")) else "")
+
+    def beside_untrained(self) -> str:
+        """What is to be said of the best where it is not better than the untrained model on the set that it was chosen on."""
+        untrained = next((row for row in self.rows if row["step"] == 0), None)
+        if untrained is None or self.best["pass@1"] > untrained["pass@1"]:
+            return ""
+        return f", not better there than the untrained model ({untrained['pass@1']:.1%})"
 
 
 def line(row: dict) -> str:
