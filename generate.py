@@ -17,6 +17,7 @@ the same machine, whatever was generated before it; vLLM and endpoints do not pr
 
 import asyncio
 import contextlib
+import difflib
 import hashlib
 import importlib.util
 import json
@@ -195,10 +196,17 @@ def choose_backend(args: BackendArguments) -> str:
     return backend
 
 
+def require_folder(model: str) -> None:
+    """What is written as a path is a folder: the libraries take it for a malformed hub id. Raises GenerationError."""
+    if str(model).startswith(("/", ".", "~")) and not Path(model).is_dir():
+        raise GenerationError(f"{model}: no such folder; expected a hub id or a local folder with config.json and tokenizer.json")
+
+
 def load_tokenizer(model: str, revision: str | None = None) -> Any:
     """Tokenizer of a model folder or hub id, padding on the left. Raises GenerationError (no model, no chat template)."""
     from transformers import AutoTokenizer
 
+    require_folder(model)
     if Path(model, "adapter_config.json").is_file() and not Path(model, "config.json").is_file():
         base = json.loads(Path(model, "adapter_config.json").read_text()).get("base_model_name_or_path") or "BASE"
         raise GenerationError(f"{model} is an adapter, not a model: evaluate it with --model {base} --adapter {model}, train {base}")
@@ -222,6 +230,7 @@ def load_config(model: str) -> Any:
     """Configuration of a model folder or hub id. Raises GenerationError."""
     from transformers import AutoConfig
 
+    require_folder(model)
     try:
         return AutoConfig.from_pretrained(model)
     except (OSError, ValueError) as error:
@@ -1052,9 +1061,22 @@ def parse_dataclasses(classes: Sequence[type], argv: Sequence[str] | None, doc: 
 def parsed(parser, argv: Sequence[str] | None) -> tuple:
     """What a parser of `make_parser` makes of a command line and its --config. Raises GenerationError."""
     try:
-        return parser.parse_args_and_config(argv)
+        *found, keys, flags = parser.parse_args_and_config(argv, return_remaining_strings=True, separate_remaining_strings=True)
     except (ValueError, OSError) as error:
         raise GenerationError(f"the arguments do not work: {error}") from error
+    require_known(parser, keys, flags)
+    return tuple(found)
+
+
+def require_known(parser, keys: Sequence[str], flags: Sequence[str]) -> None:
+    """Nothing is left of a config file (`keys`) and a command line (`flags`). Raises GenerationError naming the first that is."""
+    names = [name for name in (*keys, *flags) if name.startswith("--")] or flags
+    if names:
+        known = [option for action in parser._actions for option in action.option_strings]
+        close = difflib.get_close_matches(names[0], known, n=1)
+        where = "in the config file" if names[0] in keys else "on the command line"
+        hint = f"; did you mean {close[0].lstrip('-')}?" if close else ""
+        raise GenerationError(f"unknown setting {where}: {names[0].lstrip('-')}{hint}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ Not guaranteed: bit-equal repeats on a GPU (sampling and CUDA kernels are not de
 """
 
 import contextlib
-import difflib
+import functools
 import hashlib
 import json
 import math
@@ -39,6 +39,7 @@ from generate import (
     has_login,
     load_tokenizer,
     make_parser,
+    require_known,
     tokenize,
     use_one_thread_for_a_tiny_model,
     vllm_measures_memory,
@@ -226,10 +227,9 @@ def parse_arguments(argv: list[str]) -> tuple:
     parser.set_defaults(gradient_checkpointing=None, use_liger_kernel=None)  # what neither the file nor a flag says
     if "--config" not in argv:
         argv = ["--config", str(DEFAULT_CONFIG), *argv]
+    parse = functools.partial(parser.parse_args_and_config, return_remaining_strings=True, separate_remaining_strings=True)
     try:
-        *parsed, unknown_keys, unknown_flags = parser.parse_args_and_config(
-            argv, return_remaining_strings=True, separate_remaining_strings=True
-        )
+        *parsed, unknown_keys, unknown_flags = parse(argv)
     except OSError as error:
         shipped = ", ".join(sorted(f"configs/{path.name}" for path in (HERE / "configs").glob("*.yaml")))
         raise UserError(f"no config file {error.filename} ({error.strerror}); shipped configs: {shipped}") from error
@@ -240,6 +240,7 @@ def parse_arguments(argv: list[str]) -> tuple:
             batch = "--per_device_train_batch_size x processes x --gradient_accumulation_steps"
             raise UserError(f"the configuration does not work: {error} These are the completions sampled at once: {batch}") from error
         if "bf16/gpu" in str(error):
+            require_known(parser, *parse([*argv, "--bf16", "false"])[-2:])  # what is misspelled is so on every machine
             message = "this config trains in bf16 on a CUDA GPU and torch sees none: on a CPU run --config configs/tiny.yaml"
             raise UserError(message) from error
         raise UserError(f"the configuration does not work: {error}") from error
@@ -252,14 +253,7 @@ def parse_arguments(argv: list[str]) -> tuple:
     if args.use_liger_kernel is None:
         wants_checkpointing = args.gradient_checkpointing and not script.chooses_checkpointing  # with it they take longer, not shorter
         args.use_liger_kernel = has_fused_layers(args.device.type) and not wants_checkpointing
-    unknown = [name for name in (*unknown_keys, *unknown_flags) if name.startswith("--")]
-    if unknown or unknown_flags:
-        known = [option for action in parser._actions for option in action.option_strings]
-        names = unknown or unknown_flags
-        close = difflib.get_close_matches(names[0], known, n=1)
-        where = "in the config file" if names[0] in unknown_keys else "on the command line"
-        hint = f"; did you mean {close[0].lstrip('-')}?" if close else ""
-        raise UserError(f"unknown setting {where}: {names[0].lstrip('-')}{hint}")
+    require_known(parser, unknown_keys, unknown_flags)
     require_no_secret(parsed[1], resolved_config(*parsed))
     return tuple(parsed)
 
