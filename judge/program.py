@@ -694,7 +694,7 @@ def with_hidden_tests(
     crates = parts.crate_names | {first for first, second in parts.path_starts if second in {item.name for item in index.items}}
     asked = str(entry_point).isidentifier() and any(_candidate(text, entry_point) for text in texts)
     lines = [
-        f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {std_imports(prompt, root)}",
+        f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {std_imports(prompt)}",
         *([f"    use {entry_point} as candidate;"] if asked else []),
         *(f"mod {name} {{\n{text}\nuse super::*;\n}}" for name, text in parts.modules.items()),
         *([macros(crate)] if parts.runners and crate else []),
@@ -775,22 +775,10 @@ STD_NAMES = (*"""
 DECLARED = re.compile(r"\b(?:struct|enum|union|trait|fn|mod|type(?=\s+`?\w+(?:<[^=>]*>)?\s*=))\s+`?(\w+)")
 
 
-def std_imports(prompt: str, root: Node) -> str:
-    """What the hidden tests see of std, whatever the program defines: all but what the prompt declares, and std's own by another name."""
-    own = {*DECLARED.findall(prompt), *(item_name(node) for node in root.named_children if node.type == "type_item" and _is_stds(node))}
+def std_imports(prompt: str) -> str:
+    """What the hidden tests see of std, whatever the program defines: all but what the prompt declares."""
+    own = {*DECLARED.findall(prompt)}
     return f"use {{{', '.join('::' + path for path in STD_NAMES if path.split('::')[-1] not in own)}}};"
-
-
-def _is_stds(alias: Node) -> bool:
-    """`type Result<T> = std::result::Result<T, ParseError>`: std's type of that name, each parameter in its place."""
-    target, parameters = child_of(alias, "type"), child_of(alias, "type_parameters")
-    if target is None:
-        return False
-    path = text_of(child_of(target, "type") or target).removeprefix("::").replace("core::", "std::", 1)
-    given, wanted = (
-        [*map(text_of, node.named_children)] if node is not None else [] for node in (child_of(target, "type_arguments"), parameters)
-    )
-    return path in STD_NAMES and path.endswith(f"::{item_name(alias)}") and given[: len(wanted)] == wanted
 
 
 STD_CRATES = ("std", "core", "alloc", "proc_macro", "test", "crate", "self", "super")

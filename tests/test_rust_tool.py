@@ -824,12 +824,11 @@ pub struct Odd;
 pub type Result<T> = std::result::Result<T, Odd>;
 pub fn f(n: i32) -> Result<i32> { if n % 2 == 0 { Ok(n / 2) } else { Err(Odd) } }"""
 OUTCOME = "#[derive(Debug, PartialEq)]\npub enum Result { Win, Loss }\npub fn f(n: i32) -> Result { if n > 0 { Result::Win } else { Result::Loss } }"
-ALIASED = "pub type Result<T> = std::result::Result<i32, T>;\npub fn f(_: i32) -> Result<i32> { Ok(1) }"
 QUEUE = "let mut q = VecDeque::new(); q.push_back(1); assert_eq!(q.pop_front(), Some(1));"
 MODULE = "pub mod f64 { pub const EPSILON: core::primitive::f64 = 1e9; }\npub fn f(_: core::primitive::f64) -> core::primitive::f64 { 0.0 }"
 STD_OR_OWN = {
-    "an alias of std's": (FALLIBLE, "", "#[test]\nfn halves() -> Result<()> { assert_eq!(f(4)?, 2); Ok(()) }", (1, 1)),
-    "an alias with another meaning": (ALIASED, "", "let r: Result<i32> = f(1); assert_eq!(r, Ok(1));", (0, 1)),
+    "an alias that the task declares": (FALLIBLE, "Write `pub type Result<T> = std::result::Result<T, Odd>` and f.", "#[test]\nfn halves() -> Result<()> { assert_eq!(f(4)?, 2); Ok(()) }", (1, 1)),
+    "an alias that nobody asked for": (FALLIBLE, "Write f.", "let r: Result<i32, Odd> = f(4); assert_eq!(r, Ok(2));", (1, 1)),
     "a name that the task declares": (OUTCOME, "Write enum Result { Win, Loss } and f.", "assert_eq!(f(1), Result::Win);\nassert_eq!(f(0), Result::Loss);", (2, 2)),
     "a name that nobody asked for": (OUTCOME, "Write f, which gives a Result.", "assert_eq!(f(1), Result::Win);", (0, 1)),
     "std's in place of what the task wants": ("pub fn f() {}", "Implement `struct VecDeque` for i32.", QUEUE, (0, 1)),
