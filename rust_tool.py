@@ -25,7 +25,9 @@ What stays forgeable: `unsafe` code that finds the harness's nonce in memory (`j
 function that is right, or as wrong as the test's own oracle, wherever the tests ask, if only it answers differently to different
 inputs: no run of the program knows the task (`results/attacks`). No wrong answers: of `impl Trait`, references to what the program
 defines, types with parameters, and in programs that use one of their functions in a constant; nor where the process dies of one or
-runs out of time. `tests/cases/attacks.jsonl` marks what is known to get through.
+runs out of time. `tests/cases/attacks.jsonl` marks what is known to get through. Of hidden tests: a type of the program whose operators
+agree with whatever they are compared with, where reading does not find it (in a constant, a field, a macro or an `impl Trait`, in types
+that the prompt names, in `eq` that comes to one answer by detours); a trait of the program with a method of std's that the tests call.
 `test_passed` alone is the harness's raw word; an honest pass is `test_passed and honest_tests`.
 
 Not as cargo has it: the compiler may read no file below /proc, /dev and /sys (`include_str!`), whatever the sandbox shows;
