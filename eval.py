@@ -86,7 +86,7 @@ from judge.errors import UserError, require_machine_s
 from kinds import repair
 from rewards import RewardSet, weighted_sum
 from rust_tool import RustTool
-from task_proof.faults import references_line
+from task_proof.faults import references_line, uncompiled_line
 from traces import SCHEMA_VERSION, TraceWriter, replacing
 
 MIN_FREE_GIB = 0.2  # 100,000 graded completions take about as much
@@ -570,6 +570,8 @@ def report(folder: Path, args: EvalArguments, facts: dict) -> dict:
     for name, timing in summary["timings"].items():
         text = f"{name}: " + ", ".join(f"{key} {value:g}" for key, value in timing.items())
         print(textwrap.fill(text, console.width(), subsequent_indent="  ", break_long_words=False))
+    if line := uncompiled_line(read_jsonl(folder / "results.jsonl")):
+        print(console.wrapped(f"note: {line}"), file=sys.stderr)
     print(f"Results: {folder}")
     return summary
 

@@ -49,7 +49,7 @@ from judge.program import check_hidden_tests
 from judge.settings import JudgeSettings
 from rewards import DEFAULT_REWARDS, RewardSet, cross_rewards_of, parse_reward_spec
 from rust_tool import RustTool
-from task_proof.faults import references_line
+from task_proof.faults import references_line, uncompiled_line
 from tasks import (
     load_heldout,
     load_task_sets,
@@ -60,7 +60,7 @@ from tasks import (
     without_leaks,
     write_trained_tasks,
 )
-from traces import ROTATE_BYTES, TraceWriter
+from traces import ROTATE_BYTES, TraceError, TraceWriter, iter_counted
 from training import gpu_memory, run_lock
 from training.curriculum import columns_of, training_row
 from training.grading_ahead import GradingProcess, JudgeGone
@@ -1192,8 +1192,12 @@ def run(script: ScriptArguments, args, model_args, logs: console.LibraryLogs) ->
     finally:
         rewards.judge.close()
         end_process_group()
-    if callback.stop_reason and args.process_index == 0:
-        print(f"stopped early: {callback.stop_reason}", file=sys.stderr)
+    if args.process_index == 0:
+        if callback.stop_reason:
+            print(f"stopped early: {callback.stop_reason}", file=sys.stderr)
+        with contextlib.suppress(TraceError):  # stopped before the first step
+            if line := uncompiled_line(iter_counted(Path(args.output_dir))):
+                print(console.wrapped(f"note: {line}"), file=sys.stderr)
     return 1 if callback.failed else 0
 
 

@@ -11,7 +11,8 @@ for two answers, and tests of functions that the prompt does not name.
 import itertools
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import kinds
 from judge.guards import LITERALS as PLAIN_LITERALS
@@ -32,6 +33,7 @@ from rust_tool import RustTool
 from tasks import TASK_COLUMNS
 
 MAX_TRIED = 200  # references that a run tries before it starts; check_tasks.py tries all
+MIN_TRIED = 10  # programs of a task: all of fewer may have its types wrong
 LITERALS = (*PLAIN_LITERALS, "boolean_literal", "negative_literal")
 MISSING_CRATE = re.compile(r"E043[23]: [^`;]*`(?!(?:crate|super|self|std|core|alloc)\b)([a-z_][a-z0-9_]*)\b")  # types are upper case
 
@@ -202,6 +204,26 @@ def try_parsing(tasks: Sequence[Mapping], judge: RustTool) -> dict[str, str]:
             number = sum(end < (error.line or 1) for end in ends)
             found[task_id] = f"hidden test {number}: rustc cannot read it, nor with it the task's others: {error.message}"
     return found
+
+
+def uncompiled_line(records: Iterable[Mapping]) -> str | None:
+    """One line on graded completions: tasks whose hidden tests compile with no program, of MIN_TRIED or more that do. None without any."""
+    tried, fine, said = Counter(), set(), {}
+    for record in records:
+        if record.get("build_passed") and record.get("hidden_total"):
+            tried[record["task_id"]] += 1
+            if record.get("hidden_error_kind") == "compile":
+                said[record["task_id"]] = (record.get("hidden_failures") or {}).get(NOT_COMPILED, "why was not kept")
+            else:
+                fine.add(record["task_id"])
+    often = [task_id for task_id, n in tried.most_common() if n >= MIN_TRIED]
+    never = [task_id for task_id in often if task_id not in fine]
+    if not never:
+        return None
+    return (
+        f"the hidden tests of {len(never)} of {len(often)} tasks compile with none of {MIN_TRIED} or more programs that do by themselves: "
+        f"they are hard, or wrong about a type; {never[0]}: {said[never[0]]}"
+    )
 
 
 def references_line(tasks: Sequence[Mapping], judge: RustTool) -> str | None:

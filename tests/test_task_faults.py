@@ -7,7 +7,7 @@ from conftest import write_jsonl
 
 import check_tasks
 from rust_tool import RustTool
-from task_proof.faults import readable_fault, references, references_line, try_parsing, try_references, unnamed
+from task_proof.faults import readable_fault, references, references_line, try_parsing, try_references, uncompiled_line, unnamed
 from tasks import load_tasks
 
 CLAMP = "pub fn clamp(x: i32) -> i32 {\n    x.max(0).min(9)\n}"
@@ -115,6 +115,22 @@ def test_rustc_reads_the_tests_of_a_task_without_a_reference(judge, tests, says)
     assert readable_fault(task(tests=tests)) is None
     found = try_parsing([task("a"), task("b", tests=tests), task("c", tests=None)], judge)
     assert [*found] == ["b"] * bool(says) and str(says or "") in found.get("b", "")
+
+
+def graded(task_id, *kinds, **changes):
+    """A completion a kind: what became of it with the hidden tests."""
+    failures = {"compile": {"do not compile": "E0308: mismatched types"}}
+    return [{"task_id": task_id, "build_passed": True, "hidden_total": 2, "hidden_error_kind": kind, "hidden_failures": failures.get(kind)} | changes
+            for kind in kinds]  # fmt: skip
+
+
+def test_tasks_whose_tests_compile_with_no_program_are_told_where_many_were_tried():
+    never, once, few = graded("never", *["compile"] * 10), graded("once", *["compile"] * 20, "test_failed"), graded("few", *["compile"] * 9)
+    others = [*graded("none", *["compile"] * 10, hidden_total=0), *graded("broken", *["compile"] * 10, build_passed=False)]
+    assert uncompiled_line([*once, *few, *others]) is None
+    line = uncompiled_line([*once, *never, *few, *others])
+    assert line.startswith("the hidden tests of 1 of 2 tasks compile with none of 10 or more programs that do by themselves")
+    assert line.endswith("; never: E0308: mismatched types")
 
 
 def test_one_line_tells_the_share(judge):

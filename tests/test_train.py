@@ -1294,6 +1294,15 @@ def test_the_plan_tells_of_tasks_that_their_own_reference_does_not_pass(argv, fa
     assert "references  " in capsys.readouterr().out
 
 
+def test_a_run_tells_of_tests_that_compiled_with_no_program(argv, fake_judge, tmp_path, capsys):
+    fails = {"hidden_failures": {"do not compile": "E0308: mismatched types"}, "hidden_error_kind": "compile"}
+    fake_judge(lambda job: Verdict(build_passed=True, hidden_passed=0, hidden_total=1, hidden_statuses=("failed",), **fails))
+    write_jsonl(tmp_path / "set.jsonl", [{"task_id": p, "prompt": p, "tests": ["assert_eq!(f(), 1);"]} for p in PROMPTS[:2]])
+    flags = ("--tasks", tmp_path / "set.jsonl", "--max_steps", 6)
+    assert train.main(argv(tmp_path / "run", *map(str, flags))) == 0
+    assert "compile with none of 10 or more programs" in " ".join(capsys.readouterr().err.split())
+
+
 def test_hidden_tests_reach_the_judge_and_the_system_prompt_the_model(argv, fake_judge, tmp_path):
     made = fake_judge(
         lambda job: Verdict(build_passed=True, hidden_passed=1, hidden_total=2 if job.hidden_tests else None)
