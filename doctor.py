@@ -226,7 +226,7 @@ def damaged_file(checkpoint: Path) -> str | None:
     """
     for pattern, name in (("*model*", "weights"), ("optimizer*", "optimizer.pt"), ("scheduler*", "scheduler.pt")):
         if not [*checkpoint.glob(pattern), *checkpoint.glob("global_step*")]:  # the second: DeepSpeed's
-            return f"{name}: no such file"
+            return f"{name}: no such file" + (", as --save_only_model leaves it" if name != "weights" else "")
     for path in sorted(checkpoint.iterdir()):
         try:
             if path.suffix == ".json":

@@ -199,7 +199,8 @@ def choose_backend(args: BackendArguments) -> str:
 def require_folder(model: str) -> None:
     """What is written as a path is a folder: the libraries take it for a malformed hub id. Raises GenerationError."""
     if str(model).startswith(("/", ".", "~")) and not Path(model).is_dir():
-        raise GenerationError(f"{model}: no such folder; expected a hub id or a local folder with config.json and tokenizer.json")
+        hint = "; write ~ in full" if str(model).startswith("~") else ""
+        raise GenerationError(f"{model}: no such folder{hint}; expected a hub id or a local folder with config.json and tokenizer.json")
 
 
 def load_tokenizer(model: str, revision: str | None = None) -> Any:

@@ -19,6 +19,7 @@ import math
 import os
 import re
 import signal
+import stat
 import sys
 import threading
 import time
@@ -228,6 +229,7 @@ def parse_arguments(argv: list[str]) -> tuple:
     if "--config" not in argv:
         argv = ["--config", str(DEFAULT_CONFIG), *argv]
     parse = functools.partial(parser.parse_args_and_config, return_remaining_strings=True, separate_remaining_strings=True)
+    unknown_keys = unknown_flags = ()
     try:
         *parsed, unknown_keys, unknown_flags = parse(argv)
     except OSError as error:
@@ -240,7 +242,9 @@ def parse_arguments(argv: list[str]) -> tuple:
             batch = "--per_device_train_batch_size x processes x --gradient_accumulation_steps"
             raise UserError(f"the configuration does not work: {error} These are the completions sampled at once: {batch}") from error
         if "bf16/gpu" in str(error):
-            require_known(parser, *parse([*argv, "--bf16", "false"])[-2:])  # what is misspelled is so on every machine
+            with contextlib.suppress(ValueError):  # whatever else is wrong can wait
+                unknown_keys, unknown_flags = parse([*argv, "--bf16", "false"])[-2:]
+            require_known(parser, unknown_keys, unknown_flags)  # what is misspelled is so on every machine
             message = "this config trains in bf16 on a CUDA GPU and torch sees none: on a CPU run --config configs/tiny.yaml"
             raise UserError(message) from error
         raise UserError(f"the configuration does not work: {error}") from error
@@ -822,14 +826,25 @@ def lossless_vllm_sync():
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def streams_of_a_terminal() -> list[int]:
+    """Which of stdout and stderr go to a terminal, if by way of another program (`| tee`)."""
+    found = []
+    for stream in (1, 2):
+        with contextlib.suppress(OSError):  # it may be closed
+            found += [stream] if os.isatty(stream) or stat.S_ISFIFO(os.fstat(stream).st_mode) else []
+    return found
+
+
 @contextlib.contextmanager
 def stop_on_signal(callback):
     """First Ctrl-C (or SIGTERM, or a terminal that is closed) stops after the step under way; a second one stops at once. Both save."""
-    terminal = [stream for stream in (1, 2) if os.isatty(stream)]
+    terminal = streams_of_a_terminal()
 
     def handle(signum, frame):
-        if signum == signal.SIGHUP:  # nobody reads it any more, and to write there is an error
-            nowhere = os.open(os.devnull, os.O_WRONLY)
+        if signum == signal.SIGHUP:
+            if callback.stop_reason:  # a shell says it twice
+                return
+            nowhere = os.open(os.devnull, os.O_WRONLY)  # nobody reads the terminal any more, and to write there is an error
             for stream in terminal:
                 os.dup2(nowhere, stream)
             os.close(nowhere)

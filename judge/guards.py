@@ -26,7 +26,6 @@ from judge.syntax import (
     body_of,
     child_of,
     harness_name,
-    in_constant,
     item_name,
     items_of,
     merge_key,
@@ -107,7 +106,7 @@ def _forbidden_attribute(node: Node, index: Index, allowed: Sequence[str]) -> st
     words = index.words(node) if makes_one else []
     for word, following in zip(words, [*words[1:], ""], strict=False):
         found = FORBIDDEN_IN_ATTRIBUTES.get(word)
-        if found == "reads_call_site" and {"Location", *HOOKS}.isdisjoint(index.words(index.root)):
+        if found == "reads_call_site" and {"Location", *HOOKS}.isdisjoint(word.removeprefix("r#") for word in index.words(index.root)):
             continue  # nothing asks where it was called
         if found is not None and found not in allowed and (word, following) != ("clippy", "::"):  # that is a lint's name
             return found
@@ -151,22 +150,25 @@ def _asks_for_test(words: list[str]) -> bool:
 
 def _reached_guard(index: Index) -> str | None:
     """Exits, panic hooks and looks at the harness in code that tests can reach."""
-    named = {found.name: found.path for found in index.imports if found.name not in ("*", "_")}
-    globs = {found.path[-1] for found in index.imports if found.name == "*"}
+    named: dict[str, list[tuple[str, ...]]] = {}  # a name may be imported in several places: each may be meant
+    for found in index.imports:
+        named.setdefault(found.name, []).append(found.path)
     for body in _reached(index):
         words = index.words(body)
         if "var" in words or "var_os" in words:
             names = [text_of(n) for n in walk(body) if n.type == "string_content"]
             if any(name.startswith(("CARGO", "RUST", "NEXTEST")) for name in names):
                 return "detects_harness"
+        words = [word.removeprefix("r#") for word in words]
         for position, word in enumerate(words):
-            head, after = words[position - 2] if position > 1 and words[position - 1] == "::" else "", words[position + 1 : position + 2]
-            if head:
-                paths = [(named.get(head, (head,))[-1], word)]
-            elif word in index.own or after == [":"]:
-                paths = []
-            else:  # a name by itself: what it was imported as
-                paths = [named[word][-2:]] if len(named.get(word, ())) > 1 else [(glob, word) for glob in globs]
+            before, after = words[position - 1] if position else "", words[position + 1 : position + 2]
+            paths = []
+            if before == "::":
+                head = words[position - 2] if position > 1 else ""
+                paths = [(module, word) for module in (head, *(path[-1] for path in named.get(head, ())))]
+            elif before != "." and word not in index.own and after != [":"]:  # a name by itself: what it was imported as
+                paths = [path[-2:] for path in named.get(word, ()) if len(path) > 1]
+                paths += [(path[-1], word) for path in named.get("*", ()) if after == ["("]]
             found = next(filter(None, (_reached_path(*path) for path in paths)), None)
             if word in HOOKS and word not in index.own:
                 found = "panic_hook"
@@ -324,7 +326,7 @@ def worth_of(index: Index) -> Worth:
         if counted:
             codes += code
             calls |= reader.named(code)
-            sites |= {(n.start_byte, n.end_byte) for n in found if n.id in in_file and not in_constant(n)}
+            sites |= {(n.start_byte, n.end_byte) for n in found if n.id in in_file and not _in_constant(n)}
         own_sites = frozenset((n.start_byte, n.end_byte) for n in found if words_of(n.children[-1])[1:2] != ["false"])
         fails_otherwise = any({*FAILING, *index.macros} & set(index.words(node)) for node in code)
         marked = counted and bool(found) and all(n.id in in_file for n in found) and not fails_otherwise
@@ -539,6 +541,14 @@ def _answers(function: Node) -> set[str]:
             decided = [child_of(node, "condition"), child_of(node, "value") if node.type == "match_expression" else None]
             left += [child for child in node.children if child not in decided]
     return found
+
+
+def _in_constant(node: Node) -> bool:
+    while node is not None:
+        if node.type in ("const_block", "const_item", "static_item"):
+            return True
+        node = node.parent
+    return False
 
 
 def parameters_of(node: Node) -> list[Node]:

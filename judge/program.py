@@ -691,10 +691,11 @@ def with_hidden_tests(
     root = parse_rust(solution)
     texts = (*parts.modules.values(), *parts.mains.values(), *parts.statements.values())
     index = Index(root)
-    crates = parts.crate_names | {first for first, second in parts.path_starts if second in {item.name for item in index.items}}
+    defined = set() if any(found.name == "*" and found.path[0] in STD_CRATES for found in index.imports) else {i.name for i in index.items}
+    crates = parts.crate_names | {first for first, second in parts.path_starts if second in defined}
     asked = str(entry_point).isidentifier() and any(_candidate(text, entry_point) for text in texts)
     lines = [
-        f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {std_imports(prompt)}",
+        f"#[cfg(test)]\n#[allow(warnings)]\nmod {module} {{\n    use super::*;\n    {std_imports(prompt, index)}",
         *([f"    use {entry_point} as candidate;"] if asked else []),
         *(f"mod {name} {{\n{text}\nuse super::*;\n}}" for name, text in parts.modules.items()),
         *([macros(crate)] if parts.runners and crate else []),
@@ -730,12 +731,12 @@ def _with_module(solution: str, root: Node, text: str) -> str:
 
 
 def _path_starts(root: Node) -> set[tuple[str, str]]:
-    """The first two words of every path, those in macros too."""
+    """The first two words of every path that begins as one with a crate's name does, in macros too."""
     words = words_of(root)
     return {
         (first, second)
         for before, first, colons, second in zip(["", *words], words, words[1:], words[2:], strict=False)
-        if colons == "::" and before not in ("::", ".")
+        if colons == "::" and before not in ("::", ".") and first.isidentifier() and first.islower()
     }
 
 
@@ -772,12 +773,19 @@ STD_NAMES = (*"""
     std::convert::Into std::clone::Clone std::default::Default std::ops::Drop std::mem::drop std::collections::BTreeMap
     std::collections::BTreeSet std::collections::HashMap std::collections::HashSet std::collections::VecDeque
     """.split(), *(f"core::primitive::{name}" for name in PRIMITIVES))  # fmt: skip
-DECLARED = re.compile(r"\b(?:struct|enum|union|trait|fn|mod|type(?=\s+`?\w+(?:<[^=>]*>)?\s*=))\s+`?(\w+)")
+DECLARED = re.compile(r"\b(?:struct|enum|union|trait|mod|fn)\s+(\w+)(?=\s*[{(<;:`])|\btype\s+(\w+)\s*(?:<[^;{}\n]*?>)?\s*=")
+MENTIONED = re.compile(r"\b(?:struct|enum|union|trait|mod|fn)\s+`?(\w+)")
 
 
-def std_imports(prompt: str) -> str:
-    """What the hidden tests see of std, whatever the program defines: all but what the prompt declares."""
-    own = {*DECLARED.findall(prompt)}
+def std_imports(prompt: str, index: Index) -> str:
+    """What the hidden tests see of std, whatever the program defines: all but what the prompt declares, or mentions and the program has.
+
+    A primitive's name is std's module of that name (`f64::consts`) in a program that imports it.
+    """
+    own = {name for found in DECLARED.findall(prompt) for name in found}
+    own |= {*MENTIONED.findall(prompt)} & {item.name for item in index.items}
+    if not {"std", "core"} & _paths_of(index):
+        own |= {found.name for found in index.imports if found.path in (("std", found.name), ("core", found.name))} & {*PRIMITIVES}
     return f"use {{{', '.join('::' + path for path in STD_NAMES if path.split('::')[-1] not in own)}}};"
 
 
@@ -812,7 +820,7 @@ def _hidden_parts(tests: tuple[str, ...], entry_point: str | None, crate: str | 
         # crates that a text imports from and does not define: the program, by the name that its task gives it
         own = {*STD_CRATES, *PRIMITIVES, *_paths_of(index)}
         parts.crate_names |= {found.path[0] for found in index.imports} - own
-        parts.path_starts |= {path for path in _path_starts(index.root) if path[0].islower() and path[0] not in own}
+        parts.path_starts |= {path for path in _path_starts(index.root) if path[0] not in own}
         if index.tests:
             parts.modules[name] = text
             parts.module_tests += [f"{name}::{harness_name(item)}" for item in index.tests]

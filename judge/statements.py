@@ -23,7 +23,6 @@ from judge.syntax import (
     body_of,
     child_of,
     edited,
-    in_constant,
     item_name,
     leaves_of,
     parse_rust,
@@ -107,8 +106,19 @@ def with_std_in_constants(text: str) -> str:
     """A text whose asserts that the compiler evaluates are std's: they hold where it compiles, and are no tests."""
     head, tail = _BODY
     tokens = assert_tokens(parse_rust(head + text + tail))
-    edits = [(at := token.start_byte, at, "::std::") for token in tokens if in_constant(token)]
+    edits = [(at := token.start_byte, at, "::std::") for token in tokens if _is_for_the_compiler(token)]
     return edited(head + text + tail, edits).removeprefix(head).removesuffix(tail) if edits else text
+
+
+def _is_for_the_compiler(node: Node | None) -> bool:
+    """Whether it is evaluated in compiling, or may be: in a constant, a static, a `const` block, a `const fn`; closures run later."""
+    while node is not None and node.type != "closure_expression":
+        if node.type == "function_item":
+            return "const" in words_of(next((one for one in node.children if one.type == "function_modifiers"), None))
+        if node.type in ("const_block", "const_item", "static_item"):
+            return True
+        node = node.parent
+    return False
 
 
 def piece_of_main(text: str, label: str, crate: str | None, numbers: Iterator[int], candidate: str) -> Piece:

@@ -502,16 +502,6 @@ def _shape_of(function: Node) -> tuple[str, ...]:
 
 
 BINDERS = ("let_declaration", "for_expression", "let_condition", "match_arm", "parameter")  # all with a pattern
-def in_constant(node: Node | None) -> bool:
-    """Whether it is evaluated by the compiler, or may be: in a constant, a static, a `const` block, a `const fn`."""
-    while node is not None:
-        modifiers = next((one for one in node.children if one.type == "function_modifiers"), None) if node.type == "function_item" else None
-        if node.type in ("const_block", "const_item", "static_item") or "const" in words_of(modifiers):
-            return True
-        node = node.parent
-    return False
-
-
 TYPE_ITEMS = ("struct_item", "enum_item", "union_item", "type_item", "trait_item")
 
 

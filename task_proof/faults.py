@@ -27,7 +27,7 @@ from judge.program import (
     read_program,
     with_main,
 )
-from judge.syntax import Node, child_of, parse_rust, text_of, tokens_of, walk
+from judge.syntax import Index, Node, child_of, parse_rust, text_of, tokens_of, walk
 from judge.verdict import NOT_COMPILED, Job, Verdict
 from rust_tool import RustTool
 from tasks import TASK_COLUMNS
@@ -188,12 +188,20 @@ def try_references(
     return len(found), {task_id: whys[0] for task_id, whys in found.items() if all(whys)}
 
 
+def _configured_out(number: int, text: str) -> str:
+    """A hidden test as a module or as the body of a function, as it is compiled, which is read and left out."""
+    index = Index(parse_rust(text))
+    has_items = index.tests or any(item.is_main for item in index.items)
+    head, tail = (f"mod text{number}", "use super::*;\n") if has_items else (f"fn text{number}()", "")
+    return f"#[cfg(any())]\n{head} {{\n{text}\n{tail}}}\n"
+
+
 def try_parsing(tasks: Sequence[Mapping], judge: RustTool) -> dict[str, str]:
     """Task id -> what rustc says of a test that nothing compiles with: of what is configured out it reads the grammar alone."""
     asked, jobs = [], []
     for task in tasks:
         if task.get("tests") and readable_fault(task) is None:
-            texts = [f"#[cfg(any())]\nfn text{number}() {{\n{hidden_text(test)}\n}}\n" for number, test in enumerate(task["tests"])]
+            texts = [_configured_out(number, hidden_text(test)) for number, test in enumerate(task["tests"])]
             asked.append((task["task_id"], texts))
             jobs.append(Job(read_program("".join([*texts, "fn main() {}\n"]))))
     found = {}

@@ -7,6 +7,7 @@ import pytest
 from judge import program
 from judge.program import MAX_HIDDEN_TESTS, MAX_SOURCE_BYTES, check_hidden_tests, read_program, std_imports, with_hidden_tests
 from judge.statements import macros
+from judge.syntax import Index, parse_rust
 
 ADD = "fn add(a: i32, b: i32) -> i32 {\n    a + b\n}\n"
 
@@ -49,7 +50,7 @@ def test_a_macro_of_its_own_is_no_reason_to_refuse_hidden_tests():
 
 def module_of(*parts, crates=()):
     """What a suite puts behind the program, from the parts of its module."""
-    head = f"#[cfg(test)]\n#[allow(warnings)]\nmod hidden {{\n    use super::*;\n    {std_imports('')}"
+    head = f"#[cfg(test)]\n#[allow(warnings)]\nmod hidden {{\n    use super::*;\n    {std_imports('', Index(parse_rust('')))}"
     return "\n".join([head, *parts, "}", *(f"#[allow(warnings)]\nextern crate self as {name};" for name in crates)])
 
 

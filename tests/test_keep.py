@@ -22,17 +22,20 @@ def test_a_training_keeps_what_each_group_earned(tmp_path):
     run, kept = tmp_path / "run", tmp_path / "kept"
     run.mkdir()
     write_jsonl(run / "trace.jsonl", [traced(1, 0.5, False), traced(1, 3.00004, True, build_passed=False), traced(2, 1.0, True, honest_tests=False)])
-    (run / "run.json").write_text(json.dumps({"output_dir": "/home/me/runs/run"}))
+    (run / "run.json").write_text(json.dumps({"output_dir": "/home/me/runs/run", "rewards": ["/home/me/mine.py:short=1"]}))
+    (run / "iterations.md").write_text("Evaluations on /home/me/tasks.jsonl (5 tasks, pass@1 / pass@5)\n")
     (run / "metrics.jsonl").write_text('{"step": 1}\n')
     write_jsonl(run / "evaluations.jsonl", [{"step": 0, "completion": "so"}])
-    with pytest.raises(SystemExit, match="/home/me/runs/run is left"):
-        keep.main(["training", str(run), str(kept)])
+    for paths, left in (([], "/home/me/tasks.jsonl"), (["/home/me/tasks=tasks"], "/home/me/runs/run"), (["/home/me/tasks=tasks", "/home/me/runs="], "/home/me/mine.py")):
+        with pytest.raises(SystemExit, match=f"{left} is left"):
+            keep.main(["training", str(run), str(kept), "--paths", *paths])
+        assert not kept.exists()
     keep.main(["training", str(run), str(kept), "--paths", "/home/me/="])
     assert packed(kept / "groups.jsonl.gz") == [
         {"step": 1, "task_id": "t/1", "is_trained": True, "rewards": [3.0, 0.5], "solved": [1, 0], "tokens": [5, 5], "honest": [1, 1], "builds": [0, 1]},
         {"step": 2, "task_id": "t/2", "is_trained": False, "rewards": [1.0], "solved": [1], "tokens": [5], "honest": [0], "builds": [1]},
     ]
-    assert json.loads((kept / "run.json").read_text()) == {"output_dir": "runs/run"} and not (kept / "trace.jsonl").exists()
+    assert json.loads((kept / "run.json").read_text()) == {"output_dir": "runs/run", "rewards": ["mine.py:short=1"]} and not (kept / "trace.jsonl").exists()
     assert packed(kept / "evaluations.jsonl.gz") == [{"step": 0, "completion": "so"}] and (kept / "metrics.jsonl").is_file()
 
 

@@ -830,9 +830,15 @@ STD_OR_OWN = {
     "an alias that the task declares": (FALLIBLE, "Write `pub type Result<T> = std::result::Result<T, Odd>` and f.", "#[test]\nfn halves() -> Result<()> { assert_eq!(f(4)?, 2); Ok(()) }", (1, 1)),
     "an alias that nobody asked for": (FALLIBLE, "Write f.", "let r: Result<i32, Odd> = f(4); assert_eq!(r, Ok(2));", (1, 1)),
     "a name that the task declares": (OUTCOME, "Write enum Result { Win, Loss } and f.", "assert_eq!(f(1), Result::Win);\nassert_eq!(f(0), Result::Loss);", (2, 2)),
+    "a name that the task mentions and the program has": (OUTCOME, "Write an enum `Result` of two and f.", "assert_eq!(f(1), Result::Win);", (1, 1)),
+    "a name that the task only mentions": ("pub fn f(m: std::collections::HashMap<i32, i32>) -> usize { m.len() }", "Write f, which takes a struct `HashMap` of numbers.",
+                                           "assert_eq!(f(HashMap::from([(1, 2)])), 1);", (1, 1)),
+    "an alias with a parameter that has a default": ("pub type Result<T, E = String> = std::result::Result<T, E>;\npub fn f() -> Result<i32> { Ok(1) }",
+                                                     "Write `pub type Result<T, E = String> = std::result::Result<T, E>` and f.", "let r: Result<i32> = f(); assert_eq!(r, Ok(1));", (1, 1)),
     "a name that nobody asked for": (OUTCOME, "Write f, which gives a Result.", "assert_eq!(f(1), Result::Win);", (0, 1)),
     "std's in place of what the task wants": ("pub fn f() {}", "Implement `struct VecDeque` for i32.", QUEUE, (0, 1)),
     "std's where the task wants no other": ("pub fn f() {}", "Write f.", QUEUE, (1, 1)),
+    "std's module of a primitive": ("use std::f64;\npub fn f() -> f64 { f64::consts::PI }", "", "assert_eq!(f(), f64::consts::PI);\nassert!(f() < f64::MAX);", (2, 2)),
     "a module with a primitive's name": (MODULE, "", "assert!((f(2.0) - 4.0).abs() < f64::EPSILON);", (0, 1)),
 }
 
@@ -848,6 +854,28 @@ def test_what_the_compiler_asserts_is_no_test_and_in_nobodys_way(judge, constant
     fine, wrong = ("pub const fn f(n: i32) -> i32 { n * 2 }", "pub const fn f(n: i32) -> i32 { n * 3 - 2 }")  # wrong for all but 2
     for text in (f"{constant}\nassert_eq!(f(3), 6);", f"fn main() {{ {constant}\nassert_eq!(f(3), 6); }}"):
         assert hidden(judge, fine, text) == (1, 1) and hidden(judge, wrong, text) == (0, 1)
+
+
+@pytest.mark.parametrize("late", ["static HOLDS: fn() = || { assert_eq!(f(1), 2); };\nHOLDS();", "const HOLDS: [fn(); 1] = [|| assert_eq!(f(1), 2)];\nHOLDS[0]();"])
+def test_an_assert_in_a_constants_closure_is_a_test(judge, late):
+    for text in (late, f"fn main() {{ {late} }}"):
+        assert hidden(judge, "pub fn f(n: i32) -> i32 { n * 2 }", text) == (1, 1)
+        assert hidden(judge, "pub fn f(n: i32) -> i32 { n * 3 }", text) == (0, 1)
+
+
+def test_own_tests_may_assert_in_a_const_fn(judge):
+    tests = "#[cfg(test)] mod tests { use super::*; const fn same(a: i32, b: i32) { assert!(a == b) } #[test] fn doubles() { same(double(2), 4); same(double(-3), -6); } }"
+    (verdict,) = judge.grade([Job(program(f"pub fn double(n: i32) -> i32 {{ n * 2 }}\n{tests}"))])
+    assert verdict.test_passed and verdict.honest_tests, verdict.guard
+
+
+@pytest.mark.parametrize("text", [
+    "macro_rules! check { ($n:expr) => { assert_eq!($crate::f($n), $n * 2) } }\n#[test]\nfn holds() { check!(2) }",
+    "macro_rules! check { ($m:ident, $n:expr) => { assert_eq!($m::f($n), $n * 2) } }\n#[test]\nfn holds() { check!(program, 2) }",
+])  # fmt: skip
+def test_what_a_macro_stands_for_is_no_crates_name(judge, text):
+    source = "pub fn f(n: i32) -> i32 { n * 2 }\npub mod program { pub use super::f; }"
+    assert hidden(judge, source, text) == (1, 1)
 
 
 def test_the_tests_may_call_the_program_by_a_crates_name_without_importing_it(judge):

@@ -109,6 +109,7 @@ def test_tests_of_what_the_prompt_does_not_name(tests, says):
     (["let 3x = 1;\nassert_eq!(clamp(1), 1);", "assert_eq!(clamp(1), 1);"], "hidden test 0: rustc cannot read it"),
     (["assert_eq!(clamp(1), 1);", "#[test]\nfn holds() { let x = clamp(1) assert_eq!(x, 1); }"], "hidden test 1: rustc cannot read it"),
     (["assert_eq!(unknown(1), nowhere::Found);", "}\n\nfn main() {\n    assert_eq!(clamp(1), \"1\");\n}", "use super::*;\n#[test]\nfn holds() { assert!(true) }"], None),
+    (["mod tests { use super::*; #[test] fn holds() { assert_eq!(clamp(1), 1) } }\n/// Nothing comes behind it."], None),
     (["#![allow(unused)]\nmacro_rules! same { ($a:expr, $b:expr) => { assert_eq!($a, $b) } }\n#[test]\nfn holds() { same!(clamp(1), 1) }"], None),
 ])  # fmt: skip
 def test_rustc_reads_the_tests_of_a_task_without_a_reference(judge, tests, says):

@@ -1373,16 +1373,24 @@ def test_max_minutes_stops_cleanly_with_adapter_and_checkpoint(argv, fake_judge,
     assert (tmp_path / "run" / "checkpoint-1" / "trainer_state.json").is_file()
 
 
-def test_first_signal_asks_second_interrupts_and_handlers_come_back(capsys, monkeypatch):
+def test_first_signal_asks_second_interrupts_and_handlers_come_back(capsys, monkeypatch, request):
     handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    monkeypatch.setattr(train, "streams_of_a_terminal", list)  # they are this test run's
+    request.addfinalizer(functools.partial(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP)))
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     before = [*map(signal.getsignal, handled)]
-    for number in handled:
+    for number in handled[:2]:
         callback = SimpleNamespace(stop_reason=None)
         with pytest.raises(KeyboardInterrupt), train.stop_on_signal(callback):
             os.kill(os.getpid(), number)
             assert number.name in callback.stop_reason
             os.kill(os.getpid(), number)
         assert [*map(signal.getsignal, handled)] == before
+    callback = SimpleNamespace(stop_reason=None)
+    with train.stop_on_signal(callback):
+        for _ in range(3):  # a shell says it more than once
+            os.kill(os.getpid(), signal.SIGHUP)
+    assert "SIGHUP" in callback.stop_reason
     monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_IGN)  # started with nohup
     callback = SimpleNamespace(stop_reason=None)
     with train.stop_on_signal(callback):

@@ -44,7 +44,7 @@ class RunCallback(TrainerCallback):
         if state.is_world_process_zero:
             cut_torn_line(self.metrics_path)  # of a run that was killed: the next line must not go on in it
         earlier = [line for line in read_metrics(self.metrics_path.parent) if line["step"] <= state.global_step]
-        self.began = self._started - (earlier[-1]["elapsed_s"] if earlier else 0.0)
+        self.began = self._started - (earlier[-1].get("elapsed_s", 0.0) if earlier else 0.0)
 
     def on_step_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:

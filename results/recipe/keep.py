@@ -8,8 +8,8 @@
 
 A training keeps its steps, evaluations and settings, and in place of its trace groups.jsonl.gz: a line a group with what its
 completions earned, best first, and which solved, built and tested honestly. An evaluation keeps the rows of the tasks whose ids begin
-with `--ids`, without prompts and tests, which others may have written. `--paths OLD=NEW` (several) renames paths in all of it; what
-starts with / and is left is refused.
+with `--ids`, without prompts and tests, which others may have written. `--paths OLD=NEW` (several) renames paths in all of it but the
+completions; one that is left is refused, before anything is written.
 """
 
 import argparse
@@ -63,9 +63,9 @@ def renamed(text: str, paths: Sequence[tuple[str, str]]) -> str:
     """A text with these paths renamed. Raises SystemExit for one that is left: it is a path of somebody's machine."""
     for old, new in paths:
         text = text.replace(old, new)
-    left = re.search(r'"(/[\w.-]+/[^"\s]*)"', text)
+    left = re.search(r"(?<![\w./*<>)-])/[\w.-]+(?:/[\w.-]+)+", text)
     if left:
-        sys.exit(f"keep.py: {left[1]} is left: name it with --paths {left[1]}=NEW")
+        sys.exit(f"keep.py: {left[0]} is left: name it with --paths {left[0]}=NEW")
     return text
 
 
@@ -78,10 +78,10 @@ def pack(path: Path, rows: Iterable[dict]) -> None:
 
 
 def keep_training(run: Path, folder: Path, paths: Sequence[tuple[str, str]]) -> None:
+    texts = {name: renamed((run / name).read_text(encoding="utf-8"), paths) for name in OF_A_TRAINING if (run / name).is_file()}
     folder.mkdir(parents=True, exist_ok=True)
-    for name in OF_A_TRAINING:
-        if (run / name).is_file():
-            (folder / name).write_text(renamed((run / name).read_text(encoding="utf-8"), paths), encoding="utf-8")
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
     pack(folder / "groups.jsonl.gz", groups(run))
     if (run / "evaluations.jsonl").is_file():
         pack(folder / "evaluations.jsonl.gz", read_jsonl(run / "evaluations.jsonl"))
@@ -129,6 +129,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--before", type=Path, help="folder whose row `untrained` comes first")
     parser.add_argument("--add", action="store_true", help="rows to those that the folder has")
     arguments = parser.parse_args(argv)
+    if arguments.what == "evaluation" and not (arguments.tasks or arguments.add):
+        parser.error("an evaluation needs --tasks, or --add")
     arguments.paths = [tuple(pair.split("=", 1)) for pair in arguments.paths]
     if arguments.what == "training":
         keep_training(arguments.run, arguments.folder, arguments.paths)
