@@ -418,7 +418,7 @@ def check_others(arguments: argparse.Namespace, tasks: Sequence[dict]) -> tuple[
     with open_judge(arguments) as judge:
         having = {task["task_id"] for task in chosen if given.get(task["task_id"]) or references(task)}
         _, failed = try_references(chosen, judge, given=given)
-        unparsed = try_parsing([task for task in chosen if task["task_id"] not in having], judge)
+        unparsed = try_parsing([task for task in chosen if task["task_id"] not in having | faults.keys()], judge)
         described = judge.describe()
     problems = [f"{task_id}: {why}" for task_id, why in (faults | failed | unparsed).items()]
     n_tested = sum(bool(task["tests"]) for task in chosen)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import gzip
 import json
 import re
 import sys
@@ -37,7 +36,7 @@ from kinds.requests import request_for
 from rust_tool import RustTool, Verdict
 from task_proof.mutants import Mutant, mutants
 from tasks import TaskError, load_tasks, read_rows
-from traces import iter_trace, replacing
+from traces import iter_trace, write_packed
 
 BREAKS_TRIED, MUTANTS_TRIED, GAPS_TRIED = 5, 6, 2  # of one task
 MOST_TRIED = 5  # edits or requests of one task, until one is good
@@ -430,12 +429,6 @@ def card(rows: Sequence[Mapping]) -> dict:
     return {"rows": len(rows), **{name: by(column) for name, column in columns.items()}}
 
 
-def write_rows(path: Path, rows: Iterable[Mapping]) -> None:
-    """A packed jsonl file, byte-equal for equal rows."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    with replacing(path) as new:
-        new.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
 
 
 def make(tasks: Sequence[dict], solutions: Mapping[str, str], judge: RustTool, asked: Sequence[str]) -> list[tuple[dict, str]]:
@@ -500,11 +493,11 @@ def run(arguments: argparse.Namespace) -> dict:
             with RustTool(workers=arguments.workers, sandbox=arguments.sandbox, run_timeout_s=RUN_TIMEOUT_S) as judge:
                 made = make(tasks, solutions, judge, arguments.kinds)
         made = in_order([*made, *kept_rows(arguments, split)], tasks)
-        write_rows(arguments.output_dir / f"kinds_{split}.jsonl.gz", (row for row, _ in made))
+        write_packed(arguments.output_dir / f"kinds_{split}.jsonl.gz", (row for row, _ in made))
         answers += [{"task_id": row["task_id"], "solution": answer} for row, answer in made if answer is not None]
         cards[split] = card([row for row, _ in made])
         print(f"{split}: {json.dumps(cards[split])}", flush=True)
-    write_rows(arguments.output_dir / ANSWERS_FILE, answers)
+    write_packed(arguments.output_dir / ANSWERS_FILE, answers)
     (arguments.output_dir / CARD_FILE).write_text(json.dumps(cards, indent=1) + "\n", encoding="utf-8")
     return cards
 

@@ -18,7 +18,7 @@ import os
 import shutil
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from judge.errors import UserError
@@ -155,6 +155,14 @@ def cut_torn_line(path: Path) -> None:
             position = start
         if position != end:
             file.truncate(position)
+
+
+def write_packed(path: Path, rows: Iterable[Mapping]) -> None:
+    """A packed jsonl file, byte-equal for equal rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    with replacing(path) as new:
+        new.write_bytes(gzip.compress(text.encode("utf-8", "backslashreplace"), mtime=0))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1151,7 +1151,7 @@ def save_what_was_reached(trainer, tokenizer, script: ScriptArguments, args, mod
     final, best = save_model(trainer, tokenizer, output_dir, model_args, script.save_merged)
     write_cards(final, best, iterations, model_args, script, args, trainer.state.log_history)
     trainer.state.save_to_json(str(output_dir / "trainer_state.json"))
-    which = f"; the best by --eval_tasks is {best}{iterations.beside_untrained()}" if best != final else ""
+    which = ", ".join(filter(None, [f"; the best by --eval_tasks is {best}", iterations.not_better()])) if best != final else ""
     print(f"saved {final} after {trainer.state.global_step} steps{which}", flush=True)
     if args.push_to_hub:
         push_weights(best, trainer.hub_model_id, trainer.state.global_step)

@@ -106,7 +106,7 @@ def _forbidden_attribute(node: Node, index: Index, allowed: Sequence[str]) -> st
     words = index.words(node) if makes_one else []
     for word, following in zip(words, [*words[1:], ""], strict=False):
         found = FORBIDDEN_IN_ATTRIBUTES.get(word)
-        if found == "reads_call_site" and {"Location", *HOOKS}.isdisjoint(word.removeprefix("r#") for word in index.words(index.root)):
+        if found == "reads_call_site" and {"Location", *HOOKS}.isdisjoint(index.words(index.root)):
             continue  # nothing asks where it was called
         if found is not None and found not in allowed and (word, following) != ("clippy", "::"):  # that is a lint's name
             return found
@@ -159,7 +159,6 @@ def _reached_guard(index: Index) -> str | None:
             names = [text_of(n) for n in walk(body) if n.type == "string_content"]
             if any(name.startswith(("CARGO", "RUST", "NEXTEST")) for name in names):
                 return "detects_harness"
-        words = [word.removeprefix("r#") for word in words]
         for position, word in enumerate(words):
             before, after = words[position - 1] if position else "", words[position + 1 : position + 2]
             paths = []

@@ -92,8 +92,8 @@ def leaves_of(node: Node | None) -> list[Node]:
 
 
 def words_of(node: Node | None) -> list[str]:
-    """The texts of these leaves."""
-    return [text_of(leaf) for leaf in leaves_of(node)]
+    """The texts of these leaves, raw identifiers without their mark: `r#asm!` is `asm!`."""
+    return [text_of(leaf).removeprefix("r#") if leaf.type.endswith("identifier") else text_of(leaf) for leaf in leaves_of(node)]
 
 
 NOT_CODE = ("line_comment", "block_comment", "string_content", "escape_sequence", "doc_comment")

@@ -197,13 +197,13 @@ def _configured_out(number: int, text: str) -> str:
 
 
 def try_parsing(tasks: Sequence[Mapping], judge: RustTool) -> dict[str, str]:
-    """Task id -> what rustc says of a test that nothing compiles with: of what is configured out it reads the grammar alone."""
-    asked, jobs = [], []
-    for task in tasks:
-        if task.get("tests") and readable_fault(task) is None:
-            texts = [_configured_out(number, hidden_text(test)) for number, test in enumerate(task["tests"])]
-            asked.append((task["task_id"], texts))
-            jobs.append(Job(read_program("".join([*texts, "fn main() {}\n"]))))
+    """Task id -> what rustc says of a test that nothing compiles with: of what is configured out it reads the grammar alone.
+
+    tasks: without a `readable_fault`.
+    """
+    texts_of = lambda task: [*map(_configured_out, itertools.count(), map(hidden_text, task["tests"]))]
+    asked = [(task["task_id"], texts_of(task)) for task in tasks if task["tests"]]
+    jobs = [Job(read_program("".join([*texts, "fn main() {}\n"]))) for _, texts in asked]
     found = {}
     for (task_id, texts), verdict in zip(asked, judge.grade(jobs) if jobs else [], strict=True):
         error = next((d for d in verdict.diagnostics if d.level.startswith("error")), None)

@@ -17,6 +17,7 @@ import check_tasks
 import kinds
 import make_kinds
 import task_proof.kinds
+import traces
 from rust_tool import RustTool
 from task_proof.kinds import prove_kinds
 from tasks import find_leak, load_tasks
@@ -253,8 +254,8 @@ def test_kinds_that_are_not_asked_for_stay_in_the_files(trace_of, tmp_path, monk
     monkeypatch.setitem(make_kinds.MAKERS, "fim", (lambda *_: iter([(row, "new")]),))
     row = make_kinds.row_of(TASK, "fim", 0, prefix="a", suffix="b")
     kept = [make_kinds.row_of(TASK, kind, 0, code="c") for kind in ("fim", "patch")]
-    make_kinds.write_rows(tmp_path / "out" / "kinds_train.jsonl.gz", kept)
-    make_kinds.write_rows(tmp_path / "out" / make_kinds.ANSWERS_FILE, [{"task_id": one["task_id"], "solution": "old"} for one in kept])
+    traces.write_packed(tmp_path / "out" / "kinds_train.jsonl.gz", kept)
+    traces.write_packed(tmp_path / "out" / make_kinds.ANSWERS_FILE, [{"task_id": one["task_id"], "solution": "old"} for one in kept])
     flags = trace_of([])
     del flags[:2]  # --trace
     assert make_kinds.main([*flags, "--kinds", "fim"]) == 0

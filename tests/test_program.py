@@ -519,6 +519,8 @@ WORTHLESS_PROGRAMS = {
     "asm": (GOOD + "fn f() { unsafe { std::arch::asm!(\"nop\") } }", "inline_assembly"),
     "test runner": ("#![feature(custom_test_frameworks)]\n#![test_runner(crate::r)]\n" + GOOD, "custom_harness"),
     "included file": (GOOD + "fn s() -> &'static str { include_str!(\"main.rs\") }", "includes_file"),
+    "included file, by a raw name": (GOOD + "fn s() -> &'static str { r#include_str!(\"main.rs\") }", "includes_file"),
+    "assembly, by a raw name": (GOOD + "fn s() { unsafe { std::arch::r#asm!(\"nop\") } }", "inline_assembly"),
     "cfg(clippy)": (GOOD + "#[cfg(clippy)] fn f() {} #[cfg(not(clippy))] fn f() { bad }", "cfg_clippy"),
     "cfg_attr(clippy)": ("#![cfg_attr(clippy, allow(clippy::all))]\n" + GOOD, "cfg_clippy"),
     "cfg!(clippy)": (GOOD + "fn f() -> bool { cfg!(clippy) }", "cfg_clippy"),

@@ -178,14 +178,14 @@ class Iterations:
             f"These are the weights of step {best['step']}: of {n} evaluations inside the run the best by pass@1 on {self.set_name} "
             f"({best['pass@1']:.1%}). Chosen on that set, so no result on it counts as one: measure another with `eval.py`."
         )
-        return text + (f" It is **{worse}**." if (worse := self.beside_untrained().removeprefix(", ")) else "")
+        return text + (f" It is **{worse}**." if (worse := self.not_better()) else "")
 
-    def beside_untrained(self) -> str:
-        """What is to be said of the best where it is not better than the untrained model on the set that it was chosen on."""
+    def not_better(self) -> str | None:
+        """What is to be said of the best where it does not beat the untrained model on the set that it was chosen on."""
         untrained = next((row for row in self.rows if row["step"] == 0), None)
         if untrained is None or self.best["pass@1"] > untrained["pass@1"]:
-            return ""
-        return f", not better there than the untrained model ({untrained['pass@1']:.1%})"
+            return None
+        return f"not better there than the untrained model ({untrained['pass@1']:.1%})"
 
 
 def line(row: dict) -> str:

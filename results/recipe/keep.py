@@ -13,11 +13,10 @@ completions; one that is left is refused, before anything is written.
 """
 
 import argparse
-import gzip
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,22 +68,14 @@ def renamed(text: str, paths: Sequence[tuple[str, str]]) -> str:
     return text
 
 
-def pack(path: Path, rows: Iterable[dict]) -> None:
-    """A packed jsonl file, byte-equal for equal rows."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    with traces.replacing(path) as new:
-        new.write_bytes(gzip.compress(text.encode("utf-8", "backslashreplace"), mtime=0))
-
-
 def keep_training(run: Path, folder: Path, paths: Sequence[tuple[str, str]]) -> None:
     texts = {name: renamed((run / name).read_text(encoding="utf-8"), paths) for name in OF_A_TRAINING if (run / name).is_file()}
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    pack(folder / "groups.jsonl.gz", groups(run))
+    traces.write_packed(folder / "groups.jsonl.gz", groups(run))
     if (run / "evaluations.jsonl").is_file():
-        pack(folder / "evaluations.jsonl.gz", read_jsonl(run / "evaluations.jsonl"))
+        traces.write_packed(folder / "evaluations.jsonl.gz", read_jsonl(run / "evaluations.jsonl"))
 
 
 def keep_evaluation(run: Path, folder: Path, arguments: argparse.Namespace) -> None:
@@ -109,7 +100,7 @@ def keep_evaluation(run: Path, folder: Path, arguments: argparse.Namespace) -> N
         of_tasks = {"tasks_hash": tasks_hash.hexdigest(), "n_tasks": len(tasks_hash.seen)}
         for name in ("run", "summary"):
             said[name]["protocol"] |= of_tasks
-    pack(folder / "results.jsonl.gz", [*before, *rows])
+    traces.write_packed(folder / "results.jsonl.gz", [*before, *rows])
     ks = ks_of(said["summary"]["rows"])
     said["summary"] |= {"n": len(before) + len(rows), "row_sources": said["run"]["rows"], "timings": said["timings"]}
     said["summary"] |= summarise(row_stats(folder / "results.jsonl.gz"), ks, tables.RESAMPLES)
