@@ -25,7 +25,7 @@ import kinds
 import own_rewards
 from judge.cross_tests import CROSS_REWARDS, cross_examined, cross_tests_reward, fields_of, group_tests_reward
 from judge.errors import UserError
-from judge.program import Program, extract_program, same_program, solution_source
+from judge.program import Program, ends_with_code, extract_program, same_program, solution_source
 from rust_tool import Job, RustTool, Verdict
 from tasks import TASK_COLUMNS, content_text
 from traces import SCHEMA_VERSION
@@ -141,6 +141,14 @@ def code_block_reward(program: Program | None, verdict: Verdict) -> float:
     return float(program is not None and program.code_block and bool(program.functions))
 
 
+def ends_with_code_reward(program: Program | None, verdict: Verdict, completion: str) -> float:
+    """1 when the program came in a closed ```rust block, is not empty, and nothing stands behind its last block.
+
+    No other function sees what stands there: in training it grows or goes away by chance, and is sampled and trained on alike.
+    """
+    return code_block_reward(program, verdict) * ends_with_code(completion)
+
+
 def test_block_reward(program: Program | None, verdict: Verdict) -> float:
     """1 when there is a `#[cfg(test)]` module with at least one `#[test]` function."""
     return float(program is not None and program.has_test_block)
@@ -162,6 +170,7 @@ BUILT_IN_REWARDS: tuple[Callable[[Program | None, Verdict], float | None], ...] 
     execution_reward,
     non_empty_reward,
     code_block_reward,
+    ends_with_code_reward,
     test_block_reward,
     tests_have_asserts_reward,
     cross_tests_reward,
@@ -360,7 +369,7 @@ class RewardSet:
             record["rewards"] = {
                 function.__name__: None
                 if is_infra or not kinds.is_asked(function.__name__, task)
-                else function(program, verdict, *self._more(function, task, verdict))
+                else function(program, verdict, *self._more(function, task, completion, verdict))
                 for function in BUILT_IN_REWARDS
                 if function.__name__ in self.weights
             }
@@ -385,10 +394,12 @@ class RewardSet:
                 judged[i] = judged[i][0], verdict
         return judged
 
-    def _more(self, function: Callable, task: dict, verdict: Verdict) -> tuple:
-        """What a built-in function is given besides the verdict: the task, or the weights of the tests, to those that ask for them."""
+    def _more(self, function: Callable, task: dict, completion: str, verdict: Verdict) -> tuple:
+        """What a built-in function is given besides the verdict: the task, the completion or the tests' weights, if it asks for them."""
         if function in kinds.TASK_REWARDS:
             return (task,)
+        if function is ends_with_code_reward:
+            return (completion,)
         if function is not rare_tests_reward or self.task_record is None or not verdict.hidden_statuses:
             return ()
         return (self.task_record.test_weights(task.get("task_id"), len(verdict.hidden_statuses)),)

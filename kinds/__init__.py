@@ -47,6 +47,7 @@ GAP = "/* GAP */"
 REGION_MARKS = ("// >>> region", "// <<< region")
 SEARCH, DIVIDER, REPLACE = "<<<<<<< SEARCH", "=======", ">>>>>>> REPLACE"
 OWN_TESTS_REWARDS = ("cargo_test_reward", "test_block_reward", "tests_have_asserts_reward")  # nobody asked for tests
+CODE_BLOCK_REWARDS = ("code_block_reward", "ends_with_code_reward")
 MAX_MESSAGES = 3  # of cargo, in a prompt
 
 
@@ -438,7 +439,7 @@ def is_asked(reward: str, task: Mapping) -> bool:
     """Whether a reward's question arises for a kind: no other than `write` asks for tests, FIM tokens for no fence."""
     if kind_of(task) == WRITE:
         return True
-    return reward not in OWN_TESTS_REWARDS and not (reward == "code_block_reward" and task.get("fim_format") == "tokens")
+    return reward not in (*OWN_TESTS_REWARDS, *(CODE_BLOCK_REWARDS if task.get("fim_format") == "tokens" else ()))
 
 
 def changed_lines(before: str, after: str) -> set[int]:

@@ -988,7 +988,7 @@ def with_pass_at_k(value_of):
     return [*map(value_of, PASS_AT_K), min(of_seeds), max(of_seeds)]
 
 
-COOLER = ["results/recipe/cooler/seed-0"]
+COOLER = [f"results/recipe/cooler/seed-{seed}" for seed in range(2)]
 COOLER_ON = [("results/recipe/val", "cooler-0"), ("results/recipe/cooler/mbpp-rs", "cooler-0")]
 
 
@@ -1006,6 +1006,44 @@ def five_tries_on_val():
     """pass@5 on val: the most of the recipe's three seeds less the least, and the run at temperature 0.5 less the most."""
     *seeds, cooler = (rate("recipe/val", row, "pass@5") for row in ("seed-0", "seed-1", "seed-2", "cooler-0"))
     return [max(seeds) - min(seeds), cooler - max(seeds)]
+
+
+def behind(record):
+    """What an answer goes on with behind its first code block."""
+    parts = record["completion"].split("```", 2)
+    return parts[2].strip() if len(parts) == 3 else ""
+
+
+def going_on(records):
+    """% of answers that go on behind their first code block."""
+    return 100 * statistics.mean(bool(behind(record)) for record in records)
+
+
+def behind_the_code():
+    """That share before training, after seed 1's and after seed 0's at temperature 0.5, and % of all characters of seed 1's."""
+    before, seed_0, seed_1 = ([record for record in lines(f"{COOLER[seed]}/evaluations.jsonl.gz") if record["step"] == step]
+                              for seed, step in ((0, 0), (0, 80), (1, 44)))  # fmt: skip
+    of_text = sum(len(behind(record)) for record in seed_1) / sum(len(record["completion"]) for record in seed_1)
+    return [going_on(before), going_on(seed_1), 100 * of_text, going_on(seed_0)]
+
+
+def runs_that_go_on():
+    """Of the runs measured on val: how many, then number, least and most share of those whose answers all, partly and hardly go on."""
+    records = defaultdict(list)
+    for name in ("val", "matched/val"):
+        for record in lines(f"results/recipe/{name}/results.jsonl.gz"):
+            records[name, record["row"]].append(record)
+    of_untouched = [rows for (_, row), rows in records.items() if row not in ("untrained", "cooler-0-scaled")]
+    shares = sorted([*map(going_on, of_untouched), behind_the_code()[1]], reverse=True)
+    parts = [[share for share in shares if low <= share < high] for low, high in ((90, 101), (5, 90), (0, 5))]
+    return [len(shares), *(value for part in parts for value in (len(part), min(part), max(part)))]
+
+
+def of_cooler_steps():
+    """At temperature 0.5: tokens a completion in seed 1's first and last step, % of the last one's cut; seed 0's tokens; seconds a step of both."""
+    seed_0, seed_1 = ([[step[name] for step in lines(f"{run}/metrics.jsonl")] for name in ("completions/mean_length", "step_time")] for run in COOLER)
+    cut = 100 * lines(f"{COOLER[1]}/metrics.jsonl")[-1]["completions/clipped_ratio"]
+    return [seed_1[0][0], seed_1[0][-1], cut, seed_0[0][0], seed_0[0][-1], statistics.mean(seed_1[1]), statistics.mean(seed_0[1])]
 
 
 def with_cooler(value_of):
@@ -1413,6 +1451,11 @@ SENTENCES = {
          lambda: [statistics.mean(line["entropy"] for line in lines(f"{COOLER[0]}/metrics.jsonl")[part]) for part in (slice(10), slice(-10, None))]),
         ("Five times the same text is what {:.0f} % of the tasks of mbpp-rs get ({:.0f} to {:.0f} % after the three seeds)",
          lambda: [answered_alike("recipe/cooler/mbpp-rs", "cooler-0"), *(of(answered_alike(*one) for one in MBPP_OF_SEEDS) for of in (min, max))]),
+        ("Its completions grew from {:.0f} tokens in step 1 to {:.0f} in step 44, where {:.0f} % are cut at 512; seed 0's shrank from {:.0f} to {:.0f}. A step took {:.1f} s in the mean (seed 0, with half of a card: {:.1f} s)",
+         of_cooler_steps),
+        ("Untrained, {:.1f} % of the answers on val go on behind their first code block; of seed 1's {:.1f} % do after 44 steps, with an explanation and a list of cases that are {:.0f} % of all characters; of seed 0's {:.1f} %.",
+         behind_the_code),
+        ("Of the {:.0f} runs of this file measured on val {:.0f} came to do so in {:.1f} to {:.1f} % of their answers, {:.0f} in {:.1f} to {:.1f} %, {:.0f} in {:.1f} to {:.1f} %.", runs_that_go_on),
         ("(`lora_alpha` 45 for 64), {} and {} points of pass@1 and pass@5 on val, {} and {} on mbpp-rs", cooler_scaled),
         ("pass@1 and pass@5: k = 2 is on val {} and {}, on mbpp-rs {} and {}; k = 4 is on val {} and {}, on mbpp-rs {} and {}.", pass_at_k_beside),
         ("group's mean, {:.1f} % (k = 4) and {:.1f} % (k = 2) stood in groups with one to three solutions, {:.1f} to {:.1f} % in the three seeds.", lambda: with_pass_at_k(of_few_solutions)),

@@ -230,7 +230,8 @@ def test_fim_tokens_stand_as_they_are_without_a_chat_template(fim_coder):
     assert raw == task["prompt"] and "<|im_start|>assistant" in chat
     program, why = kinds.read(task, "let result = n / 2;")
     assert why is None and program.source.split() == with_main(RIGHT).split()
-    assert not kinds.is_asked("code_block_reward", task) and kinds.is_asked("code_block_reward", other)
+    of_fences = ("code_block_reward", "ends_with_code_reward")
+    assert not any(kinds.is_asked(name, task) for name in of_fences) and all(kinds.is_asked(name, other) for name in of_fences)
 
 
 def test_a_tokenizer_without_fim_tokens_is_named(tiny_coder):

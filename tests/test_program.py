@@ -15,6 +15,7 @@ from judge.instruments import with_gates, with_wrong_types
 from judge.program import (
     MARK,
     STUB,
+    ends_with_code,
     extract_program,
     panic_stubbed,
     read_program,
@@ -153,6 +154,29 @@ NOT_FOUND = {
 @pytest.mark.parametrize("completion", NOT_FOUND.values(), ids=NOT_FOUND.keys())
 def test_anything_else_is_no_program(completion):
     assert extract_program(completion) is None
+
+
+ENDS_WITH_CODE = {
+    "a block": (f"```rust\n{GOOD}\n```", True),
+    "blanks behind": (f"First.\n```rust\n{GOOD}\n```\n \n", True),
+    "a fence behind the last brace": (f"```rust\n{GOOD.rstrip()}```", True),
+    "the end of a turn behind the fence": (f"```rust\n{GOOD}\n```<|im_end|>", True),
+    "opened in the prompt": (f"{GOOD}\n```\n", True),
+    "a draft in front": (f"<think>\n```rust\n{GOOD}\n```\nNo.\n</think>\n```rust\n{GOOD}\n```", True),
+    "two blocks": (f"```rust\n{GOOD}\n```\nAs in:\n```text\n2\n```\n", True),
+    "prose behind": (f"```rust\n{GOOD}\n```\nIt doubles.", False),
+    "prose behind, opened in the prompt": (f"{GOOD}\n```\nIt doubles.", False),
+    "prose between them and behind": (f"```rust\n{GOOD}\n```\nOr\n```rust\n{GOOD}\n```\nas you like", False),
+    "a block that is cut": (f"```rust\n{GOOD}\n```\n```rust\nfn", False),
+    "a lone fence behind prose": (f"```rust\n{GOOD}\n```\nIt doubles.\n```", False),
+    "no block": ("It doubles.", False),
+    "nothing": ("", False),
+}
+
+
+@pytest.mark.parametrize(("text", "ends"), ENDS_WITH_CODE.values(), ids=ENDS_WITH_CODE.keys())
+def test_what_stands_behind_the_last_block_is_seen(text, ends):
+    assert ends_with_code(text) is ends
 
 
 def test_an_untagged_block_of_rust_is_a_program_but_no_code_block():

@@ -78,6 +78,10 @@ TABLE = [
     ("code_block_reward", {}, {}, 1.0),
     ("code_block_reward", {"code_block": False}, {}, 0.0),
     ("code_block_reward", None, {}, 0.0),
+    ("ends_with_code_reward", {}, {}, 1.0),
+    ("ends_with_code_reward", {"code_block": False}, {}, 0.0),
+    ("ends_with_code_reward", {"functions": ()}, {}, 0.0),
+    ("ends_with_code_reward", None, {}, 0.0),
     ("test_block_reward", {}, {}, 1.0),
     ("test_block_reward", {"has_test_block": False}, {}, 0.0),
     ("test_block_reward", None, {}, 0.0),
@@ -97,9 +101,17 @@ TABLE = [
 @pytest.mark.parametrize(("name", "program_changes", "verdict_changes", "paid"), TABLE)
 def test_reward_table(name, program_changes, verdict_changes, paid):
     program = None if program_changes is None else program_with(**program_changes)
-    value = getattr(rewards, name)(program, verdict_with(**verdict_changes))
+    more = ("```rust\nfn f() {}\n```",) if name == "ends_with_code_reward" else ()
+    value = getattr(rewards, name)(program, verdict_with(**verdict_changes), *more)
     assert value == paid
     assert value is None or type(value) is float, "a reward is a float, never a bool"
+
+
+@pytest.mark.parametrize(("behind", "paid"), [("", 1.0), (" \n\n", 1.0), ("\n### Explanation\nIt adds.", 0.0), ("\n```rust\nfn more() {", 0.0)])
+def test_what_stands_behind_the_code_is_paid_where_asked(behind, paid):
+    reward_set = RewardSet(FakeJudge(), ["code_block_reward=1", "ends_with_code_reward=1"])
+    (record,) = reward_set.grade([{"prompt": "Add."}], [f"It adds.\n```rust\nfn add(a: u8) -> u8 {{ a }}\n```{behind}"])
+    assert record["rewards"] == {"code_block_reward": 1.0, "ends_with_code_reward": paid}
 
 
 def test_every_built_in_reward_is_in_the_table():
