@@ -6,6 +6,7 @@ Layouts are recognised by their columns, so a file needs no flag that says what 
 Not done here: judging whether tests make sense (`judge.program.with_hidden_tests` refuses what it cannot read).
 """
 
+import codecs
 import gzip
 import hashlib
 import json
@@ -230,15 +231,14 @@ def _no_error(row: dict | TaskError) -> dict:
     return row
 
 
-BOM = b"\xef\xbb\xbf"
-
-
 def _iter_lines(path: Path) -> Iterator[tuple[Place, dict | TaskError]]:
     """(place, object or what is wrong with the line) of every line that is not blank. Raises TaskError for a broken .gz."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
         try:
             for number, line in enumerate(lines, start=1):
-                if line := line.removeprefix(BOM).strip():
+                if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise TaskError(f"{path}: UTF-16 text (expected UTF-8; PowerShell's > writes UTF-16)")
+                if line := line.removeprefix(codecs.BOM_UTF8).strip():
                     where = f"{path}, line {number}"
                     yield where, _read_line(line, where)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -275,10 +275,10 @@ def _iter_file(path: Path) -> Iterator[tuple[Place, dict | TaskError]]:
     """(place, row or what is wrong with it) of a local file. Raises TaskError."""
     if path.suffix == ".parquet":
         yield from _iter_parquet(path)
-    elif path.suffix == ".json" and not _holds_lines(path):
+    elif _is_list(path) or (path.suffix == ".json" and not _holds_lines(path)):
         rows = _read_json(path)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise TaskError(f"{path}: a .json file of tasks must hold a list of objects")
+            raise TaskError(f"{path}: a {path.suffix} file of tasks must hold a list of objects")
         yield from _numbered(path, rows)
     else:
         is_known = {".jsonl", ".json"} & set(path.suffixes)
@@ -288,10 +288,16 @@ def _iter_file(path: Path) -> Iterator[tuple[Place, dict | TaskError]]:
             yield where, row
 
 
+def _is_list(path: Path) -> bool:
+    """Whether a file begins with a bracket: one list of rows, whatever the file is called."""
+    with path.open("rb") as file:
+        return file.read(1024).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
+
+
 def _holds_lines(path: Path) -> bool:
     """Whether a file's first line is a JSON object of its own, and more follows."""
     with path.open("rb") as lines:
-        first = lines.readline().removeprefix(BOM)
+        first = lines.readline().removeprefix(codecs.BOM_UTF8)
         try:
             return isinstance(json.loads(first), dict) and bool(lines.read(1))
         except (ValueError, RecursionError):
@@ -304,7 +310,7 @@ def _first_line(error: Exception) -> str:
 
 def _read_json(path: Path) -> object:
     try:
-        return json.loads(path.read_bytes().removeprefix(BOM))
+        return json.loads(path.read_bytes().removeprefix(codecs.BOM_UTF8))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise TaskError(f"{path}: not JSON ({_first_line(error)})") from error
 

@@ -26,6 +26,8 @@ def test_a_training_keeps_what_each_group_earned(tmp_path):
     (run / "iterations.md").write_text("Evaluations on /home/me/tasks.jsonl (5 tasks, pass@1 / pass@5)\n")
     (run / "metrics.jsonl").write_text('{"step": 1}\n')
     write_jsonl(run / "evaluations.jsonl", [{"step": 0, "completion": "so"}])
+    with pytest.raises(SystemExit):
+        keep.main(["training", str(tmp_path / "no-run"), str(kept)])
     for paths, left in (([], "/home/me/tasks.jsonl"), (["/home/me/tasks=tasks"], "/home/me/runs/run"), (["/home/me/tasks=tasks", "/home/me/runs="], "/home/me/mine.py")):
         with pytest.raises(SystemExit, match=f"{left} is left"):
             keep.main(["training", str(run), str(kept), "--paths", *paths])

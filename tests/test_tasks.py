@@ -302,6 +302,12 @@ def test_a_fence_around_tests_is_none_of_theirs():
     assert as_test_list([inside]) == [inside]
 
 
+@pytest.mark.parametrize("content", ['[{"prompt": "One."}, {"prompt": "Two."}]', '\ufeff[\n  {"prompt": "One."},\n  {"prompt": "Two."}\n]\n'])
+def test_a_list_is_read_whatever_its_file_is_called(tmp_path, content):
+    (tmp_path / "set.jsonl").write_text(content, encoding="utf-8")
+    assert [task["prompt"] for task in load_tasks(str(tmp_path / "set.jsonl"))] == ["One.", "Two."]
+
+
 def test_a_table_is_no_set_of_tasks(tmp_path):
     (tmp_path / "set.csv").write_text("prompt,tests\nOne.,\n")
     with pytest.raises(TaskError, match=r"line 1: not JSON .*: files of tasks are \.jsonl, \.json or \.parquet"):
@@ -349,6 +355,7 @@ def test_unusable_file_is_refused_in_one_sentence(tmp_path, file, content, messa
         ("set.json", b'[{"prompt": "x"}'),
         ("set.json", b"[1, 2]"),
         ("set.jsonl", b'{"prompt": "caf\xe9"}\n'),
+        ("set.jsonl", "{\"prompt\": \"x\"}\n".encode("utf-16")),
         ("set.parquet", b"PAR1 no, it is not"),
     ],
 )

@@ -1380,19 +1380,22 @@ def test_first_signal_asks_second_interrupts_and_handlers_come_back(capsys, monk
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     before = [*map(signal.getsignal, handled)]
     for number in handled[:2]:
-        callback = SimpleNamespace(stop_reason=None)
+        callback = SimpleNamespace(stop_reason=None, has_begun=True)
         with pytest.raises(KeyboardInterrupt), train.stop_on_signal(callback):
             os.kill(os.getpid(), number)
             assert number.name in callback.stop_reason
             os.kill(os.getpid(), number)
         assert [*map(signal.getsignal, handled)] == before
-    callback = SimpleNamespace(stop_reason=None)
+        callback = SimpleNamespace(stop_reason=None, has_begun=False)
+        with pytest.raises(KeyboardInterrupt), train.stop_on_signal(callback):
+            os.kill(os.getpid(), number)
+    callback = SimpleNamespace(stop_reason=None, has_begun=True)
     with train.stop_on_signal(callback):
         for _ in range(3):  # a shell says it more than once
             os.kill(os.getpid(), signal.SIGHUP)
     assert "SIGHUP" in callback.stop_reason
     monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_IGN)  # started with nohup
-    callback = SimpleNamespace(stop_reason=None)
+    callback = SimpleNamespace(stop_reason=None, has_begun=True)
     with train.stop_on_signal(callback):
         assert signal.signal(signal.SIGHUP, signal.SIG_DFL) == before[-1]
         signal.signal(signal.SIGHUP, before[-1])
@@ -1466,6 +1469,19 @@ def kill_tree(process):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait()
+
+
+def test_ctrl_c_before_the_first_step_stops_at_once(argv, tmp_path):
+    log, folder = tmp_path / "log", tmp_path / "run"
+    process = Training(argv(folder, *LORA, "--eval_tasks", "data/tiny_val.jsonl", "--eval_every", "2", "--eval_samples", "200", "--max_steps", "2"), log)
+    try:
+        wait_until(lambda: "evaluation after step 0" in log.read_text(), process, log)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130, log.read_text()[-3000:]
+    finally:
+        kill_tree(process)
+    assert "train.py: interrupted" in log.read_text()
+    assert not list(folder.glob("checkpoint-*")) and not (folder / "adapter").exists()
 
 
 def test_ctrl_c_stops_cleanly_with_the_adapter_saved(argv, tmp_path):

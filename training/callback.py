@@ -23,7 +23,7 @@ class RunCallback(TrainerCallback):
     """Args: script (train.py's ScriptArguments: limits), metrics_path, completions_per_step (sampled, in the mean over steps), iterations
     (evaluations take time too), steps_per_batch (optimizer steps that use what the first of them samples).
 
-    `stop_reason` says afterwards why a run ended early, `failed` if in error; `began` is when its training did by the monotonic clock,
+    `stop_reason` says afterwards why a run ended early, `failed` if in error; `has_begun` whether a step has; `began` is when its training did by the monotonic clock,
     had the attempts before, up to the step that is gone on from, come directly before this one.
     """
 
@@ -32,7 +32,7 @@ class RunCallback(TrainerCallback):
         self.script, self.metrics_path, self.completions_per_step = script, metrics_path, completions_per_step
         self.iterations, self.steps_per_batch, self.is_out_of_time = iterations, steps_per_batch, False
         self.stop_reason: str | None = None
-        self.failed = False
+        self.failed = self.has_begun = False
         self._graded = self._infra = 0.0
         self._history: list[dict] = []
         self._warned: set[str] = set()
@@ -47,6 +47,7 @@ class RunCallback(TrainerCallback):
         self.began = self._started - (earlier[-1].get("elapsed_s", 0.0) if earlier else 0.0)
 
     def on_step_begin(self, args, state, control, **kwargs):
+        self.has_begun = True
         if state.is_world_process_zero:
             done = state.global_step - self._first_step
             usual_s = (time.monotonic() - self._started) / done if done else None

@@ -122,6 +122,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if arguments.what == "evaluation" and not (arguments.tasks or arguments.add):
         parser.error("an evaluation needs --tasks, or --add")
+    if not (arguments.run / "run.json").is_file():
+        parser.error(f"{arguments.run}: no run.json in it, so neither train.py nor eval.py wrote it")
     arguments.paths = [tuple(pair.split("=", 1)) for pair in arguments.paths]
     if arguments.what == "training":
         keep_training(arguments.run, arguments.folder, arguments.paths)
