@@ -23,8 +23,8 @@ class RunCallback(TrainerCallback):
     """Args: script (train.py's ScriptArguments: limits), metrics_path, completions_per_step (sampled, in the mean over steps), iterations
     (evaluations take time too), steps_per_batch (optimizer steps that use what the first of them samples).
 
-    `stop_reason` says afterwards why a run ended early, `failed` if in error; `has_begun` whether a step has; `began` is when its training did by the monotonic clock,
-    had the attempts before, up to the step that is gone on from, come directly before this one.
+    `stop_reason` says afterwards why a run ended early, `failed` if in error; `has_begun` whether a step of it has; `began` is when its
+    training did by the monotonic clock, had the attempts before, up to the step that is gone on from, come directly before this one.
     """
 
     def __init__(self, script, metrics_path: Path, completions_per_step: float, iterations: Iterations | None = None,
