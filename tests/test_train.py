@@ -24,6 +24,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import GOOD, PROMPTS, PROSE, ROOT, infra_verdict, passing_verdict, write_jsonl
+from safetensors.torch import load_file
 from trl import GRPOConfig, GRPOTrainer
 from warm import Training
 
@@ -919,7 +920,6 @@ def test_the_adapter_is_what_vllm_loads_as_it_is(finished_run, tiny_coder):
     Source: vllm/lora/peft_helper.py, parse_fine_tuned_lora_name in vllm/lora/utils.py.
     """
     import torch
-    from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
     folder = finished_run.folder / "adapter"
@@ -1359,6 +1359,17 @@ def test_full_disk_while_tracing_stops_with_whole_batches_and_the_adapter(
     assert f"cannot write to {tmp_path / 'run'} (No space left on device)" in said
     assert Counter(record["step"] for record in read_trace(tmp_path / "run")) == {1: 8}
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_a_gradient_that_is_no_number_ends_the_run_with_the_model_before_it(argv, fake_judge, tmp_path, capsys, monkeypatch):
+    fake_judge()
+    loss = TracedGRPOTrainer._compute_loss
+    spoilt = lambda trainer, *batch: loss(trainer, *batch) * (float("nan") if trainer.state.global_step else 1.0)
+    monkeypatch.setattr(TracedGRPOTrainer, "_compute_loss", spoilt)
+    assert train.main(argv(tmp_path / "run", *LORA, "--max_steps", "3", "--max_completion_length", "8")) == 1
+    assert "step 2: the gradient is no finite number, so the run ends with the model of step 1" in capsys.readouterr().err
+    weights = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")
+    assert weights and all(weight.isfinite().all() for weight in weights.values())
 
 
 @pytest.mark.parametrize("max_steps", [50, 1])

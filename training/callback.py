@@ -1,4 +1,4 @@
-"""The callbacks that print, record metrics, stop a run and evaluate within it. Imports transformers."""
+"""The callbacks that print, record metrics, stop a run and evaluate within it. Imports torch and transformers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import torch
 from transformers import TrainerCallback
 
 import console
+from judge.errors import UserError
 from traces import cut_torn_line, read_metrics
 from training.iterations import Iterations
 from training.progress import SMELL_STEPS, any_process, smells, step_line
@@ -52,6 +54,13 @@ class RunCallback(TrainerCallback):
             done = state.global_step - self._first_step
             usual_s = (time.monotonic() - self._started) / done if done else None
             self._beat.enter_context(console.waiting(f"step {state.global_step + 1} of {state.max_steps}", usual_s))
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        """Raises UserError before an update that would leave no weight a number: what is saved then is the model of the step before."""
+        gradients = [] if args.fp16 else [weight.grad for weight in model.parameters() if weight.grad is not None]  # fp16: a scaler looks
+        if gradients and not torch.nn.utils.get_total_norm(gradients).isfinite():
+            raise UserError(f"step {state.global_step + 1}: the gradient is no finite number, so the run ends with the model of step "
+                            f"{state.global_step}; lower --learning_rate, or go on with another --seed")  # fmt: skip
 
     def quieten(self) -> None:
         """Say no more of the step under way, which will not end."""
