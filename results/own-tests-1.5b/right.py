@@ -269,6 +269,8 @@ def main(tasks: str, *folders: str) -> dict:
     counted: dict = {}
     for folder in folders:
         rows = [row for row in read_jsonl(Path(folder) / "results.jsonl.gz") if row["task_id"] in tests]
+        if not rows:
+            sys.exit(f"right.py: {tasks} has none of the tasks of {folder}: ids are written as in mbpp/601")
         of_folder = counted.setdefault(Path(folder).name, {})
         for row, answer in zip(rows, answers(tests, rows), strict=True):
             of_folder.setdefault(row["row"], {}).setdefault(row["task_id"], []).append(answer)
