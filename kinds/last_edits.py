@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 
-from judge.syntax import Node, body_of, child_of, edited, item_name, parse_any_length, text_of, walk
+from judge.syntax import Node, body_of, child_of, edited, item_name, parse_any_length, split_tokens, text_of, tokens_inside, walk
 
 RENAMES = ("{}_value", "current_{}", "{}_found", "given_{}", "{}_part")
 FUNCTION_RENAMES = ("find_{}", "{}_of", "compute_{}", "{}_for")
@@ -142,13 +142,7 @@ def _calls_in_tokens(tree: Node, name: str) -> Iterator[Call]:
 
 def _split(tree: Node) -> list[tuple[int, int]]:
     """Byte ranges between the commas of a token tree."""
-    groups: list[list[Node]] = [[]]
-    for token in tree.children[1:-1]:
-        if token.type == ",":
-            groups.append([])
-        else:
-            groups[-1].append(token)
-    return [(group[0].start_byte, group[-1].end_byte) for group in groups if group]
+    return [(group[0].start_byte, group[-1].end_byte) for group in split_tokens(tokens_inside(tree))]
 
 
 def _text(root: Node, span: tuple[int, int]) -> str:
