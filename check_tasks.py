@@ -35,7 +35,7 @@ import kinds
 from judge.errors import UserError, tell
 from judge.program import check_hidden_tests, code_blocks, extract_program, panic_stubbed, read_program
 from judge.sandbox import TIERS
-from judge.syntax import Node, parse_any_length, text_of, walk
+from judge.syntax import TYPE_ITEMS, Node, parse_any_length, text_of, walk
 from rust_tool import EDITIONS, Job, RustTool, Verdict
 from task_proof.faults import contradiction, readable_fault, references, try_parsing, try_references, unnamed
 from task_proof.kinds import prove_in_batches
@@ -52,7 +52,6 @@ CATEGORIES = (
     "enums", "errors", "parsing", "recursion", "simulation", "bits", "structures",
 )  # fmt: skip
 DIFFICULTIES = ("easy", "medium", "hard")
-TYPE_ITEMS = ("struct_item", "enum_item", "union_item", "type_item", "trait_item")
 
 MIN_TESTS = 6
 MIN_KILLED = 2
