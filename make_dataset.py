@@ -637,7 +637,6 @@ class Pipeline:
         self.rewards = RewardSet(judge)
         self.watch = InfraWatch(args.max_infra_share)
         self.timings = Timings(Path(args.output_dir))
-        self.n_infra = 0
         self._generator = None
         self._tokenizer = None
 
@@ -754,9 +753,7 @@ class Pipeline:
         self.watch.check(graded)
         passes = ("build_passed", "clippy_passed", "clippy_warnings", "test_passed", "honest_tests", "hidden_passed", "hidden_total")
         for (about, _, _), record in zip(jobs, graded, strict=True):
-            if record["error_kind"] == "infra":
-                self.n_infra += 1
-            else:
+            if record["error_kind"] != "infra":
                 why = {"refused": why_not_kept(record), "error_kind": record["error_kind"], "guard": record["guard"]}
                 file.add([about | why | {key: record[key] for key in passes}])
         self.timings.add("grade", seconds=time.monotonic() - started, programs=len(jobs))
@@ -1046,8 +1043,8 @@ def make_dataset(args: DatasetArguments, sampling: SamplingArguments, backend: B
             finally:
                 pipeline.close()
             rows = collect(pipeline, wanted, counts)
-            if pipeline.n_infra:
-                counts["programs that the machine failed to grade (the same command tries again)"] = pipeline.n_infra
+            if pipeline.watch.infra:
+                counts["programs that the machine failed to grade (the same command tries again)"] = pipeline.watch.infra
             if not rows:
                 raise DatasetError(
                     f"cargo passed none of {len(wanted)} tasks: `refused` in {folder}/*.jsonl says why; a larger writer or a higher "
