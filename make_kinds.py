@@ -22,6 +22,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import console
@@ -155,7 +156,6 @@ def _spans(source: str) -> Iterator[tuple[str, int, int]]:
         body = function.child_by_field_name("body")
         if body is None:
             continue
-        inside = [child for child in body.named_children]
         for node in walk(body):
             if node.type == "block" and node.named_child_count:
                 first, last = node.named_children[0], node.named_children[-1]
@@ -164,7 +164,7 @@ def _spans(source: str) -> Iterator[tuple[str, int, int]]:
                 yield "statement", node.start_byte, node.end_byte
             elif node.type.endswith("_expression") and node.named_child_count > 1 and node.end_point[0] == node.start_point[0]:
                 yield "expression", node.start_byte, node.end_byte
-        yield from (("lines", one.start_byte, other.end_byte) for one, other in zip(inside, inside[1:], strict=False))
+        yield from (("lines", one.start_byte, other.end_byte) for one, other in pairwise(body.named_children))
 
 
 def gaps(source: str, limit: int) -> list[tuple[str, str, str, str]]:
@@ -320,12 +320,8 @@ def patch_rows(tasks: Sequence[dict], solutions: Mapping[str, str], judge: RustT
                 clear.append(mutant)
         choices.append((task, clear))
     for task, mutant, verdict in rarest_good(choices, lambda mutant: mutant.kind, lambda chosen: _noticed(judge, chosen)):
-        row = _patch_row(task, mutant, verdict, asked[mutant.source])
-        yield row, blocks_between(mutant.source, solutions[task["task_id"]])
-
-
-def _patch_row(task: Mapping, mutant: Mutant, verdict: Verdict, asked: str) -> dict:
-    return row_of(task, "patch", 0, code=mutant.source, change=mutant.kind, passed_before=_passed(verdict)) | {"prompt": asked}
+        row = row_of(task, "patch", 0, code=mutant.source, change=mutant.kind, passed_before=_passed(verdict))
+        yield row | {"prompt": asked[mutant.source]}, blocks_between(mutant.source, solutions[task["task_id"]])
 
 
 def _failing_row(task: Mapping, code: str, verdict: Verdict) -> dict:
