@@ -49,7 +49,8 @@ def find_toolchain(cargo_path: str = "cargo") -> Toolchain:
     cargo = shutil.which(cargo_path)
     if cargo is None:
         raise ToolchainError(f"{cargo_path} not found: install Rust from https://rustup.rs or pass --cargo_path")
-    rustc = _sibling_or_path(cargo, "rustc")
+    sibling = Path(cargo).with_name("rustc")
+    rustc = str(sibling) if os.access(sibling, os.X_OK) else shutil.which("rustc")
     if rustc is None:
         raise ToolchainError(f"rustc not found next to {cargo} or on PATH: install Rust from https://rustup.rs")
     about = output_of([rustc, "-vV"])
@@ -76,11 +77,6 @@ def find_toolchain(cargo_path: str = "cargo") -> Toolchain:
         cargo_version=output_of([cargo, "--version"]),
         clippy_version=output_of([str(clippy), "--version"]),
     )
-
-
-def _sibling_or_path(cargo: str, name: str) -> str | None:
-    sibling = Path(cargo).with_name(name)
-    return str(sibling) if os.access(sibling, os.X_OK) else shutil.which(name)
 
 
 def _in_sysroot(sysroot: Path, name: str) -> Path | None:
