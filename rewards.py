@@ -404,10 +404,6 @@ class RewardSet:
             return ()
         return (self.task_record.test_weights(task.get("task_id"), len(verdict.hidden_statuses)),)
 
-    def start(self, task: dict, completion: str) -> None:
-        """Begin to grade a completion that the next `grade` or `grade_batch` will hold, from any thread."""
-        self.reader.start(task, completion)
-
     def batch_tasks(self, prompts: Sequence, columns: dict[str, Sequence]) -> list[dict]:
         """The task of each row of a TRL batch; `columns` as in `grade_batch`."""
         fields = ("task_id", "tests", "entry_point")

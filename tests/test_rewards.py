@@ -686,7 +686,7 @@ def test_what_is_started_early_is_what_is_graded_later():
     judge, started = FakeJudge(), []
     judge.start = started.append
     reward_set, task = RewardSet(judge, ["cargo_build_reward=1"]), {"prompt": "Add.", "tests": ["assert!(add(1, 1) == 2);"], "entry_point": "add"}
-    reward_set.start(task, GOOD)
+    reward_set.reader.start(task, GOOD)
     reward_set.grade([task], [GOOD])
     assert started == judge.batches[0] and started[0].hidden_tests == ("assert!(add(1, 1) == 2);",) and started[0].prompt == "Add."
 

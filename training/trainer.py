@@ -100,7 +100,7 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, G
                 return  # another process's, which the client in this one asks for, too
             self._first_finished = self._first_finished or time.perf_counter()
             text = self.processing_class.decode(completion, skip_special_tokens=True)
-            self.reward_set.start(task, text)
+            self.reward_set.reader.start(task, text)
 
         vllm = self.vllm_generation
         finished = finished_answers(vllm.vllm_client, start_grading) if is_server else finished_requests(vllm.llm.llm_engine, start_grading)
