@@ -10,14 +10,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from judge.harness_report import PANICKED, End, Said
+from judge.program import Program
 from judge.statements import Site, places_of
 from judge.syntax import parse_any_length, text_of, walk
-
-if TYPE_CHECKING:
-    from judge.program import Program
 
 WRONG_VALUES, OTHER_INPUTS, ALL_OTHER, NEAR_VALUES, OTHER_ITEMS = 4, 8, 3, 3, 2  # as in gate.rs
 N_WRONG, N_OTHER = 2 * WRONG_VALUES, 2 + OTHER_INPUTS + NEAR_VALUES + OTHER_ITEMS  # runs
