@@ -465,8 +465,7 @@ class Index:
         self.own = _by_name(item for item in functions if not item.test_side)
         self.helpers = _by_name(item for item in functions if item.test_side)
         self.constants = _by_name(item for item in present if item.node.type in ("const_item", "static_item"))
-        own = [item for item in present if not item.test_side]
-        self.own_macros = {item.name for item in own if item.node.type == "macro_definition"}
+        self.own_macros = {item.name for item in present if item.node.type == "macro_definition" and not item.test_side}
         self.imports = _imports(self.nodes)
 
     def words(self, node: Node) -> list[str]:
