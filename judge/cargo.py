@@ -97,12 +97,6 @@ class CargoShop:
             (path / name).write_text(text, encoding="utf-8")
         return path
 
-    def leave(self, folder: Path) -> None:
-        if self.flow.is_kept:
-            self._free.put(folder)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-
     def grade(self, work: Work) -> None:
         """All of a job's verdict."""
         assert work.job.program is not None
@@ -110,7 +104,10 @@ class CargoShop:
         try:
             self._grade(work, work.job.program.source, folder)
         finally:
-            self.leave(folder)
+            if self.flow.is_kept:
+                self._free.put(folder)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _grade(self, work: Work, source: str, folder: Path) -> None:
         built = self._cargo("check" if self.flow.is_tuned else "build", source, folder)
