@@ -49,14 +49,14 @@ def view_of_tests(source: str) -> TestView | None:
     if root.has_error:
         return None
     modules, others = split_items(root)
-    inside = "\n".join(text_of(node) for pair in modules for node in pair[-1:])
+    inside = "\n".join(text_of(module) for _, module in modules)
     outside = "\n".join(text_of(node) for node in others if not node.type.endswith("comment"))
-    names = [re.match(r"(?:pub\s+)?mod\s+(\w+)", text_of(pair[-1])) for pair in modules]
+    names = [re.match(r"(?:pub\s+)?mod\s+(\w+)", text_of(module)) for _, module in modules]
     if not modules or _has_glob(others) or _MATTERS_OUTSIDE.search(_without_use(outside)) or _MATTERS_INSIDE.search(inside):
         return None
     if any(name is None or re.search(rf"\b{name[1]}\b", outside) for name in names):
         return None
-    lines = tuple((pair[0].start_point[0] + 1, pair[-1].end_point[0] + 1) for pair in modules)
+    lines = tuple((attribute.start_point[0] + 1, module.end_point[0] + 1) for attribute, module in modules)
     return TestView(lines, _unsure_imports(others))
 
 
@@ -92,16 +92,15 @@ def _unsure_imports(items: Sequence[Node]) -> frozenset[str]:
     return frozenset(imported - named)
 
 
-def split_items(root: Node) -> tuple[list[list[Node]], list[Node]]:
-    """The file's `#[cfg(test)] mod` items with their attributes, and everything else."""
+def split_items(root: Node) -> tuple[list[tuple[Node, Node]], list[Node]]:
+    """The file's `#[cfg(test)]` attributes and the `mod` items that have no other, and everything else."""
     modules, others, pending = [], [], []
     for node in root.children:
         if node.type == "attribute_item":
             pending.append(node)
             continue
-        is_test = node.type == "mod_item" and any(a.text == b"#[cfg(test)]" for a in pending)
-        if is_test and len(pending) == 1:
-            modules.append([*pending, node])
+        if node.type == "mod_item" and [attribute.text for attribute in pending] == [b"#[cfg(test)]"]:
+            modules.append((pending[0], node))
         else:
             others += [*pending, node]
         pending = [] if not node.type.endswith("comment") else pending
