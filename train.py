@@ -1129,9 +1129,6 @@ def build_trainer(script: ScriptArguments, args, model_args, rows: list[dict], t
             attempt=doctor.attempts_so_far(output_dir),
             script=script,
             iterations=iterations,
-            repair_turns=script.repair_turns,
-            fix_share=script.fix_share,
-            prompt_budget=script.max_prompt_length,
         )
 
     def own_card(**names) -> None:

@@ -60,7 +60,7 @@ def test_where_no_failed_program_fits_a_prompt_the_user_hears_of_it_once(capsys,
         def _tokenize_prompts(self, prompts):
             return [[[0] * tokens]]
 
-    trainer = Trainer(fix_share=0.5, prompt_budget=100, model=SimpleNamespace(training=True))
+    trainer = Trainer(script=SimpleNamespace(fix_share=0.5, max_prompt_length=100), model=SimpleNamespace(training=True))
     for number in range(12):
         record = {"error_kind": "compile", "program": f"fn f{number}() {{ x }}", "diagnostics": []}
         trainer.keep_failures([record], [{"task_id": "t", "prompt": "Add.", "tests": ["assert!(f());"], "entry_point": "f"}])

@@ -1703,6 +1703,7 @@ def test_masked_share_is_of_what_was_sampled(monkeypatch, mode, ratio, share):
     trainer.accelerator = SimpleNamespace(gather=lambda tensor: tensor)
     trainer.vllm_importance_sampling_mode, trainer.vllm_importance_sampling_correction, trainer.use_vllm = mode, True, False
     trainer.args, trainer.num_iterations, trainer.token_budget = SimpleNamespace(steps_per_generation=1), 1, 0
+    trainer.frontier, trainer.fix_share, trainer.repair_turns, trainer.groups_per_update = False, 0.0, 0, None
     trainer._metrics, trainer._graded, trainer.num_generations = {"train": defaultdict(list)}, [None] * len(ratio), len(ratio)
     assert trainer._generate_and_score_completions([]) is output
     assert trainer._metrics["train"].get("sampling/masked_share") == (None if share is None else [pytest.approx(share)])

@@ -36,14 +36,12 @@ def training_row(task: dict, messages: list[dict]) -> dict:
 
 
 class Curriculum:
-    """Mixin before GroupSampling. Args: `fix_share` in [0, 1], `prompt_budget` in tokens."""
+    """Mixin before GroupSampling. Arg: `script`, for `fix_share` and `max_prompt_length`."""
 
-    fix_share = 0.0
-
-    def __init__(self, *args, fix_share: float = 0.0, prompt_budget: int = 0, **kwargs):
-        self.fix_share, self._prompt_budget = fix_share, prompt_budget
+    def __init__(self, *args, script, **kwargs):
+        self.fix_share, self._prompt_budget = script.fix_share, script.max_prompt_length
         self._waiting_fixes, self._seen, self._n_failed, self._has_warned = deque(maxlen=MOST_WAITING), set(), 0, False
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, script=script, **kwargs)
 
     def next_rows(self, rows: list[dict]) -> list[dict]:
         rows = super().next_rows(rows)

@@ -39,7 +39,6 @@ class GroupSampling:
     Args: `script`, train.py's ScriptArguments, for `frontier`, `min_generations`, `groups_per_update`, `groups_by`.
     """
 
-    frontier, min_generations, groups_per_update, groups_by = False, None, None, "chance"
     _is_sampled: list[bool] | None = None  # of the rows of the batch under way; None: all
 
     def __init__(self, *args, script, **kwargs):

@@ -54,14 +54,13 @@ def require_turns(tokenizer, script, args) -> None:
 
 
 class SecondTurn:
-    """Mixin before GRPOTrainer. Needs what train.py's trainer has: `reward_set`, `_tasks`, `_seconds`. Arg: `repair_turns`."""
+    """Mixin before GRPOTrainer. Needs what train.py's trainer has: `reward_set`, `_tasks`, `_seconds`. Arg: `script` (`repair_turns`)."""
 
-    repair_turns = 0
     _turns: list[list[dict]] | None = None  # of the rows of the batch under way: the tries before the last; None: nobody has any
 
-    def __init__(self, *args, repair_turns: int = 0, **kwargs):
-        self.repair_turns = repair_turns
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args, script, **kwargs):
+        self.repair_turns = script.repair_turns
+        super().__init__(*args, script=script, **kwargs)
 
     def _generate(self, prompts):
         self._turns = None

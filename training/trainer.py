@@ -40,7 +40,7 @@ class TracedGRPOTrainer(SecondTurn, Curriculum, GroupSampling, SeveralUpdates, G
     """GRPOTrainer that writes graded completions with their advantages and logs seconds per phase.
 
     Args: `reward_set` whose functions it is given, `trace` to write to, `attempt` (0, one more at every resume),
-    `script` (train.py's ScriptArguments), `iterations` for evaluations while it trains, SecondTurn's and Curriculum's.
+    `script` (train.py's ScriptArguments), `iterations` for evaluations while it trains.
     """
 
     def __init__(self, *args, reward_set: RewardSet, trace: TraceWriter, attempt: int, script,
