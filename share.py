@@ -121,11 +121,6 @@ def shared_files(run_dir: Path) -> list[Path]:
     return sorted({path for pattern in SHARED for path in run_dir.glob(pattern) if path.is_file()})
 
 
-def full_parts(run_dir: Path) -> set[str]:
-    """Names of the trace's parts that will not change any more."""
-    return {path.name for path in run_dir.glob("trace*.jsonl.gz")}
-
-
 def snapshot(run_dir: Path, folder: Path) -> None:
     """Copy what is shared, so that a push does not read a file that is being written; full parts are only linked.
 
@@ -272,7 +267,8 @@ class Sharer:
 
     def _push(self, if_it_fails: str) -> None:
         try:
-            state, parts, step = self._state(), full_parts(self.run_dir), self._last_step
+            state, step = self._state(), self._last_step
+            parts = {path.name for path in self.run_dir.glob("trace*.jsonl.gz")}  # that will not change any more
             with tempfile.TemporaryDirectory(prefix="share-") as scratch:  # ours to remove when the child is killed
                 error = self._run_child(step, scratch)
         except OSError as problem:
