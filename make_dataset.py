@@ -203,9 +203,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[DatasetArguments, Sampl
     doctor.require_judge_settings(args, args.max_infra_share)
     if sampling.num_samples > 1 and args.retry_temperature == 0 == sampling.temperature:
         raise DatasetError("--num_samples above 1 at temperature 0 asks the same again: raise --retry_temperature")
-    for file in args.decontaminate:
-        if file == args.tasks:
-            raise DatasetError(f"--decontaminate {file} is the source itself: nothing would be left")
+    if args.tasks in args.decontaminate:
+        raise DatasetError(f"--decontaminate {args.tasks} is the source itself: nothing would be left")
     return args, sampling, backend
 
 
@@ -599,10 +598,10 @@ def open_folder(folder: Path, settings: dict, config: dict) -> Iterator[dict[str
     """The stages of an output folder, locked while open. Raises DatasetError, EvalError; then nothing is written."""
     path = folder / "run.json"
     with hold_folder(folder), ExitStack() as opened:
-        if not path.is_file() and any(entry.suffix != ".tmp" for entry in folder.iterdir()):
-            raise DatasetError(f"--output_dir {folder} holds files but no run.json of this program: choose another one")
         if path.is_file():
             _require_settings(path, settings)
+        elif any(entry.suffix != ".tmp" for entry in folder.iterdir()):
+            raise DatasetError(f"--output_dir {folder} holds files but no run.json of this program: choose another one")
         doctor.write_run_file(folder, config, {"settings": settings})
         stages = {}
         for name in STAGES:
