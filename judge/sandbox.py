@@ -304,11 +304,8 @@ def _stop_launcher(control: socket.socket, process: subprocess.Popen, folder: Pa
 def _private_folder(scratch_dir: Path | None) -> Path:
     """A new folder from which binaries may be executed and which every user can pass through, if there is such a place."""
     wanted = [scratch_dir] if scratch_dir is not None else []
-    for parent in [*wanted, Path("/dev/shm"), Path(tempfile.gettempdir()), Path("/var/tmp")]:
-        if _is_passable(parent):
-            break
-    else:
-        parent = scratch_dir or Path(tempfile.gettempdir())
+    places = [*wanted, Path("/dev/shm"), Path(tempfile.gettempdir()), Path("/var/tmp")]
+    parent = next(filter(_is_passable, places), scratch_dir or Path(tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix="rust-sandbox-", dir=parent)).resolve()
     folder.chmod(0o711)
     return folder
