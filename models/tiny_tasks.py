@@ -569,7 +569,6 @@ WRONG_RETURN_TYPE = {
 }  # fmt: skip
 NO_WORKING = 0.55  # how often expected values come without their working,
 WRONG_VALUE = 0.5  # and how often one of those is then wrong
-FLAWLESS: frozenset[str] = frozenset()
 
 
 def draw_flaws(family: str, rng: random.Random) -> frozenset[str]:
