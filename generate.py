@@ -238,8 +238,8 @@ def load_config(model: str) -> Any:
         raise GenerationError(f"cannot load the model {model}: {first_line(error)}") from error
 
 
-def use_one_thread_for_a_tiny_model(model: str, device: str) -> bool:
-    """On a CPU a tiny model computes on one thread, unless OMP_NUM_THREADS says otherwise -> whether that was set.
+def use_one_thread_for_a_tiny_model(model: str, device: str) -> None:
+    """On a CPU a tiny model computes on one thread, unless OMP_NUM_THREADS says otherwise.
 
     Beside other load threads wait for each other at every layer, which costs more than they save.
     """
@@ -248,11 +248,9 @@ def use_one_thread_for_a_tiny_model(model: str, device: str) -> bool:
     config = load_config(model).get_text_config()
     layers, width = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
     if "OMP_NUM_THREADS" in os.environ or device != "cpu" or not (layers and width):
-        return False
-    if 12 * layers * width**2 + config.vocab_size * width > ONE_THREAD_PARAMETERS:  # the usual estimate of a transformer's size
-        return False
-    torch.set_num_threads(1)
-    return True
+        return
+    if 12 * layers * width**2 + config.vocab_size * width <= ONE_THREAD_PARAMETERS:  # the usual estimate of a transformer's size
+        torch.set_num_threads(1)
 
 
 def require_unicode(conversations: Sequence[Conversation], names: Sequence[str] | None = None) -> None:

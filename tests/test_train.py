@@ -674,7 +674,7 @@ def test_a_tiny_model_on_a_cpu_computes_on_one_thread(tmp_path, tiny_coder, monk
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        assert train.use_one_thread_for_a_tiny_model(str(tmp_path), device) == (threads == 1)
+        train.use_one_thread_for_a_tiny_model(str(tmp_path), device)
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
