@@ -753,7 +753,7 @@ def _paths_of(index: Index) -> set[str]:
 
 def check_hidden_tests(tests: Sequence[str], entry_point: str | None) -> None:
     """Whether a task's tests can be understood at all, asked before anything is graded. Raises ValueError when not."""
-    with_hidden_tests(read_program("fn probe() {}"), tests, entry_point)
+    _hidden_parts(tuple(tests), entry_point, "judge")
 
 
 def _answer_guard(index: Index, tests: Sequence[str], entry_point: str | None, prompt: str) -> str | None:

@@ -89,7 +89,8 @@ def assert_tokens(root: Node) -> list[Node]:
 
     By tokens, not by nodes of the tree: those in arguments of other macros, and beside what the grammar does not know, count.
     """
-    definitions = [node for node in walk(root) if node.type == "macro_definition"]
+    nodes = [*walk(root)]
+    definitions = [node for node in nodes if node.type == "macro_definition"]
     words = {item_name(node): {*words_of(node)} for node in definitions}
     asserting, n_before = set(ASSERT_MACROS), 0
     while len(asserting) > n_before:
@@ -98,7 +99,7 @@ def assert_tokens(root: Node) -> list[Node]:
     leaves = leaves_of(root)
     names = [text_of(leaf) for leaf in leaves]
     calls = [n for n, name in enumerate(names[:-1]) if name in asserting and names[n + 1] == "!" and (not n or names[n - 1] != "::")]
-    unnamed = [f for f in walk(root) if f.type == "function_item" and item_name(f) != "main" and names.count(item_name(f)) == 1]
+    unnamed = [f for f in nodes if f.type == "function_item" and item_name(f) != "main" and names.count(item_name(f)) == 1]
     return [leaves[n] for n in calls if not any(_holds(outer, leaves[n]) for outer in (*definitions, *unnamed))]
 
 

@@ -172,10 +172,10 @@ def try_references(
     """
     programs = {}
     for task in tasks:
-        if task.get("tests") and readable_fault(task) is None:
+        if task.get("tests"):
             own = given.get(task["task_id"])
             programs[task["task_id"]] = [_program(own, "")] if own else [*references(task).values()]
-    having = [task for task in tasks if any(programs.get(task["task_id"], ()))]
+    having = [task for task in tasks if any(programs.get(task["task_id"], ())) and readable_fault(task) is None]
     if limit is not None and len(having) > limit:
         having = random.Random(0).sample(having, limit)
     asked = [(task, program) for task in having for program in programs[task["task_id"]] if program is not None]
