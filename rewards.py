@@ -142,7 +142,7 @@ def code_block_reward(program: Program | None, verdict: Verdict) -> float:
 
 
 def ends_with_code_reward(program: Program | None, verdict: Verdict, completion: str) -> float:
-    """1 when the program came in a closed ```rust block, is not empty, and nothing stands behind its last block.
+    """1 when the program came in one closed ```rust block, is not empty, and nothing stands behind the block.
 
     No other function sees what stands there: in training it grows or goes away by chance, and is sampled and trained on alike.
     """

@@ -18,6 +18,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import kinds
 from judge.errors import UserError
@@ -231,9 +232,13 @@ def _no_error(row: dict | TaskError) -> dict:
     return row
 
 
+def _opened(path: Path) -> BinaryIO:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
 def _iter_lines(path: Path) -> Iterator[tuple[Place, dict | TaskError]]:
     """(place, object or what is wrong with the line) of every line that is not blank. Raises TaskError for a broken .gz."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
+    with _opened(path) as lines:
         try:
             for number, line in enumerate(lines, start=1):
                 if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -275,11 +280,11 @@ def _iter_file(path: Path) -> Iterator[tuple[Place, dict | TaskError]]:
     """(place, row or what is wrong with it) of a local file. Raises TaskError."""
     if path.suffix == ".parquet":
         yield from _iter_parquet(path)
-    elif _is_list(path) or (path.suffix == ".json" and not _holds_lines(path)):
-        rows = _read_json(path)
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise TaskError(f"{path}: a {path.suffix} file of tasks must hold a list of objects")
+    elif (rows := _listed(path)) is not None:
         yield from _numbered(path, rows)
+    elif path.suffix == ".json" and not _holds_lines(path):
+        _read_json(path)
+        raise TaskError(f"{path}: a .json file of tasks must hold a list of objects")
     else:
         is_known = {".jsonl", ".json"} & set(path.suffixes)
         for where, row in _iter_lines(path):
@@ -288,10 +293,17 @@ def _iter_file(path: Path) -> Iterator[tuple[Place, dict | TaskError]]:
             yield where, row
 
 
-def _is_list(path: Path) -> bool:
-    """Whether a file begins with a bracket: one list of rows, whatever the file is called."""
-    with path.open("rb") as file:
-        return file.read(1024).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
+def _listed(path: Path) -> list[dict] | None:
+    """The rows of a file that is one JSON list of objects, whatever it is called; None for any other."""
+    try:
+        with _opened(path) as file:
+            if not file.read(1024).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
+                return None
+            file.seek(0)
+            rows = json.loads(file.read().removeprefix(codecs.BOM_UTF8))
+    except (ValueError, RecursionError, EOFError, gzip.BadGzipFile, zlib.error):
+        return None
+    return rows if all(isinstance(row, dict) for row in rows) else None
 
 
 def _holds_lines(path: Path) -> bool:
@@ -311,7 +323,7 @@ def _first_line(error: Exception) -> str:
 def _read_json(path: Path) -> object:
     try:
         return json.loads(path.read_bytes().removeprefix(codecs.BOM_UTF8))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise TaskError(f"{path}: not JSON ({_first_line(error)})") from error
 
 

@@ -838,7 +838,8 @@ def streams_of_a_terminal() -> list[int]:
 @contextlib.contextmanager
 def stop_on_signal(callback):
     """First Ctrl-C (or SIGTERM, or a terminal that is closed) stops after the step under way; a second one, or one before the
-    first step (the first evaluation may take minutes), stops at once. What was trained is saved."""
+    first step (the first evaluation may take minutes), stops at once, but for a closed terminal, which says so twice. What was
+    trained is saved."""
     terminal = streams_of_a_terminal()
 
     def handle(signum, frame):
@@ -849,7 +850,7 @@ def stop_on_signal(callback):
             for stream in terminal:
                 os.dup2(nowhere, stream)
             os.close(nowhere)
-        if callback.stop_reason or not callback.has_begun:
+        if callback.stop_reason or not (callback.has_begun or signum == signal.SIGHUP):
             raise KeyboardInterrupt
         callback.stop_reason = f"asked to stop ({signal.Signals(signum).name})"
         print(f"\n{callback.stop_reason}: finishing this step, then saving; once more to stop at once", flush=True)

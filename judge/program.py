@@ -149,26 +149,28 @@ def code_blocks(text: str) -> list[CodeBlock]:
     lone closing fence is a block whose opening fence was in the prompt. What models mark as a draft is no answer
     (`_without_drafts`).
     """
-    return _Blocks(text).blocks
+    found = _Blocks()
+    for line in _without_drafts(_final_channel(text.lstrip("\ufeff\u200b").replace("\r\n", "\n"))).split("\n"):
+        found.take(_without_control(line))
+    if found.fence is not None:
+        found.end(closed=False)
+    return found.blocks
 
 
 def ends_with_code(text: str) -> bool:
-    """Whether the answer in a text ends with a closed code block, blanks aside; blocks as `code_blocks` finds them."""
-    found = _Blocks(text)
-    return bool(found.blocks) and found.blocks[-1].closed and not "".join(found.lines).strip()
+    """Whether a text ends with the closing fence of the only code block of its answer, which is Rust and not blank."""
+    blocks = code_blocks(text)
+    is_last = re.search(rf"(?:```|~~~)(?:\s|{_CONTROL})*$", text[-100:])
+    return len(blocks) == 1 and blocks[0].tag == "rust" and blocks[0].closed and bool(blocks[0].text.strip() and is_last)
 
 
 class _Blocks:
-    """The code blocks of a text, read line by line."""
+    """The code blocks of a text that is read line by line."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self) -> None:
         self.blocks: list[CodeBlock] = []
         self.fence: re.Match[str] | None = None  # of the open block
-        self.lines: list[str] = []  # of the open block, or since the last one
-        for line in _without_drafts(_final_channel(text.lstrip("\ufeff\u200b").replace("\r\n", "\n"))).split("\n"):
-            self.take(_without_control(line))
-        if self.fence is not None:
-            self.end(closed=False)
+        self.lines: list[str] = []  # of the open block, or of what stands in front of the first one
 
     def take(self, line: str) -> None:
         opening = _opening_fence(line)

@@ -436,10 +436,11 @@ def _own_tests_fail(verdict: Verdict) -> bool:
 
 
 def is_asked(reward: str, task: Mapping) -> bool:
-    """Whether a reward's question arises for a kind: no other than `write` asks for tests, FIM tokens for no fence."""
+    """Whether a reward's question arises for a kind: no other than `write` asks for tests, FIM tokens for no fence, `patch` for another."""
     if kind_of(task) == WRITE:
         return True
-    return reward not in (*OWN_TESTS_REWARDS, *(CODE_BLOCK_REWARDS if task.get("fim_format") == "tokens" else ()))
+    unasked = CODE_BLOCK_REWARDS if task.get("fim_format") == "tokens" else CODE_BLOCK_REWARDS[1:] if kind_of(task) == "patch" else ()
+    return reward not in (*OWN_TESTS_REWARDS, *unasked)
 
 
 def changed_lines(before: str, after: str) -> set[int]:

@@ -231,7 +231,7 @@ def test_fim_tokens_stand_as_they_are_without_a_chat_template(fim_coder):
     program, why = kinds.read(task, "let result = n / 2;")
     assert why is None and program.source.split() == with_main(RIGHT).split()
     of_fences = ("code_block_reward", "ends_with_code_reward")
-    assert not any(kinds.is_asked(name, task) for name in of_fences) and all(kinds.is_asked(name, other) for name in of_fences)
+    assert [[kinds.is_asked(name, one) for name in of_fences] for one in (task, other, BY_KIND["fix"])] == [[False, False], [True, False], [True, True]]
 
 
 def test_a_tokenizer_without_fim_tokens_is_named(tiny_coder):

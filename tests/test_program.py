@@ -161,13 +161,20 @@ ENDS_WITH_CODE = {
     "blanks behind": (f"First.\n```rust\n{GOOD}\n```\n \n", True),
     "a fence behind the last brace": (f"```rust\n{GOOD.rstrip()}```", True),
     "the end of a turn behind the fence": (f"```rust\n{GOOD}\n```<|im_end|>", True),
+    "the end of a turn on its own line": (f"```rust\n{GOOD}\n```\n<|im_end|>\n", True),
     "opened in the prompt": (f"{GOOD}\n```\n", True),
     "a draft in front": (f"<think>\n```rust\n{GOOD}\n```\nNo.\n</think>\n```rust\n{GOOD}\n```", True),
-    "two blocks": (f"```rust\n{GOOD}\n```\nAs in:\n```text\n2\n```\n", True),
     "prose behind": (f"```rust\n{GOOD}\n```\nIt doubles.", False),
     "prose behind, opened in the prompt": (f"{GOOD}\n```\nIt doubles.", False),
-    "prose between them and behind": (f"```rust\n{GOOD}\n```\nOr\n```rust\n{GOOD}\n```\nas you like", False),
-    "a block that is cut": (f"```rust\n{GOOD}\n```\n```rust\nfn", False),
+    "prose in a block behind": (f"```rust\n{GOOD}\n```\n```text\nIt doubles.\n```\n", False),
+    "prose in marks behind": (f"```rust\n{GOOD}\n```\n<details>\nIt doubles.\n</details>", False),
+    "a draft behind": (f"```rust\n{GOOD}\n```\n<think>\nIt doubles.\n</think>\n", False),
+    "prose and an empty block": (f"```rust\n{GOOD}\n```\nIt doubles.\n```rust\n```", False),
+    "prose and a case": (f"```rust\n{GOOD}\n```\nAs in\n```rust\nassert_eq!(double(1), 2);\n```", False),
+    "an empty block": ("```rust\n```", False),
+    "another language": ("```python\nx = 2\n```", False),
+    "a block that is cut": (f"```rust\n{GOOD}", False),
+    "another block that is cut": (f"```rust\n{GOOD}\n```\n```rust\nfn", False),
     "a lone fence behind prose": (f"```rust\n{GOOD}\n```\nIt doubles.\n```", False),
     "no block": ("It doubles.", False),
     "nothing": ("", False),
@@ -175,7 +182,7 @@ ENDS_WITH_CODE = {
 
 
 @pytest.mark.parametrize(("text", "ends"), ENDS_WITH_CODE.values(), ids=ENDS_WITH_CODE.keys())
-def test_what_stands_behind_the_last_block_is_seen(text, ends):
+def test_what_stands_behind_the_code_is_seen(text, ends):
     assert ends_with_code(text) is ends
 
 

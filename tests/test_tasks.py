@@ -305,7 +305,19 @@ def test_a_fence_around_tests_is_none_of_theirs():
 @pytest.mark.parametrize("content", ['[{"prompt": "One."}, {"prompt": "Two."}]', '\ufeff[\n  {"prompt": "One."},\n  {"prompt": "Two."}\n]\n'])
 def test_a_list_is_read_whatever_its_file_is_called(tmp_path, content):
     (tmp_path / "set.jsonl").write_text(content, encoding="utf-8")
-    assert [task["prompt"] for task in load_tasks(str(tmp_path / "set.jsonl"))] == ["One.", "Two."]
+    (tmp_path / "set.json.gz").write_bytes(gzip.compress(content.encode()))
+    for name in ("set.jsonl", "set.json.gz"):
+        assert [task["prompt"] for task in load_tasks(str(tmp_path / name))] == ["One.", "Two."]
+
+
+def test_lines_that_begin_with_a_list_are_lines(tmp_path):
+    path = tmp_path / "set.jsonl"
+    path.write_text('["a"]\n' + GOOD_LINE)
+    assert len(load_tasks(str(path), bad_rows="skip")) == 1
+    for content, message in (("[" * 100_000, "line 1: not JSON"), ("[1, 2]\n", "line 1: expected a JSON object, found list")):
+        path.write_text(content)
+        with pytest.raises(TaskError, match=message):
+            load_tasks(str(path))
 
 
 def test_a_table_is_no_set_of_tasks(tmp_path):

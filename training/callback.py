@@ -59,8 +59,8 @@ class RunCallback(TrainerCallback):
         """Raises UserError before an update that would leave no weight a number: what is saved then is the model of the step before."""
         gradients = [] if args.fp16 else [weight.grad for weight in model.parameters() if weight.grad is not None]  # fp16: a scaler looks
         if gradients and not torch.nn.utils.get_total_norm(gradients).isfinite():
-            raise UserError(f"step {state.global_step + 1}: the gradient is no finite number, so the run ends with the model of step "
-                            f"{state.global_step}; lower --learning_rate, or go on with another --seed")  # fmt: skip
+            raise UserError(f"step {state.global_step + 1}: the gradient is no finite number, so the run ends before this update; lower "
+                            "--learning_rate, or go on with another --seed")  # fmt: skip
 
     def quieten(self) -> None:
         """Say no more of the step under way, which will not end."""
