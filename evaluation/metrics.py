@@ -11,7 +11,7 @@ import kinds
 from evaluation import cross_results
 from evaluation.folders import read_jsonl
 from kinds import repair
-from rewards import is_honest_pass, pass_at_k, passes_hidden
+from rewards import is_honest_pass, is_solved, pass_at_k, passes_hidden
 
 CONFIDENCE = 0.95
 BOOTSTRAP_SEED = 20_240_229  # fixed: the same results always print the same interval
@@ -56,6 +56,18 @@ METRICS: dict[str, Callable[[dict], float | None]] = {
 NOT_PERCENT = ("mean_length",)
 
 
+def went_wrong(record: dict) -> str:
+    """What went wrong with a graded completion: "none" where its task's tests pass, or its own where the task has none.
+
+    Else its `error_kind`, `hidden_tests` (they do not compile with a program that builds, or a guard refused it) or `no_tests`.
+    """
+    if record["error_kind"]:
+        return record["error_kind"]
+    if record.get("hidden_total"):
+        return "none" if is_solved(record) else "hidden_tests"
+    return "none" if record["test_passed"] else "no_tests"
+
+
 class RowStats:
     """Sums per task over the graded completions of one row: all that tables and intervals need, in bounded memory."""
 
@@ -84,7 +96,7 @@ class RowStats:
             if value is not None:
                 sums[2 * i] += value
                 sums[2 * i + 1] += 1
-        self.error_kinds[record["error_kind"] or ("none" if record["test_passed"] else "no_tests")] += 1
+        self.error_kinds[went_wrong(record)] += 1
         errors = [d for d in record["diagnostics"] if d["level"] == "error"]
         self.rustc_codes.update({d["code"] or "no code" for d in errors} if record["error_kind"] == "compile" else ())
         if record["test_passed"] and not record["honest_tests"]:

@@ -42,7 +42,8 @@ TABLE = {  # metric -> heading
 LEGEND = f"""n: graded completions. tests: the completion's own tests pass; honest: and they are worth something;
 {MIN_ASSERTS}+ asserts: and there are that many. pass@k: hidden tests. tokens: mean length of a completion.
 [95 % interval, bootstrap over tasks]"""
-NOTHING_WRONG = "nothing"  # of what went wrong: its own tests pass
+NOTHING_WRONG = "nothing"  # of what went wrong
+HIDDEN_TESTS = "`hidden_tests`: it builds, and its task's tests do not compile with it or a guard refused it"
 SELF_TESTS = {
     "self_tests_precision": "passes own tests -> right %",
     "self_tests_recall": "right -> passes own tests %",
@@ -126,7 +127,8 @@ def format_tables(summary: dict) -> str:
         blocks.append(title + markdown_table(["rows", "tasks", *columns.values()], body))
     wrong = went_wrong(rows)
     body = [[row["row"], *cells] for row, *cells in zip(rows, *wrong.values(), strict=True)]
-    blocks.append("What went wrong, % of completions:\n\n" + markdown_table(["row", *wrong], body))
+    legend = f" ({HIDDEN_TESTS})" if "hidden_tests" in wrong else ""
+    blocks.append(f"What went wrong, % of completions{legend}:\n\n" + markdown_table(["row", *wrong], body))
     body = [[row["row"], ", ".join(f"{code} {n}" for code, n in row["rustc_codes"].items()) or "-"] for row in rows]
     blocks.append("Most frequent compiler errors, completions that have them:\n\n" + markdown_table(["row", "rustc codes"], body))
     if any(name in row["metrics"] for row in rows for name in SELF_TESTS):

@@ -246,6 +246,17 @@ def test_what_the_machine_failed_is_in_no_rate():
     )
 
 
+def test_what_went_wrong_is_about_the_tasks_tests_where_it_has_some():
+    stats = RowStats("r")
+    of_these = [record(hidden=True), record(hidden=True, test_passed=True), record(hidden=False), record(hidden=False, kind="test_failed")]
+    for one in (*of_these, record(test_passed=True), record()):
+        stats.add(one)
+    summary = summarise([stats], [], 10)
+    shares = {"none": 3 / 6, "hidden_tests": 1 / 6, "test_failed": 1 / 6, "no_tests": 1 / 6}
+    assert summary["rows"][0]["error_kinds"] == pytest.approx(shares, abs=1e-6)
+    assert "% of completions (`hidden_tests`: it builds, and its task's tests do not compile" in format_tables(summary)
+
+
 def test_a_compiler_error_counts_once_per_completion():
     stats = RowStats("r")
     stats.add(record(kind="compile", codes=["E0308", "E0308", "E0425", None]))
