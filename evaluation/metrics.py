@@ -56,7 +56,7 @@ METRICS: dict[str, Callable[[dict], float | None]] = {
 NOT_PERCENT = ("mean_length",)
 
 
-def went_wrong(record: dict) -> str:
+def what_went_wrong(record: dict) -> str:
     """What went wrong with a graded completion: "none" where its task's tests pass, or its own where the task has none.
 
     Else its `error_kind`, `hidden_tests` (they do not compile with a program that builds, or a guard refused it) or `no_tests`.
@@ -96,7 +96,7 @@ class RowStats:
             if value is not None:
                 sums[2 * i] += value
                 sums[2 * i + 1] += 1
-        self.error_kinds[went_wrong(record)] += 1
+        self.error_kinds[what_went_wrong(record)] += 1
         errors = [d for d in record["diagnostics"] if d["level"] == "error"]
         self.rustc_codes.update({d["code"] or "no code" for d in errors} if record["error_kind"] == "compile" else ())
         if record["test_passed"] and not record["honest_tests"]:
