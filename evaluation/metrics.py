@@ -57,9 +57,10 @@ NOT_PERCENT = ("mean_length",)
 
 
 def what_went_wrong(record: dict) -> str:
-    """What went wrong with a graded completion: "none" where its task's tests pass, or its own where the task has none.
+    """What went wrong with a graded completion: its `error_kind`, which is that of its own tests where these fail.
 
-    Else its `error_kind`, `hidden_tests` (they do not compile with a program that builds, or a guard refused it) or `no_tests`.
+    Without one "none" where its task's tests pass, or its own where the task has none; else `hidden_tests` (they do not compile with a
+    program that builds, or a guard refused it) or `no_tests`.
     """
     if record["error_kind"]:
         return record["error_kind"]
