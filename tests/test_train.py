@@ -1482,28 +1482,29 @@ def kill_tree(process):
     process.wait()
 
 
-def test_ctrl_c_before_the_first_step_stops_at_once(argv, tmp_path):
-    log, folder = tmp_path / "log", tmp_path / "run"
-    process = Training(argv(folder, *LORA, "--eval_tasks", "data/tiny_val.jsonl", "--eval_every", "2", "--eval_samples", "200", "--max_steps", "2"), log)
+def status_after_ctrl_c(command, log, text, environment=()):
+    """Exit status of a training that gets Ctrl-C when its log holds a text."""
+    process = Training(command, log, environment)
     try:
-        wait_until(lambda: "evaluation after step 0" in log.read_text(), process, log)
+        wait_until(lambda: text in log.read_text(), process, log)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130, log.read_text()[-3000:]
+        return process.wait(60)
     finally:
         kill_tree(process)
+
+
+def test_ctrl_c_before_the_first_step_stops_at_once(argv, tmp_path):
+    log, folder = tmp_path / "log", tmp_path / "run"
+    command = argv(folder, *LORA, "--eval_tasks", "data/tiny_val.jsonl", "--eval_every", "2", "--eval_samples", "200", "--max_steps", "2")
+    assert status_after_ctrl_c(command, log, "evaluation after step 0") == 130, log.read_text()[-3000:]
     assert "train.py: interrupted" in log.read_text()
     assert not list(folder.glob("checkpoint-*")) and not (folder / "adapter").exists()
 
 
 def test_ctrl_c_stops_cleanly_with_the_adapter_saved(argv, tmp_path):
     log, folder = tmp_path / "log", tmp_path / "run"
-    process = Training(argv(folder, *LORA, "--max_steps", "2000"), log, {"HF_TOKEN": SECRET})
-    try:
-        wait_until(lambda: "step 1/2000" in log.read_text(), process, log)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0, log.read_text()[-3000:]
-    finally:
-        kill_tree(process)
+    command = argv(folder, *LORA, "--max_steps", "2000")
+    assert status_after_ctrl_c(command, log, "step 1/2000", {"HF_TOKEN": SECRET}) == 0, log.read_text()[-3000:]
     assert "asked to stop (SIGINT)" in log.read_text()
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
     assert (folder / "adapter" / "README.md").is_file()
